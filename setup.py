@@ -1,0 +1,49 @@
+"""Packaging of optnet_jax; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+NOT_LINUX_X86 = "sys_platform != 'linux' or platform_machine != 'x86_64'"
+
+setup(
+    name="optnet-jax",
+    version="0.1.0",
+    description="Networks whose structure comes from an optimisation algorithm",
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["optnet_jax*"]), "optnet_jax.configs"],
+    # The configs are read as files (--config=configs/X.py) and, after any install,
+    # imported as optnet_jax.configs.X.
+    package_dir={"optnet_jax.configs": "configs"},
+    install_requires=[
+        "absl-py",
+        "jax>=0.10",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "ml-collections>=1.1",
+        "clu>=0.0.12",
+        "tensorflow-datasets>=4.9.10",
+        f"tensorflow-cpu>=2.21; {LINUX_X86}",
+        f"tensorflow>=2.21; {NOT_LINUX_X86}",
+        # clu's metric writers need tensorboard, TFDS's download_and_prepare needs
+        # importlib_resources; neither declares it.
+        "tensorboard",
+        "importlib_resources",
+        "numpy>=2",
+        "scikit-learn",
+        "matplotlib",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "pyright"],
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": ["jax[cuda13]"],
+        "gpu": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+    },
+)
