@@ -1,0 +1,255 @@
+"""Table 1: the function that a feed-forward network minimises as it propagates.
+
+Lemma 1: for W = U² symmetric positive definite, x_{k+1} = Φ(W x_k) is gradient descent
+on f of (8) in the variable z = U x, and so on F(x) = f(U x).
+
+Two entries of the printed table are corrected: softsign's Ψ for u ≤ 0 is
+|u| - log(1 + |u|) (printed: log(u - 1), which does not exist there), and ELU's needs
+-a to be continuous at 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.errors import InputError
+
+LEAKY_SLOPE = 0.01
+"""Leaky ReLU's α in Table 1, jax.nn.leaky_relu's default."""
+
+ELU_SCALE = 1.0
+"""ELU's a in Table 1, jax.nn.elu's default."""
+
+# B_2i / (2i + 1)! for i = 1, 2, ...: see _dilogarithm.
+_DILOGARITHM_SERIES = (
+    1 / 36,
+    -1 / 3600,
+    1 / 211680,
+    -1 / 10886400,
+    1 / 526901760,
+    -691 / 16999766784000,
+    1 / 1120863744000,
+)
+
+
+def _dilogarithm(u: jax.Array) -> jax.Array:
+    """Return -Li₂(-e^u) for u ≤ 0, accurate relative to its size (about e^u).
+
+    With y = log(1 + e^u) ≤ log 2 it is y + y²/4 + Σ_{i≥1} B_2i y^{2i+1} / (2i + 1)!,
+    whose terms fall like (y/2π)^2i ≤ 0.012^i: seven reach double precision.
+    """
+    y = jnp.log1p(jnp.exp(u))
+    square = y * y
+    tail = jnp.zeros_like(y)
+    for c in reversed(_DILOGARITHM_SERIES):
+        tail = tail * square + c
+    return y + square / 4 + y * square * tail
+
+
+def _negative(u: jax.Array) -> jax.Array:
+    """Return -|u|, with derivative +1 at 0 (abs would give 0, wrong for a branch)."""
+    return jnp.where(u > 0, -u, u)
+
+
+def _sigmoid_potential(u: jax.Array) -> jax.Array:
+    return jax.nn.softplus(u)
+
+
+def _tanh_potential(u: jax.Array) -> jax.Array:
+    return jnp.logaddexp(u, -u)
+
+
+def _softplus_potential(u: jax.Array) -> jax.Array:
+    # For u > 0 the inversion Li₂(-e^u) = -π²/6 - u²/2 - Li₂(-e^-u) keeps e^u finite.
+    dilogarithm = _dilogarithm(_negative(u))
+    return jnp.where(u > 0, np.pi**2 / 6 + u * u / 2 - dilogarithm, dilogarithm)
+
+
+def _softsign_potential(u: jax.Array) -> jax.Array:
+    return jnp.abs(u) - jnp.log1p(jnp.abs(u))
+
+
+def _relu_potential(u: jax.Array) -> jax.Array:
+    return jnp.where(u > 0, u * u / 2, 0)
+
+
+def _leaky_relu_potential(u: jax.Array) -> jax.Array:
+    return jnp.where(u > 0, 1, LEAKY_SLOPE) * u * u / 2
+
+
+def _elu_potential(u: jax.Array) -> jax.Array:
+    negative = jnp.minimum(u, 0)  # keeps expm1 finite where it is not used
+    return jnp.where(u > 0, u * u / 2, ELU_SCALE * (jnp.expm1(negative) - negative))
+
+
+def _swish_potential(u: jax.Array) -> jax.Array:
+    # u²/2 + u log(1 + e^-u) - Li₂(-e^-u), with the inversion of softplus for u ≤ 0,
+    # where u²/2 cancels.
+    negative = _negative(u)
+    dilogarithm = _dilogarithm(negative)
+    log_term = u * jnp.log1p(jnp.exp(negative))
+    return log_term + jnp.where(
+        u > 0, u * u / 2 + dilogarithm, np.pi**2 / 6 - dilogarithm
+    )
+
+
+ACTIVATIONS: dict[str, tuple[Callable[[Any], jax.Array], Callable[[Any], jax.Array]]]
+ACTIVATIONS = {
+    "sigmoid": (jax.nn.sigmoid, _sigmoid_potential),
+    "tanh": (jnp.tanh, _tanh_potential),
+    "softplus": (jax.nn.softplus, _softplus_potential),
+    "softsign": (jax.nn.soft_sign, _softsign_potential),
+    "relu": (jax.nn.relu, _relu_potential),
+    "leaky_relu": (jax.nn.leaky_relu, _leaky_relu_potential),
+    "elu": (jax.nn.elu, _elu_potential),
+    "swish": (jax.nn.swish, _swish_potential),
+}
+"""Table 1: name → (Φ, Ψ), elementwise, with Ψ' = Φ."""
+
+
+def activation_pair(name: str) -> tuple[Callable, Callable]:
+    """Return (Φ, Ψ) of a row of Table 1.
+
+    Args:
+      name: a key of :data:`ACTIVATIONS`.
+
+    Raises:
+      InputError: there is no such row.
+    """
+    if name not in ACTIVATIONS:
+        raise InputError(
+            f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[name]
+
+
+def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
+    """Return f of (8): f(z) = ‖z‖²/2 - Σ_i Ψ(U_i·z).
+
+    >>> import jax.numpy as jnp
+    >>> float(objective("relu", jnp.eye(2))(jnp.array([3.0, -4.0])))
+    8.0
+
+    Args:
+      activation: a name of Table 1.
+      u: U, symmetric. [n, n]
+
+    Returns:
+      A function from z, [n] or [..., n], to f(z), [] or [...].
+
+    Raises:
+      InputError: an unknown activation.
+    """
+    _, potential = activation_pair(activation)
+
+    def f(z: Any) -> jax.Array:
+        return jnp.sum(z * z / 2 - potential(jnp.dot(z, u)), axis=-1)
+
+    return f
+
+
+def gradient(activation: str, u: Any) -> Callable[[Any], jax.Array]:
+    """Return ∇f of (9): ∇f(z) = z - U Φ(U z).
+
+    Args:
+      activation: a name of Table 1.
+      u: U, symmetric. [n, n]
+
+    Returns:
+      A function from z to ∇f(z), [n] or [..., n].
+
+    Raises:
+      InputError: an unknown activation.
+    """
+    step = gradient_step(activation, u)
+    return lambda z: z - step(z)
+
+
+def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
+    """Return z ↦ z - ∇f(z) = U Φ(U z) of (10): the operator T of optimisation.
+
+    Args:
+      activation: a name of Table 1.
+      u: U, symmetric. [n, n]
+
+    Returns:
+      A function from [n] or [..., n] to the same.
+
+    Raises:
+      InputError: an unknown activation.
+    """
+    phi, _ = activation_pair(activation)
+    return lambda z: jnp.dot(phi(jnp.dot(z, u)), u)
+
+
+def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
+    """Return x ↦ Φ(W x) of (7): the operator T of propagation.
+
+    Args:
+      activation: a name of Table 1.
+      w: W. [n, n]
+
+    Returns:
+      A function from [n] or [..., n] to the same.
+
+    Raises:
+      InputError: an unknown activation.
+    """
+    phi, _ = activation_pair(activation)
+    return lambda x: phi(jnp.dot(x, jnp.transpose(w)))
+
+
+def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
+    """Return F of Lemma 1: F(x) = f(U x), U = √W; propagation descends on it.
+
+    Args:
+      activation: a name of Table 1.
+      w: W, symmetric positive definite. [n, n]
+
+    Returns:
+      A function from x, [n] or [..., n], to F(x), [] or [...].
+
+    Raises:
+      InputError: an unknown activation, or W is not symmetric positive definite.
+    """
+    u = square_root(w)
+    f = objective(activation, u)
+    return lambda x: f(jnp.dot(x, u))
+
+
+def square_root(w: Any) -> jax.Array:
+    """Return U = √W, the symmetric positive definite square root.
+
+    Args:
+      w: W, concrete (not traced). [n, n]
+
+    Returns:
+      U with U U = W. [n, n]
+
+    Raises:
+      InputError: W is not symmetric (to 1e-6 of its largest entry) or not positive
+        definite: Lemma 1 holds for such W only.
+    """
+    matrix = np.asarray(w)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise InputError(f"W must be a square matrix, got shape {matrix.shape}")
+    asymmetry = np.abs(matrix - matrix.T).max()
+    if not asymmetry <= 1e-6 * np.abs(matrix).max():
+        raise InputError(
+            f"W must be symmetric (Lemma 1): W and its transpose differ by "
+            f"{asymmetry:.3g}; use (W + W.T) / 2"
+        )
+    eigenvalues, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    # Below this eigh cannot tell an eigenvalue from 0.
+    rounding = len(matrix) * np.finfo(eigenvalues.dtype).eps * eigenvalues[-1]
+    if eigenvalues[0] <= rounding:
+        raise InputError(
+            f"W must be positive definite (Lemma 1): its smallest eigenvalue is "
+            f"{eigenvalues[0]:.3g}; add a multiple of the identity"
+        )
+    return jnp.asarray((vectors * np.sqrt(eigenvalues)) @ vectors.T)

@@ -1,0 +1,53 @@
+"""The methods of §2 as recurrences over an operator T; needs nothing but JAX.
+
+===================  ====================  ===========================
+recurrence           method, structure     relaxed form
+===================  ====================  ===========================
+``GradientDescent``  (1), (7)
+``HeavyBall``        (2), (11)             (16): ResNet, HB-Net
+``Nesterov``         (3), (12)             (17)
+``NesterovSum``      (4)-(5), (13)         (18): ``HistorySum``
+``ADMM``             (6), (14)             (20): ``TwoPath``, DMRNet
+===================  ====================  ===========================
+"""
+
+from optnet_jax.recurrences.admm import ADMM
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    Recurrence,
+    State,
+    Transform,
+    number_of_paths,
+    pair,
+    restart,
+)
+from optnet_jax.recurrences.coefficients import h_matrix, momentum, theta
+from optnet_jax.recurrences.gradient_descent import GradientDescent
+from optnet_jax.recurrences.heavy_ball import HeavyBall, heavy_ball
+from optnet_jax.recurrences.history_sum import HistorySum
+from optnet_jax.recurrences.iterate import iterate
+from optnet_jax.recurrences.nesterov import Nesterov
+from optnet_jax.recurrences.nesterov_sum import NesterovSum
+from optnet_jax.recurrences.two_path import TwoPath
+
+__all__ = [
+    "ADMM",
+    "Coefficients",
+    "GradientDescent",
+    "HeavyBall",
+    "HistorySum",
+    "Nesterov",
+    "NesterovSum",
+    "Recurrence",
+    "State",
+    "Transform",
+    "TwoPath",
+    "h_matrix",
+    "heavy_ball",
+    "iterate",
+    "momentum",
+    "number_of_paths",
+    "pair",
+    "restart",
+    "theta",
+]

@@ -1,0 +1,61 @@
+"""Linearised ADMM (6); as a structure, the two-path network (14)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax.numpy as jnp
+
+from optnet_jax.recurrences.base import Coefficients, Transform, check_depth, pair
+from optnet_jax.recurrences.two_path import Readout, check_readout, read_out
+
+
+@dataclasses.dataclass(frozen=True)
+class ADMM:
+    """x' ← ½ (T'(x') + x - λ), x ← ½ (T(x) + x' + λ), λ ← λ + x' - x.
+
+    (14), with λ_k = Σ_{t=1}^k (x'_t - x_t) kept as a running sum, x'_0 = x_0 and
+    λ_0 = 0; the second line uses the new x'. In (6) z is x' and y is x: both argmins
+    are of quadratics with curvature 2, hence the two halves. T' = T in (14); a pair of
+    operators gives each path its own.
+
+    Attributes:
+      readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+
+    Raises:
+      InputError: an unknown readout.
+    """
+
+    readout: Readout = "x"
+    paths: ClassVar[Literal[2]] = 2
+
+    def __post_init__(self):
+        check_readout(self.readout)
+
+    def coefficients(self, depth: int) -> Coefficients:
+        """Return no coefficients: the penalty parameter is 1."""
+        check_depth(depth)
+        return {}
+
+    def init(self, x0: Any) -> tuple:
+        """Return (x'_0, x_0, λ_0) = (x_0, x_0, 0)."""
+        return x0, x0, jnp.zeros_like(x0)
+
+    def step(
+        self,
+        transform: Transform | tuple[Transform, Transform],
+        state: tuple,
+        c: Coefficients,
+    ) -> tuple:
+        """Return (x'_{k+1}, x_{k+1}, λ_{k+1})."""
+        del c
+        transform_prime, transform = pair(transform)
+        x_prime, x, multiplier = state
+        x_prime = (transform_prime(x_prime) + x - multiplier) / 2
+        x = (transform(x) + x_prime + multiplier) / 2
+        return x_prime, x, multiplier + x_prime - x
+
+    def output(self, state: tuple) -> Any:
+        """Return x_K, x'_K or their mean, as ``readout`` says."""
+        return read_out(self.readout, state[0], state[1])

@@ -1,0 +1,147 @@
+"""What every method is: a recurrence over an operator T."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from optnet_jax.errors import InputError
+
+Transform = Callable[[Any], Any]
+"""The operator T: an array to an array of the same shape. z ↦ z - ∇f(z) for
+optimisation, x ↦ Φ(Wx) for propagation, a convolutional composite in a network."""
+
+Coefficients = Mapping[str, Any]
+"""Scalars of one step by name, or arrays of them with a leading axis [depth]."""
+
+State = Any
+"""A pytree of arrays whose structure and shapes do not change from step to step."""
+
+
+class Recurrence(Protocol):
+    """A first-order method, written once, run over any operator T.
+
+    Four methods make a recurrence; no base class is needed. Two more names are read
+    where they exist:
+
+    * ``paths = 2``: the method applies T to two iterates in each step and accepts a
+      pair of operators, one for each (see :func:`pair`);
+    * ``restart(x0, previous)``: the state at x_0 = x0, x_{-1} = previous, for methods
+      that remember one iterate (see :func:`restart`).
+    """
+
+    def coefficients(self, depth: int) -> Coefficients:
+        """Return the coefficients of steps 0..depth-1: arrays with axis 0 of depth."""
+        ...
+
+    def init(self, x0: Any) -> State:
+        """Return the state before the first step."""
+        ...
+
+    def step(self, transform: Any, state: State, c: Coefficients) -> State:
+        """Return the state after one step with the coefficients ``c`` of that step."""
+        ...
+
+    def output(self, state: State) -> Any:
+        """Read the iterate out of the state."""
+        ...
+
+
+def number_of_paths(recurrence: Recurrence) -> int:
+    """Return to how many iterates the method applies T in one step: 1 unless it says.
+
+    Args:
+      recurrence: any recurrence.
+
+    Returns:
+      1, or 2 for the two-path structures (14) and (20).
+    """
+    return getattr(recurrence, "paths", 1)
+
+
+def pair(transform: Transform | tuple[Transform, Transform]) -> tuple:
+    """Return (T', T): the two operators of a two-path method.
+
+    Args:
+      transform: one operator that both paths share, or a tuple with one for each.
+
+    Returns:
+      The operators of the primed and of the plain path.
+    """
+    return transform if isinstance(transform, tuple) else (transform, transform)
+
+
+def restart(recurrence: Recurrence, x0: Any, previous: Any) -> State:
+    """Return the state at x_0 = x0 with x_{-1} = previous.
+
+    Args:
+      recurrence: any recurrence; one that remembers no iterate forgets ``previous``.
+      x0: the iterate at which the recurrence starts again.
+      previous: the iterate before it, of the same shape.
+
+    Returns:
+      ``recurrence.restart(x0, previous)`` where that is defined, else
+      ``recurrence.init(x0)``.
+    """
+    if hasattr(recurrence, "restart"):
+        return recurrence.restart(x0, previous)  # pyright: ignore
+    return recurrence.init(x0)
+
+
+def check_depth(depth: int) -> int:
+    """Return ``depth``.
+
+    Raises:
+      InputError: it is not a whole number of at least 1.
+    """
+    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
+        raise InputError(f"depth must be a whole number of at least 1, got {depth!r}")
+    return int(depth)
+
+
+def per_step(name: str, value: float | ArrayLike, depth: int) -> np.ndarray | jax.Array:
+    """Return ``value`` as one coefficient for each step.
+
+    Args:
+      name: the coefficient's name, for the error.
+      value: a scalar for every step, or one value a step, [depth].
+      depth: the number of steps.
+
+    Returns:
+      An array [depth].
+
+    Raises:
+      InputError: ``value`` has another number of entries.
+    """
+    depth = check_depth(depth)
+    array = value if isinstance(value, jax.Array) else np.asarray(value, float)
+    if array.ndim == 0:
+        return array * np.ones(depth)
+    if array.shape != (depth,):
+        raise InputError(
+            f"{name} must be a scalar or have one entry for each of the {depth} steps, "
+            f"got shape {array.shape}"
+        )
+    return array
+
+
+def as_field(value: Any) -> Any:
+    """Return ``value`` as nested tuples, so that a recurrence that holds it can hash.
+
+    Args:
+      value: a scalar, None, or a concrete array or sequence of numbers.
+
+    Returns:
+      The same numbers as a float or nested tuples of floats; None stays None.
+    """
+    if value is None or isinstance(value, int | float):
+        return value
+    return _tuples(np.asarray(value, float).tolist())
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,103 @@
+"""The relaxed two-path structure (20), with DMRNet as its default."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal, get_args
+
+import jax.numpy as jnp
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    Transform,
+    as_field,
+    pair,
+    per_step,
+)
+
+Readout = Literal["x", "x_prime", "mean"]
+"""Which of the two paths is the output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoPath:
+    """x' ← T'(x') + s, x ← T(x) + s, with s ← μ s + α x' + β x before both.
+
+    (20) with its sum over t kept as a running sum s. μ = 0 keeps only the newest term:
+    with α = β = ½ that is DMRNet (Table 3), the default. μ = 1 is (20) as printed,
+    Σ_t α_t x'_t + Σ_t β_t x_t; its sum starts at t = 1, so the first α and β are 0
+    there. Both lines use the old x', so (20) does not contain (14): that is
+    :class:`~optnet_jax.recurrences.ADMM`.
+
+    Attributes:
+      alpha: α_k, a scalar or one for each step.
+      beta: β_k, likewise.
+      memory: μ_k, likewise.
+      readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+
+    Raises:
+      InputError: an unknown readout.
+    """
+
+    alpha: Any = 0.5
+    beta: Any = 0.5
+    memory: Any = 0.0
+    readout: Readout = "mean"
+    paths: ClassVar[Literal[2]] = 2
+
+    def __post_init__(self):
+        check_readout(self.readout)
+        for name in ("alpha", "beta", "memory"):
+            object.__setattr__(self, name, as_field(getattr(self, name)))
+
+    def coefficients(self, depth: int) -> Coefficients:
+        """Return alpha, beta and memory, [depth] each."""
+        return {
+            "alpha": per_step("alpha", self.alpha, depth),
+            "beta": per_step("beta", self.beta, depth),
+            "memory": per_step("memory", self.memory, depth),
+        }
+
+    def init(self, x0: Any) -> tuple:
+        """Return (x'_0, x_0, s) = (x_0, x_0, 0)."""
+        return x0, x0, jnp.zeros_like(x0)
+
+    def step(
+        self,
+        transform: Transform | tuple[Transform, Transform],
+        state: tuple,
+        c: Coefficients,
+    ) -> tuple:
+        """Return (x'_{k+1}, x_{k+1}, s_k)."""
+        transform_prime, transform = pair(transform)
+        x_prime, x, total = state
+        total = c["memory"] * total + c["alpha"] * x_prime + c["beta"] * x
+        return transform_prime(x_prime) + total, transform(x) + total, total
+
+    def output(self, state: tuple) -> Any:
+        """Return x_K, x'_K or their mean, as ``readout`` says."""
+        return read_out(self.readout, state[0], state[1])
+
+
+def check_readout(readout: str) -> None:
+    """Check the name of a readout.
+
+    Raises:
+      InputError: it is not one of :data:`Readout`.
+    """
+    if readout not in get_args(Readout):
+        raise InputError(
+            f"unknown readout {readout!r}: use one of {', '.join(get_args(Readout))}"
+        )
+
+
+def read_out(readout: Readout, x_prime: Any, x: Any) -> Any:
+    """Return x, x' or their mean, as ``readout`` says.
+
+    Args:
+      readout: one of :data:`Readout`.
+      x_prime: the iterate of the first path.
+      x: the iterate of the second path.
+    """
+    return {"x": x, "x_prime": x_prime, "mean": (x_prime + x) / 2}[readout]

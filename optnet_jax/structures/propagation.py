@@ -1,0 +1,189 @@
+"""A recurrence as a linen module: the structures (7), (11)-(14), (16), (17), (20)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import Coefficients, Recurrence, State
+from optnet_jax.recurrences.base import check_depth, number_of_paths, restart
+from optnet_jax.recurrences.iterate import (
+    cast_coefficients,
+    check_lengths,
+    step_in_dtype,
+)
+
+
+class Layer(nn.Module):
+    """One step of a recurrence over a linen transform: one layer of the network.
+
+    Attributes:
+      recurrence: the method.
+      transform: T, shape-preserving.
+      transform_prime: T' of a two-path method with weights of its own, or None.
+      trajectory: also hand out the output of every layer.
+    """
+
+    recurrence: Recurrence
+    transform: Callable[[Any], Any]
+    transform_prime: Callable[[Any], Any] | None = None
+    trajectory: bool = False
+
+    @nn.compact
+    def __call__(self, state: State, c: Coefficients) -> tuple[State, Any]:
+        """Return the next state and, for a trajectory, its output."""
+        operator: Any = _shape_preserving(self.transform)
+        if self.transform_prime is not None:
+            operator = (_shape_preserving(self.transform_prime), operator)
+        state = step_in_dtype(self.recurrence, operator, state, c)
+        return state, self.recurrence.output(state) if self.trajectory else None
+
+
+class Propagation(nn.Module):
+    """x_0 ↦ x_K: ``depth`` layers, each a step of ``recurrence`` over ``transform``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from optnet_jax.recurrences import heavy_ball
+    >>> from optnet_jax.structures import FullyConnected
+    >>> network = Propagation(heavy_ball(0.3), FullyConnected(), depth=10)
+    >>> variables = network.init(jax.random.key(0), jnp.ones(4))
+    >>> jax.tree.map(jnp.shape, variables["params"])
+    {'layers': {'transform': {'linear': {'kernel': (10, 4, 4)}}}}
+
+    Attributes:
+      recurrence: the method, anything with the four methods of
+        :class:`~optnet_jax.recurrences.Recurrence`.
+      transform: T, a linen module (a template: each layer has a copy of its own) or a
+        function without parameters, [..., n] or [B, H, W, C] to the same shape.
+      depth: the number of layers K.
+      tied: one set of weights for all layers (§5.1) instead of one for each (§5.2).
+      learned: names of coefficients that are trained ("adaptive coefficients", §6),
+        from the method's own values on: parameters [depth] beside ``layers``.
+      separate_paths: each path of a two-path method has weights of its own.
+      unroll: write the layers out, as ``layer_0``, ``layer_1``, ..., instead of
+        scanning them with parameters stacked on a leading axis as ``layers``. The
+        compile time of the scanned form does not grow with depth.
+      remat: recompute each layer in the backward pass instead of storing what is
+        inside it.
+    """
+
+    recurrence: Recurrence
+    transform: Callable[[Any], Any]
+    depth: int
+    tied: bool = False
+    learned: tuple[str, ...] = ()
+    separate_paths: bool = False
+    unroll: bool = False
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x0: jax.Array, previous: jax.Array | None = None, trajectory: bool = False
+    ) -> Any:
+        """Return x_K.
+
+        Args:
+          x0: the input x_0.
+          previous: x_{-1} for a recurrence that remembers one iterate; None: x_0.
+          trajectory: return x_0, ..., x_K on a leading axis instead.
+
+        Raises:
+          InputError: depth < 1, a learned name that is no coefficient, separate paths
+            of a one-path method, or a transform that changes the shape.
+        """
+        coefficients = self._coefficients(x0.dtype)
+        if previous is None:
+            state = self.recurrence.init(x0)
+        else:
+            state = restart(self.recurrence, x0, previous)
+        first = self.recurrence.output(state)
+        layers = self._unrolled if self.unroll else self._scanned
+        state, outputs = layers(state, coefficients, trajectory)
+        if not trajectory:
+            return self.recurrence.output(state)
+        return jax.tree.map(
+            lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
+        )
+
+    def _coefficients(self, dtype: Any) -> Coefficients:
+        coefficients = dict(self.recurrence.coefficients(check_depth(self.depth)))
+        coefficients = dict(cast_coefficients(coefficients, dtype))
+        check_lengths(coefficients, self.depth, "coefficients")
+        for name in self.learned:
+            if name not in coefficients:
+                raise InputError(
+                    f"{name!r} is no coefficient of {type(self.recurrence).__name__}: "
+                    f"it has {', '.join(coefficients) or 'none'}"
+                )
+            value = coefficients[name]
+            coefficients[name] = self.param(name, lambda _, value=value: value)
+        return coefficients
+
+    def _layer(self, layer_class: Any, name: str, trajectory: bool) -> Any:
+        if self.separate_paths and number_of_paths(self.recurrence) == 1:
+            raise InputError(
+                f"separate_paths needs a two-path recurrence, and "
+                f"{type(self.recurrence).__name__} has one path"
+            )
+        return layer_class(
+            recurrence=self.recurrence,
+            transform=_copy(self.transform),
+            transform_prime=_copy(self.transform) if self.separate_paths else None,
+            trajectory=trajectory,
+            name=name,
+        )
+
+    def _unrolled(
+        self, state: State, coefficients: Coefficients, trajectory: bool
+    ) -> tuple:
+        layer_class = nn.remat(Layer) if self.remat else Layer
+        layer = self._layer(layer_class, "layer", trajectory) if self.tied else None
+        outputs = []
+        for k in range(self.depth):
+            c = jax.tree.map(lambda a, k=k: a[k], coefficients)
+            step = layer or self._layer(layer_class, f"layer_{k}", trajectory)
+            state, output = step(state, c)
+            outputs.append(output)
+        return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
+
+    def _scanned(
+        self, state: State, coefficients: Coefficients, trajectory: bool
+    ) -> tuple:
+        # Inside a scan XLA cannot merge the recomputation with the forward pass.
+        layer_class = nn.remat(Layer, prevent_cse=False) if self.remat else Layer
+        if self.tied:
+            axes = {
+                "variable_broadcast": "params",
+                "variable_carry": nn.DenyList("params"),  # running statistics
+                "split_rngs": {"params": False, nn.DenyList("params"): True},
+            }
+        else:
+            axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
+        scanned = nn.scan(layer_class, length=self.depth, **axes)
+        return self._layer(scanned, "layers", trajectory)(state, coefficients)
+
+
+def _copy(transform: Callable) -> Callable:
+    """Return an unbound copy: a layer must own its transform's parameters."""
+    if isinstance(transform, nn.Module):
+        return transform.clone(parent=None, name=None)
+    return transform
+
+
+def _shape_preserving(transform: Callable) -> Callable:
+    def checked(x: Any) -> Any:
+        y = transform(x)
+        if jnp.shape(y) != jnp.shape(x):
+            raise InputError(
+                f"the transform of a recurrence must preserve the shape, and this one "
+                f"maps {jnp.shape(x)} to {jnp.shape(y)}: change the shape between "
+                f"stages instead"
+            )
+        return y
+
+    return checked

@@ -1,0 +1,125 @@
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from optnet_jax import objectives
+from optnet_jax.errors import InputError
+from optnet_jax.objectives import ACTIVATIONS
+
+# Table 1 as printed (with its two errata), in arbitrary precision.
+PRINTED = {
+    "sigmoid": lambda u: u + mpmath.log(mpmath.exp(-u) + 1),
+    "tanh": lambda u: u + mpmath.log(mpmath.exp(-2 * u) + 1),
+    "softplus": lambda u: -mpmath.re(mpmath.polylog(2, -mpmath.exp(u))),
+    "softsign": lambda u: abs(u) - mpmath.log(1 + abs(u)),
+    "relu": lambda u: u**2 / 2 if u > 0 else mpmath.mpf(0),
+    "leaky_relu": lambda u: u**2 / 2 * (1 if u > 0 else mpmath.mpf("0.01")),
+    "elu": lambda u: u**2 / 2 if u > 0 else mpmath.exp(u) - u - 1,
+    "swish": lambda u: (
+        u**2 / 2
+        + u * mpmath.log(mpmath.exp(-u) + 1)
+        - mpmath.re(mpmath.polylog(2, -mpmath.exp(-u)))
+    ),
+}
+GRID = np.concatenate([np.linspace(-50, 50, 201), [-1e-3, 1e-3, -0.3, 0.3]])
+
+
+def test_table_1_is_complete():
+    assert set(ACTIVATIONS) == set(PRINTED)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_potential_is_the_printed_one_in_float64(name, float64):
+    with mpmath.workdps(60):
+        expected = np.array([float(PRINTED[name](mpmath.mpf(u))) for u in GRID])
+    potential = ACTIVATIONS[name][1](jnp.asarray(GRID))
+    # softsign and ELU subtract nearly equal terms near 0: absolute there.
+    np.testing.assert_allclose(potential, expected, rtol=4e-14, atol=1e-18)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_potential_is_stable_in_float32(name):
+    grid = GRID.astype(np.float32)
+    with mpmath.workdps(60):
+        exact = [float(PRINTED[name](mpmath.mpf(float(u)))) for u in grid]
+    potential = ACTIVATIONS[name][1](jnp.asarray(grid))
+    np.testing.assert_allclose(potential, np.array(exact), rtol=3e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_potential_differentiates_to_the_activation_everywhere(name, float64):
+    phi, potential = ACTIVATIONS[name]
+    u = jnp.asarray(np.concatenate([GRID, [0.0]]))
+    slope = jax.vmap(jax.grad(potential))(u)
+    np.testing.assert_allclose(slope, phi(u), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_potential_integrates_the_activation(name, float64):
+    """Across 0, where the pieces of a piecewise entry have to meet."""
+    phi, potential = ACTIVATIONS[name]
+    for a, b in [(-3.0, 2.0), (-0.5, 0.25), (1.0, 7.0)]:
+        points = [0.0] if a < 0 < b else None
+        area = quad(lambda u: float(phi(u)), a, b, points=points, epsabs=1e-12)[0]
+        difference = float(potential(jnp.float64(b)) - potential(jnp.float64(a)))
+        assert difference == pytest.approx(area, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_gradient_is_that_of_the_objective(name, float64):
+    u = objectives.square_root(_positive_definite(5, seed=0))
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(3, 5)))
+    f = objectives.objective(name, u)
+    expected = jax.vmap(jax.grad(f))(z)
+    np.testing.assert_allclose(
+        objectives.gradient(name, u)(z), expected, rtol=1e-12, atol=1e-13
+    )
+    assert f(z).shape == (3,)
+    np.testing.assert_allclose(f(z)[1], f(z[1]), rtol=1e-14)
+
+
+def test_f_is_f_of_u_x(float64):
+    w = _positive_definite(4, seed=2)
+    x = jnp.asarray(np.random.default_rng(3).normal(size=4))
+    u = objectives.square_root(w)
+    np.testing.assert_allclose(u @ u, w, atol=1e-13)
+    assert objectives.network_objective("elu", w)(x) == pytest.approx(
+        float(objectives.objective("elu", u)(u @ x)), rel=1e-14
+    )
+
+
+def test_layer_multiplies_by_w_from_the_left(float64):
+    rng = np.random.default_rng(4)
+    w, x = rng.normal(size=(3, 3)), rng.normal(size=3)
+    np.testing.assert_allclose(
+        objectives.layer("tanh", jnp.asarray(w))(x), np.tanh(w @ x), rtol=1e-13
+    )
+
+
+def test_unknown_activation_lists_the_known():
+    with pytest.raises(InputError, match=r"unknown activation 'gelu'.*sigmoid.*swish"):
+        objectives.objective("gelu", np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("w", "cause"),
+    [
+        (np.array([[1.0, 2.0], [0.0, 1.0]]), "must be symmetric"),
+        (np.array([[1.0, 2.0], [2.0, 1.0]]), r"smallest eigenvalue is -1"),
+        (np.array([[1.0, 1.0], [1.0, 1.0]]), "must be positive definite"),
+        (np.array([[1.0, np.nan], [np.nan, 1.0]]), "must be symmetric"),
+        (np.ones((2, 3)), r"square matrix, got shape \(2, 3\)"),
+        (np.ones((0, 0)), "square matrix"),
+    ],
+)
+def test_square_root_refuses_what_lemma_1_excludes(w, cause):
+    with pytest.raises(InputError, match=cause):
+        objectives.square_root(w)
+
+
+def _positive_definite(n, seed):
+    a = np.random.default_rng(seed).normal(size=(n, n))
+    return a @ a.T / n + 0.1 * np.eye(n)
