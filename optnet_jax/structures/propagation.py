@@ -65,9 +65,9 @@ class Propagation(nn.Module):
       learned: names of coefficients that are trained ("adaptive coefficients", §6),
         from the method's own values on: parameters [depth] beside ``layers``.
       separate_paths: each path of a two-path method has weights of its own.
-      unroll: write the layers out, as ``layer_0``, ``layer_1``, ..., instead of
-        scanning them with parameters stacked on a leading axis as ``layers``. The
-        compile time of the scanned form does not grow with depth.
+      unroll: write the layers out instead of scanning them. Untied, their parameters
+        are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading
+        axis of depth. The compile time of the scanned form does not grow with depth.
       remat: recompute each layer in the backward pass instead of storing what is
         inside it.
     """
@@ -102,7 +102,10 @@ class Propagation(nn.Module):
         else:
             state = restart(self.recurrence, x0, previous)
         first = self.recurrence.output(state)
-        layers = self._unrolled if self.unroll else self._scanned
+        # A scan cannot create the running statistics that it carries from layer to
+        # layer, so weights that are shared are made by running the layers one by one.
+        unroll = self.unroll or (self.tied and self.is_initializing())
+        layers = self._unrolled if unroll else self._scanned
         state, outputs = layers(state, coefficients, trajectory)
         if not trajectory:
             return self.recurrence.output(state)
@@ -142,7 +145,7 @@ class Propagation(nn.Module):
         self, state: State, coefficients: Coefficients, trajectory: bool
     ) -> tuple:
         layer_class = nn.remat(Layer) if self.remat else Layer
-        layer = self._layer(layer_class, "layer", trajectory) if self.tied else None
+        layer = self._layer(layer_class, "layers", trajectory) if self.tied else None
         outputs = []
         for k in range(self.depth):
             c = jax.tree.map(lambda a, k=k: a[k], coefficients)
