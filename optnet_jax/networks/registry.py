@@ -1,0 +1,57 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {}
+"""Name -> constructor; its keyword arguments override the module's fields."""
+
+
+def create(name: str, **overrides: Any) -> nn.Module:
+    """Return the network ``name``.
+
+    Args:
+      name: one of :data:`NETWORKS`.
+      **overrides: fields of the network that differ from its defaults, such as
+        ``num_classes=100``.
+
+    Returns:
+      A linen module: ``module.apply(variables, images, train=bool)`` maps
+      [B, H, W, C] to logits [B, num_classes], float32.
+
+    Raises:
+      InputError: an unknown name or field.
+    """
+    if name not in NETWORKS:
+        raise InputError(
+            f"unknown network {name!r}{_did_you_mean(name, NETWORKS)}; "
+            f"there are {', '.join(NETWORKS)}"
+        )
+    constructor = NETWORKS[name]
+    fields = field_names(constructor)
+    for field in overrides:
+        if field not in fields:
+            raise InputError(
+                f"network {name!r} has no field {field!r}"
+                f"{_did_you_mean(field, fields)}; it has {', '.join(fields)}"
+            )
+    return constructor(**overrides)
+
+
+def field_names(constructor: Callable[..., nn.Module]) -> list[str]:
+    """Return the names of the fields that a constructor takes."""
+    parameters = inspect.signature(constructor).parameters
+    return [name for name in parameters if name not in ("parent", "name")]
+
+
+def _did_you_mean(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
