@@ -76,7 +76,7 @@ def h_matrix(n: int) -> np.ndarray:
     Raises:
       InputError: n < 1.
     """
-    betas = momentum(n + 1)
+    betas = momentum(check_depth(n) + 1)
     h = np.zeros((n, n))
     h[0, 0] = 1
     for k in range(1, n):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import subtract_filters
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, Recurrence, State
@@ -160,9 +161,12 @@ class Propagation(nn.Module):
         # Inside a scan XLA cannot merge the recomputation with the forward pass.
         layer_class = nn.remat(Layer, prevent_cse=False) if self.remat else Layer
         if self.tied:
+            # Running statistics pass from layer to layer while they are updated.
+            mutable = self.scope.mutable if self.scope else False
+            carried = subtract_filters(mutable, "params")
             axes = {
-                "variable_broadcast": "params",
-                "variable_carry": nn.DenyList("params"),  # running statistics
+                "variable_broadcast": subtract_filters(True, carried),
+                "variable_carry": carried,
                 "split_rngs": {"params": False, nn.DenyList("params"): True},
             }
         else:

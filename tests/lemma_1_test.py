@@ -1,0 +1,77 @@
+"""Lemma 1 and its companions of §4: optimisation is propagation, for every method.
+
+One recurrence object runs with the operator of optimisation, z ↦ z - ∇f(z), from
+z_0 = U x_0, and with that of propagation, x ↦ Φ(Wx), from x_0; then z_k = U x_k.
+"""
+
+import functools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from optnet_jax import recurrences
+from optnet_jax.objectives import ACTIVATIONS, gradient_step, layer, square_root
+from optnet_jax.recurrences import iterate
+
+SIZES = [(1, 20), (3, 1), (6, 25)]  # dimension, depth
+
+METHODS = {
+    "gradient_descent": lambda depth: recurrences.GradientDescent(),
+    "heavy_ball": lambda depth: recurrences.heavy_ball(0.3),
+    "nesterov": lambda depth: recurrences.Nesterov(),
+    "nesterov_sum": lambda depth: recurrences.NesterovSum(),
+    "history_sum": recurrences.HistorySum.nesterov,
+    "admm": lambda depth: recurrences.ADMM(),
+    "two_path": lambda depth: recurrences.TwoPath(0.3, 0.3),
+}
+
+
+@functools.cache
+def both_trajectories(method, depth):
+    """Return a jitted (W, U, x_0) → {activation: (U x_k, z_k)}."""
+    recurrence = METHODS[method](depth)
+
+    @jax.jit
+    def run(w, u, x0):
+        def trajectory(operator, start):
+            return iterate(recurrence, operator, start, depth, trajectory=True)
+
+        return {
+            name: (
+                trajectory(layer(name, w), x0) @ u,
+                trajectory(gradient_step(name, u), u @ x0),
+            )
+            for name in ACTIVATIONS
+        }
+
+    return run
+
+
+@pytest.mark.parametrize("method", METHODS)
+@hypothesis.settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(
+    size=st.sampled_from(SIZES),
+    seed=st.integers(0, 2**32 - 1),
+    smallest=st.floats(1e-4, 0.9),
+)
+def test_lemma_1(method, float64, size, seed, smallest):
+    dimension, depth = size
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.normal(size=(dimension, dimension)))[0]
+    # Eigenvalues up to 1, so that the step size 1 suits every row of Table 1.
+    w = (rotation * rng.uniform(smallest, 1, dimension)) @ rotation.T
+    w = (w + w.T) / 2
+    u = square_root(w)
+    x0 = jnp.asarray(rng.normal(size=dimension))
+    for name, (u_x, z) in both_trajectories(method, depth)(w, u, x0).items():
+        difference = np.abs(u_x - z).max()
+        assert difference <= 1e-12 * max(1, np.abs(z).max()), name

@@ -1,0 +1,59 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optnet_jax import recurrences
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import base
+
+
+class TenLineMethod:
+    """What a user writes in a notebook: four methods, no base class."""
+
+    def coefficients(self, depth):
+        return {"a": np.linspace(0.1, 0.5, depth)}
+
+    def init(self, x0):
+        return x0
+
+    def step(self, transform, state, c):
+        return transform(state) + c["a"] * state
+
+    def output(self, state):
+        return state
+
+
+def test_paths_are_one_unless_the_method_says():
+    assert base.number_of_paths(TenLineMethod()) == 1
+    assert base.number_of_paths(recurrences.ADMM()) == 2
+    assert base.number_of_paths(recurrences.TwoPath()) == 2
+
+
+def test_restart_falls_back_to_init():
+    assert base.restart(TenLineMethod(), 1.0, 5.0) == 1.0
+    assert base.restart(recurrences.heavy_ball(0.3), 1.0, 5.0) == (1.0, 5.0)
+
+
+def test_a_method_of_the_users_own_iterates():
+    x = recurrences.iterate(TenLineMethod(), lambda x: x, jnp.ones(2), 2)
+    np.testing.assert_allclose(x, 1.1 * 1.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [0, -1, 2.0, True, "3"])
+def test_depth_must_be_a_positive_integer(depth):
+    with pytest.raises(InputError, match="whole number of at least 1"):
+        base.check_depth(depth)
+
+
+def test_per_step_spreads_scalars_and_checks_lengths():
+    np.testing.assert_array_equal(base.per_step("beta", 0.5, 3), [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(base.per_step("beta", [1, 2], 2), [1.0, 2.0])
+    with pytest.raises(
+        InputError, match=r"beta must be a scalar or have one entry.* 3"
+    ):
+        base.per_step("beta", [1, 2], 3)
+
+
+def test_pair_shares_one_operator_or_takes_two():
+    assert base.pair(abs) == (abs, abs)
+    assert base.pair((abs, min)) == (abs, min)

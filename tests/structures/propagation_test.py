@@ -1,0 +1,203 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from optnet_jax import recurrences
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import HeavyBall, iterate
+from optnet_jax.structures import FullyConnected, Propagation
+
+DEPTH = 4
+METHODS = [
+    recurrences.GradientDescent(),
+    recurrences.heavy_ball(0.3),
+    recurrences.Nesterov(),
+    recurrences.NesterovSum(),
+    recurrences.HistorySum.nesterov(DEPTH),
+    recurrences.ADMM(),
+    recurrences.TwoPath(),
+]
+X = jax.random.normal(jax.random.key(0), (3, 5))
+
+
+class ConvUnit(nn.Module):
+    """A convolutional transform with running statistics and dropout."""
+
+    train: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(x.shape[-1], (3, 3))(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not self.train)(x))
+        return nn.Dropout(0.5, deterministic=not self.train)(x)
+
+
+def kernels(variables):
+    return variables["params"]["layers"]["transform"]["linear"]["kernel"]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+class TestEveryMethod:
+    @pytest.mark.parametrize("unroll", [False, True])
+    def test_tied_is_iterate_with_one_matrix(self, method, unroll):
+        module = Propagation(method, FullyConnected(), DEPTH, tied=True, unroll=unroll)
+        variables = module.init(jax.random.key(1), X)
+        w = kernels(variables)
+        assert w.shape == (5, 5)
+        expected = iterate(method, lambda x: nn.sigmoid(x @ w), X, DEPTH)
+        np.testing.assert_allclose(module.apply(variables, X), expected, atol=1e-6)
+
+    def test_untied_is_iterate_with_a_matrix_for_each_step(self, method):
+        module = Propagation(method, FullyConnected(), DEPTH)
+        variables = module.init(jax.random.key(1), X)
+        w = kernels(variables)
+        assert w.shape == (DEPTH, 5, 5)
+        assert not jnp.allclose(w[0], w[1])  # each drawn on its own
+        expected = iterate(
+            method,
+            lambda x, w: nn.sigmoid(x @ w),
+            X,
+            DEPTH,
+            weights=w,
+            trajectory=True,
+        )
+        ours = module.apply(variables, X, trajectory=True)
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+    def test_unrolled_is_scanned(self, method):
+        scanned = Propagation(method, FullyConnected(), DEPTH)
+        variables = scanned.init(jax.random.key(1), X)
+        layers = variables["params"]["layers"]
+        unrolled = {
+            f"layer_{k}": jax.tree.map(lambda a, k=k: a[k], layers)
+            for k in range(DEPTH)
+        }
+        module = Propagation(method, FullyConnected(), DEPTH, unroll=True)
+        for trajectory in (False, True):
+            np.testing.assert_allclose(
+                module.apply({"params": unrolled}, X, trajectory=trajectory),
+                scanned.apply(variables, X, trajectory=trajectory),
+                atol=1e-6,
+            )
+
+    def test_remat_changes_no_gradient(self, method):
+        plain = Propagation(method, FullyConnected(), DEPTH)
+        variables = plain.init(jax.random.key(1), X)
+        slopes = [
+            jax.grad(lambda v, m=module: m.apply(v, X).sum())(variables)
+            for module in (plain, plain.clone(remat=True))
+        ]
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *slopes
+        )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_running_statistics_and_dropout(tied, unroll):
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    module = Propagation(HeavyBall(1, -1), ConvUnit(), 3, tied=tied, unroll=unroll)
+    rngs = {"params": jax.random.key(1), "dropout": jax.random.key(2)}
+    variables = module.init(rngs, x)
+    dropout = {"dropout": jax.random.key(3)}
+    y, changed = module.apply(variables, x, rngs=dropout, mutable=["batch_stats"])
+    assert y.shape == x.shape
+    old, new = variables["batch_stats"], changed["batch_stats"]
+    assert jax.tree.structure(old) == jax.tree.structure(new)
+    for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+        assert not jnp.allclose(a, b)
+    frozen = module.clone(transform=ConvUnit(train=False))
+    assert frozen.apply(variables, x).shape == x.shape
+
+
+def test_tied_statistics_see_every_layer():
+    """Two layers share one running variance: each moves it by a tenth."""
+    x = 3 * jax.random.normal(jax.random.key(0), (1000, 2))
+    norm = nn.BatchNorm(use_running_average=False, momentum=0.9, epsilon=0)
+    module = Propagation(recurrences.GradientDescent(), norm, 2, tied=True)
+    variables = module.init(jax.random.key(1), x)
+    _, changed = module.apply(variables, x, mutable=["batch_stats"])
+    variance = changed["batch_stats"]["layers"]["transform"]["var"]
+    # The first layer sees var(x), the second what the first has normalised to 1.
+    after_first = 0.9 * 1 + 0.1 * jnp.var(x, axis=0)
+    np.testing.assert_allclose(variance, 0.9 * after_first + 0.1 * 1, rtol=1e-5)
+
+
+def test_learned_coefficients_start_as_the_methods_own_and_train():
+    module = Propagation(
+        recurrences.Nesterov(), FullyConnected(), DEPTH, learned=("beta1", "beta2")
+    )
+    variables = module.init(jax.random.key(1), X)
+    own = recurrences.Nesterov().coefficients(DEPTH)
+    for name in ("beta1", "beta2"):
+        np.testing.assert_allclose(variables["params"][name], own[name], rtol=1e-6)
+    slope = jax.grad(lambda v: (module.apply(v, X) ** 2).sum())(variables)
+    assert jnp.all(slope["params"]["beta1"] != 0)
+    # β2 of step 0 and 1 too: x_{-1} = x_0 and x_0 are not 0.
+    assert jnp.all(slope["params"]["beta2"] != 0)
+    fixed = module.clone(learned=())
+    layers = {"params": {"layers": variables["params"]["layers"]}}
+    np.testing.assert_allclose(fixed.apply(layers, X), module.apply(variables, X))
+
+
+def test_each_path_with_weights_of_its_own():
+    module = Propagation(
+        recurrences.ADMM(), FullyConnected(), DEPTH, separate_paths=True
+    )
+    variables = module.init(jax.random.key(1), X)
+    layers = variables["params"]["layers"]
+    assert set(layers) == {"transform", "transform_prime"}
+    w = {path: layers[path]["linear"]["kernel"] for path in layers}
+    expected = iterate(
+        recurrences.ADMM(),
+        (
+            lambda x, w: nn.sigmoid(x @ w["transform_prime"]),
+            lambda x, w: nn.sigmoid(x @ w["transform"]),
+        ),
+        X,
+        DEPTH,
+        weights=w,
+    )
+    np.testing.assert_allclose(module.apply(variables, X), expected, atol=1e-6)
+
+
+def test_a_previous_iterate_can_be_given():
+    module = Propagation(HeavyBall(0, 1), jnp.zeros_like, 1)
+    assert module.apply({}, jnp.ones(2), jnp.full(2, 7.0)).tolist() == [7.0, 7.0]
+
+
+def test_compile_time_does_not_grow_with_depth():
+    """The program of a scan is as long at depth 100 as at depth 10."""
+
+    def size(depth):
+        module = Propagation(recurrences.NesterovSum(), FullyConnected(), depth)
+        variables = module.init(jax.random.key(1), X)
+        step = jax.jit(jax.grad(lambda v: module.apply(v, X).sum()))
+        return len(step.lower(variables).as_text().splitlines())
+
+    assert size(100) == size(10)
+
+
+@pytest.mark.parametrize(
+    ("module", "cause"),
+    [
+        (Propagation(HeavyBall(), jnp.tanh, 0), "at least 1, got 0"),
+        (
+            Propagation(HeavyBall(), jnp.tanh, 2, learned=("alpha",)),
+            "'alpha' is no coefficient of HeavyBall: it has beta1, beta2",
+        ),
+        (
+            Propagation(HeavyBall(), jnp.tanh, 2, separate_paths=True),
+            "HeavyBall has one path",
+        ),
+        (
+            Propagation(HeavyBall(), lambda x: x[:-1], 2),
+            r"must preserve the shape.* \(3, 5\) to \(2, 5\)",
+        ),
+    ],
+)
+def test_bad_input(module, cause):
+    with pytest.raises(InputError, match=cause):
+        module.init(jax.random.key(0), X)
