@@ -1,0 +1,64 @@
+"""Datasets as batches that are a function of (seed, step).
+
+>>> from optnet_jax import data
+>>> dataset = data.load({"dataset": "optnet_digits"}, seed=0)  # doctest: +SKIP
+>>> batch = next(dataset.train_batches(start_step=0))  # doctest: +SKIP
+
+All sets come through TFDS's builders:
+
+=============  ========  ==========================================================
+name           pipeline  without a network
+=============  ========  ==========================================================
+optnet_digits  memory    prepares itself; the images come with scikit-learn
+cifar10, 100   memory    from ``cifar-10-binary.tar.gz`` in
+                         ``<data_dir>/downloads/manual``
+imagenet2012   streamed  from both ``ILSVRC2012_img_*.tar`` there
+=============  ========  ==========================================================
+
+Small sets live on the device as uint8 and are shuffled, cropped and flipped there
+(:mod:`.memory`). A new dataset is one entry of :data:`SPECS`. ``python -m
+optnet_jax.data.prepare`` prepares a set from an archive that lies elsewhere. Importing
+this package imports no TensorFlow; :func:`load` does.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optnet_jax.data.dataset import Dataset
+from optnet_jax.data.options import Options, options_from
+from optnet_jax.data.spec import SPECS, Spec, get_spec
+
+__all__ = ["SPECS", "Dataset", "Options", "Spec", "get_spec", "load"]
+
+
+def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
+    """Loads a dataset, and prepares it where that needs nobody's help.
+
+    Args:
+        config: ``config.data``; see :class:`Options` for its fields.
+        seed: of the shuffling and the augmentation.
+
+    Returns:
+        The dataset with its batches.
+
+    Raises:
+        InputError: if an option is wrong, or if the set is not in ``data_dir`` and
+            cannot be had: without a network within two seconds.
+    """
+    options = options_from(config)
+    spec = get_spec(options.dataset)
+
+    from optnet_jax.data import source
+
+    builder = source.prepared_builder(spec, options.data_dir)
+
+    from optnet_jax.data import memory
+
+    return memory.MemoryDataset(
+        spec,
+        options,
+        memory.read_split(builder, "train"),
+        memory.read_split(builder, spec.eval_split),
+        seed=seed,
+        version=str(builder.version),
+    )

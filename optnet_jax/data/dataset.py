@@ -1,0 +1,97 @@
+"""What a training loop sees of a dataset."""
+
+import abc
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from optnet_jax.data.options import Options
+from optnet_jax.data.spec import Spec
+from optnet_jax.errors import InputError
+
+
+class Dataset(abc.ABC):
+    """A dataset with its batches; every process sees its own share of them.
+
+    A training batch is a function of (seed, step): a run that stops and goes on sees
+    what it would have seen.
+
+    Attributes:
+        name: its name in the table of datasets.
+        num_classes: number of classes.
+        image_shape: (H, W, C) of an image in a batch.
+        num_train: images of the training split.
+        num_eval: images of the split that is evaluated.
+        batch_size: images of a step, over all processes together.
+        local_batch_size: images of a step in this process.
+        steps_per_epoch: whole batches in the training split; the images that are left
+            over are others in every epoch.
+        split: one line that says what is trained and evaluated on.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        options: Options,
+        *,
+        num_train: int,
+        num_eval: int,
+        version: str,
+        process_index: int | None = None,
+        process_count: int | None = None,
+    ):
+        count = jax.process_count() if process_count is None else process_count
+        batch_size = options.batch_size
+        if batch_size % count:
+            raise InputError(
+                f"data.batch_size={batch_size} does not divide among {count} "
+                f"processes; take a multiple of {count}"
+            )
+        if batch_size > num_train:
+            raise InputError(
+                f"data.batch_size={batch_size} is larger than the {num_train} training "
+                f"images of {spec.name}; take a smaller one"
+            )
+        self.spec = spec
+        self.options = options
+        self.name = spec.name
+        self.num_classes = spec.num_classes
+        self.image_shape = spec.image_shape
+        self.num_train = num_train
+        self.num_eval = num_eval
+        self.batch_size = batch_size
+        self.local_batch_size = batch_size // count
+        self.steps_per_epoch = num_train // batch_size
+        self.process_index = (
+            jax.process_index() if process_index is None else process_index
+        )
+        self.process_count = count
+        self.split = (
+            f"{spec.name} {version}: train {num_train}, {spec.eval_split} {num_eval} "
+            f"({spec.note})"
+        )
+
+    @abc.abstractmethod
+    def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:
+        """Yields this process's rows of the batches of step start_step and onwards.
+
+        Args:
+            start_step: the first step, counted from 0 over the whole run.
+
+        Yields:
+            ``image``: float32 [local_batch_size, H, W, C], normalised and, if the
+            config says so, augmented; ``label``: int32 [local_batch_size].
+        """
+
+    @abc.abstractmethod
+    def eval_batches(self) -> Iterator[dict[str, Any]]:
+        """Yields this process's rows of the batches of the whole evaluation split.
+
+        The number of batches is the same in every process.
+
+        Yields:
+            ``image`` and ``label`` as in training, without augmentation; ``mask``:
+            float32 [local_batch_size], 1 for an image of the split and 0 for padding.
+            Over all processes the masks sum to ``num_eval``.
+        """

@@ -1,0 +1,203 @@
+"""Small datasets: uint8 on the device, shuffled, cropped and flipped there.
+
+The batch of step t is a function of (seed, t) and of nothing else: with
+e = t // steps_per_epoch, its rows are a slice of ``permutation(fold_in(seed, e))``, and
+the augmentation of row r is drawn from ``fold_in(fold_in(seed, t), r)``. So the global
+batch does not depend on the number of processes, each of which makes its own rows only.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.data import quiet
+from optnet_jax.data.dataset import Dataset
+from optnet_jax.data.options import Options
+from optnet_jax.data.spec import Spec
+from optnet_jax.errors import InputError
+
+Batch = dict[str, jax.Array]
+
+
+class Split(NamedTuple):
+    """The images of a split: uint8 [N, H, W, C], and their labels: int32 [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def read_split(builder: Any, split: str) -> Split:
+    """Reads a whole split of a prepared TFDS builder, always in the same order.
+
+    Args:
+        builder: ``tfds.core.DatasetBuilder`` with features ``image`` and ``label``.
+        split: name of the split.
+
+    Returns:
+        The split.
+
+    Raises:
+        InputError: if a record cannot be read.
+    """
+    tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
+    try:
+        with quiet.no_chatter():
+            dataset = builder.as_dataset(
+                split,
+                batch_size=-1,
+                read_config=tfds.ReadConfig(
+                    interleave_cycle_length=1, try_autocache=False
+                ),
+                decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
+            )
+            records = tfds.as_numpy(dataset)
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"{builder.name} has a damaged record in {builder.data_dir}; delete that "
+            "directory and prepare the set again"
+        ) from error
+    return Split(records["image"], records["label"].astype(np.int32))
+
+
+class MemoryDataset(Dataset):
+    """A dataset that fits into the memory of the device.
+
+    Args:
+        spec: its entry in the table.
+        options: ``config.data``.
+        train: the training split.
+        evaluation: the split that is evaluated.
+        seed: of the shuffling and the augmentation.
+        version: of the prepared data.
+        process_index: this process; JAX's by default.
+        process_count: number of processes; JAX's by default.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        options: Options,
+        train: Split,
+        evaluation: Split,
+        *,
+        seed: int,
+        version: str,
+        process_index: int | None = None,
+        process_count: int | None = None,
+    ):
+        super().__init__(
+            spec,
+            options,
+            num_train=len(train.labels),
+            num_eval=len(evaluation.labels),
+            version=version,
+            process_index=process_index,
+            process_count=process_count,
+        )
+        # Left uncommitted, so that a batch may be moved to any mesh.
+        self._train = jax.tree.map(jnp.asarray, train)
+        self._evaluation = jax.tree.map(jnp.asarray, evaluation)
+        self._order_key, self._augment_key = jax.random.split(jax.random.key(seed))
+        # Normalised = scale * pixel + shift, one multiply-add per pixel.
+        std = np.asarray(spec.std, np.float32).reshape(1, 1, 1, -1)
+        mean = np.asarray(spec.mean, np.float32).reshape(1, 1, 1, -1)
+        self._scale, self._shift = 1 / (255 * std), -mean / std
+        self._first_row = self.process_index * self.local_batch_size
+
+    def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """See :meth:`Dataset.train_batches`."""
+        spec, augment = self.spec, self.options.augment
+        epoch, order = -1, None
+        for step in itertools.count(start_step):
+            if step // self.steps_per_epoch != epoch:
+                epoch = step // self.steps_per_epoch
+                order = _permutation(self._order_key, epoch, self.num_train)
+            start = step % self.steps_per_epoch * self.batch_size + self._first_row
+            batch = _take(
+                self._train,
+                order,
+                np.int32(start),
+                self._scale,
+                self._shift,
+                rows=self.local_batch_size,
+            )
+            if augment:
+                rows = self._first_row + np.arange(self.local_batch_size)
+                batch["image"] = _augment(
+                    self._augment_key,
+                    step,
+                    rows,
+                    batch["image"],
+                    pad=spec.pad,
+                    flip=spec.flip,
+                )
+            yield batch
+
+    def eval_batches(self) -> Iterator[Batch]:
+        """See :meth:`Dataset.eval_batches`."""
+        batches = -(-self.num_eval // self.batch_size)
+        # The padding repeats the last image; its mask is 0.
+        rows = np.arange(batches * self.batch_size, dtype=np.int32)
+        order = jnp.asarray(np.minimum(rows, self.num_eval - 1))
+        for start in range(self._first_row, len(rows), self.batch_size):
+            mine = slice(start, start + self.local_batch_size)
+            batch = _take(
+                self._evaluation,
+                order,
+                np.int32(start),
+                self._scale,
+                self._shift,
+                rows=self.local_batch_size,
+            )
+            yield batch | {"mask": np.float32(rows[mine] < self.num_eval)}
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _permutation(key: jax.Array, epoch: int, size: int) -> jax.Array:
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+
+
+@functools.partial(jax.jit, static_argnames="rows")
+def _take(split: Split, order, start, scale, shift, *, rows: int) -> Batch:
+    chosen = jax.lax.dynamic_slice(order, (start,), (rows,))
+    images = jnp.take(jnp.asarray(split.images), chosen, axis=0)
+    return {
+        "image": images.astype(jnp.float32) * scale + shift,
+        "label": jnp.take(jnp.asarray(split.labels), chosen),
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("pad", "flip"))
+def _augment(key, step, rows, images: jax.Array, *, pad: int, flip: bool) -> jax.Array:
+    step_key = jax.random.fold_in(key, step)
+
+    def one(row: jax.Array, image: jax.Array) -> jax.Array:
+        return pad_crop_flip(jax.random.fold_in(step_key, row), image, pad, flip)
+
+    return jax.vmap(one)(rows, images)
+
+
+def pad_crop_flip(key: jax.Array, image: jax.Array, pad: int, flip: bool) -> jax.Array:
+    """A random crop of the zero-padded image, or of its mirror image.
+
+    Args:
+        key: random key.
+        image: [H, W, C].
+        pad: pixels of zeros on each side; each of the (2 pad + 1)² crops is as likely.
+        flip: whether to mirror with probability 1/2.
+
+    Returns:
+        [H, W, C].
+    """
+    crop_key, flip_key = jax.random.split(key)
+    padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    top, left = jax.random.randint(crop_key, (2,), 0, 2 * pad + 1)
+    crop = jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+    if flip:
+        crop = jnp.where(jax.random.bernoulli(flip_key), crop[:, ::-1], crop)
+    return crop

@@ -1,0 +1,46 @@
+"""TensorFlow as a reader of files: imported late, silent, and kept off the GPU.
+
+TensorFlow costs seconds and hundreds of megabytes, and by default claims all memory of
+every GPU that JAX is about to use. It is imported in one place, here, and only by code
+that reads a dataset.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+# TensorFlow reads both when it is first imported; without them it prints pages.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def import_tensorflow() -> Any:
+    """Returns the ``tensorflow`` module, with the GPUs hidden from it."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+def import_tfds() -> Any:
+    """Returns the ``tensorflow_datasets`` module, after :func:`import_tensorflow`."""
+    import_tensorflow()
+    import tensorflow_datasets as tfds
+
+    return tfds
+
+
+@contextlib.contextmanager
+def no_chatter() -> Iterator[None]:
+    """Drops what TFDS prints and warns about in passing; errors still raise."""
+    from absl import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,225 @@
+"""From a dataset's name to its prepared TFDS builder, or one line of what lacks.
+
+TFDS left alone tries for minutes to download without a network. So this looks first: is
+the set prepared, does its archive lie in ``<data_dir>/downloads/manual``, does the host
+answer? Only then may TFDS begin.
+"""
+
+import contextlib
+import importlib
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from optnet_jax.data import quiet
+from optnet_jax.data.spec import Spec
+from optnet_jax.errors import InputError
+
+PROBE_SECONDS = 1.5
+
+
+def prepared_builder(
+    spec: Spec, data_dir: str, manual_dir: str | Path | None = None
+) -> Any:
+    """Returns the TFDS builder of a set that is ready to be read.
+
+    Prepares the set where that is possible. Process 0 does so first, and the others
+    when they cannot see its work, on a disk of their own.
+
+    Args:
+        spec: the dataset.
+        data_dir: where prepared sets lie; empty for TFDS's default.
+        manual_dir: where archives lie that a person has fetched; by default
+            ``<data_dir>/downloads/manual``.
+
+    Returns:
+        The ``tfds.core.DatasetBuilder``.
+
+    Raises:
+        InputError: if the set is not there and cannot be prepared.
+    """
+    quiet.import_tfds()
+    if jax.process_count() == 1:
+        return _prepare(spec, data_dir, manual_dir)
+
+    from jax.experimental import multihost_utils
+
+    # The barrier stands in `finally`, so that a failure here ends every process with
+    # its own message instead of leaving the others to wait.
+    builder = None
+    try:
+        if jax.process_index() == 0:
+            builder = _prepare(spec, data_dir, manual_dir)
+    finally:
+        multihost_utils.sync_global_devices(f"optnet_jax.data.{spec.name}")
+    return builder or _prepare(spec, data_dir, manual_dir)
+
+
+def _prepare(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> Any:
+    with quiet.no_chatter():
+        builder = _builder(spec, data_dir)
+        if builder.is_prepared():
+            _check_splits(spec, builder)
+            return builder
+        with _lock(builder):
+            # Another run may have prepared it while this one waited for the lock.
+            if not builder.is_prepared():
+                archives = Path(manual_dir or default_manual_dir(builder))
+                _check_archives(spec, builder, archives)
+                _download_and_prepare(builder, archives)
+        builder = _builder(spec, data_dir)
+        _check_splits(spec, builder)
+        return builder
+
+
+def _builder(spec: Spec, data_dir: str) -> Any:
+    tfds = quiet.import_tfds()
+    if spec.module:
+        importlib.import_module(spec.module)
+    return tfds.builder(spec.name, data_dir=data_dir or None)
+
+
+def default_manual_dir(builder: Any) -> Path:
+    """Where TFDS looks for archives that a person has fetched."""
+    return Path(builder.data_dir_root) / "downloads" / "manual"
+
+
+def archives_of(spec: Spec, builder: Any) -> dict[str, int]:
+    """The archives that a set is prepared from: file name to size in bytes."""
+    if spec.manual_files:
+        return dict(spec.manual_files)
+    infos = (builder.url_infos or {}).items()
+    return {info.filename or Path(url).name: int(info.size) for url, info in infos}
+
+
+def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
+    """Raises InputError unless the archives are there or can be downloaded."""
+    wanted = archives_of(spec, builder)
+    missing = [name for name in wanted if not (manual_dir / name).is_file()]
+    if spec.manual_files:
+        # TFDS would prepare the one split whose archive is there, and stop at that.
+        if missing:
+            raise InputError(
+                f"{spec.name} is not in {builder.data_dir_root} and cannot be "
+                f"downloaded without an account: {_put(missing, wanted, manual_dir)}"
+            )
+        return
+    for name in wanted:
+        path = manual_dir / name
+        if path.is_file() and path.stat().st_size != wanted[name]:
+            raise InputError(
+                f"{path} is not the archive of {spec.name}: it has "
+                f"{path.stat().st_size:,} bytes instead of {wanted[name]:,}; "
+                "fetch it again"
+            )
+    if not missing:
+        return
+    for url in builder.url_infos or {}:
+        reason = unreachable(url, PROBE_SECONDS)
+        if reason:
+            raise InputError(
+                f"{spec.name} is not in {builder.data_dir_root} and cannot be "
+                f"downloaded ({reason}): {_put(missing, wanted, manual_dir)}"
+            )
+
+
+def _put(missing: list[str], sizes: dict[str, int], manual_dir: Path) -> str:
+    files = " and ".join(f"{name} ({sizes[name]:,} bytes)" for name in missing)
+    return f"put {files} into {manual_dir}"
+
+
+def unreachable(url: str, seconds: float) -> str:
+    """Says why ``url`` cannot be downloaded, or nothing if its host answers.
+
+    Args:
+        url: what would be downloaded.
+        seconds: how long to wait for an answer. A name server that does not answer
+            keeps its caller for longer than any socket's timeout, so the question is
+            asked in a thread that is left behind.
+
+    Returns:
+        A reason, or the empty string.
+    """
+    host = urllib.parse.urlsplit(url).hostname
+    answer = [f"{host} does not answer"]
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=seconds):
+                answer[0] = ""
+        except OSError as error:  # URLError, HTTPError and time-outs are OSErrors
+            answer[0] = f"{host}: {getattr(error, 'reason', None) or error}"
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answer[0]
+
+
+def _download_and_prepare(builder: Any, manual_dir: Path) -> None:
+    tfds = quiet.import_tfds()
+    from tensorflow_datasets.core.download import download_manager
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=str(manual_dir), try_download_gcs=False
+            )
+        )
+    except download_manager.NonMatchingChecksumError as error:
+        names = " and ".join(archives_of_url_infos(builder))
+        raise InputError(
+            f"{manual_dir}/{names} is damaged or another file: its checksum is not the "
+            f"one that TFDS has for {builder.name}; fetch it again"
+        ) from error
+    except OSError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{builder.name} cannot be prepared in {builder.data_dir_root}: "
+            f"{first_line}"
+        ) from error
+
+
+def archives_of_url_infos(builder: Any) -> list[str]:
+    """File names of the archives that TFDS knows the checksums of."""
+    return [info.filename for info in (builder.url_infos or {}).values()]
+
+
+def _check_splits(spec: Spec, builder: Any) -> None:
+    for split in ("train", spec.eval_split):
+        if split not in builder.info.splits:
+            raise InputError(
+                f"{spec.name} in {builder.data_dir} was prepared without its {split} "
+                "split; delete that directory and prepare it from all archives"
+            )
+
+
+@contextlib.contextmanager
+def _lock(builder: Any) -> Iterator[None]:
+    """Keeps two runs on one disk from preparing the same set at the same time."""
+    root = str(builder.data_dir_root)
+    if "://" in root:  # Object stores have no locks; the barrier has to do.
+        yield
+        return
+    import fcntl
+
+    try:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        file = (Path(root) / f".{builder.name}.lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to data_dir {root}: {error.strerror}; choose another with "
+            "--config.data.data_dir"
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,107 @@
+"""What there is to know about each dataset, in one table: a new one is one entry."""
+
+import dataclasses
+
+from optnet_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A dataset, described.
+
+    Attributes:
+        name: its TFDS name.
+        num_classes: number of classes.
+        image_shape: (H, W, C) of what the network sees.
+        mean: mean of the training split per channel, pixels scaled to [0, 1].
+        std: standard deviation, likewise.
+        eval_split: the TFDS split that is evaluated.
+        pad: pixels of zeros on each side before the random crop of ``image_shape``,
+            with augmentation. The zeros are put around the *normalised* image, where
+            0 is the mean colour, as in the authors' code of DenseNet (and in the order
+            in which §7.1 tells it).
+        flip: whether augmentation mirrors half of the images.
+        streamed: whether the set is too large for memory and read from disk.
+        resize: short side of an image before the central crop of ``image_shape`` that
+            is evaluated; streamed sets only.
+        manual_files: (name, bytes) of archives that a person must fetch. Sets that
+            TFDS can download know their own.
+        module: module to import so that TFDS knows the builder; empty for TFDS's own.
+        note: how the split was made.
+    """
+
+    name: str
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    eval_split: str = "test"
+    pad: int = 0
+    flip: bool = False
+    streamed: bool = False
+    resize: int = 0
+    manual_files: tuple[tuple[str, int], ...] = ()
+    module: str = ""
+    note: str = "the published split"
+
+
+SPECS: dict[str, Spec] = {
+    spec.name: spec
+    for spec in (
+        Spec(
+            name="optnet_digits",
+            num_classes=10,
+            image_shape=(8, 8, 1),
+            mean=(0.30543369,),
+            std=(0.37595716,),
+            pad=1,
+            module="optnet_jax.data.digits",
+            note="stratified, split seed 0",
+        ),
+        Spec(
+            name="cifar10",
+            num_classes=10,
+            image_shape=(32, 32, 3),
+            mean=(0.49139968, 0.48215841, 0.44653091),
+            std=(0.24703223, 0.24348513, 0.26158784),
+            pad=4,
+            flip=True,
+        ),
+        Spec(
+            name="cifar100",
+            num_classes=100,
+            image_shape=(32, 32, 3),
+            mean=(0.50707516, 0.48654887, 0.44091784),
+            std=(0.26733429, 0.25643846, 0.27615047),
+            pad=4,
+            flip=True,
+        ),
+        Spec(
+            name="imagenet2012",
+            num_classes=1000,
+            image_shape=(224, 224, 3),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            eval_split="validation",
+            flip=True,
+            streamed=True,
+            resize=256,
+            manual_files=(
+                ("ILSVRC2012_img_train.tar", 147_897_477_120),
+                ("ILSVRC2012_img_val.tar", 6_744_924_160),
+            ),
+        ),
+    )
+}
+
+
+def get_spec(name: str) -> Spec:
+    """Returns the entry called ``name``.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in SPECS:
+        known = ", ".join(SPECS)
+        raise InputError(f"no dataset is called {name!r}; there are {known}")
+    return SPECS[name]

@@ -1,0 +1,170 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from optnet_jax.data import memory, spec
+from optnet_jax.data.options import Options
+from optnet_jax.errors import InputError
+
+
+def splits(num_train=50, num_eval=21, name="cifar10"):
+    """Two splits in which the label of an image is its row."""
+    shape = spec.SPECS[name].image_shape
+    rng = np.random.default_rng(0)
+    return tuple(
+        memory.Split(
+            rng.integers(0, 256, (size, *shape), dtype=np.uint8),
+            np.arange(size, dtype=np.int32),
+        )
+        for size in (num_train, num_eval)
+    )
+
+
+def dataset(seed=0, process_index=0, process_count=1, sizes=(50, 21), **options):
+    options = Options(**({"dataset": "cifar10", "batch_size": 8} | options))
+    return memory.MemoryDataset(
+        spec.get_spec(options.dataset),
+        options,
+        *splits(*sizes, name=options.dataset),
+        seed=seed,
+        version="1.0.0",
+        process_index=process_index,
+        process_count=process_count,
+    )
+
+
+def take(iterator, count):
+    return [jax.device_get(batch) for batch in itertools.islice(iterator, count)]
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_attributes():
+    found = dataset()
+    assert (found.num_train, found.num_eval, found.num_classes) == (50, 21, 10)
+    assert found.image_shape == (32, 32, 3)
+    assert (found.batch_size, found.steps_per_epoch) == (8, 6)
+    assert found.split == ("cifar10 1.0.0: train 50, test 21 (the published split)")
+
+
+def test_an_epoch_has_no_image_twice_and_epochs_differ():
+    labels = [batch["label"] for batch in take(dataset().train_batches(), 12)]
+    first, second = np.concatenate(labels[:6]), np.concatenate(labels[6:])
+    assert len(set(first)) == len(set(second)) == 48
+    assert not np.array_equal(first, second)
+
+
+def test_batches_are_the_normalised_images_of_their_labels():
+    train, _ = splits()
+    entry = spec.get_spec("cifar10")
+    for batch in take(dataset().train_batches(), 3):
+        assert batch["image"].dtype == np.float32
+        assert batch["label"].dtype == np.int32
+        pixels = train.images[batch["label"]] / 255
+        expected = (pixels - entry.mean) / entry.std
+        np.testing.assert_allclose(batch["image"], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("start", [1, 6, 9])
+def test_a_run_that_goes_on_sees_what_it_would_have_seen(augment, start):
+    whole = take(dataset(augment=augment).train_batches(), 11)
+    rest = take(dataset(augment=augment).train_batches(start), 11 - start)
+    assert_equal(whole[start:], rest)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_global_batch_does_not_depend_on_the_number_of_processes(augment):
+    whole = take(dataset(augment=augment).train_batches(4), 4)
+    shares = [
+        take(dataset(0, index, 4, augment=augment).train_batches(4), 4)
+        for index in range(4)
+    ]
+    for step in range(4):
+        parts = [share[step] for share in shares]
+        assert_equal(whole[step], jax.tree.map(lambda *x: np.concatenate(x), *parts))
+
+
+def test_seeds_differ():
+    first, second = (take(dataset(seed).train_batches(), 1)[0] for seed in (0, 1))
+    assert not np.array_equal(first["label"], second["label"])
+
+
+def test_augmented_images_are_crops_of_the_padded_image_or_its_mirror():
+    entry = spec.get_spec("cifar10")
+    train, _ = splits()
+    seen = set()
+    for batch in take(dataset(augment=True).train_batches(), 12):
+        for image, label in zip(batch["image"], batch["label"], strict=True):
+            normal = (train.images[label] / 255 - entry.mean) / entry.std
+            padded = np.pad(normal, ((4, 4), (4, 4), (0, 0)))
+            # The crop whose centre pixel fits tells the rest.
+            matches = [
+                (top, left, flip)
+                for top, left, flip in itertools.product(range(9), range(9), (0, 1))
+                if np.allclose(
+                    padded[top + 16, left + (15 if flip else 16)],
+                    image[16, 16],
+                    atol=1e-5,
+                )
+            ]
+            fitting = [
+                (top, left, flip)
+                for top, left, flip in matches
+                if np.allclose(
+                    padded[top : top + 32, left : left + 32][:, :: 1 - 2 * flip],
+                    image,
+                    atol=1e-5,
+                )
+            ]
+            assert len(fitting) == 1
+            seen.add(fitting[0])
+    tops, lefts, flips = (set(part) for part in zip(*seen, strict=True))
+    assert tops == lefts == set(range(9))
+    assert flips == {0, 1}
+
+
+def test_digits_are_shifted_by_one_pixel_at_most_and_never_mirrored():
+    entry = spec.get_spec("optnet_digits")
+    train, _ = splits(name="optnet_digits")
+    found = dataset(dataset="optnet_digits", augment=True)
+    for batch in take(found.train_batches(), 6):
+        for image, label in zip(batch["image"], batch["label"], strict=True):
+            normal = (train.images[label] / 255 - entry.mean) / entry.std
+            padded = np.pad(normal, ((1, 1), (1, 1), (0, 0)))
+            assert any(
+                np.allclose(padded[y : y + 8, x : x + 8], image, atol=1e-5)
+                for y, x in itertools.product(range(3), range(3))
+            )
+
+
+@pytest.mark.parametrize("process_count", [1, 4])
+def test_evaluation_covers_the_whole_split_once(process_count):
+    shares = [
+        take(dataset(0, index, process_count).eval_batches(), 100)
+        for index in range(process_count)
+    ]
+    assert {len(share) for share in shares} == {3}
+    labels = [
+        label
+        for share in shares
+        for batch in share
+        for label, mask in zip(batch["label"], batch["mask"], strict=True)
+        if mask
+    ]
+    assert sorted(labels) == list(range(21))
+    assert all(batch["mask"].dtype == np.float32 for share in shares for batch in share)
+
+
+def test_batch_size_that_the_processes_do_not_divide():
+    with pytest.raises(InputError, match=r"does not divide among 3 processes"):
+        dataset(process_count=3)
+
+
+def test_batch_size_larger_than_the_split():
+    with pytest.raises(InputError, match=r"larger than the 50 training images"):
+        dataset(batch_size=64)
