@@ -40,7 +40,14 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "mpmath", "ruff", "pyright"],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "mpmath",
+            "ruff",
+            "pyright[nodejs]",
+        ],
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "gpu": ["jax[cuda13]"],

@@ -50,10 +50,10 @@ class ADMM:
     ) -> tuple:
         """Return (x'_{k+1}, x_{k+1}, λ_{k+1})."""
         del c
-        transform_prime, transform = pair(transform)
+        transform_prime, transform_plain = pair(transform)
         x_prime, x, multiplier = state
         x_prime = (transform_prime(x_prime) + x - multiplier) / 2
-        x = (transform(x) + x_prime + multiplier) / 2
+        x = (transform_plain(x) + x_prime + multiplier) / 2
         return x_prime, x, multiplier + x_prime - x
 
     def output(self, state: tuple) -> Any:

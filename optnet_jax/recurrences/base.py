@@ -138,9 +138,7 @@ def as_field(value: Any) -> Any:
     Returns:
       The same numbers as a float or nested tuples of floats; None stays None.
     """
-    if value is None or isinstance(value, int | float):
-        return value
-    return _tuples(np.asarray(value, float).tolist())
+    return None if value is None else _tuples(np.asarray(value, float).tolist())
 
 
 def _tuples(value: Any) -> Any:

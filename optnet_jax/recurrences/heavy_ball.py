@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 from jax.typing import ArrayLike
 
 from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
@@ -70,6 +71,4 @@ def heavy_ball(beta: ArrayLike) -> HeavyBall:
     Returns:
       ``HeavyBall(beta, -beta)``.
     """
-    beta = as_field(beta)
-    negative = tuple(-b for b in beta) if isinstance(beta, tuple) else -beta
-    return HeavyBall(beta, negative)
+    return HeavyBall(beta, -np.asarray(beta))

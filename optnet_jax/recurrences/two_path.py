@@ -70,10 +70,10 @@ class TwoPath:
         c: Coefficients,
     ) -> tuple:
         """Return (x'_{k+1}, x_{k+1}, s_k)."""
-        transform_prime, transform = pair(transform)
+        transform_prime, transform_plain = pair(transform)
         x_prime, x, total = state
         total = c["memory"] * total + c["alpha"] * x_prime + c["beta"] * x
-        return transform_prime(x_prime) + total, transform(x) + total, total
+        return transform_prime(x_prime) + total, transform_plain(x) + total, total
 
     def output(self, state: tuple) -> Any:
         """Return x_K, x'_K or their mean, as ``readout`` says."""

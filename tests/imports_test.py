@@ -1,0 +1,95 @@
+"""The house of the package: who may import whom, and what needs no TensorFlow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import optnet_jax
+
+PACKAGE = Path(optnet_jax.__file__).parent
+
+# From the ground up; each room may import those named, besides itself and errors.
+ROOMS = {
+    "errors": set(),
+    "recurrences": set(),
+    "objectives": set(),
+    "structures": {"recurrences", "objectives"},
+    "networks": {"structures", "recurrences", "objectives"},
+    "data": set(),
+    "training": {"networks", "data", "recurrences"},
+    "studies": {
+        "training",
+        "data",
+        "networks",
+        "structures",
+        "objectives",
+        "recurrences",
+    },
+    "main": {"training", "studies", "networks"},
+}
+LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")
+
+
+def imported_names(path):
+    """Every module that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def test_every_file_stands_in_a_room():
+    assert {room_of(path) for path in FILES} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_rooms(path):
+    room = room_of(path)
+    allowed = ROOMS[room] | {room, "errors"}
+    for name in imported_names(path):
+        parts = name.split(".")
+        if parts[0] != "optnet_jax" or len(parts) == 1:
+            continue
+        if parts[1] in ROOMS:
+            assert parts[1] in allowed, f"{room} may not import {name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if room_of(p) in ("recurrences", "objectives", "errors")],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_the_mathematics_needs_jax_alone(path):
+    outside = {name.split(".")[0] for name in imported_names(path)}
+    assert outside - set(sys.stdlib_module_names) <= {"jax", "numpy", "optnet_jax"}
+
+
+@pytest.mark.parametrize("room", LIGHT_ROOMS)
+def test_light_rooms_import_where_there_is_no_tensorflow(room):
+    """On a GPU box or in a notebook neither TensorFlow nor clu need be installed."""
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'tensorflow_datasets', 'clu', 'tensorboard'):\n"
+        "    sys.modules[name] = None\n"  # an import of it raises ImportError
+        f"import optnet_jax.{room}\n"
+        "heavy = {'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "print(sorted(heavy) or 'light')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "light"
