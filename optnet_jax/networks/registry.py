@@ -10,8 +10,9 @@ from typing import Any
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks.dense_zoo import DENSE_NETWORKS
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {**DENSE_NETWORKS}
 """Name -> constructor; its keyword arguments override the module's fields."""
 
 

@@ -1,0 +1,188 @@
+"""DenseNet and AGD-Net (§6.2): stem, dense stages with transitions, head."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv, he_normal
+from optnet_jax.networks.normalization import BatchNorm
+from optnet_jax.structures.dense_stage import DenseStage
+
+
+class DenseNet(nn.Module):
+    """Dense stages (21), each followed by its concatenation and a transition.
+
+    The defaults are DenseNet's (k = 12, L = 40): α ≡ 1, β = 0. AGD-Net is
+    ``learned=("alpha",), beta=0.1`` and nothing else.
+
+    Attributes:
+      stage_sizes: the number of layers of each stage; (L - 4) / 3 each for depth L.
+      growth_rate: k, the channels of z_1, z_2, ...
+      num_classes: the size of the output.
+      stem: "cifar", a 3×3 convolution, or "imagenet", a 7×7 convolution with stride 2,
+        BN-ReLU and a 3×3 pool with stride 2.
+      stem_features: channels of the first stage's z_0.
+      bottleneck: put a 1×1 convolution to 4 k channels before each 3×3 (DenseNet-B).
+      compression: a transition's output channels by its input channels (DenseNet-C: ½).
+      alpha: α, see :class:`~optnet_jax.structures.DenseStage`; a matrix fits every
+        stage only where all are of one size.
+      beta: β of (21).
+      learned: which of "alpha" and "beta" are trained, in each stage its own.
+      dropout_rate: after each convolution but the stem's; 0.2 on CIFAR without
+        augmentation in DenseNet's recipe.
+      batch_norm_group: the number of samples that BatchNorm's statistics are taken
+        over; None: the whole batch.
+      remat: recompute each layer in the backward pass instead of storing what is
+        inside it.
+      dtype: of the computation; parameters, statistics and logits stay in float32.
+    """
+
+    stage_sizes: tuple[int, ...] = (12, 12, 12)
+    growth_rate: int = 12
+    num_classes: int = 10
+    stem: str = "cifar"
+    stem_features: int = 16
+    bottleneck: bool = False
+    compression: float = 1.0
+    alpha: Any = 1.0
+    beta: float = 0.0
+    learned: tuple[str, ...] = ()
+    dropout_rate: float = 0.0
+    batch_norm_group: int | None = None
+    remat: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Return the logits.
+
+        Args:
+          images: [B, H, W, C].
+          train: use the batch's statistics and dropout.
+
+        Returns:
+          [B, num_classes] float32.
+
+        Raises:
+          InputError: images that are smaller than the network's down-sampling, or
+            fields out of their range.
+        """
+        self._check(images.shape)
+        norm = functools.partial(
+            BatchNorm,
+            use_running_average=not train,
+            relu=True,
+            group_size=self.batch_norm_group,
+            dtype=self.dtype,
+        )
+        x = self._stem(images, norm)
+        for i in range(len(self.stage_sizes)):
+            x = jnp.concatenate(self._stage(i, norm, train)(x), axis=-1)
+            if i + 1 < len(self.stage_sizes):
+                x = self._transition(i, norm, train, x.shape[-1])(x)
+        x = norm(name="norm")(x).mean((1, 2))
+        head = nn.Dense(
+            self.num_classes,
+            kernel_init=nn.initializers.xavier_normal(),
+            dtype=self.dtype,
+            name="head",
+        )
+        return head(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if self.stem not in ("cifar", "imagenet"):
+            raise InputError(f'stem must be "cifar" or "imagenet", not {self.stem!r}')
+        if not 0 < self.compression <= 1:
+            raise InputError(f"compression must be in (0, 1], got {self.compression}")
+        if not self.stage_sizes:
+            raise InputError("stage_sizes must name at least one stage")
+        if len(shape) != 4:
+            raise InputError(f"images must be [B, H, W, C], got shape {shape}")
+        halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
+        if min(shape[1:3]) < 2**halvings:
+            raise InputError(
+                f"images of {shape[1]}x{shape[2]} are smaller than the network's "
+                f"{halvings} halvings allow: at least {2**halvings}x{2**halvings}, or "
+                f"fewer stages"
+            )
+
+    def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
+        imagenet = self.stem == "imagenet"
+        conv = nn.Conv(
+            self.stem_features,
+            (7, 7) if imagenet else (3, 3),
+            strides=2 if imagenet else 1,
+            padding=3 if imagenet else 1,
+            use_bias=False,
+            kernel_init=he_normal,
+            dtype=self.dtype,
+            name="stem_conv",
+        )
+        x = conv(images)
+        if not imagenet:
+            return x
+        x = norm(name="stem_norm")(x)
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+    def _stage(self, i: int, norm: Any, train: bool) -> DenseStage:
+        combination = FusedCombination(
+            self.growth_rate,
+            norm,
+            bottleneck=4 * self.growth_rate if self.bottleneck else 0,
+            dropout_rate=self.dropout_rate,
+            train=train,
+            dtype=self.dtype,
+            parent=None,
+        )
+        return DenseStage(
+            combination,
+            self.stage_sizes[i],
+            alpha=self.alpha,
+            beta=self.beta,
+            learned=self.learned,
+            remat=self.remat,
+            name=f"stage_{i}",
+        )
+
+    def _transition(self, i: int, norm: Any, train: bool, channels: int) -> Transition:
+        return Transition(
+            int(channels * self.compression),
+            norm,
+            self.dropout_rate,
+            train,
+            self.dtype,
+            name=f"transition_{i}",
+        )
+
+
+class Transition(nn.Module):
+    """BN-ReLU-1×1 and 2×2 average pooling between two dense stages.
+
+    Attributes:
+      features: output channels.
+      norm: makes the normalisation with the ReLU, called with ``name=``.
+      dropout_rate: share of the activations that training drops.
+      train: whether to drop.
+      dtype: of the computation.
+    """
+
+    features: int
+    norm: Any
+    dropout_rate: float = 0.0
+    train: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return half the height and width of x, [B, H, W, C], rounded down."""
+        conv = ScaledConv(self.features, (1, 1), self.dtype, name="conv")
+        x = conv(self.norm(name="norm")(x))
+        if self.dropout_rate and self.train:
+            x = nn.Dropout(self.dropout_rate, deterministic=False)(x)
+        return nn.avg_pool(x, (2, 2), strides=(2, 2))
