@@ -201,3 +201,36 @@ def test_compile_time_does_not_grow_with_depth():
 def test_bad_input(module, cause):
     with pytest.raises(InputError, match=cause):
         module.init(jax.random.key(0), X)
+
+
+class QuasiHyperbolic:
+    """A method that the package does not have, as a user writes it."""
+
+    def coefficients(self, depth):
+        return {"nu": jnp.full(depth, 0.7)}
+
+    def init(self, x0):
+        return x0, jnp.zeros_like(x0)
+
+    def step(self, transform, state, c):
+        x, g = state
+        r = x - transform(x)
+        g = 0.9 * g + 0.1 * r
+        return x - (1 - c["nu"]) * r - c["nu"] * g, g
+
+    def output(self, state):
+        return state[0]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_recurrence_of_the_users_own_works_as_the_built_in_ones_do(tied):
+    module = Propagation(
+        QuasiHyperbolic(), FullyConnected(), DEPTH, tied=tied, learned=("nu",)
+    )
+    variables = module.init(jax.random.key(1), X)
+    w = kernels(variables)
+    w = jnp.broadcast_to(w, (DEPTH, 5, 5))
+    expected = iterate(
+        QuasiHyperbolic(), lambda x, w: nn.sigmoid(x @ w), X, DEPTH, weights=w
+    )
+    np.testing.assert_allclose(module.apply(variables, X), expected, atol=1e-6)
