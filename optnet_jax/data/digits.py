@@ -31,7 +31,7 @@ def train_test_indices() -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn import datasets, model_selection
 
-    labels = datasets.load_digits().target
+    _, labels = datasets.load_digits(return_X_y=True)
     train, test = model_selection.train_test_split(
         np.arange(len(labels)),
         train_size=NUM_TRAIN,
@@ -81,14 +81,14 @@ class OptnetDigits(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         from sklearn import datasets
 
-        digits = datasets.load_digits()
-        images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        pixels, labels = datasets.load_digits(return_X_y=True)
+        images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         for index in indices.tolist():
             yield (
                 index,
                 {
-                    "image": images[index, :, :, None],
-                    "label": int(digits.target[index]),
+                    "image": images[index],
+                    "label": int(labels[index]),
                     "index": index,
                 },
             )

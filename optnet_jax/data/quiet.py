@@ -25,8 +25,11 @@ def import_tensorflow() -> Any:
 
 
 def import_tfds() -> Any:
-    """Returns the ``tensorflow_datasets`` module, after :func:`import_tensorflow`."""
-    import_tensorflow()
+    """Returns the ``tensorflow_datasets`` module.
+
+    It imports TensorFlow only when it reads or writes records: whether a set is there
+    can be said without.
+    """
     import tensorflow_datasets as tfds
 
     return tfds

@@ -44,7 +44,6 @@ def prepared_builder(
     Raises:
         InputError: if the set is not there and cannot be prepared.
     """
-    quiet.import_tfds()
     if jax.process_count() == 1:
         return _prepare(spec, data_dir, manual_dir)
 
@@ -63,7 +62,7 @@ def prepared_builder(
 
 def _prepare(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> Any:
     with quiet.no_chatter():
-        builder = _builder(spec, data_dir)
+        builder = find_builder(spec, data_dir)
         if builder.is_prepared():
             _check_splits(spec, builder)
             return builder
@@ -72,17 +71,19 @@ def _prepare(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> Any:
             if not builder.is_prepared():
                 archives = Path(manual_dir or default_manual_dir(builder))
                 _check_archives(spec, builder, archives)
-                _download_and_prepare(builder, archives)
-        builder = _builder(spec, data_dir)
+                _download_and_prepare(spec, builder, archives)
+        builder = find_builder(spec, data_dir)
         _check_splits(spec, builder)
         return builder
 
 
-def _builder(spec: Spec, data_dir: str) -> Any:
+def find_builder(spec: Spec, data_dir: str) -> Any:
+    """Returns the TFDS builder, whether or not its set is prepared."""
     tfds = quiet.import_tfds()
     if spec.module:
         importlib.import_module(spec.module)
-    return tfds.builder(spec.name, data_dir=data_dir or None)
+    with quiet.no_chatter():
+        return tfds.builder(spec.name, data_dir=data_dir or None)
 
 
 def default_manual_dir(builder: Any) -> Path:
@@ -114,7 +115,7 @@ def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
         path = manual_dir / name
         if path.is_file() and path.stat().st_size != wanted[name]:
             raise InputError(
-                f"{path} is not the archive of {spec.name}: it has "
+                f"{path.resolve()} is not the archive of {spec.name}: it has "
                 f"{path.stat().st_size:,} bytes instead of {wanted[name]:,}; "
                 "fetch it again"
             )
@@ -163,7 +164,8 @@ def unreachable(url: str, seconds: float) -> str:
     return answer[0]
 
 
-def _download_and_prepare(builder: Any, manual_dir: Path) -> None:
+def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
+    quiet.import_tensorflow()
     tfds = quiet.import_tfds()
     from tensorflow_datasets.core.download import download_manager
 
@@ -176,22 +178,19 @@ def _download_and_prepare(builder: Any, manual_dir: Path) -> None:
             )
         )
     except download_manager.NonMatchingChecksumError as error:
-        names = " and ".join(archives_of_url_infos(builder))
+        paths = [manual_dir / name for name in archives_of(spec, builder)]
+        found = " and ".join(str(path.resolve()) for path in paths)
         raise InputError(
-            f"{manual_dir}/{names} is damaged or another file: its checksum is not the "
-            f"one that TFDS has for {builder.name}; fetch it again"
+            f"{found} is damaged or another file: its checksum is not the one that "
+            f"TFDS has for {spec.name}; fetch it again"
         ) from error
-    except OSError as error:
-        first_line = str(error).strip().splitlines()[0]
+    except Exception as error:
+        # All that TFDS may raise here is about the archives, the network or the disk.
+        # TFDS adds lines of its own to what it passes on.
+        cause = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{builder.name} cannot be prepared in {builder.data_dir_root}: "
-            f"{first_line}"
+            f"{spec.name} cannot be prepared in {builder.data_dir_root}: {cause[0]}"
         ) from error
-
-
-def archives_of_url_infos(builder: Any) -> list[str]:
-    """File names of the archives that TFDS knows the checksums of."""
-    return [info.filename for info in (builder.url_infos or {}).values()]
 
 
 def _check_splits(spec: Spec, builder: Any) -> None:

@@ -1,0 +1,105 @@
+r"""Prepares a dataset from an archive that lies on this machine.
+
+    python -m optnet_jax.data.prepare --dataset=cifar10 \
+        --archive=/path/cifar-10-binary.tar.gz --data_dir=/path/data
+    python -m optnet_jax.data.prepare --dataset=imagenet2012 \
+        --archive=/path/ILSVRC2012_img_train.tar \
+        --archive=/path/ILSVRC2012_img_val.tar
+
+TFDS's own builder does the work and verifies the checksum where it knows one. The file
+of a set that consists of one archive may have any name. Without ``--archive``, a set is
+downloaded, if it can be.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from optnet_jax.data import source
+from optnet_jax.data.spec import SPECS, Spec, get_spec
+from optnet_jax.errors import InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
+def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
+    """Prepares a dataset from local archives.
+
+    Args:
+        dataset: its name.
+        archives: paths of its archives; none to download them.
+        data_dir: where it goes; empty for TFDS's default.
+
+    Returns:
+        One line that says what is there now.
+
+    Raises:
+        InputError: if the archives are not those of the dataset.
+    """
+    spec = get_spec(dataset)
+    if not archives:
+        builder = source.prepared_builder(spec, data_dir)
+    else:
+        with tempfile.TemporaryDirectory() as manual_dir:
+            _link(spec, data_dir, archives, Path(manual_dir))
+            builder = source.prepared_builder(spec, data_dir, manual_dir)
+    sizes = ", ".join(
+        f"{name} {builder.info.splits[name].num_examples}"
+        for name in ("train", spec.eval_split)
+    )
+    return f"{spec.name} {builder.version} is in {builder.data_dir}: {sizes}"
+
+
+def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) -> None:
+    """Links the archives under the names by which TFDS looks for them."""
+    wanted = list(source.archives_of(spec, source.find_builder(spec, data_dir)))
+    for archive in map(Path, archives):
+        if not archive.is_file():
+            raise InputError(f"there is no file {archive}; see --archive")
+        if not wanted:
+            raise InputError(f"{spec.name} needs no archive; leave out --archive")
+        name = archive.name if len(wanted) > 1 else wanted[0]
+        if name not in wanted:
+            raise InputError(
+                f"{archive} is not an archive of {spec.name}, which are called "
+                f"{' and '.join(wanted)}; rename it if it is one of them"
+            )
+        if (manual_dir / name).exists():
+            raise InputError(f"{name} is given twice; give each --archive once")
+        (manual_dir / name).symlink_to(archive.resolve())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    assert __doc__
+    usage, _, details = __doc__.partition("\n\n")
+    parser = _Parser(
+        prog="python -m optnet_jax.data.prepare",
+        description=usage,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dataset", required=True, help=" | ".join(SPECS))
+    parser.add_argument(
+        "--archive", action="append", default=[], help="repeat it for several files"
+    )
+    parser.add_argument("--data_dir", default="", help="default: TFDS's own")
+    try:
+        flags = parser.parse_args(argv)
+        print(prepare(flags.dataset, flags.archive, flags.data_dir))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

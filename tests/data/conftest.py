@@ -1,0 +1,87 @@
+"""Small archives in the layout of the genuine ones, and a machine without a network."""
+
+import io
+import socket
+import tarfile
+
+import numpy as np
+import pytest
+
+from optnet_jax.data import quiet
+
+CIFAR_FILES = {
+    "cifar10": {
+        "train": [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
+        "test": ["cifar-10-batches-bin/test_batch.bin"],
+        "labels": {"cifar-10-batches-bin/batches.meta.txt": 10},
+        "archive": "cifar-10-binary.tar.gz",
+    },
+    "cifar100": {
+        "train": ["cifar-100-binary/train.bin"],
+        "test": ["cifar-100-binary/test.bin"],
+        "labels": {
+            "cifar-100-binary/coarse_label_names.txt": 20,
+            "cifar-100-binary/fine_label_names.txt": 100,
+        },
+        "archive": "cifar-100-binary.tar.gz",
+    },
+}
+
+
+def add_file(archive, name, content):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def cifar_records(rng, count, classes):
+    """``count`` records: the label bytes, then 3072 bytes, channel by channel."""
+    labels = rng.integers(0, classes, (count, len(classes)))
+    pixels = rng.integers(0, 256, (count, 3072))
+    return np.concatenate([labels, pixels], axis=1).astype(np.uint8)
+
+
+@pytest.fixture
+def cifar_archive(monkeypatch):
+    """Makes an archive that TFDS takes for the genuine one; returns its records."""
+
+    def make(name, directory, num_train=20, num_test=7):
+        tfds = quiet.import_tfds()
+        from tensorflow_datasets.core.download import checksums
+
+        layout = CIFAR_FILES[name]
+        rng = np.random.default_rng(1)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / layout["archive"]
+        records = {}
+        with tarfile.open(path, "w:gz") as archive:
+            for file, count in layout["labels"].items():
+                names = "\n".join(f"class {i}" for i in range(count))
+                add_file(archive, file, names.encode())
+            for split, count in (("train", num_train), ("test", num_test)):
+                files = layout[split]
+                table = cifar_records(rng, count, list(layout["labels"].values()))
+                records[split] = table
+                for file, part in zip(
+                    files, np.array_split(table, len(files)), strict=True
+                ):
+                    add_file(archive, file, part.tobytes())
+        cls = tfds.builder_cls(name)
+        (url,) = cls.url_infos
+        monkeypatch.setattr(cls, "url_infos", {url: checksums.compute_url_info(path)})
+        return path, records
+
+    return make
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """No name resolves, as on a cluster node without a route to the internet."""
+
+    def getaddrinfo(host, *args, **kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

@@ -1,0 +1,55 @@
+import pytest
+
+from optnet_jax.data import prepare
+
+
+def run(capsys, *arguments):
+    status = prepare.main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_prepares_from_an_archive_of_any_name(
+    tmp_path, cifar_archive, no_network, capsys
+):
+    archive, _ = cifar_archive("cifar10", tmp_path / "elsewhere")
+    archive = archive.rename(archive.with_name("my cifar.tgz"))
+    data_dir = tmp_path / "data"
+    arguments = ("--dataset=cifar10", f"--archive={archive}", f"--data_dir={data_dir}")
+    line = f"cifar10 3.0.2 is in {data_dir}/cifar10/3.0.2: train 20, test 7\n"
+    assert run(capsys, *arguments) == (0, line, "")
+    # The second time, there is nothing to do.
+    assert run(capsys, *arguments) == (0, line, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "error: the following arguments are required: --dataset; see --help\n"),
+        (("--dataset=cifar",), "error: no dataset is called 'cifar'; there are "),
+        (
+            ("--dataset=cifar10", "--archive=nowhere.tgz"),
+            "error: there is no file nowhere.tgz; see --archive\n",
+        ),
+        (
+            ("--dataset=optnet_digits", f"--archive={__file__}"),
+            "error: optnet_digits needs no archive; leave out --archive\n",
+        ),
+        (
+            ("--dataset=imagenet2012", f"--archive={__file__}"),
+            f"error: {__file__} is not an archive of imagenet2012, which are called "
+            "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+        ),
+        (
+            ("--dataset=cifar10", f"--archive={__file__}"),
+            f"error: {__file__} is not the archive of cifar10: it has ",
+        ),
+    ],
+)
+def test_errors_are_one_line_and_status_2(arguments, message, tmp_path, capsys):
+    if arguments:
+        arguments = (*arguments, f"--data_dir={tmp_path}")
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(message)
+    assert err.count("\n") == 1

@@ -1,0 +1,153 @@
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from optnet_jax import data
+from optnet_jax.data import memory, source
+from optnet_jax.errors import InputError
+
+
+def manual_dir(data_dir):
+    return data_dir / "downloads" / "manual"
+
+
+def sorted_rows(images, labels):
+    rows = np.concatenate([labels[:, None], images.reshape(len(labels), -1)], axis=1)
+    return rows[np.lexsort(rows.T[::-1])]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_real_builders_read_the_genuine_layout(
+    name, tmp_path, cifar_archive, no_network
+):
+    _, records = cifar_archive(name, manual_dir(tmp_path))
+    builder = source.prepared_builder(data.get_spec(name), str(tmp_path))
+    for split, table in records.items():
+        found = memory.read_split(builder, split)
+        pixels = table[:, -3072:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        labels = table[:, -3073].astype(np.int32)
+        assert found.images.dtype == np.uint8
+        np.testing.assert_array_equal(sorted_rows(*found), sorted_rows(pixels, labels))
+
+
+def test_a_prepared_set_needs_neither_archive_nor_network(
+    tmp_path, cifar_archive, no_network
+):
+    archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
+    source.prepared_builder(data.get_spec("cifar10"), str(tmp_path))
+    archive.unlink()
+    config = {"dataset": "cifar10", "data_dir": str(tmp_path), "batch_size": 4}
+    found = data.load(config, seed=0)
+    assert (found.num_train, found.num_eval, found.steps_per_epoch) == (20, 7, 5)
+    assert found.split == "cifar10 3.0.2: train 20, test 7 (the published split)"
+    assert sum(batch["mask"].sum() for batch in found.eval_batches()) == 7
+
+
+def test_no_dataset_and_no_network(tmp_path, no_network, monkeypatch):
+    # A download must not even be tried: it takes minutes to give up.
+    monkeypatch.setattr(source, "_download_and_prepare", None)
+    with pytest.raises(InputError) as caught:
+        data.load({"dataset": "cifar10", "data_dir": str(tmp_path)}, seed=0)
+    assert str(caught.value) == (
+        f"cifar10 is not in {tmp_path} and cannot be downloaded (www.cs.toronto.edu: "
+        "[Errno -2] Name or service not known): put cifar-10-binary.tar.gz "
+        f"(170,052,171 bytes) into {manual_dir(tmp_path)}"
+    )
+
+
+def test_a_name_server_that_never_answers(monkeypatch):
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: answer.wait())
+    try:
+        reason = source.unreachable("https://example.org/file", seconds=0.01)
+    finally:
+        answer.set()
+    assert reason == "example.org does not answer"
+
+
+def test_imagenet_names_both_archives(tmp_path):
+    manual_dir(tmp_path).mkdir(parents=True)
+    (manual_dir(tmp_path) / "ILSVRC2012_img_val.tar").touch()
+    with pytest.raises(InputError, match=r"put ILSVRC2012_img_train.tar \(147") as one:
+        data.load({"dataset": "imagenet2012", "data_dir": str(tmp_path)}, seed=0)
+    assert "val.tar" not in str(one.value)
+
+
+def test_truncated_archive(tmp_path, cifar_archive, no_network):
+    archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
+    size = archive.stat().st_size
+    with archive.open("r+b") as file:
+        file.truncate(size - 100)
+    with pytest.raises(InputError, match=rf"has {size - 100:,} bytes instead of"):
+        source.prepared_builder(data.get_spec("cifar10"), str(tmp_path))
+
+
+def test_archive_with_a_wrong_checksum(tmp_path, cifar_archive, no_network):
+    archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    spec = data.get_spec("cifar10")
+    with pytest.raises(InputError) as caught:
+        source.prepared_builder(spec, str(tmp_path))
+    assert str(caught.value) == (
+        f"{archive} is damaged or another file: its checksum is not the one that TFDS "
+        "has for cifar10; fetch it again"
+    )
+    assert not source.find_builder(spec, str(tmp_path)).is_prepared()
+
+
+def test_data_dir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    config = {"dataset": "optnet_digits", "data_dir": str(tmp_path / "file" / "data")}
+    with pytest.raises(InputError, match="cannot write to data_dir .*file/data: Not a"):
+        data.load(config, seed=0)
+
+
+def test_a_set_prepared_without_one_of_its_splits(tmp_path):
+    spec = data.get_spec("optnet_digits")
+    source.prepared_builder(spec, str(tmp_path))
+    other = dataclasses.replace(spec, eval_split="validation")
+    with pytest.raises(InputError, match="without its validation split"):
+        source.prepared_builder(other, str(tmp_path))
+
+
+TWO_PROCESSES = """
+import json, sys
+import jax
+port, index, data_dir = sys.argv[1:]
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(index))
+from optnet_jax import data
+dataset = data.load({"dataset": "optnet_digits", "data_dir": data_dir}, seed=3)
+labels = next(dataset.train_batches(5))["label"].tolist()
+masks = [batch["mask"].tolist() for batch in dataset.eval_batches()]
+print(json.dumps({"labels": labels, "masks": masks}))
+"""
+
+
+def test_two_processes_prepare_once_and_share_the_batches(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, port, str(index), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    shares = [json.loads(output.splitlines()[-1]) for output in outputs]
+    whole = data.load({"dataset": "optnet_digits", "data_dir": str(tmp_path)}, seed=3)
+    labels = next(whole.train_batches(5))["label"].tolist()
+    assert shares[0]["labels"] + shares[1]["labels"] == labels
+    assert len(shares[0]["masks"]) == len(shares[1]["masks"])
+    assert sum(sum(mask) for share in shares for mask in share["masks"]) == 360
