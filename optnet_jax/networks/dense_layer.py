@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+from optnet_jax.networks.initializers import he_normal
 
 
 class ScaledConv(nn.Module):

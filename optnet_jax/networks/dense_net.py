@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv, he_normal
+from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv
+from optnet_jax.networks.initializers import he_normal, xavier_normal
 from optnet_jax.networks.normalization import BatchNorm
 from optnet_jax.structures.dense_stage import DenseStage
 
@@ -89,7 +90,7 @@ class DenseNet(nn.Module):
         x = norm(name="norm")(x).mean((1, 2))
         head = nn.Dense(
             self.num_classes,
-            kernel_init=nn.initializers.xavier_normal(),
+            kernel_init=xavier_normal,
             dtype=self.dtype,
             name="head",
         )
