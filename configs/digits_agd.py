@@ -1,0 +1,17 @@
+"""AGD-Net (21), on scikit-learn's digits.
+
+    python -m optnet_jax.main --config=configs/digits_agd.py
+
+Arguments: seed=0.
+"""
+
+from optnet_jax.configs import recipes
+
+from optnet_jax.configuration import Config
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    config, _ = recipes.digits("digits_agd", args)
+    config.model = {"name": "agd_net", "stage_sizes": (3, 3)}
+    return config

@@ -1,0 +1,17 @@
+"""DenseNet (19), AGD-Net with α ≡ 1, β = 0, on scikit-learn's digits.
+
+    python -m optnet_jax.main --config=configs/digits_densenet.py
+
+Arguments: seed=0.
+"""
+
+from optnet_jax.configs import recipes
+
+from optnet_jax.configuration import Config
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    config, _ = recipes.digits("digits_densenet", args)
+    config.model = {"name": "densenet", "stage_sizes": (3, 3)}
+    return config

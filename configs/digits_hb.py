@@ -1,0 +1,19 @@
+"""HB-Net (16), the heavy ball with β = 1, on scikit-learn's digits.
+
+    python -m optnet_jax.main --config=configs/digits_hb.py
+
+Arguments: seed=0.
+"""
+
+from optnet_jax.configs import recipes
+
+from optnet_jax.configuration import Config
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    config, _ = recipes.digits("digits_hb", args)
+    config.model = {
+        "name": "hb_net",
+    }
+    return config

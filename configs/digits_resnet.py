@@ -1,0 +1,19 @@
+"""ResNet, HB-Net with β2 = 0, on scikit-learn's digits.
+
+    python -m optnet_jax.main --config=configs/digits_resnet.py
+
+Arguments: seed=0.
+"""
+
+from optnet_jax.configs import recipes
+
+from optnet_jax.configuration import Config
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    config, _ = recipes.digits("digits_resnet", args)
+    config.model = {
+        "name": "resnet",
+    }
+    return config

@@ -1,0 +1,19 @@
+"""DenseNet (19), AGD-Net with α ≡ 1, β = 0, on ImageNet (Table 5).
+
+    python -m optnet_jax.main --config=configs/imagenet_densenet.py
+
+Arguments: augment=True|False, seed=0.
+Top-1 / top-5 error (%) in the paper: 25.02 / 7.71; not run here.
+"""
+
+from optnet_jax.configs import recipes
+
+from optnet_jax.configuration import Config
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    config, _ = recipes.imagenet("imagenet_densenet", args)
+    # The paper's batch of 256 lies on 4 GPUs: statistics of 64 images each.
+    config.model = {"name": "densenet121", "batch_norm_group": 64}
+    return config

@@ -1,0 +1,19 @@
+"""ResNet, HB-Net with β2 = 0, on ImageNet (Table 5).
+
+    python -m optnet_jax.main --config=configs/imagenet_resnet.py
+
+Arguments: augment=True|False, seed=0.
+Top-1 / top-5 error (%) in the paper: 26.73 / 8.74; not run here.
+"""
+
+from optnet_jax.configs import recipes
+
+from optnet_jax.configuration import Config
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    config, _ = recipes.imagenet("imagenet_resnet", args)
+    # The paper's batch of 256 lies on 4 GPUs: statistics of 64 images each.
+    config.model = {"name": "resnet34", "batch_norm_group": 64}
+    return config

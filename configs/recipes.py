@@ -1,0 +1,212 @@
+"""Training recipes: everything in a config but the network.
+
+``digits``, ``cifar`` and ``imagenet`` parse a config's arguments, such as the text
+after the colon in ``--config=configs/cifar_agd.py:dataset=cifar100,depth=52``, and
+return the config without its model block. The values are those of §7.1 of the paper
+unless a comment says otherwise; every field can be overridden on the command line.
+"""
+
+import difflib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+
+# What a config takes after the colon; a recipe adds its own.
+COMMON = {"seed": 0}
+
+
+def parse(args: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Parse ``name=value,name=value``.
+
+    Args:
+        args: The text after the colon; empty for the defaults.
+        defaults: The arguments that there are; a value's type is its default's.
+
+    Returns:
+        One value per argument.
+
+    Raises:
+        InputError: for an unknown argument or a value of another type.
+
+    >>> parse("depth=52,augment=True", {"depth": 40, "augment": False, "seed": 0})
+    {'depth': 52, 'augment': True, 'seed': 0}
+    """
+    values = dict(defaults)
+    for item in filter(None, args.split(",")):
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if name not in defaults or not equals:
+            close = difflib.get_close_matches(name, defaults, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            known = ", ".join(f"{key}={value}" for key, value in defaults.items())
+            raise InputError(
+                f"config argument {item!r} is unknown{hint}: the arguments are {known}"
+            )
+        values[name] = _convert(name, text, type(defaults[name]))
+    return values
+
+
+def _convert(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in ("true", "1", "false", "0"):
+            return text.lower() in ("true", "1")
+        raise InputError(f"config argument {name}={text} must be True or False")
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise InputError(
+            f"config argument {name}={text} must be of type {kind.__name__}"
+        ) from error
+
+
+def choose(name: str, value: Any, choices: dict[Any, str]) -> str:
+    """Look up an argument among its choices.
+
+    Raises:
+        InputError: listing the choices.
+    """
+    if value not in choices:
+        known = ", ".join(map(str, choices))
+        raise InputError(f"config argument {name}={value} is unknown: choose {known}")
+    return choices[value]
+
+
+def describe(stem: str, given: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """Name of a run: the config's, and what differs from its defaults."""
+    changed = [f"{k}={v}" for k, v in given.items() if v != defaults[k]]
+    return "-".join([stem, *changed])
+
+
+def _base(name: str, seed: int) -> Config:
+    """The fields that every recipe has, with the paper's values."""
+    return ConfigDict(
+        {
+            "name": name,
+            "experiment": "train",
+            "seed": seed,
+            # Repeatable on a GPU too, at some cost in speed; a CPU always is.
+            "deterministic": False,
+            # Of the forward and backward pass: float32 or bfloat16.
+            "precision": "float32",
+            "data": {
+                "dataset": "",
+                # Empty: TFDS's default, ~/tensorflow_datasets or $TFDS_DATA_DIR.
+                "data_dir": "",
+                "batch_size": 64,
+                "augment": False,
+            },
+            "optimizer": {
+                "learning_rate": 0.1,
+                "momentum": 0.9,
+                "nesterov": True,
+                # L2, in the gradient of every parameter ...
+                "weight_decay": 1e-4,
+                # ... but those with these leaf names, such as ("bias", "scale").
+                "decay_exclude": (),
+                # Pieces that a batch is run in where it does not fit at once.
+                "accumulate": 1,
+            },
+            "schedule": {
+                "epochs": 300.0,
+                # Above 0, the length in steps, instead of epochs.
+                "steps": 0,
+                # Fractions of the run at which the rate is multiplied by drop_factor.
+                "drop_at": (0.5, 0.75),
+                "drop_factor": 0.1,
+                # Linear warm-up; 0 is off.
+                "warmup_epochs": 0.0,
+            },
+            "loss": {"label_smoothing": 0.0},
+            # Moving average of the variables, evaluated instead of them; 0 is off.
+            "average": {"decay": 0.0},
+            "eval": {
+                "every_epochs": 1.0,
+                # For --mode=eval: last, best, or a step.
+                "checkpoint": "last",
+            },
+            "checkpoint": {
+                "every_epochs": 10.0,
+                # The newest ones; the best stays besides if keep_best.
+                "keep": 2,
+                "keep_best": True,
+                # DIR or DIR@STEP: another run whose variables this one starts from.
+                "warm_start": "",
+            },
+            # Steps between two entries of the training metrics; 0: once an epoch.
+            "log": {"every_steps": 0},
+            # Trace of a few steps in <workdir>/profile; 0 steps is off.
+            "profile": {"start_step": 10, "steps": 0},
+        }
+    )
+
+
+def digits(stem: str, args: str) -> tuple[Config, dict[str, Any]]:
+    """scikit-learn's 1,797 digits, in minutes on two cores: not from the paper.
+
+    Args:
+        stem: Name of the config.
+        args: ``seed=0``.
+
+    Returns:
+        The config without its model block, and the parsed arguments.
+    """
+    defaults = COMMON
+    given = parse(args, defaults)
+    config = _base(describe(stem, given, defaults), given["seed"])
+    config.data.dataset = "optnet_digits"
+    config.data.augment = True
+    config.schedule.epochs = 30.0
+    config.schedule.warmup_epochs = 1.0
+    return config, given
+
+
+def cifar(stem: str, args: str, *, depth: int) -> tuple[Config, dict[str, Any]]:
+    """CIFAR-10 and CIFAR-100 of §7.1: 300 epochs of batch 64, drops at 50 and 75 %.
+
+    Args:
+        stem: Name of the config.
+        args: ``dataset=cifar10`` (or ``cifar100``), ``augment=False``, ``depth=...``,
+            ``seed=0``: the rows and columns of Table 4.
+        depth: Default of ``depth``.
+
+    Returns:
+        The config without its model block, and the parsed arguments.
+    """
+    defaults = {"dataset": "cifar10", "augment": False, "depth": depth, **COMMON}
+    given = parse(args, defaults)
+    names = {"cifar10": "cifar10", "cifar100": "cifar100"}
+    config = _base(describe(stem, given, defaults), given["seed"])
+    config.data.dataset = choose("dataset", given["dataset"], names)
+    config.data.augment = given["augment"]
+    config.log.every_steps = 100
+    return config, given
+
+
+def dense_dropout(given: dict[str, Any]) -> float:
+    """Dropout of the dense family: 0.2 on CIFAR without augmentation (DenseNet's)."""
+    return 0.0 if given["augment"] else 0.2
+
+
+def imagenet(stem: str, args: str) -> tuple[Config, dict[str, Any]]:
+    """ImageNet of §7.1: 100 epochs of batch 256, drops at epochs 30, 60 and 90.
+
+    Args:
+        stem: Name of the config.
+        args: ``augment=True``, ``seed=0``.
+
+    Returns:
+        The config without its model block, and the parsed arguments.
+    """
+    defaults = {"augment": True, **COMMON}
+    given = parse(args, defaults)
+    config = _base(describe(stem, given, defaults), given["seed"])
+    config.data.dataset = "imagenet2012"
+    config.data.augment = given["augment"]
+    config.data.batch_size = 256
+    config.schedule.epochs = 100.0
+    config.schedule.drop_at = (0.3, 0.6, 0.9)
+    config.checkpoint.every_epochs = 1.0
+    config.log.every_steps = 100
+    return config, given

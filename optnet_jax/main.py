@@ -1,0 +1,206 @@
+"""Train, evaluate or summarise an experiment that a config describes.
+
+    python -m optnet_jax.main --config=configs/digits_agd.py
+
+Any field of the config is a flag: --config.optimizer.learning_rate=0.05.
+"""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from optnet_jax import configuration
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+
+MODES = ("train", "eval", "summary")
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Directory of the run; runs/<config name> by default."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", MODES, "Train, evaluate a checkpoint, or show the network."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the processes of a TPU pod, Slurm or MPI job."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", "", "host:port of process 0, on plain hosts."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of processes, on plain hosts.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Index of this process, on plain hosts.", lower_bound=0
+)
+
+# Filled by parse_flags: ml_collections wants the config before it defines its flag.
+_CONFIG: dict[str, Config] = {}
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parse the command line; a mistake is one line and exit status 2.
+
+    Args:
+        argv: The command line, program first.
+
+    Returns:
+        The arguments that are no flags: the program.
+    """
+    try:
+        return _parse(list(argv))
+    except (InputError, flags.Error, AttributeError, TypeError, ValueError) as error:
+        _fail(error)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    value, rest = _take_config(argv)
+    if value is None:
+        if any(argument.lstrip("-") in ("help", "helpfull") for argument in rest):
+            return flags.FLAGS(rest)
+        raise InputError(
+            "--config is missing: give one of "
+            + ", ".join(f"configs/{name}" for name in configuration.packaged_configs())
+        )
+    config = configuration.load(value)
+    configuration.check_fields(config, rest)
+    rest = configuration.add_model_fields(config, rest)
+    holder = config_flags.DEFINE_config_dict("config", config, sys_argv=rest)
+    try:
+        leftover = flags.FLAGS(rest)
+    except flags.IllegalFlagValueError as error:
+        raise InputError(_wrong_type(config, str(error))) from error
+    if len(leftover) > 1:
+        raise InputError(
+            f"{leftover[1]!r} is not a flag: write --config=FILE, --workdir=DIR or "
+            "--config.field=value"
+        )
+    if not flags.FLAGS["verbosity"].present:
+        # Orbax tells pages at INFO; --verbosity=0 shows them.
+        logging.set_verbosity(logging.WARNING)
+    _CONFIG["config"] = holder.value
+    return leftover
+
+
+def _wrong_type(config: Config, message: str) -> str:
+    """Add the type that a field has to absl's message about its value."""
+    match = re.search(r"--config\.([\w.]+)=", message)
+    if match is None:
+        return message
+    value = functools.reduce(lambda tree, name: tree[name], match[1].split("."), config)
+    return f"{message}: it takes a {type(value).__name__}, such as {value!r}"
+
+
+def _take_config(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Split ``--config=FILE`` (or ``--config FILE``) from the other arguments."""
+    value, rest, arguments = None, argv[:1], iter(argv[1:])
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if name in ("--config", "-config"):
+            value = text if equals else next(arguments, None)
+        else:
+            rest.append(argument)
+    return value, rest
+
+
+def _fail(error: BaseException) -> NoReturn:
+    """Print one line and end with status 2."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run what the config describes."""
+    del argv
+    config = _CONFIG["config"]
+    workdir = _WORKDIR.value or str(Path("runs") / config.name)
+    try:
+        run(config, workdir, _MODE.value)
+    except InputError as error:
+        _fail(error)
+
+
+def run(config: Config, workdir: str, mode: str) -> None:
+    """Dispatch to the room that does the work.
+
+    Args:
+        config: The config; ``config.experiment`` is ``train`` or ``table2``.
+        workdir: Directory of the run.
+        mode: ``train``, ``eval`` or ``summary``.
+
+    Raises:
+        InputError: if there is no such experiment, or from the work itself.
+    """
+    if mode == "summary":
+        _summarize(config)
+        return
+    # Said before the imports, which take seconds.
+    print(f"{config.name}: {mode} in {workdir}; loading", flush=True)
+    if config.experiment == "table2":
+        from optnet_jax.studies import table2
+
+        table2.run(config, workdir)
+        return
+    if config.experiment != "train":
+        raise InputError(
+            f"config.experiment={config.experiment!r} is unknown: use train or table2"
+        )
+    _prepare_devices(config)
+    if mode == "eval":
+        from optnet_jax.training import evaluate
+
+        evaluate.evaluate_checkpoint(config, workdir)
+        return
+    from optnet_jax.training import loop
+
+    loop.train(config, workdir)
+    _draw(workdir)
+
+
+def _prepare_devices(config: Config) -> None:
+    """What must be said before JAX touches a device."""
+    if config.deterministic:
+        from optnet_jax.training import determinism
+
+        os.environ["XLA_FLAGS"] = determinism.flags(os.environ.get("XLA_FLAGS", ""))
+    from optnet_jax.training import distributed
+
+    distributed.initialize(
+        _DISTRIBUTED.value,
+        _COORDINATOR.value,
+        _NUM_PROCESSES.value,
+        _PROCESS_ID.value,
+    )
+
+
+def _draw(workdir: str) -> None:
+    import jax
+
+    from optnet_jax.studies import figures
+
+    if jax.process_index() == 0:
+        for path in figures.draw(Path(workdir)):
+            print(f"drawn: {path}", flush=True)
+
+
+def _summarize(config: Config) -> None:
+    from optnet_jax import data
+    from optnet_jax.networks import summary
+    from optnet_jax.training.experiment import create_network
+
+    if "model" not in config:
+        raise InputError(f"{config.name} has no single network to summarise")
+    spec = data.get_spec(config.data.dataset)
+    module = create_network(config, spec.num_classes)
+    print(summary.summarize(module, spec.image_shape), flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

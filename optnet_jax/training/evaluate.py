@@ -1,0 +1,90 @@
+"""The whole evaluation split, exactly: padding is masked, means are taken once."""
+
+import collections
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+from optnet_jax.training import experiment as experiment_lib
+from optnet_jax.training import metrics, sharding
+from optnet_jax.training.checkpoint import Checkpoints, check_same_network, flatten
+from optnet_jax.training.checkpoint import unflatten as put_back
+from optnet_jax.training.experiment import Experiment
+from optnet_jax.training.progress import say
+from optnet_jax.training.warm_start import COLLECTIONS, read_variables
+from optnet_jax.training.workdir import write_json
+
+MAX_PENDING = 4
+
+
+def evaluate(
+    eval_step: Callable[..., Any], variables: Any, experiment: Experiment
+) -> dict[str, float]:
+    """Evaluate variables on every image of the evaluation split.
+
+    Args:
+        eval_step: The compiled evaluation step.
+        variables: ``params`` and ``batch_stats``.
+        experiment: Its dataset and devices.
+
+    Returns:
+        ``loss``, ``top1_error`` and ``top5_error`` (percent).
+    """
+    totals: dict[str, tuple[float, float]] = {}
+    pending = collections.deque()
+    for batch in experiment.dataset.eval_batches():
+        batch = sharding.put_batch(batch, experiment.mesh)
+        pending.append(eval_step(variables, batch))
+        # Fetched late, so that the device does not wait; but not all at the end, or
+        # the batches of a large split would queue up in its memory.
+        if len(pending) > MAX_PENDING:
+            totals = metrics.add(totals, jax.device_get(pending.popleft()))
+    for sums in pending:
+        totals = metrics.add(totals, jax.device_get(sums))
+    return metrics.divide(totals)
+
+
+def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
+    """Evaluate a saved checkpoint and write ``eval_<step>.json`` beside it.
+
+    Args:
+        config: The run's config; ``config.eval.checkpoint`` is ``last``, ``best`` or a
+            step.
+        workdir: Directory of the run.
+
+    Returns:
+        ``step``, ``loss``, ``top1_error``, ``top5_error`` and ``split``.
+
+    Raises:
+        InputError: if there is no such checkpoint, or it is of another network.
+    """
+    directory = Path(workdir).absolute() / "checkpoints"
+    if not directory.is_dir():
+        raise InputError(
+            f"there is no checkpoint in {directory}: train first, or name the workdir "
+            "of a run with --workdir"
+        )
+    experiment = experiment_lib.build(config)
+    shapes = experiment.state_shapes()
+    variables = {name: getattr(shapes, name) for name in COLLECTIONS}
+    with Checkpoints(
+        directory, sharding=experiment.state_sharding, read_only=True
+    ) as checkpoints:
+        step, leaves = read_variables(checkpoints, config.eval.checkpoint)
+    check_same_network(leaves, flatten(variables), directory / str(step))
+    means = evaluate(
+        experiment.compiled_eval_step(), put_back(variables, leaves), experiment
+    )
+    found = {"step": step, **means, "split": experiment.dataset.split}
+    if jax.process_index() == 0:
+        write_json(Path(workdir) / f"eval_{step}.json", found)
+    say(
+        f"{directory}, step {step}, {experiment.dataset.split}: test loss "
+        f"{means['loss']:.4f}, top-1 error {means['top1_error']:.2f} %, top-5 error "
+        f"{means['top5_error']:.2f} %"
+    )
+    return found

@@ -1,0 +1,197 @@
+"""From a config to the objects that a run is made of."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optnet_jax import data, networks
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+from optnet_jax.training import schedule as schedule_lib
+from optnet_jax.training import sharding
+from optnet_jax.training.optimizer import create_optimizer
+from optnet_jax.training.state import TrainState, create_state
+from optnet_jax.training.steps import StepOptions, eval_step, train_step
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The parts of a run, built from its config.
+
+    Attributes:
+        config: The config.
+        dataset: Batches; see ``optnet_jax.data``.
+        module: The network.
+        schedule: Learning rate as a function of the step.
+        optimizer: The optimiser.
+        options: What the step does beyond the recipe.
+        mesh: The devices.
+        total_steps: Length of the run.
+    """
+
+    config: Config
+    dataset: Any
+    module: nn.Module
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+    options: StepOptions
+    mesh: jax.sharding.Mesh
+    total_steps: int
+
+    @property
+    def state_sharding(self) -> jax.sharding.NamedSharding:
+        """Every device holds the whole state."""
+        return sharding.replicated(self.mesh)
+
+    @property
+    def step_key(self) -> jax.Array:
+        """PRNG key of the training steps."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), 1)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        return float(np.asarray(self.schedule(step)))
+
+    def init_state(self) -> TrainState:
+        """The state at step 0, on every device."""
+        state = create_state(
+            self.module,
+            self.optimizer,
+            jax.random.fold_in(jax.random.key(self.config.seed), 0),
+            self.dataset.image_shape,
+            average=self.options.average_decay > 0,
+        )
+        return jax.device_put(state, self.state_sharding)
+
+    def state_shapes(self) -> TrainState:
+        """Shapes and dtypes of the state, without drawing it."""
+        return jax.eval_shape(
+            lambda key: create_state(
+                self.module,
+                self.optimizer,
+                key,
+                self.dataset.image_shape,
+                average=self.options.average_decay > 0,
+            ),
+            jax.random.key(0),
+        )
+
+    def compiled_train_step(self) -> Callable:
+        """The training step under jit: state donated, batch split over the devices."""
+        whole, split = self.state_sharding, sharding.split_batch(self.mesh)
+        return jax.jit(
+            functools.partial(
+                train_step,
+                module=self.module,
+                optimizer=self.optimizer,
+                options=self.options,
+            ),
+            in_shardings=(whole, split, whole),
+            out_shardings=(whole, whole),
+            donate_argnums=0,
+        )
+
+    def compiled_eval_step(self) -> Callable:
+        """The evaluation step under jit."""
+        whole, split = self.state_sharding, sharding.split_batch(self.mesh)
+        step = functools.partial(eval_step, module=self.module)
+        return jax.jit(step, in_shardings=(whole, split), out_shardings=whole)
+
+
+def create_network(config: Config, num_classes: int) -> nn.Module:
+    """Build the network of ``config.model``.
+
+    Args:
+        config: The run's config. ``precision`` is handed to the network as ``dtype``
+            unless it is float32, which is every network's default; parameters, running
+            statistics and logits are float32 always.
+        num_classes: Classes of the dataset, unless ``config.model`` says otherwise.
+
+    Raises:
+        InputError: for an unknown network, field or precision.
+    """
+    fields = dict(config.model.items())
+    name = fields.pop("name")
+    if config.precision not in PRECISIONS:
+        raise InputError(
+            f"config.precision={config.precision!r} is unknown: use "
+            f"{' or '.join(PRECISIONS)}"
+        )
+    if config.precision != "float32":
+        fields["dtype"] = PRECISIONS[config.precision]
+    return networks.create(name, **{"num_classes": num_classes, **fields})
+
+
+def build(config: Config) -> Experiment:
+    """Build all parts of a run; loads the dataset.
+
+    Args:
+        config: The run's config; ``configs/recipes.py`` lists its fields.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        InputError: for whatever in the config cannot be run, before anything slow.
+    """
+    spec = data.get_spec(config.data.dataset)
+    module = create_network(config, spec.num_classes)
+    options = step_options(config)
+    mesh = sharding.data_mesh()
+    sharding.check_batch_size(
+        config.data.batch_size, mesh.devices.size, options.accumulate
+    )
+    dataset = data.load(config.data, seed=config.seed)
+    per_epoch = dataset.steps_per_epoch
+    total = schedule_lib.steps_in_run(
+        config.schedule.epochs, per_epoch, config.schedule.steps
+    )
+    rate = schedule_lib.learning_rate_schedule(
+        config.optimizer.learning_rate,
+        total,
+        drop_at=config.schedule.drop_at,
+        drop_factor=config.schedule.drop_factor,
+        warmup_steps=round(config.schedule.warmup_epochs * per_epoch),
+    )
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        module=module,
+        schedule=rate,
+        optimizer=create_optimizer(config.optimizer, rate),
+        options=options,
+        mesh=mesh,
+        total_steps=total,
+    )
+
+
+def step_options(config: Config) -> StepOptions:
+    """Read the options of the step.
+
+    Raises:
+        InputError: for a value out of its range.
+    """
+    smoothing, decay = config.loss.label_smoothing, config.average.decay
+    accumulate = config.optimizer.accumulate
+    for field, value in {
+        "loss.label_smoothing": smoothing,
+        "average.decay": decay,
+    }.items():
+        if not 0 <= value < 1:
+            raise InputError(f"config.{field}={value} must be in [0, 1); 0 is off")
+    if accumulate < 1:
+        raise InputError(f"config.optimizer.accumulate={accumulate} must be at least 1")
+    return StepOptions(
+        label_smoothing=smoothing,
+        accumulate=accumulate,
+        average_decay=decay,
+    )

@@ -1,0 +1,290 @@
+"""The training loop: from a config and a workdir to ``result.json``."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+from optnet_jax.training import experiment as experiment_lib
+from optnet_jax.training import result as result_lib
+from optnet_jax.training import sharding
+from optnet_jax.training.checkpoint import Checkpoints
+from optnet_jax.training.coefficients import CoefficientLog, learned_coefficients
+from optnet_jax.training.evaluate import evaluate
+from optnet_jax.training.experiment import Experiment
+from optnet_jax.training.history import History
+from optnet_jax.training.interruption import Interruption
+from optnet_jax.training.profile import ProfilerWindow
+from optnet_jax.training.progress import Progress, say
+from optnet_jax.training.schedule import steps_in_interval
+from optnet_jax.training.state import TrainState, count_parameters
+from optnet_jax.training.warm_start import warm_start
+from optnet_jax.training.workdir import Workdir
+
+
+class DivergedError(InputError):
+    """The loss or the gradient is not finite any more."""
+
+
+def train(config: Config, workdir: str | Path) -> dict[str, Any]:
+    """Train a network, or go on with a run that was interrupted.
+
+    The rest of an interrupted run is bit for bit what it would have been: the batch is
+    a function of (seed, step), dropout of the step, and everything else is in the
+    checkpoint.
+
+    Args:
+        config: The run's config; ``configs/recipes.py`` lists its fields.
+        workdir: Directory of the run.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        InputError: if the config or the workdir cannot be used, if the loss stops being
+            finite, or if a checkpoint cannot be written.
+        Interrupted: after SIGTERM, Ctrl-C or a preemption notice, with the state saved.
+    """
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(Workdir(workdir, config))
+        finished = place.result()
+        if finished is not None:
+            say(f"{place.path} is finished: {describe(finished['final'])}")
+            return finished
+        interruption = stack.enter_context(Interruption())
+        experiment = experiment_lib.build(config)
+        place.write_config()
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                place.checkpoints,
+                keep=config.checkpoint.keep,
+                sharding=experiment.state_sharding,
+            )
+        )
+        state, history = _start(experiment, checkpoints)
+        history_started = history.wall_seconds
+        run = stack.enter_context(
+            Run(experiment, place, checkpoints, history, int(state.step))
+        )
+        run.clock = lambda: history_started + time.monotonic() - started
+        state = run.to_the_end(state, interruption)
+        run.save(state)
+        checkpoints.wait()
+        rate = run.images_per_second
+        result = result_lib.make_result(experiment, state, history, rate)
+        place.write_result(result)
+    say(f"finished: {describe(result['final'])}, best {_percent(history.best)}")
+    return result
+
+
+def describe(evaluation: dict[str, Any]) -> str:
+    """One evaluation in words."""
+    return (
+        f"epoch {evaluation['epoch']:g}, test loss {evaluation['loss']:.4f}, "
+        f"top-1 error {evaluation['top1_error']:.2f} %, "
+        f"top-5 error {evaluation['top5_error']:.2f} %"
+    )
+
+
+def _percent(best: dict[str, Any]) -> str:
+    return f"{best['top1_error']:.2f} % at epoch {best['epoch']:g}"
+
+
+def _start(
+    experiment: Experiment, checkpoints: Checkpoints
+) -> tuple[TrainState, History]:
+    """Go on from the newest checkpoint, or draw (or warm-start) the parameters."""
+    say(experiment.dataset.split)
+    restored = checkpoints.restore_newest(experiment.state_shapes())
+    if restored is not None:
+        state, history = restored
+        say(f"going on from the checkpoint of step {int(state.step)}")
+        return state, History(**history)
+    state = experiment.init_state()
+    source = experiment.config.checkpoint.warm_start
+    if source:
+        state = warm_start(state, source, experiment.state_sharding)
+        say(f"starting from the variables of {source}")
+    name, devices = experiment.config.model.name, result_lib.describe_devices()
+    say(
+        f"{name}: {count_parameters(state.params):,} parameters, "
+        f"{experiment.total_steps:,} steps of {experiment.dataset.batch_size} images, "
+        f"{devices}; compiling the first step"
+    )
+    return state, History()
+
+
+class Run:
+    """One start of a run: what happens around the steps.
+
+    Args:
+        experiment: What is run.
+        place: Its workdir.
+        checkpoints: Where its state is saved.
+        history: Its bookkeeping, continued in place.
+        start_step: Step that this start begins with.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        place: Workdir,
+        checkpoints: Checkpoints,
+        history: History,
+        start_step: int,
+    ):
+        # clu brings TensorFlow, seconds of import: only once a run really starts.
+        from optnet_jax.training import writers
+
+        config, per_epoch = experiment.config, experiment.dataset.steps_per_epoch
+        self.clock: Callable[[], float] = lambda: history.wall_seconds
+        self._experiment = experiment
+        self._checkpoints = checkpoints
+        self._history = history
+        self._start_step = start_step
+        self._total = experiment.total_steps
+        self._per_epoch = per_epoch
+        self._eval_every = steps_in_interval(
+            "eval.every_epochs", config.eval.every_epochs, per_epoch
+        )
+        self._save_every = steps_in_interval(
+            "checkpoint.every_epochs", config.checkpoint.every_epochs, per_epoch
+        )
+        self._log_every = config.log.every_steps or per_epoch
+        self._train_step = experiment.compiled_train_step()
+        self._eval_step = experiment.compiled_eval_step()
+        self._coefficients = CoefficientLog(place.path / "coefficients.npz", start_step)
+        self._writer = writers.create_writer(place.path, start_step)
+        self._profiler = ProfilerWindow(config.profile, place.path / "profile")
+        self._progress = Progress(
+            self._total, start_step, experiment.dataset.batch_size
+        )
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.close()
+        self._profiler.close()
+        self._writer.close()
+
+    @property
+    def images_per_second(self) -> float:
+        """Training rate of this start."""
+        return self._progress.images_per_second
+
+    def to_the_end(self, state: TrainState, interruption: Interruption) -> TrainState:
+        """Run the steps that are left.
+
+        The metrics of a step are fetched when the next one has been dispatched, so that
+        the device never waits for the host.
+        """
+        experiment = self._experiment
+        batches = experiment.dataset.train_batches(self._start_step)
+        key = jax.device_put(experiment.step_key, experiment.state_sharding)
+        pending = None
+        for step in range(self._start_step, self._total):
+            self._profiler.before(step)
+            batch = sharding.put_batch(next(batches), experiment.mesh)
+            state, sums = self._train_step(state, batch, key)
+            self._profiler.after(step, sums)
+            if pending is not None:
+                self._record(*pending)
+            pending = step, sums
+            done = step + 1
+            stopping = interruption.requested(done)
+            if stopping or self._is_event(done):
+                self._record(*pending)
+                pending = None
+                self._at_event(done, state)
+            if stopping and done < self._total:
+                self._stop(done, state, interruption)
+        return state
+
+    def _is_event(self, done: int) -> bool:
+        """Whether something is written or measured after ``done`` steps."""
+        every = (self._eval_every, self._save_every, self._log_every)
+        return done == self._total or any(done % n == 0 for n in every)
+
+    def _at_event(self, done: int, state: TrainState) -> None:
+        self._progress.pause()
+        improved = False
+        if done % self._log_every == 0 or done == self._total:
+            self._log_train(done)
+        if done % self._eval_every == 0 or done == self._total:
+            improved = self._evaluate(done, state)
+        keep_best = improved and self._experiment.config.checkpoint.keep_best
+        if done % self._save_every == 0 or keep_best:
+            self.save(state)
+
+    def _record(self, step: int, sums: Any) -> None:
+        """Fetch the metrics of one step; stop if they are not finite."""
+        values = jax.device_get(sums)
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(values[name][0]):
+                self._diverged(step, name, values[name][0] / values[name][1])
+        self._history.add_train(values)
+        self._progress.advance(step + 1)
+        if self._progress.due():
+            loss = values["loss"][0] / values["loss"][1]
+            epoch = (step + 1) / self._per_epoch
+            self._progress.line(f"epoch {epoch:.2f}  step {step + 1}  loss {loss:.4f}")
+
+    def _diverged(self, step: int, name: str, value: float) -> None:
+        with contextlib.suppress(InputError):
+            self._checkpoints.wait()
+        good = self._checkpoints.last_saved
+        kept = "no checkpoint yet" if good is None else f"last good checkpoint: {good}"
+        rate = self._experiment.rate(step)
+        raise DivergedError(
+            f"the {name.replace('_', ' ')} became {value} in step {step + 1} of "
+            f"{self._total} (learning rate {rate:g}, {kept}): lower "
+            "--config.optimizer.learning_rate or set --config.schedule.warmup_epochs, "
+            "with another --workdir"
+        )
+
+    def _log_train(self, done: int) -> None:
+        means = self._history.take_train()
+        scalars = {f"train/{name}": value for name, value in means.items()}
+        scalars["learning_rate"] = self._experiment.rate(done - 1)
+        scalars["epoch"] = done / self._per_epoch
+        self._writer.write_scalars(done, scalars)
+
+    def _evaluate(self, done: int, state: TrainState) -> bool:
+        means = evaluate(self._eval_step, state.eval_variables, self._experiment)
+        epoch = round(done / self._per_epoch, 4)
+        improved = self._history.add_evaluation(done, epoch, means)
+        scalars = {f"test/{name}": value for name, value in means.items()}
+        self._writer.write_scalars(done, {**scalars, "epoch": epoch})
+        coefficients = learned_coefficients(state.params)
+        if coefficients and jax.process_index() == 0:
+            self._coefficients.append(done, epoch, coefficients)
+            self._writer.write_histograms(done, coefficients)
+        self._writer.flush()
+        self._progress.line(
+            f"epoch {epoch:g}/{self._total / self._per_epoch:g}  step {done}  "
+            f"test loss {means['loss']:.4f}  top-1 error {means['top1_error']:.2f} %"
+        )
+        return improved
+
+    def save(self, state: TrainState) -> None:
+        """Save the state together with the history as it is now."""
+        self._history.wall_seconds = round(self.clock(), 3)
+        self._checkpoints.save(state, self._history.as_json(), self._history.best_step)
+
+    def _stop(self, done: int, state: TrainState, interruption: Interruption) -> None:
+        self.save(state)
+        self._checkpoints.wait()
+        name = interruption.signal.name if interruption.signal else "a notice"
+        self._progress.line(
+            f"stopped by {name} after step {done} of {self._total}, which is saved: "
+            "the same command goes on"
+        )
+        raise interruption.stop()

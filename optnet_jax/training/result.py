@@ -1,0 +1,70 @@
+"""``result.json``: one finished run, with all that a table of results needs."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+
+from optnet_jax.training.checkpoint import tree_checksum
+from optnet_jax.training.experiment import Experiment
+from optnet_jax.training.history import History
+from optnet_jax.training.state import TrainState, count_parameters
+from optnet_jax.training.workdir import as_json
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def make_result(
+    experiment: Experiment,
+    state: TrainState,
+    history: History,
+    images_per_second: float,
+) -> dict[str, Any]:
+    """Collect what a finished run produced.
+
+    Args:
+        experiment: What was run.
+        state: Its final state.
+        history: Its evaluations.
+        images_per_second: Training rate, without compilation and evaluation.
+
+    Returns:
+        JSON-able; errors in percent. ``checksum`` is of the final state: two runs with
+        the same one agree bit for bit.
+    """
+    dataset = experiment.dataset
+    return {
+        "name": experiment.config.name,
+        "config": as_json(experiment.config),
+        "network": experiment.config.model.name,
+        "dataset": dataset.name,
+        "augment": bool(experiment.config.data.augment),
+        "split": dataset.split,
+        "seed": experiment.config.seed,
+        "parameters": count_parameters(state.params),
+        "steps": int(state.step),
+        "epochs": round(int(state.step) / dataset.steps_per_epoch, 4),
+        "wall_seconds": round(history.wall_seconds, 2),
+        "images_per_second": round(images_per_second, 1),
+        "device": describe_devices(),
+        "final": history.last,
+        "best": history.best,
+        "checksum": tree_checksum(state),
+        "versions": versions(),
+    }
+
+
+def describe_devices() -> str:
+    """Number and kind of the devices, such as ``8 x TPU v4`` or ``1 x cpu``."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    return f"{len(devices)} x {kind} ({jax.process_count()} process(es))"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }

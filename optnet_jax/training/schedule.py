@@ -1,0 +1,106 @@
+"""Durations in epochs and fractions of a run, and the learning rate over its steps."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import optax
+
+from optnet_jax.errors import InputError
+
+
+def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
+    """Number of optimiser steps of a run.
+
+    Args:
+        epochs: Length in epochs (``config.schedule.epochs``).
+        steps_per_epoch: Steps of one epoch, from the dataset.
+        steps: Length in steps, which wins over ``epochs`` where it is above 0
+            (``config.schedule.steps``).
+
+    Returns:
+        The length in steps, at least 1.
+
+    Raises:
+        InputError: if neither length is positive.
+
+    >>> steps_in_run(300.0, 781)
+    234300
+    """
+    if steps < 0 or (steps == 0 and epochs <= 0):
+        raise InputError(
+            f"the run has no length (epochs={epochs}, steps={steps}): set "
+            "--config.schedule.epochs=300.0 or --config.schedule.steps=1000"
+        )
+    return steps or max(1, round(epochs * steps_per_epoch))
+
+
+def steps_in_interval(field: str, epochs: float, steps_per_epoch: int) -> int:
+    """Length in steps of an interval that the config gives in epochs.
+
+    Args:
+        field: The config field, for the error message.
+        epochs: The interval in epochs; fractions are meant (0.5: twice an epoch).
+        steps_per_epoch: Steps of one epoch.
+
+    Returns:
+        The interval in steps, at least 1.
+
+    Raises:
+        InputError: if ``epochs`` is not positive.
+    """
+    if epochs <= 0:
+        raise InputError(
+            f"config.{field}={epochs} must be above 0, e.g. --config.{field}=1.0"
+        )
+    return max(1, round(epochs * steps_per_epoch))
+
+
+def learning_rate_schedule(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    drop_at: Sequence[float] = (0.5, 0.75),
+    drop_factor: float = 0.1,
+    warmup_steps: int = 0,
+) -> optax.Schedule:
+    """Piecewise constant learning rate of §7.1, with an optional linear warm-up.
+
+    The rate is multiplied by ``drop_factor`` at each fraction in ``drop_at``: the first
+    step after 50 % of the run is the first one with the lower rate.
+
+    Args:
+        learning_rate: The rate at the start (0.1 in the paper).
+        total_steps: Length of the run in steps.
+        drop_at: Fractions of the run, each within (0, 1).
+        drop_factor: What a drop multiplies the rate by.
+        warmup_steps: The rate of step k is scaled by (k + 1) / warmup_steps until it
+            reaches ``learning_rate``; 0 switches the warm-up off.
+
+    Returns:
+        A function of the step (counted from 0) that gives the rate of that step.
+
+    Raises:
+        InputError: for a fraction outside (0, 1) or a rate that is not positive.
+
+    >>> rate = learning_rate_schedule(0.1, 8, drop_at=(0.5, 0.75))
+    >>> [round(float(rate(step)), 4) for step in range(8)]
+    [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    """
+    if not learning_rate > 0:
+        raise InputError(
+            f"config.optimizer.learning_rate={learning_rate} must be above 0"
+        )
+    for fraction in drop_at:
+        if not 0 < fraction < 1:
+            raise InputError(
+                f"config.schedule.drop_at has {fraction}: drops are fractions of the "
+                "run, between 0 and 1 (0.5 is half-way)"
+            )
+    boundaries = jnp.array([round(f * total_steps) for f in drop_at], jnp.int32)
+
+    def schedule(step):
+        drops = jnp.sum(step >= boundaries)
+        warmup = jnp.minimum(1.0, (step + 1) / max(1, warmup_steps))
+        return learning_rate * drop_factor**drops * warmup
+
+    return schedule

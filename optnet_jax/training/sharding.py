@@ -1,0 +1,86 @@
+"""One mesh axis over all devices: the batch is split along it, the state copied."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from optnet_jax.errors import InputError
+
+DATA_AXIS = "data"
+
+
+def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """Mesh with the single axis ``data`` over ``devices`` (default: all of them)."""
+    # jax.make_mesh gives explicit axes, under which reshapes over the batch raise.
+    return Mesh(np.array(jax.devices() if devices is None else devices), (DATA_AXIS,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Sharding of what every device holds whole: the state."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh) -> NamedSharding:
+    """Sharding of arrays whose leading axis is the batch."""
+    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def check_batch_size(batch_size: int, devices: int, pieces: int = 1) -> None:
+    """Refuse a batch that cannot be split evenly.
+
+    Args:
+        batch_size: Images per optimiser step, over all devices.
+        devices: Number of devices.
+        pieces: Number of accumulation steps that share the batch.
+
+    Raises:
+        InputError: naming the nearest sizes that work.
+    """
+    unit = devices * pieces
+    if batch_size < 1 or batch_size % unit:
+        below = max(unit, batch_size // unit * unit)
+        raise InputError(
+            f"batch size {batch_size} cannot be split over {devices} device(s) x "
+            f"{pieces} accumulation step(s): use --config.data.batch_size={below} or "
+            f"{below + unit}"
+        )
+
+
+def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Bring this process's share of a batch onto the devices.
+
+    Args:
+        batch: Arrays [B / processes, ...], on the host or (from a device-resident
+            dataset) on a local device.
+        mesh: The data mesh.
+
+    Returns:
+        Global arrays [B, ...] split along the batch axis.
+    """
+    sharding = split_batch(mesh)
+
+    def put(value: Any) -> jax.Array:
+        if not isinstance(value, jax.Array):
+            return jax.make_array_from_process_local_data(sharding, np.asarray(value))
+        if jax.process_count() == 1:
+            return jax.device_put(value, sharding)
+        return _from_local_rows(value, sharding)
+
+    return {name: put(value) for name, value in batch.items()}
+
+
+def _from_local_rows(rows: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """Global array of every process's rows, without a detour through the host."""
+    shape = (rows.shape[0] * jax.process_count(), *rows.shape[1:])
+    places = sharding.addressable_devices_indices_map(shape)
+    starts = {device: index[0].start or 0 for device, index in places.items() if index}
+    first = min(starts.values())
+    length = sharding.shard_shape(shape)[0]
+    pieces = [
+        jax.device_put(rows[start - first : start - first + length], device)
+        for device, start in starts.items()
+    ]
+    return jax.make_array_from_single_device_arrays(shape, sharding, pieces)

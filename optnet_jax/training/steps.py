@@ -1,0 +1,150 @@
+"""The training and evaluation steps: pure functions of state and batch."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from optnet_jax.training import metrics as metrics_lib
+from optnet_jax.training.state import TrainState
+
+Batch = Mapping[str, jax.Array]
+Sums = dict[str, tuple[jax.Array, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """What a step does beyond the paper's recipe; everything is off by default.
+
+    Attributes:
+        label_smoothing: Share of the target spread evenly over all classes.
+        accumulate: Number of equal pieces that a batch is run in. The gradients are
+            averaged before the one update, and each piece starts from the same running
+            statistics, whose results are averaged too: a network whose BatchNorm groups
+            are no larger than a piece gives the same step as without accumulation.
+        average_decay: Decay of the moving average of the variables; 0 keeps none.
+    """
+
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    average_decay: float = 0.0
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    module: nn.Module,
+    optimizer: optax.GradientTransformation,
+    options: StepOptions,
+) -> tuple[TrainState, Sums]:
+    """Take one optimiser step.
+
+    Args:
+        state: The state before the step.
+        batch: ``image`` float [B, H, W, C] and ``label`` int [B].
+        key: The run's PRNG key; dropout's is derived from it and the step, so that a
+            resumed run draws what the uninterrupted one would have drawn.
+        module: The network.
+        optimizer: The optimiser.
+        options: Smoothing, accumulation, averaging.
+
+    Returns:
+        The state after the step, and (sum, normaliser) pairs: ``loss``, ``top1_error``,
+        ``top5_error`` of the batch before the update, and ``gradient_norm``.
+    """
+    key = jax.random.fold_in(key, state.step)
+    run = jax.value_and_grad(_loss, has_aux=True)
+
+    def piece(index: jax.Array, part: Batch):
+        dropout = jax.random.fold_in(key, index)
+        (_, aux), gradients = run(
+            state.params, state.batch_stats, part, dropout, module, options
+        )
+        return gradients, *aux
+
+    if options.accumulate == 1:
+        gradients, batch_stats, sums = piece(jnp.zeros((), jnp.int32), batch)
+    else:
+        gradients, batch_stats, sums = _accumulate(piece, batch, options.accumulate)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    average = state.average
+    if average is not None:
+        new = {"params": params, "batch_stats": batch_stats}
+        average = optax.incremental_update(new, average, 1 - options.average_decay)
+    # A gradient can overflow under a finite loss; the loop stops on either.
+    sums["gradient_norm"] = (optax.tree.norm(gradients), jnp.ones(()))
+    return (
+        state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            average=average,
+        ),
+        sums,
+    )
+
+
+def _loss(
+    params: Any,
+    batch_stats: Any,
+    batch: Batch,
+    dropout: jax.Array,
+    module: nn.Module,
+    options: StepOptions,
+) -> tuple[jax.Array, tuple[Any, Sums]]:
+    """Mean (smoothed) cross-entropy, the new running statistics, the metrics."""
+    logits, updated = module.apply(
+        {"params": params, "batch_stats": batch_stats},
+        batch["image"],
+        train=True,
+        rngs={"dropout": dropout},
+        mutable=["batch_stats"],
+    )
+    logits = logits.astype(jnp.float32)
+    targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+    targets = optax.smooth_labels(targets, options.label_smoothing)
+    loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+    sums = metrics_lib.classification_sums(logits, batch["label"])
+    return loss, (updated.get("batch_stats", {}), sums)
+
+
+def _accumulate(piece: Callable[..., tuple], batch: Batch, pieces: int) -> tuple:
+    """Run ``piece`` over equal parts of the batch, one after the other."""
+    parts = {
+        name: value.reshape(pieces, -1, *value.shape[1:])
+        for name, value in batch.items()
+    }
+
+    def body(totals, indexed):
+        return jax.tree.map(jnp.add, totals, piece(*indexed)), None
+
+    first = {name: value[0] for name, value in parts.items()}
+    shapes = jax.eval_shape(piece, jnp.zeros((), jnp.int32), first)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    totals, _ = jax.lax.scan(body, zeros, (jnp.arange(pieces), parts))
+    gradients, batch_stats, sums = totals
+    mean = lambda tree: jax.tree.map(lambda leaf: leaf / pieces, tree)  # noqa: E731
+    return mean(gradients), mean(batch_stats), sums
+
+
+def eval_step(variables: Any, batch: Batch, *, module: nn.Module) -> Sums:
+    """Measure one batch with the running statistics.
+
+    Args:
+        variables: ``params`` and ``batch_stats``.
+        batch: ``image`` [B, H, W, C], ``label`` int [B], ``mask`` [B] (0: padding).
+        module: The network.
+
+    Returns:
+        (sum, normaliser) pairs of ``loss``, ``top1_error`` and ``top5_error``.
+    """
+    logits: Any = module.apply(variables, batch["image"], train=False)
+    return metrics_lib.classification_sums(logits, batch["label"], batch["mask"])

@@ -1,0 +1,172 @@
+"""The directory of one run: who owns it, what config it belongs to, what is done."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+
+# What may change between two starts of one run: where things are and how often they
+# are written, never what is computed.
+FREE_FIELDS = ("data.data_dir", "log", "checkpoint.keep", "eval.checkpoint", "profile")
+
+
+class Workdir:
+    """A run's directory, claimed by one program at a time.
+
+    Use it as a context: entering makes the directory, locks it, and compares the config
+    with the one of an earlier start.
+
+    Args:
+        path: The directory.
+        config: The run's config.
+    """
+
+    def __init__(self, path: str | Path, config: Config):
+        self.path = Path(path).absolute()
+        self._config = config
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> "Workdir":
+        problem = ""
+        if jax.process_index() == 0:
+            try:
+                self._claim()
+            except InputError as error:
+                problem = str(error)
+        if jax.process_count() > 1:
+            # Only process 0 looks; the others must not go on alone if it stops.
+            refused = multihost_utils.broadcast_one_to_all(np.int32(bool(problem)))
+            problem = problem or ("process 0 refused the workdir" if refused else "")
+        if problem:
+            self._release()
+            raise InputError(problem)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._release()
+
+    def _claim(self) -> None:
+        make_writable(self.path)
+        self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "another process"
+            raise InputError(
+                f"{self.path} is in use by {owner}: wait for it, stop it, or choose "
+                "another --workdir"
+            ) from error
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        self._lock.flush()
+        self._check_config()
+
+    def _check_config(self) -> None:
+        new = as_json(self._config)
+        file = self.path / "config.json"
+        if file.exists() and self._has_results():
+            differences = config_differences(json.loads(file.read_text("utf-8")), new)
+            if differences:
+                raise InputError(
+                    f"{self.path} belongs to a run with another config "
+                    f"({'; '.join(differences)}): use that config or another --workdir"
+                )
+
+    def _has_results(self) -> bool:
+        """Whether an earlier start left something that belongs to its config."""
+        saved = self.checkpoints.is_dir() and any(
+            entry.name.isdigit() for entry in self.checkpoints.iterdir()
+        )
+        return saved or (self.path / "result.json").exists()
+
+    def write_config(self) -> None:
+        """Write ``config.json`` (on process 0), once the config is known to work."""
+        if jax.process_index() == 0:
+            write_json(self.path / "config.json", as_json(self._config))
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            # The kernel drops the lock with the file, also when the process is killed.
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def result(self) -> dict[str, Any] | None:
+        """What an earlier, finished run wrote; ``None`` if it is not finished."""
+        file = self.path / "result.json"
+        return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Mark the run as finished (on process 0)."""
+        if jax.process_index() == 0:
+            write_json(self.path / "result.json", result)
+
+
+def make_writable(path: Path) -> None:
+    """Make a directory and check that files can be written into it.
+
+    Raises:
+        InputError: if not.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable.{os.getpid()}"
+        probe.write_text("", "utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"the workdir {path} is not writable ({error.strerror}): choose another "
+            "with --workdir=DIR"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is never seen half-written."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, default=str) + "\n", "utf-8")
+    temporary.replace(path)
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """The config as plain JSON types (tuples become lists)."""
+    return json.loads(config.to_json_best_effort())
+
+
+def config_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say where two configs differ, leaving out ``FREE_FIELDS``.
+
+    >>> config_differences({"seed": 0, "log": {"n": 1}}, {"seed": 1, "log": {"n": 2}})
+    ['seed was 0, now 1']
+    """
+    before, after = _flat(old), _flat(new)
+    missing = "not set"
+    return [
+        f"{name} was {before.get(name, missing)}, now {after.get(name, missing)}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, missing) != after.get(name, missing)
+        and not any(f"{name}.".startswith(f"{free}.") for free in FREE_FIELDS)
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

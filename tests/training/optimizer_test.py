@@ -1,0 +1,71 @@
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.training.optimizer import create_optimizer
+
+
+def config(**changes):
+    return ml_collections.ConfigDict(
+        {
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 1e-2,
+            "decay_exclude": (),
+            **changes,
+        }
+    )
+
+
+def run(optimizer, params, gradients):
+    state = optimizer.init(params)
+    for gradient in gradients:
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_three_steps_by_hand(nesterov):
+    rates = [0.1, 0.1, 0.01]
+    schedule = lambda step: jnp.array(rates)[step]  # noqa: E731
+    gradients = [1.5, -0.5, 2.0]
+    p, v = 3.0, 0.0
+    for rate, g in zip(rates, gradients, strict=True):
+        d = g + 1e-2 * p
+        v = 0.9 * v + d
+        p -= rate * (d + 0.9 * v if nesterov else v)
+    optimizer = create_optimizer(config(nesterov=nesterov), schedule)
+    params = run(
+        optimizer,
+        {"w": jnp.array(3.0)},
+        [{"w": jnp.array(g)} for g in gradients],
+    )
+    np.testing.assert_allclose(params["w"], p, rtol=1e-12)
+
+
+def test_every_parameter_decays_unless_excluded():
+    params = {"bn": {"scale": jnp.ones(2)}, "conv": {"kernel": jnp.ones(2)}}
+    params["alpha"] = jnp.ones(2)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    moved = run(create_optimizer(config(), lambda _: 1.0), params, [zero])
+    for leaf in jax.tree.leaves(moved):
+        np.testing.assert_allclose(leaf, 1 - 1e-2 * 1.9, rtol=1e-6)
+    optimizer = create_optimizer(
+        config(decay_exclude=("scale", "alpha")), lambda _: 1.0
+    )
+    moved = run(optimizer, params, [zero])
+    np.testing.assert_array_equal(moved["bn"]["scale"], 1)
+    np.testing.assert_array_equal(moved["alpha"], 1)
+    np.testing.assert_allclose(moved["conv"]["kernel"], 1 - 1e-2 * 1.9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("field", [{"momentum": 1.0}, {"weight_decay": -1e-4}])
+def test_bad_input(field):
+    with pytest.raises(InputError, match=f"config.optimizer.{next(iter(field))}"):
+        create_optimizer(config(**field), lambda _: 0.1)

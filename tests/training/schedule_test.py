@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.training import schedule as schedule_lib
+
+CIFAR_STEPS, IMAGENET_STEPS = 781, 5004
+
+
+def drops(schedule, total):
+    rates = np.array([schedule(step) for step in range(total)])
+    where = np.flatnonzero(np.diff(rates)) + 1
+    return where.tolist(), rates[np.r_[0, where]]
+
+
+def test_cifar_drops_after_half_and_three_quarters():
+    total = schedule_lib.steps_in_run(300.0, CIFAR_STEPS)
+    schedule = schedule_lib.learning_rate_schedule(0.1, total)
+    assert total == 300 * CIFAR_STEPS
+    for epoch, before, after in ((150, 0.1, 0.01), (225, 0.01, 0.001)):
+        assert float(schedule(epoch * CIFAR_STEPS - 1)) == pytest.approx(before)
+        assert float(schedule(epoch * CIFAR_STEPS)) == pytest.approx(after)
+    assert float(schedule(total - 1)) == pytest.approx(0.001)
+
+
+def test_imagenet_drops_at_epochs_30_60_90():
+    total = schedule_lib.steps_in_run(100.0, IMAGENET_STEPS)
+    schedule = schedule_lib.learning_rate_schedule(0.1, total, drop_at=(0.3, 0.6, 0.9))
+    for epoch, after in ((30, 0.01), (60, 0.001), (90, 0.0001)):
+        assert float(schedule(epoch * IMAGENET_STEPS - 1)) == pytest.approx(10 * after)
+        assert float(schedule(epoch * IMAGENET_STEPS)) == pytest.approx(after)
+
+
+def test_warm_up_is_linear_and_ends_at_the_rate():
+    schedule = schedule_lib.learning_rate_schedule(1.0, 100, drop_at=(), warmup_steps=4)
+    rates = [float(schedule(step)) for step in range(6)]
+    np.testing.assert_allclose(rates, [0.25, 0.5, 0.75, 1, 1, 1])
+
+
+def test_drops_are_independent_of_the_warm_up():
+    schedule = schedule_lib.learning_rate_schedule(
+        1.0, 8, drop_at=(0.5,), drop_factor=0.5, warmup_steps=1
+    )
+    where, rates = drops(schedule, 8)
+    assert where == [4]
+    np.testing.assert_allclose(rates, [1.0, 0.5])
+
+
+def test_steps_win_over_epochs():
+    assert schedule_lib.steps_in_run(300.0, 781, steps=7) == 7
+    assert schedule_lib.steps_in_run(0.5, 10) == 5
+    assert schedule_lib.steps_in_run(0.001, 10) == 1
+
+
+def test_interval_in_epochs():
+    assert schedule_lib.steps_in_interval("eval.every_epochs", 0.5, 10) == 5
+    assert schedule_lib.steps_in_interval("eval.every_epochs", 0.001, 10) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: schedule_lib.steps_in_run(0.0, 10), "no length.*schedule.epochs"),
+        (lambda: schedule_lib.steps_in_run(1.0, 10, -1), "no length"),
+        (
+            lambda: schedule_lib.steps_in_interval("eval.every_epochs", 0.0, 10),
+            "eval.every_epochs=0.0 must be above 0",
+        ),
+        (
+            lambda: schedule_lib.learning_rate_schedule(0.1, 10, drop_at=(150,)),
+            "drop_at has 150.*fractions",
+        ),
+        (lambda: schedule_lib.learning_rate_schedule(-1.0, 10), "learning_rate=-1.0"),
+    ],
+)
+def test_bad_input(call, match):
+    with pytest.raises(InputError, match=match):
+        call()
