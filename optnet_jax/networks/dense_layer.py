@@ -91,12 +91,7 @@ class FusedCombination(_Combination):
         Returns:
           [B, H, W, features].
         """
-        scale = None
-        if alpha is not None:
-            channels = np.array([z.shape[-1] for z in sources])
-            scale = jnp.repeat(
-                jnp.asarray(alpha), channels, total_repeat_length=channels.sum()
-            )
+        scale = None if alpha is None else _per_channel(alpha, sources)
         x = jnp.concatenate(sources, axis=-1)
         if not self.bottleneck:
             conv = ScaledConv(self.features, (3, 3), self.dtype, name="conv")
@@ -159,3 +154,13 @@ def pairwise_from_fused(fused: Any, channels: Sequence[int]) -> dict[str, Any]:
         for j in range(len(channels)):
             result[f"{name}_{j}"] = {key: part[j] for key, part in parts.items()}
     return result
+
+
+def _per_channel(alpha: Any, sources: Sequence[jax.Array]) -> jax.Array:
+    """Repeat α_j over the channels of source j, [C_0 + ... + C_k]."""
+    # The product with a constant indicator: exact, one small operation each way, where
+    # jnp.repeat compiles a cumulative sum, a gather and a scatter for every layer.
+    channels = [z.shape[-1] for z in sources]
+    indicator = np.repeat(np.eye(len(sources)), channels, axis=1)
+    alpha = jnp.asarray(alpha)
+    return jnp.dot(alpha, indicator.astype(alpha.dtype), precision="highest")

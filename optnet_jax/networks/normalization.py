@@ -90,6 +90,7 @@ class BatchNorm(nn.Module):
         return samples // self.group_size
 
 
+@functools.partial(jax.jit, static_argnums=(5, 6, 7))
 def normalize(
     x: jax.Array,
     mean: jax.Array,
