@@ -1,4 +1,4 @@
-"""Convolutions: initialisation, explicit padding, and one that is fast inside a scan.
+"""Convolutions: explicit padding, and one that is fast inside a scan.
 
 Inside a ``lax.scan`` the gradient convolutions that JAX derives have operand layouts
 for which XLA's CPU backend has no fast path in a while loop: a stage of residual units
@@ -12,19 +12,13 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks.initializers import he_normal
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
-
-he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""N(0, 2 / (kernel height × kernel width × output channels)): §7.1, reference [37]."""
-
-xavier_uniform = nn.initializers.xavier_uniform()
-"""U(±√(6 / (inputs + outputs))): §7.1, reference [38], for the classifier."""
 
 
 def convolution(
@@ -34,7 +28,7 @@ def convolution(
     *,
     padding: int | None = None,
     use_bias: bool = False,
-    dtype: Any = jnp.float32,
+    dtype: Any = None,
     scanned: bool = False,
     name: str | None = None,
 ) -> nn.Conv:
@@ -46,7 +40,7 @@ def convolution(
       strides: in both directions.
       padding: zeros on each side; None: kernel_size // 2, which keeps the size.
       use_bias: add a bias; a normalisation that follows makes it idle.
-      dtype: of the computation; the kernel is float32.
+      dtype: of the computation; None: that of input and kernel together.
       scanned: the convolution runs inside a ``lax.scan``.
       name: the linen name.
     """
@@ -59,7 +53,7 @@ def convolution(
         padding=((pad, pad), (pad, pad)),
         use_bias=use_bias,
         dtype=dtype,
-        kernel_init=he_normal_fan_out,
+        kernel_init=he_normal,
         conv_general_dilated=scan_proof_convolution if own_gradient else None,
         name=name,
     )

@@ -11,8 +11,14 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks.dense_zoo import DENSE_NETWORKS
+from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
+from optnet_jax.networks.recurrence_zoo import RECURRENCE_NETWORKS
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {**DENSE_NETWORKS}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    **FEED_FORWARD_NETWORKS,
+    **RECURRENCE_NETWORKS,
+    **DENSE_NETWORKS,
+}
 """Name -> constructor; its keyword arguments override the module's fields."""
 
 

@@ -39,8 +39,13 @@ class ADMM:
         return {}
 
     def init(self, x0: Any) -> tuple:
-        """Return (x'_0, x_0, λ_0) = (x_0, x_0, 0)."""
-        return x0, x0, jnp.zeros_like(x0)
+        """Return (x'_0, x_0, λ_0) = (x_0, x_0, 0); a pair x0 is (x'_0, x_0)."""
+        x_prime, x = pair(x0)
+        return x_prime, x, jnp.zeros_like(x)
+
+    def iterates(self, state: tuple) -> tuple:
+        """Return (x'_k, x_k)."""
+        return state[:2]
 
     def step(
         self,

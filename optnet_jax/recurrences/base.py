@@ -25,11 +25,13 @@ State = Any
 class Recurrence(Protocol):
     """A first-order method, written once, run over any operator T.
 
-    Four methods make a recurrence; no base class is needed. Two more names are read
+    Four methods make a recurrence; no base class is needed. Three more names are read
     where they exist:
 
     * ``paths = 2``: the method applies T to two iterates in each step and accepts a
-      pair of operators, one for each (see :func:`pair`);
+      pair of operators, one for each, and a pair of starts (see :func:`pair`);
+    * ``iterates(state)``: both iterates of such a method, where its two paths go on
+      into something else than its output (see :func:`iterates`);
     * ``restart(x0, previous)``: the state at x_0 = x0, x_{-1} = previous, for methods
       that remember one iterate (see :func:`restart`).
     """
@@ -63,16 +65,36 @@ def number_of_paths(recurrence: Recurrence) -> int:
     return getattr(recurrence, "paths", 1)
 
 
-def pair(transform: Transform | tuple[Transform, Transform]) -> tuple:
-    """Return (T', T): the two operators of a two-path method.
+def pair(shared: Any) -> tuple:
+    """Return what the primed and the plain path of a two-path method take.
 
     Args:
-      transform: one operator that both paths share, or a tuple with one for each.
+      shared: one operator, or one start, for both paths, or a tuple with one for each.
 
     Returns:
-      The operators of the primed and of the plain path.
+      (T', T), or (x'_0, x_0).
     """
-    return transform if isinstance(transform, tuple) else (transform, transform)
+    return shared if isinstance(shared, tuple) else (shared, shared)
+
+
+def iterates(recurrence: Recurrence, state: State) -> tuple:
+    """Return the iterate of each path: (x_k,), or (x'_k, x_k) of a two-path method.
+
+    Args:
+      recurrence: any recurrence.
+      state: its state.
+
+    Raises:
+      InputError: a two-path method without the method ``iterates``.
+    """
+    if number_of_paths(recurrence) == 1:
+        return (recurrence.output(state),)
+    if not hasattr(recurrence, "iterates"):
+        raise InputError(
+            f"{type(recurrence).__name__} has two paths: give it a method "
+            f"iterates(state) that returns both"
+        )
+    return recurrence.iterates(state)  # pyright: ignore
 
 
 def restart(recurrence: Recurrence, x0: Any, previous: Any) -> State:

@@ -2,5 +2,12 @@
 
 from optnet_jax.structures.fully_connected import FullyConnected
 from optnet_jax.structures.propagation import Propagation
+from optnet_jax.structures.reversible import ReversiblePropagation
+from optnet_jax.structures.stage import Stage
 
-__all__ = ["FullyConnected", "Propagation"]
+__all__ = [
+    "FullyConnected",
+    "Propagation",
+    "ReversiblePropagation",
+    "Stage",
+]

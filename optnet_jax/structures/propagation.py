@@ -12,7 +12,12 @@ from flax.core.scope import subtract_filters
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, Recurrence, State
-from optnet_jax.recurrences.base import check_depth, number_of_paths, restart
+from optnet_jax.recurrences.base import (
+    check_depth,
+    iterates,
+    number_of_paths,
+    restart,
+)
 from optnet_jax.recurrences.iterate import (
     cast_coefficients,
     check_lengths,
@@ -84,20 +89,25 @@ class Propagation(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x0: jax.Array, previous: jax.Array | None = None, trajectory: bool = False
+        self,
+        x0: Any,
+        previous: jax.Array | None = None,
+        trajectory: bool = False,
+        both_paths: bool = False,
     ) -> Any:
         """Return x_K.
 
         Args:
-          x0: the input x_0.
+          x0: the input x_0; for a two-path method also a pair (x'_0, x_0).
           previous: x_{-1} for a recurrence that remembers one iterate; None: x_0.
           trajectory: return x_0, ..., x_K on a leading axis instead.
+          both_paths: return (x'_K, x_K) of a two-path method instead.
 
         Raises:
           InputError: depth < 1, a learned name that is no coefficient, separate paths
             of a one-path method, or a transform that changes the shape.
         """
-        coefficients = self._coefficients(x0.dtype)
+        coefficients = self._coefficients(jax.tree.leaves(x0)[0].dtype)
         if previous is None:
             state = self.recurrence.init(x0)
         else:
@@ -108,6 +118,8 @@ class Propagation(nn.Module):
         unroll = self.unroll or (self.tied and self.is_initializing())
         layers = self._unrolled if unroll else self._scanned
         state, outputs = layers(state, coefficients, trajectory)
+        if both_paths:
+            return iterates(self.recurrence, state)
         if not trajectory:
             return self.recurrence.output(state)
         return jax.tree.map(

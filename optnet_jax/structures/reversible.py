@@ -1,0 +1,180 @@
+"""The heavy ball run backwards: gradients without stored iterates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import Coefficients, HeavyBall, State
+from optnet_jax.recurrences.iterate import step_in_dtype
+from optnet_jax.structures.propagation import Propagation
+
+TOLERANCE = 0.01
+"""Relative error of the recomputed x_0 beyond which the gradient is not to be used."""
+
+
+class ReversiblePropagation(Propagation):
+    """A scanned, untied heavy-ball propagation whose backward pass stores two iterates.
+
+    x_{k+1} = T(x_k) + β1 x_k + β2 x_{k-1} is solved for the oldest iterate,
+
+      x_{k-1} = (T(x_k) + β1 x_k - x_{k+1}) / (-β2),
+
+    so the backward pass walks from (x_{K-1}, x_K) to x_0 and evaluates each T once
+    more, as rematerialisation does. HB-Net's (1, -1) needs neither division nor
+    product: rounding errors are not amplified. With |β2| < 1 they grow like |β2|^{-K};
+    the recomputed x_0 is therefore compared with the true one in every backward pass.
+
+    Parameters, running statistics and values are those of :class:`Propagation`, the
+    statistics are updated in the forward pass only, and the iterates are kept in
+    float32 at least. T must be deterministic (no dropout).
+
+    Its attributes are those of :class:`Propagation`.
+    """
+
+    def _scanned(
+        self, state: State, coefficients: Coefficients, trajectory: bool
+    ) -> tuple:
+        self._check(trajectory)
+        state = jax.tree.map(
+            lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state
+        )
+        if self.is_initializing():
+            return super()._scanned(state, coefficients, trajectory)
+        collections = {
+            name: variables["layers"]
+            for name, variables in self.variables.items()
+            if "layers" in variables
+        }
+        params = collections.pop("params", {})
+        mutable = [name for name in collections if self.is_mutable_collection(name)]
+        run = _make_run(self.recurrence, _pure(self.transform, mutable))
+        state, updated = run(params, collections, coefficients, *state)
+        for name in mutable:
+            self.put_variable(name, "layers", updated[name])
+        return state, None
+
+    def _check(self, trajectory: bool) -> None:
+        method = self.recurrence
+        if not isinstance(method, HeavyBall):
+            raise InputError(
+                f"reversible needs the heavy ball (16), whose x_(k-1) can be solved "
+                f"for; {type(method).__name__} has no such form"
+            )
+        if method.post_activation is not None:
+            raise InputError(
+                "reversible needs post_activation=None: an activation of the sum "
+                "cannot be undone"
+            )
+        if not np.all(np.asarray(method.beta2)):
+            raise InputError(
+                "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
+                "dividing by it. Use remat=True to save memory instead"
+            )
+        if self.tied or self.unroll or self.remat or trajectory:
+            raise InputError(
+                "reversible excludes tied, unroll, remat and trajectory: it scans "
+                "layers with weights of their own and stores no iterate"
+            )
+
+
+def _pure(transform: Any, mutable: list[str]) -> Any:
+    """Return (params, collections, x) ↦ (T(x), updated collections) of one layer."""
+    if not isinstance(transform, nn.Module):
+        return lambda params, collections, x: (transform(x), {})
+    module = transform.clone(parent=None, name=None)
+
+    def apply(params: Any, collections: Any, x: jax.Array) -> tuple:
+        variables = {"params": params, **collections}
+        variables = {
+            name: values["transform"]
+            for name, values in variables.items()
+            if "transform" in values
+        }
+        y, updated = module.apply(variables, x, mutable=mutable)
+        return y, {name: {"transform": values} for name, values in updated.items()}
+
+    return apply
+
+
+def _make_run(recurrence: HeavyBall, transform: Any) -> Any:
+    """Return the run over all layers, with its gradient; arrays are stacked [K, ...].
+
+    It maps (params, collections, coefficients, x_0, x_{-1}) to (x_K, x_{K-1}) and the
+    updated collections.
+    """
+
+    def forward_step(state: tuple, layer: tuple) -> tuple:
+        params, collections, c = layer
+        t, updated = transform(params, collections, state[0])
+        return step_in_dtype(recurrence, lambda _: t, state, c), updated
+
+    @jax.custom_vjp
+    def run(params, collections, coefficients, x, previous):
+        layers = (params, collections, coefficients)
+        return jax.lax.scan(forward_step, (x, previous), layers)
+
+    def forward(params, collections, coefficients, x, previous):
+        result = run(params, collections, coefficients, x, previous)
+        return result, (params, collections, coefficients, x, result[0])
+
+    def backward_step(carry: tuple, layer: tuple) -> tuple:
+        x_next, x, g_next, g = carry
+        params, collections, c = layer
+        t, vjp = jax.vjp(lambda p, x: transform(p, collections, x)[0], params, x)
+        previous = (t + c["beta1"] * x - x_next) / -c["beta2"]
+        previous = previous.astype(x.dtype)
+        g_params, g_x = vjp(g_next.astype(t.dtype))
+        g_c = {
+            "beta1": jnp.vdot(g_next, x).astype(c["beta1"].dtype),
+            "beta2": jnp.vdot(g_next, previous).astype(c["beta2"].dtype),
+        }
+        g_x = (g + g_x + c["beta1"] * g_next).astype(x.dtype)
+        g_previous = (c["beta2"] * g_next).astype(x.dtype)
+        return (x, previous, g_x, g_previous), (g_params, g_c)
+
+    def backward(residuals: tuple, cotangents: tuple) -> tuple:
+        params, collections, coefficients, x0, (x, previous) = residuals
+        carry, (g_params, g_coefficients) = jax.lax.scan(
+            backward_step,
+            (x, previous, *cotangents[0]),
+            (params, collections, coefficients),
+            reverse=True,
+        )
+        recomputed, _, g_x, g_previous = carry
+        g_x = _checked(g_x, recomputed, x0, coefficients["beta2"])
+        return g_params, None, g_coefficients, g_x, g_previous
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def _checked(
+    gradient: jax.Array, recomputed: jax.Array, x0: jax.Array, beta2: jax.Array
+) -> jax.Array:
+    """Return the gradient after comparing the recomputed x_0 with the true one."""
+    error = jnp.linalg.norm((recomputed - x0).ravel())
+    relative = error / jnp.linalg.norm(x0.ravel())
+    accurate = relative <= TOLERANCE  # False for NaN, too
+    smallest = jnp.abs(beta2).min()
+    jax.lax.cond(
+        accurate,
+        lambda: None,
+        lambda: jax.debug.callback(_raise_if_inaccurate, relative, smallest),
+    )
+    return jnp.where(accurate, gradient, jnp.nan)
+
+
+def _raise_if_inaccurate(relative: Any, smallest: Any) -> None:
+    if relative <= TOLERANCE:  # vmap runs both branches of a conditional
+        return
+    raise InputError(
+        f"the reversible backward pass recomputed x_0 with a relative error of "
+        f"{float(relative):.2g}; the smallest |beta2| is {float(smallest):.2g}, and "
+        f"near 0 it cannot be divided by: train without reversible, or keep beta2 fixed"
+    )

@@ -1,0 +1,95 @@
+import jax
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.networks import NETWORKS, create
+from optnet_jax.networks.cost import (
+    abstract_variables,
+    count_parameters,
+    multiply_adds,
+)
+
+CIFAR = (32, 32, 3)
+IMAGENET = (224, 224, 3)
+# name: image shape, parameters at the default number of classes, multiply-adds.
+# Published: LeNet-5 61,706; VGG-16 138.36 M and 15.5 G; ResNet-20, -56, -110 0.27 M,
+# 0.85 M, 1.7 M; ResNet-34 21,797,672; DFN-MR1 1.7 M; DenseNet-121 7,978,856.
+GOLDEN = {
+    "lenet5": ((32, 32, 1), 61_706, 416_520),
+    "vgg16": (IMAGENET, 138_357_544, 15_470_264_320),
+    "plain": (CIFAR, 269_722, 40_551_040),
+    "resnet": (CIFAR, 853_018, 125_485_696),
+    "resnet20": (CIFAR, 269_722, 40_551_040),
+    "resnet56": (CIFAR, 853_018, 125_485_696),
+    "resnet110": (CIFAR, 1_727_962, 252_887_680),
+    "resnet34": (IMAGENET, 21_797_672, 3_663_761_408),
+    "hb_net": (CIFAR, 853_018, 125_485_696),
+    "hb_net20": (CIFAR, 269_722, 40_551_040),
+    "hb_net56": (CIFAR, 853_018, 125_485_696),
+    "hb_net110": (CIFAR, 1_727_962, 252_887_680),
+    "hb_net34": (IMAGENET, 21_797_672, 3_663_761_408),
+    "nesterov_net": (CIFAR, 853_018, 125_485_696),
+    "nesterov_net56": (CIFAR, 853_018, 125_485_696),
+    "dmr_net": (CIFAR, 1_710_426, 251_052_672),
+    "dmr_net56": (CIFAR, 1_710_426, 251_052_672),
+    "admm_net": (CIFAR, 853_018, 250_528_384),
+    "densenet": (CIFAR, 1_019_722, 264_812_928),
+    "densenet40": (CIFAR, 1_019_722, 264_812_928),
+    "densenet52": (CIFAR, 1_785_466, 459_290_400),
+    "densenet121": (IMAGENET, 7_978_856, 2_834_161_664),
+    "densenet_bc100": (CIFAR, 769_162, 287_929_692),
+    "agd_net": (CIFAR, 1_019_956, 264_812_928),
+    "agd_net40": (CIFAR, 1_019_956, 264_812_928),
+    "agd_net52": (CIFAR, 1_785_874, 459_290_400),
+    "agd_net121": (IMAGENET, 7_979_391, 2_834_161_664),
+}
+# With 100 classes; an AGD-Net adds its α to its DenseNet.
+HUNDRED_CLASSES = {
+    "resnet20": 275_572,
+    "hb_net56": 858_868,
+    "resnet110": 1_733_812,
+    "densenet40": 1_060_132,
+    "densenet52": 1_838_836,
+    "agd_net40": 1_060_132 + 234,
+    "agd_net52": 1_838_836 + 408,
+}
+
+
+def test_no_network_escapes_the_table():
+    assert set(NETWORKS) == set(GOLDEN)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_parameters_and_multiply_adds(name):
+    image_shape, parameters, macs = GOLDEN[name]
+    network = create(name)
+    variables = abstract_variables(network, image_shape)
+    assert count_parameters(variables["params"]) == parameters
+    assert multiply_adds(network, image_shape) == macs
+    for leaf in jax.tree.leaves(variables):
+        assert leaf.dtype == "float32"
+
+
+@pytest.mark.parametrize("name", HUNDRED_CLASSES)
+def test_parameters_with_hundred_classes(name):
+    variables = abstract_variables(create(name, num_classes=100), CIFAR)
+    assert count_parameters(variables["params"]) == HUNDRED_CLASSES[name]
+
+
+def test_unknown_name_suggests_the_nearest_and_lists_all():
+    with pytest.raises(InputError, match=r"did you mean 'hb_net56'.*resnet110"):
+        create("hbnet56")
+
+
+def test_unknown_field_suggests_the_nearest_and_lists_all():
+    with pytest.raises(InputError, match=r"did you mean 'stage_sizes'.*boundary"):
+        create("hb_net20", stagesizes=(1, 1, 1))
+    with pytest.raises(InputError, match="has no field 'recurrence'"):
+        create("hb_net20", recurrence=None)
+
+
+def test_overrides_reach_the_network():
+    network = create("resnet56", num_classes=7, widths=(4, 8, 16), beta2=0.5)
+    assert network.num_classes == 7  # pyright: ignore
+    assert network.recurrence.beta2 == 0.5  # pyright: ignore
+    assert network.stage_sizes == (9, 9, 9)  # pyright: ignore
