@@ -1,0 +1,204 @@
+import resource
+import signal
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.training import checkpoint as checkpoint_lib
+from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
+from optnet_jax.training.state import TrainState, create_state
+
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+
+def make_state(small, step, features=4) -> TrainState:
+    module = small.SmallNet(features=features)
+    key = jax.random.key(step)
+    state = create_state(module, OPTIMIZER, key, (8, 8, 1))
+    return state.replace(step=jnp.int32(step))
+
+
+def open_at(path, **options) -> Checkpoints:
+    return Checkpoints(path / "checkpoints", sharding=SHARDING, **options)
+
+
+def save_all(small, path, steps, **options):
+    with open_at(path, **options) as checkpoints:
+        for step in steps:
+            checkpoints.save(make_state(small, step), {"note": step})
+        checkpoints.wait()
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+
+
+def array_files(path: Path, step: int) -> list[Path]:
+    return list((path / "checkpoints" / str(step) / "state").rglob("d/*"))
+
+
+def test_a_state_comes_back_bit_for_bit(small, tmp_path):
+    save_all(small, tmp_path, [3])
+    template = jax.eval_shape(lambda: make_state(small, 0))
+    with open_at(tmp_path) as checkpoints:
+        state, history = checkpoints.restore_newest(template)
+        assert checkpoints.last_saved == 3
+    assert_equal(state, make_state(small, 3))
+    assert history == {"note": 3}
+
+
+def test_without_checkpoints_there_is_nothing_to_restore(small, tmp_path):
+    with open_at(tmp_path) as checkpoints:
+        assert checkpoints.restore_newest(make_state(small, 0)) is None
+        assert checkpoints.steps() == []
+
+
+def test_the_newest_and_the_best_are_kept(small, tmp_path):
+    with open_at(tmp_path, keep=2) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(make_state(small, step), {}, best_step=min(step, 2))
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 4, 5]
+
+
+def test_the_saved_state_may_be_donated_at_once(small, tmp_path):
+    state, expected = make_state(small, 1), make_state(small, 1)
+    overwrite = jax.jit(
+        lambda s: jax.tree.map(lambda leaf: leaf * 0 - 1, s), donate_argnums=0
+    )
+    with open_at(tmp_path) as checkpoints:
+        checkpoints.save(state, {})
+        overwrite(state)
+    with open_at(tmp_path) as checkpoints:
+        assert_equal(checkpoints.restore(1, expected)[0], expected)
+
+
+def truncate(file: Path):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path):
+    content = bytearray(file.read_bytes())
+    for index in range(0, len(content), 7):
+        content[index] ^= 0x10
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+def test_a_damaged_step_is_named_and_skipped(small, tmp_path, caplog, damage):
+    save_all(small, tmp_path, [1, 2])
+    for file in array_files(tmp_path, 2):
+        damage(file)
+    with open_at(tmp_path) as checkpoints:
+        state, _ = checkpoints.restore_newest(make_state(small, 0))
+        assert_equal(state, make_state(small, 1))
+        assert "checkpoint of step 2" in caplog.text
+        assert "damaged" in caplog.text
+        # The run comes to step 2 again and saves it.
+        checkpoints.save(make_state(small, 2), {"note": "again"})
+        checkpoints.wait()
+        state, history = checkpoints.restore_newest(make_state(small, 0))
+    assert history == {"note": "again"}
+    assert_equal(state, make_state(small, 2))
+    assert (tmp_path / "damaged_checkpoints" / "2").is_dir()
+
+
+def test_bytes_that_restore_silently_wrong_are_found(small, tmp_path, monkeypatch):
+    """Only the checksum sees an array that another state's leaf has replaced."""
+    save_all(small, tmp_path, [1])
+    with open_at(tmp_path) as checkpoints:
+        restore = checkpoints._manager.restore
+
+        def flipped(step, args):
+            restored = restore(step, args=args)
+            name = "params.Conv_0.kernel"
+            restored["state"][name] = restored["state"][name].at[0, 0, 0, 0].add(1e-7)
+            return restored
+
+        monkeypatch.setattr(checkpoints._manager, "restore", flipped)
+        with pytest.raises(
+            DamagedCheckpointError, match=r"params.Conv_0.kernel.*checksum"
+        ):
+            checkpoints.restore(1, make_state(small, 0))
+
+
+def test_when_every_step_is_damaged_the_run_does_not_start_over(small, tmp_path):
+    save_all(small, tmp_path, [1, 2])
+    for step in (1, 2):
+        for file in array_files(tmp_path, step):
+            truncate(file)
+    with (
+        open_at(tmp_path) as checkpoints,
+        pytest.raises(InputError, match=r"every checkpoint.*\[2, 1\]"),
+    ):
+        checkpoints.restore_newest(make_state(small, 0))
+
+
+def test_another_network_is_refused_with_both_shapes(small, tmp_path):
+    save_all(small, tmp_path, [1])
+    with open_at(tmp_path) as checkpoints, pytest.raises(InputError) as error:
+        checkpoints.restore_newest(make_state(small, 0, features=6))
+    assert "(4,) there and (6,) here" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_surplus_leaves_are_refused():
+    one = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    with pytest.raises(InputError, match="it has no b"):
+        checkpoint_lib.check_same_network({"a": one["a"]}, one, "here")
+    with pytest.raises(InputError, match="it has b, which"):
+        checkpoint_lib.check_same_network(one, {"a": one["a"]}, "here")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_intact(small, tmp_path):
+    """A limit on the size of files stands in for the full disk: a write fails."""
+    save_all(small, tmp_path, [1])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with open_at(tmp_path) as checkpoints:
+        checkpoints.restore_newest(make_state(small, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
+        try:
+            checkpoints.save(make_state(small, 2, features=64), {})
+            with pytest.raises(InputError, match="step 1 is intact: make room"):
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, ignored)
+    with open_at(tmp_path) as checkpoints:
+        state, _ = checkpoints.restore_newest(make_state(small, 0))
+    assert_equal(state, make_state(small, 1))
+
+
+def test_checksums_see_every_bit_dtype_and_shape(small):
+    leaves = checkpoint_lib.flatten(make_state(small, 0))
+    before = checkpoint_lib.leaf_checksums(leaves)
+    name = "params.Conv_0.kernel"
+    value = np.asarray(leaves[name])
+    for changed in (
+        np.nextafter(value, np.float32(9)),
+        value.reshape(9, 4),
+        value.view(np.int32),
+    ):
+        after = checkpoint_lib.leaf_checksums({**leaves, name: changed})
+        assert [n for n in before if before[n] != after[n]] == [name]
+
+
+def test_the_checksum_of_a_tree_does_not_depend_on_its_order():
+    a = {"x": np.ones(2), "y": np.zeros(2)}
+    b = {"y": np.zeros(2), "x": np.ones(2)}
+    assert checkpoint_lib.tree_checksum(a) == checkpoint_lib.tree_checksum(b)
+    c = {"x": np.zeros(2), "y": np.ones(2)}
+    assert checkpoint_lib.tree_checksum(a) != checkpoint_lib.tree_checksum(c)
+
+
+def test_nothing_to_keep_is_refused(tmp_path):
+    with pytest.raises(InputError, match="checkpoint.keep=0"):
+        open_at(tmp_path, keep=0)
