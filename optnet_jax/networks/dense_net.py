@@ -101,6 +101,8 @@ class DenseNet(nn.Module):
             raise InputError(f'stem must be "cifar" or "imagenet", not {self.stem!r}')
         if not 0 < self.compression <= 1:
             raise InputError(f"compression must be in (0, 1], got {self.compression}")
+        if not 0 <= self.dropout_rate < 1:
+            raise InputError(f"dropout_rate must be in [0, 1), got {self.dropout_rate}")
         if not self.stage_sizes:
             raise InputError("stage_sizes must name at least one stage")
         if len(shape) != 4:
