@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 
-def abstract_variables(module: nn.Module, image_shape: tuple[int, ...]) -> Any:
-    """Return the shapes of a network's variables.
+class Cost(NamedTuple):
+    """What one trace of a network tells.
+
+    Attributes:
+      variables: the tree of ``module.init`` with ``jax.ShapeDtypeStruct`` leaves.
+      parameters: the number of trainable parameters.
+      multiply_adds: of one image's forward pass in evaluation. Convolutions and matrix
+        products count, as usual; what is elementwise does not, nor what does not
+        depend on the image, such as the preparation of coefficients.
+    """
+
+    variables: Any
+    parameters: int
+    multiply_adds: int
+
+
+def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
+    """Return what a network costs.
 
     Args:
       module: a network.
       image_shape: (H, W, C).
-
-    Returns:
-      The tree of ``module.init`` with ``jax.ShapeDtypeStruct`` leaves.
     """
+    key = jax.eval_shape(lambda: jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return jax.eval_shape(module.init, jax.random.key(0), images)
+    trace = jax.make_jaxpr(module.init_with_output, return_shape=True)
+    jaxpr, (_, variables) = trace(key, images)
+    multiply_adds = count_multiply_adds(jaxpr.jaxpr, jaxpr.jaxpr.invars[1:])
+    return Cost(variables, count_parameters(variables["params"]), multiply_adds)
 
 
 def count_parameters(params: Any) -> int:
@@ -34,27 +51,7 @@ def count_parameters(params: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def multiply_adds(module: nn.Module, image_shape: tuple[int, ...]) -> int:
-    """Return the multiply-adds that one more image costs in evaluation.
-
-    Convolutions and matrix products count, as usual; what is elementwise does not, nor
-    what is done once for the whole batch, such as preparing coefficients.
-
-    Args:
-      module: a network.
-      image_shape: (H, W, C).
-    """
-    variables = abstract_variables(module, image_shape)
-
-    def batch(size: int) -> int:
-        images = jax.ShapeDtypeStruct((size, *image_shape), jnp.float32)
-        jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))
-        return count_multiply_adds(jaxpr(variables, images).jaxpr)
-
-    return batch(2) - batch(1)
-
-
-def count_multiply_adds(jaxpr: Any) -> int:
+def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
     """Return the multiply-adds of a jaxpr's convolutions and matrix products.
 
     The body of a scan counts once for each step, the branches of a conditional as the
@@ -62,9 +59,16 @@ def count_multiply_adds(jaxpr: Any) -> int:
 
     Args:
       jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.
+      inputs: count only the equations that depend on these of its input variables; an
+        equation with a jaxpr of its own counts as a whole. None: all equations.
     """
     total = 0
+    dependent = None if inputs is None else set(inputs)
     for equation in jaxpr.eqns:
+        if dependent is not None:
+            if not any(_is_in(variable, dependent) for variable in equation.invars):
+                continue
+            dependent.update(equation.outvars)
         name, inner = equation.primitive.name, list(_inner(equation))
         if name == "conv_general_dilated":
             total += _convolution(equation)
@@ -85,6 +89,10 @@ def _inner(equation: Any) -> Iterator[Any]:
                 yield item
             elif hasattr(item, "jaxpr"):
                 yield item.jaxpr
+
+
+def _is_in(variable: Any, variables: set) -> bool:
+    return not hasattr(variable, "val") and variable in variables  # no literal
 
 
 def _convolution(equation: Any) -> int:

@@ -1,6 +1,7 @@
 """Structures: a recurrence run over linen transforms."""
 
 from optnet_jax.structures.fully_connected import FullyConnected
+from optnet_jax.structures.layout import stack_layers, unroll_layers
 from optnet_jax.structures.propagation import Propagation
 from optnet_jax.structures.reversible import ReversiblePropagation
 from optnet_jax.structures.stage import Stage
@@ -10,4 +11,6 @@ __all__ = [
     "Propagation",
     "ReversiblePropagation",
     "Stage",
+    "stack_layers",
+    "unroll_layers",
 ]

@@ -59,6 +59,12 @@ class ReversiblePropagation(Propagation):
             self.put_variable(name, "layers", updated[name])
         return state, None
 
+    def _unrolled(
+        self, state: State, coefficients: Coefficients, trajectory: bool
+    ) -> tuple:
+        self._check(trajectory)  # tied or unroll, which it refuses
+        return super()._unrolled(state, coefficients, trajectory)
+
     def _check(self, trajectory: bool) -> None:
         method = self.recurrence
         if not isinstance(method, HeavyBall):

@@ -2,12 +2,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from optnet_jax.networks.cost import (
-    abstract_variables,
-    count_multiply_adds,
-    count_parameters,
-    multiply_adds,
-)
+from optnet_jax.networks.cost import cost, count_multiply_adds
 
 
 def _count(function, *arguments):
@@ -18,13 +13,12 @@ def test_matrix_products_and_convolutions_count_and_nothing_else_does():
     assert _count(
         lambda a, b: jnp.tanh(a @ b) + 1, jnp.ones((2, 3)), jnp.ones((3, 5))
     ) == (2 * 3 * 5)
-    image = jnp.ones((1, 8, 8, 3))
     conv = nn.Conv(7, (3, 3), strides=2)
-    assert multiply_adds(_Network(conv), (8, 8, 3)) == 4 * 4 * 7 * 9 * 3
+    found = cost(_Network(conv), (8, 8, 3))
+    assert found.multiply_adds == 4 * 4 * 7 * 9 * 3
+    assert found.parameters == 9 * 3 * 7 + 7
     grouped = nn.Conv(6, (3, 3), feature_group_count=3)
-    assert multiply_adds(_Network(grouped), (8, 8, 3)) == 8 * 8 * 6 * 9
-    variables = conv.init(jax.random.key(0), image)
-    assert count_parameters(variables["params"]) == 9 * 3 * 7 + 7
+    assert cost(_Network(grouped), (8, 8, 3)).multiply_adds == 8 * 8 * 6 * 9
 
 
 def test_a_scan_counts_every_step_and_a_jit_its_body():
@@ -45,10 +39,18 @@ def test_a_conditional_counts_its_dearest_branch():
     assert _count(either, jnp.ones(3)) == 2 * 9
 
 
-def test_abstract_variables_allocate_nothing():
-    leaves = jax.tree.leaves(
-        abstract_variables(_Network(nn.Conv(7, (3, 3))), (8, 8, 3))
-    )
+def test_only_what_depends_on_the_inputs_counts():
+    def scaled(w, x):
+        return (w @ w) @ x
+
+    jaxpr = jax.make_jaxpr(scaled)(jnp.ones((3, 3)), jnp.ones(3)).jaxpr
+    assert count_multiply_adds(jaxpr) == 27 + 9
+    assert count_multiply_adds(jaxpr, jaxpr.invars[1:]) == 9
+
+
+def test_variables_are_shapes():
+    network = _Network(nn.Conv(7, (3, 3)))
+    leaves = jax.tree.leaves(cost(network, (8, 8, 3)).variables)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
     assert sorted(leaf.shape for leaf in leaves) == [(3, 3, 3, 7), (7,)]
 

@@ -3,11 +3,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import NETWORKS, create
-from optnet_jax.networks.cost import (
-    abstract_variables,
-    count_parameters,
-    multiply_adds,
-)
+from optnet_jax.networks.cost import cost
 
 CIFAR = (32, 32, 3)
 IMAGENET = (224, 224, 3)
@@ -47,9 +43,7 @@ GOLDEN = {
 HUNDRED_CLASSES = {
     "resnet20": 275_572,
     "hb_net56": 858_868,
-    "resnet110": 1_733_812,
-    "densenet40": 1_060_132,
-    "densenet52": 1_838_836,
+    "hb_net110": 1_733_812,
     "agd_net40": 1_060_132 + 234,
     "agd_net52": 1_838_836 + 408,
 }
@@ -62,18 +56,17 @@ def test_no_network_escapes_the_table():
 @pytest.mark.parametrize("name", GOLDEN)
 def test_parameters_and_multiply_adds(name):
     image_shape, parameters, macs = GOLDEN[name]
-    network = create(name)
-    variables = abstract_variables(network, image_shape)
-    assert count_parameters(variables["params"]) == parameters
-    assert multiply_adds(network, image_shape) == macs
-    for leaf in jax.tree.leaves(variables):
+    found = cost(create(name), image_shape)
+    assert found.parameters == parameters
+    assert found.multiply_adds == macs
+    for leaf in jax.tree.leaves(found.variables):
         assert leaf.dtype == "float32"
 
 
 @pytest.mark.parametrize("name", HUNDRED_CLASSES)
 def test_parameters_with_hundred_classes(name):
-    variables = abstract_variables(create(name, num_classes=100), CIFAR)
-    assert count_parameters(variables["params"]) == HUNDRED_CLASSES[name]
+    found = cost(create(name, num_classes=100), CIFAR)
+    assert found.parameters == HUNDRED_CLASSES[name]
 
 
 def test_unknown_name_suggests_the_nearest_and_lists_all():
