@@ -177,7 +177,10 @@ def fit_exponent(conditions: Sequence[float], layers: Sequence[int | None]) -> f
 
 
 def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float:
-    """Return max |U x_k - z_k| between the tied network and the method (Lemma 1).
+    """Return max |U x_k - z_k| / max(1, |z_k|) of tied network and method (Lemma 1).
+
+    Relative, because from a start as far away as this one's a problem that is convex
+    near its minimiser only may send the iterates off.
 
     Args:
       problem: what to minimise.
@@ -192,4 +195,4 @@ def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float
     xs = iterate(
         recurrence, layer(problem.activation, u @ u), x0, depth, trajectory=True
     )
-    return float(jnp.abs(xs @ u - zs).max())
+    return float(jnp.abs(xs @ u - zs).max() / max(1.0, float(jnp.abs(zs).max())))
