@@ -1,0 +1,99 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optnet_jax import networks
+from optnet_jax.errors import InputError
+from optnet_jax.training import evaluate as evaluate_lib
+from optnet_jax.training import experiment as experiment_lib
+from optnet_jax.training import loop
+
+
+class KnownLogits(nn.Module):
+    """Logits that follow from the image's mean alone, whatever the parameters are."""
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train: bool = False):
+        self.param("unused", nn.initializers.zeros_init(), (1,))
+        level = images.mean((1, 2, 3))
+        classes = jnp.arange(self.num_classes, dtype=jnp.float32)
+        return jnp.sin(100 * level[:, None] + classes[None])
+
+
+def test_the_whole_split_is_measured_exactly(small, monkeypatch):
+    """20 images in batches of 16 over 8 devices: padding must not count."""
+    monkeypatch.setitem(networks.NETWORKS, "known", KnownLogits)
+    config = small.small_config()
+    config.model = {"name": "known"}
+    experiment = experiment_lib.build(config)
+    means = evaluate_lib.evaluate(
+        experiment.compiled_eval_step(),
+        experiment.init_state().eval_variables,
+        experiment,
+    )
+    images, labels = small.split(small.NUM_EVAL, 2)
+    spec = experiment.dataset.spec
+    x = (images.astype(np.float64) / 255 - spec.mean[0]) / spec.std[0]
+    logits = np.sin(100 * x.mean((1, 2, 3))[:, None] + np.arange(10)[None])
+    log_z = np.log(np.exp(logits).sum(1))
+    loss = (log_z - logits[np.arange(20), labels]).mean()
+    order = np.argsort(-logits, axis=1)
+    top1 = 100 * (order[:, 0] != labels).mean()
+    top5 = 100 * (order[:, :5] != labels[:, None]).all(1).mean()
+    assert 0 < top5 < top1 < 100
+    assert means["top1_error"] == pytest.approx(top1)
+    assert means["top5_error"] == pytest.approx(top5)
+    assert means["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_any_checkpoint_can_be_evaluated(small, tmp_path):
+    config = small.small_config(**{"average.decay": 0.5})
+    result = loop.train(config, tmp_path)
+    for which, expected in (
+        ("last", result["final"]),
+        ("best", result["best"]),
+        (str(result["final"]["step"]), result["final"]),
+    ):
+        config.eval.checkpoint = which
+        found = evaluate_lib.evaluate_checkpoint(config, tmp_path)
+        for name in ("step", "loss", "top1_error", "top5_error"):
+            assert found[name] == expected[name]
+    assert (tmp_path / f"eval_{result['final']['step']}.json").exists()
+
+    config.eval.checkpoint = "7"
+    with pytest.raises(InputError, match="no checkpoint '7': use last, best"):
+        evaluate_lib.evaluate_checkpoint(config, tmp_path)
+    config.eval.checkpoint = "last"
+    config.model.features = 6
+    with pytest.raises(InputError, match=r"\(4,\) there and \(6,\) here"):
+        evaluate_lib.evaluate_checkpoint(config, tmp_path)
+
+
+def test_a_workdir_without_checkpoints_is_named(small, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint in .*train first"):
+        evaluate_lib.evaluate_checkpoint(small.small_config(), tmp_path / "none")
+
+
+def test_many_batches_do_not_queue_up(small, monkeypatch):
+    experiment = experiment_lib.build(small.small_config())
+    images, labels = small.split(16, 3)
+    batch = {
+        "image": images.astype(np.float32),
+        "label": labels,
+        "mask": np.ones(16, np.float32),
+    }
+    monkeypatch.setattr(experiment.dataset, "eval_batches", lambda: iter([batch] * 11))
+    calls = []
+
+    def eval_step(variables, batch):
+        calls.append(batch["label"])
+        return {"loss": (jnp.float32(1), jnp.float32(16))}
+
+    means = evaluate_lib.evaluate(eval_step, None, experiment)
+    assert len(calls) == 11
+    assert means == {"loss": 1 / 16}
+    assert jax.device_get(calls[0]).tolist() == labels.tolist()

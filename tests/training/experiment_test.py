@@ -1,0 +1,59 @@
+import jax.numpy as jnp
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.training import experiment as experiment_lib
+
+
+def test_the_parts_follow_the_config(small):
+    experiment = experiment_lib.build(small.small_config())
+    assert experiment.total_steps == 16
+    assert experiment.module == small.SmallNet(num_classes=10)
+    assert experiment.rate(0) == pytest.approx(0.05)
+    assert experiment.mesh.devices.size == 8
+
+
+def test_network_fields_and_classes_can_be_given(small):
+    config = small.small_config()
+    config.model.features = 8
+    assert experiment_lib.create_network(config, 100).num_classes == 100
+    config.model.num_classes = 7
+    module = experiment_lib.create_network(config, 100)
+    assert (module.num_classes, module.features) == (7, 8)
+
+
+def test_precision_is_the_dtype_of_the_network(small):
+    config = small.small_config(precision="bfloat16")
+    assert experiment_lib.create_network(config, 10).dtype == jnp.bfloat16
+
+
+def test_shapes_are_those_of_the_state(small):
+    experiment = experiment_lib.build(small.small_config(**{"average.decay": 0.9}))
+    shapes, state = experiment.state_shapes(), experiment.init_state()
+    leaves = zip(
+        experiment_lib.jax.tree.leaves(shapes),
+        experiment_lib.jax.tree.leaves(state),
+        strict=True,
+    )
+    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in leaves)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("data.batch_size", 12, "batch size 12 .*data.batch_size=8 or 16"),
+        ("optimizer.accumulate", 4, r"4 accumulation step\(s\).*=32"),
+        ("optimizer.accumulate", 0, "accumulate=0"),
+        ("loss.label_smoothing", 1.0, "loss.label_smoothing=1.0"),
+        ("average.decay", -0.1, "average.decay=-0.1"),
+        ("precision", "float8", "'float8' is unknown: use float32 or bfloat16"),
+        ("data.dataset", "mnist", "no dataset is called 'mnist'"),
+        ("model.name", "smol", "unknown network 'smol'"),
+        ("schedule.epochs", 0.0, "the run has no length"),
+        ("schedule.drop_at", (150.0,), "drop_at has 150.0"),
+    ],
+)
+def test_bad_input(small, field, value, match):
+    config = small.small_config(**{field: value})
+    with pytest.raises(InputError, match=match):
+        experiment_lib.build(config)

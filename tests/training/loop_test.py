@@ -1,0 +1,199 @@
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.training import loop
+from optnet_jax.training.checkpoint import Checkpoints
+from optnet_jax.training.interruption import Interrupted
+
+RESULT_FIELDS = {
+    "config",
+    "network",
+    "dataset",
+    "seed",
+    "parameters",
+    "steps",
+    "epochs",
+    "wall_seconds",
+    "device",
+    "final",
+    "best",
+    "versions",
+}
+
+
+def metrics_of(workdir):
+    text = (workdir / "metrics.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def stop_after(monkeypatch, steps):
+    """Send SIGTERM to this process when the metrics of step ``steps`` arrive."""
+    record = loop.Run._record
+
+    def recording(run, step, sums):
+        record(run, step, sums)
+        if step + 1 == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Run, "_record", recording)
+
+
+def test_two_epochs_are_one_epoch_and_a_resume(small, tmp_path, monkeypatch):
+    """Bit for bit, also when the stop falls within an epoch; and twice is finished."""
+    config = small.small_config(**{"schedule.epochs": 2.0})
+    whole = loop.train(config, tmp_path / "whole")
+
+    with monkeypatch.context() as context:
+        stop_after(context, 6)
+        with pytest.raises(Interrupted) as stopped:
+            loop.train(config, tmp_path / "parts")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "parts" / "result.json").exists()
+    parts = loop.train(config, tmp_path / "parts")
+
+    assert parts["checksum"] == whole["checksum"]
+    assert parts["final"] == whole["final"]
+    assert parts["best"] == whole["best"]
+    assert metrics_of(tmp_path / "parts") == metrics_of(tmp_path / "whole")
+    for a, b in zip(
+        *(
+            np.load(tmp_path / d / "coefficients.npz").items()
+            for d in ("whole", "parts")
+        ),
+        strict=True,
+    ):
+        assert a[0] == b[0]
+        np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_sigterm_is_saved_within_a_step(small, tmp_path, monkeypatch, capsys):
+    stop_after(monkeypatch, 2)
+    with pytest.raises(Interrupted):
+        loop.train(small.small_config(), tmp_path)
+    steps = [int(entry.name) for entry in (tmp_path / "checkpoints").iterdir()]
+    # The signal comes while step 3 is on the device, and step 3 is saved.
+    assert steps == [3]
+    assert "stopped by SIGTERM after step 3 of 16" in capsys.readouterr().out
+
+
+def test_the_result_and_a_second_start(small, tmp_path, capsys):
+    config = small.small_config()
+    result = loop.train(config, tmp_path)
+    assert result.keys() >= RESULT_FIELDS
+    assert result["final"].keys() >= {"loss", "top1_error", "top5_error"}
+    assert result["best"].keys() >= {"top1_error", "epoch"}
+    assert result["parameters"] == 96
+    assert (result["steps"], result["epochs"]) == (16, 4.0)
+    assert json.loads((tmp_path / "result.json").read_text("utf-8")) == result
+    errors = [
+        row["test/top1_error"] for row in metrics_of(tmp_path) if "test/loss" in row
+    ]
+    assert len(errors) == 4
+    assert result["final"]["top1_error"] == errors[-1]
+    assert result["best"]["top1_error"] == min(errors)
+    # 20 test images in batches of 16: each is worth 5 %.
+    assert {error % 5 for error in errors} == {0.0}
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    with np.load(tmp_path / "coefficients.npz") as file:
+        assert file["alpha"].shape == (4, 2)
+        assert file["step"].tolist() == [4, 8, 12, 16]
+    capsys.readouterr()
+    assert loop.train(config, tmp_path) == result
+    assert "is finished: epoch 4" in capsys.readouterr().out
+    config.seed = 1
+    with pytest.raises(InputError, match=r"another config \(seed was 0, now 1\)"):
+        loop.train(config, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path):
+    config = small.small_config(**{"checkpoint.every_epochs": 0.25})
+    batches = small.load(config.data, seed=0)
+    broken = type(batches).train_batches
+
+    def train_batches(self, start_step=0):
+        for step, batch in enumerate(broken(self, start_step), start_step):
+            yield batch | {"image": batch["image"] * (np.nan if step == 5 else 1)}
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(type(batches), "train_batches", train_batches)
+        with pytest.raises(InputError) as error:
+            loop.train(config, tmp_path)
+    message = str(error.value)
+    assert "the loss became nan in step 6 of 16" in message
+    assert "learning rate 0.05, last good checkpoint: 5" in message
+    assert "\n" not in message
+    assert not (tmp_path / "result.json").exists()
+    # Nothing is lost: with the data mended the run goes on from step 5.
+    assert loop.train(config, tmp_path)["steps"] == 16
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
+    record = loop.Run._record
+
+    def overflown(run, step, sums):
+        if step == 2:
+            sums = {**sums, "gradient_norm": (np.float32("inf"), np.float32(1))}
+        record(run, step, sums)
+
+    monkeypatch.setattr(loop.Run, "_record", overflown)
+    with pytest.raises(
+        loop.DivergedError,
+        match="gradient norm became inf in step 3.*no checkpoint yet",
+    ):
+        loop.train(small.small_config(), tmp_path)
+
+
+def test_a_config_that_cannot_run_does_not_claim_the_workdir(small, tmp_path):
+    config = small.small_config()
+    config.model = {"name": "smal"}
+    with pytest.raises(InputError, match="unknown network 'smal'"):
+        loop.train(config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_warm_start_takes_the_variables_and_nothing_else(small, tmp_path):
+    one_epoch = {"schedule.epochs": 1.0}
+    loop.train(small.small_config(**one_epoch), tmp_path / "first")
+    config = small.small_config(
+        **one_epoch,
+        **{
+            "checkpoint.warm_start": str(tmp_path / "first"),
+            "optimizer.learning_rate": 1e-30,
+            "optimizer.weight_decay": 0.0,
+        },
+    )
+    second = loop.train(config, tmp_path / "second")
+    assert second["steps"] == 4
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    leaves = []
+    for name in ("first", "second"):
+        directory = tmp_path / name / "checkpoints"
+        with Checkpoints(directory, sharding=sharding, read_only=True) as checkpoints:
+            leaves.append(checkpoints.read(4)[0])
+    for name, leaf in leaves[0].items():
+        if name.startswith("params."):
+            np.testing.assert_array_equal(leaf, leaves[1][name])
+
+
+def test_options_train_to_the_end(small, tmp_path):
+    """Accumulation, averaging, smoothing, bfloat16 and a profile, all at once."""
+    config = small.small_config(
+        **{
+            "optimizer.accumulate": 2,
+            "average.decay": 0.5,
+            "loss.label_smoothing": 0.1,
+            "precision": "bfloat16",
+            "schedule.steps": 3,
+            "profile.start_step": 1,
+            "profile.steps": 1,
+        }
+    )
+    result = loop.train(config, tmp_path)
+    assert result["steps"] == 3
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
