@@ -1,0 +1,68 @@
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from optnet_jax.studies import figures
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    rows = []
+    for epoch in (1.0, 2.0, 3.0):
+        train = {"train/loss": 1 / epoch, "train/top1_error": 50 / epoch}
+        test = {"test/loss": 2 / epoch, "test/top1_error": 60 / epoch}
+        rows += [{"step": epoch, "epoch": epoch, **part} for part in (train, test)]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    (tmp_path / "config.json").write_text('{"name": "a_run"}')
+    return tmp_path
+
+
+def test_series_are_read_by_name(workdir):
+    epochs, values = figures.read_series(workdir, "test/top1_error")
+    np.testing.assert_allclose(epochs, [1, 2, 3])
+    np.testing.assert_allclose(values, [60, 30, 20])
+
+
+def test_the_learning_curve_shows_what_was_measured(workdir, monkeypatch):
+    drawn = {}
+    close = figures.plt.close
+
+    def keep(figure):
+        for axis in figure.axes:
+            for line in axis.lines:
+                drawn[axis.get_ylabel(), line.get_label()] = line.get_ydata().tolist()
+        close(figure)
+
+    monkeypatch.setattr(figures.plt, "close", keep)
+    (file,) = figures.draw(workdir)
+    assert file == workdir / "plots" / "learning_curve.png"
+    assert drawn["top-1 error (%)", "test"] == [60, 30, 20]
+    assert drawn["cross-entropy", "train"] == pytest.approx([1, 1 / 2, 1 / 3])
+    assert matplotlib.image.imread(file).std() > 0
+
+
+def test_learned_coefficients_are_drawn_with_their_mean(workdir, monkeypatch):
+    np.savez(
+        workdir / "coefficients.npz",
+        step=[1, 2, 3],
+        epoch=[1.0, 2.0, 3.0],
+        **{"stage_0.alpha": np.arange(6.0).reshape(3, 2), "beta1": np.ones(3)},
+    )
+    drawn = {}
+    close = figures.plt.close
+
+    def keep(figure):
+        for axis in figure.axes:
+            lines = [line.get_ydata().tolist() for line in axis.lines]
+            drawn[axis.get_title()] = lines
+        close(figure)
+
+    monkeypatch.setattr(figures.plt, "close", keep)
+    files = figures.draw(workdir)
+    assert [file.name for file in files] == ["learning_curve.png", "coefficients.png"]
+    assert all(file.stat().st_size > 1000 for file in files)
+    assert drawn["stage_0.alpha (2)"] == [[0, 2, 4], [1, 3, 5], [0.5, 2.5, 4.5]]
+    assert drawn["beta1 (1)"] == [[1, 1, 1], [1, 1, 1]]
