@@ -16,9 +16,10 @@ imagenet2012   streamed  from both ``ILSVRC2012_img_*.tar`` there
 =============  ========  ==========================================================
 
 Small sets live on the device as uint8 and are shuffled, cropped and flipped there
-(:mod:`.memory`). A new dataset is one entry of :data:`SPECS`. ``python -m
-optnet_jax.data.prepare`` prepares a set from an archive that lies elsewhere. Importing
-this package imports no TensorFlow; :func:`load` does.
+(:mod:`.memory`); large ones are read, decoded and cropped by ``tf.data`` while the
+network trains (:mod:`.stream`). A new dataset is one entry of :data:`SPECS`.
+``python -m optnet_jax.data.prepare`` prepares a set from an archive that lies
+elsewhere. Importing this package imports no TensorFlow; :func:`load` does.
 """
 
 from collections.abc import Mapping
@@ -51,6 +52,13 @@ def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
     from optnet_jax.data import source
 
     builder = source.prepared_builder(spec, options.data_dir)
+
+    if spec.streamed:
+        from optnet_jax.data import stream
+
+        if options.image_size:
+            spec = spec.with_image_size(options.image_size)
+        return stream.StreamDataset(spec, options, builder, seed=seed)
 
     from optnet_jax.data import memory
 

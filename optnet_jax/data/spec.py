@@ -44,6 +44,14 @@ class Spec:
     module: str = ""
     note: str = "the published split"
 
+    def with_image_size(self, size: int) -> "Spec":
+        """The same dataset, resized and cropped to another size in proportion."""
+        return dataclasses.replace(
+            self,
+            image_shape=(size, size, self.image_shape[2]),
+            resize=round(self.resize * size / self.image_shape[0]),
+        )
+
 
 SPECS: dict[str, Spec] = {
     spec.name: spec

@@ -6,6 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from optnet_jax.data import quiet
 
@@ -70,6 +71,46 @@ def cifar_archive(monkeypatch):
         (url,) = cls.url_infos
         monkeypatch.setattr(cls, "url_infos", {url: checksums.compute_url_info(path)})
         return path, records
+
+    return make
+
+
+def jpeg(rng, height, width):
+    """A JPEG of random colours, all channels at full size."""
+    colours = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=95, subsampling=0)
+    return content.getvalue()
+
+
+@pytest.fixture(scope="session")
+def imagenet_archives():
+    """Makes both archives of ImageNet, small; returns the images by their names."""
+
+    def make(directory, num_train=23, num_eval=7, corrupt=()):
+        rng = np.random.default_rng(2)
+        directory.mkdir(parents=True, exist_ok=True)
+        images = {}
+
+        def photograph(archive, name):
+            size = (int(side) for side in rng.integers(24, 64, 2))
+            content = b"not a JPEG" if name in corrupt else jpeg(rng, *size)
+            images[name] = content
+            add_file(archive, name, content)
+
+        with tarfile.open(directory / "ILSVRC2012_img_train.tar", "w") as archive:
+            # Classes 0, 1 and 2 in TFDS's order.
+            for label, synset in enumerate(("n01440764", "n01443537", "n01484850")):
+                inner = io.BytesIO()
+                with tarfile.open(fileobj=inner, mode="w") as part:
+                    for number in range(label, num_train, 3):
+                        photograph(part, f"{synset}_{number}.JPEG")
+                add_file(archive, f"{synset}.tar", inner.getvalue())
+        with tarfile.open(directory / "ILSVRC2012_img_val.tar", "w") as archive:
+            for number in range(1, num_eval + 1):
+                photograph(archive, f"ILSVRC2012_val_{number:08d}.JPEG")
+        return images
 
     return make
 

@@ -21,3 +21,20 @@ def test_absent_fields_have_their_defaults():
 def test_bad_fields(config, message):
     with pytest.raises(InputError, match=message):
         options_from(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"crop": "centre"},
+            "data.crop='centre' is not known; it is random_resized or",
+        ),
+        ({"image_size": 16}, "image_size=16 cannot be had of optnet_digits"),
+        ({"dataset": "imagenet2012", "image_size": -1}, "image_size=-1 cannot be had"),
+        ({"shuffle_buffer": 0}, "shuffle_buffer is 0; it must be at least 1"),
+    ],
+)
+def test_bad_values(config, message):
+    with pytest.raises(InputError, match=message):
+        options_from(config)
