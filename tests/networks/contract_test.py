@@ -1,0 +1,79 @@
+"""What every registered network promises, whoever wrote it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optnet_jax.networks import NETWORKS, create
+
+# The large geometries are checked by their shapes; each family runs at a small one.
+_small = {"stage_sizes": (2, 2), "widths": (4, 8)}
+_small_dense = {"stage_sizes": (2, 2), "growth_rate": 4, "stem_features": 4}
+SMALL = {
+    "lenet5": {"widths": (4,), "hidden": (8,)},
+    "vgg16": {**_small, "hidden": (8,), "batch_norm": True},
+    "plain": _small,
+    "resnet34": _small,
+    "hb_net": {**_small, "learned": ("beta1", "beta2")},
+    "nesterov_net": {**_small, "unroll": False},
+    "dmr_net": _small,
+    "admm_net": _small,
+    "densenet121": _small_dense,
+    "agd_net": _small_dense,
+}
+IMAGES = (4, 16, 16, 3)
+
+
+def _image_shape(name):
+    return (224, 224, 3) if create(name).num_classes == 1000 else (32, 32, 3)  # pyright: ignore
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bfloat16_computes_and_the_rest_is_float32(name):
+    network = create(name, num_classes=7, dtype="bfloat16")
+    images = jax.ShapeDtypeStruct((3, *_image_shape(name)), jnp.float32)
+    logits, variables = jax.eval_shape(
+        network.init_with_output, jax.random.key(0), images
+    )
+    assert (logits.shape, logits.dtype) == ((3, 7), jnp.float32)
+    assert set(variables) <= {"params", "batch_stats"}
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_and_evaluation(random_variables, name):
+    network = create(name, num_classes=3, **SMALL[name])
+    images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
+    variables = random_variables(network, images)
+
+    @jax.jit
+    def run(variables):
+        def loss(params):
+            logits, updated = network.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                rngs={"dropout": jax.random.key(2)},
+                mutable=["batch_stats"],
+            )
+            return (logits**2 * jnp.arange(1, 4)[None]).sum(), updated
+
+        gradient, updated = jax.grad(loss, has_aux=True)(variables["params"])
+        evaluated = network.apply(variables, images, train=False, mutable=True)
+        return gradient, updated.get("batch_stats", {}), evaluated
+
+    gradient, stats, (logits, state) = run(variables)
+    assert (logits.shape, logits.dtype) == ((4, 3), jnp.float32)
+    assert np.isfinite(logits).all()
+    # Every parameter has a gradient.
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+    # Training moves every running statistic, evaluation none and no parameter.
+    for old, new in zip(
+        jax.tree.leaves(variables.get("batch_stats", {})),
+        jax.tree.leaves(stats),
+        strict=True,
+    ):
+        assert (old != new).any()
+    jax.tree.map(np.testing.assert_array_equal, state, variables)

@@ -1,0 +1,357 @@
+"""Table 3 as identities: our networks against independently written ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.networks import create
+from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.recurrences import GradientDescent, HeavyBall, heavy_ball
+from optnet_jax.structures import stack_layers, unroll_layers
+
+CIFAR = {"stage_sizes": (2, 2), "widths": (4, 8), "num_classes": 3}
+IMAGENET = {**CIFAR, "stem": "imagenet", "shortcut": "projection"}
+
+
+class _Plain(nn.Module):
+    """What the independently written networks below are made of."""
+
+    stage_sizes: tuple
+    widths: tuple
+    num_classes: int
+    train: bool
+    stem: str = "cifar"
+    shortcut: str = "pad"
+
+    def conv_bn(self, x, features, size, stride, name):
+        pad = (size - 1) // 2
+        conv = nn.Conv(
+            features, (size, size), stride, [(pad, pad)] * 2, use_bias=False, name=name
+        )
+        bn = nn.BatchNorm(not self.train, momentum=0.9, epsilon=1e-5, name=f"{name}_bn")
+        return bn(conv(x))
+
+    def branch(self, x, features, stride, name):
+        x = nn.relu(self.conv_bn(x, features, 3, stride, f"{name}_conv1"))
+        return self.conv_bn(x, features, 3, 1, f"{name}_conv2")
+
+    def skip(self, x, features, stride, name):
+        if stride == 1:
+            return x
+        if self.shortcut == "projection":
+            return self.conv_bn(x, features, 1, stride, f"{name}_projection")
+        x = x[:, ::2, ::2]
+        return jnp.concatenate([x, jnp.zeros_like(x)], -1)
+
+    def images_to_features(self, images):
+        if self.stem == "cifar":
+            return nn.relu(self.conv_bn(images, self.widths[0], 3, 1, "stem"))
+        x = nn.relu(self.conv_bn(images, self.widths[0], 7, 2, "stem"))
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+        return nn.max_pool(x, (3, 3), (2, 2))
+
+
+class ResNet(_Plain):
+    @nn.compact
+    def __call__(self, images):
+        x = self.images_to_features(images)
+        for i, (blocks, features) in enumerate(
+            zip(self.stage_sizes, self.widths, strict=True)
+        ):
+            for j in range(blocks):
+                stride = 2 if i and not j else 1
+                name = f"stage{i}_block{j}"
+                residual = self.branch(x, features, stride, name)
+                x = nn.relu(residual + self.skip(x, features, stride, name))
+        return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, (1, 2)))
+
+
+class DMRNet(_Plain):
+    @nn.compact
+    def __call__(self, images):
+        left = right = self.images_to_features(images)
+        for i, (blocks, features) in enumerate(
+            zip(self.stage_sizes, self.widths, strict=True)
+        ):
+            for j in range(blocks):
+                stride = 2 if i and not j else 1
+                names = f"left{i}_block{j}", f"right{i}_block{j}"
+                left_skip = self.skip(left, features, stride, names[0])
+                right_skip = self.skip(right, features, stride, names[1])
+                merged = left_skip / 2 + right_skip / 2
+                left = self.branch(left, features, stride, names[0]) + merged
+                right = self.branch(right, features, stride, names[1]) + merged
+        x = nn.relu(left / 2 + right / 2)
+        return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, (1, 2)))
+
+
+def _unit(theirs, name):
+    return {
+        "conv_0": theirs[f"{name}_conv1"],
+        "norm_0": theirs[f"{name}_conv1_bn"],
+        "conv_1": theirs[f"{name}_conv2"],
+        "norm_1": theirs[f"{name}_conv2_bn"],
+    }
+
+
+def _translated(theirs, paths):
+    """Name an independently written network's params or batch_stats as ours.
+
+    ``paths``: their prefix of a block -> our suffix of a unit.
+    """
+    missing = {f"{n}_conv{k}": {} for n in _blocks(paths) for k in (1, 2)}
+    theirs = {**missing, **theirs}
+    ours = {"stem_conv": theirs.get("stem"), "stem_norm": theirs["stem_bn"]}
+    ours = {name: value for name, value in ours.items() if value is not None}
+    if "fc" in theirs:
+        ours["head"] = theirs["fc"]
+    for i, blocks in enumerate(CIFAR["stage_sizes"]):
+        stage = ours[f"stage_{i}"] = {"propagation": {}}
+        for prefix, suffix in paths.items():
+            names = [f"{prefix}{i}_block{j}" for j in range(blocks)]
+            if i:
+                transition = stage[f"transition{suffix}"] = {
+                    "unit": _unit(theirs, names[0])
+                }
+                if f"{names[0]}_projection_bn" in theirs:
+                    transition["shortcut"] = {
+                        "conv": theirs.get(f"{names[0]}_projection", {}),
+                        "norm": theirs[f"{names[0]}_projection_bn"],
+                    }
+            for k, name in enumerate(names[bool(i) :]):
+                layer = stage["propagation"].setdefault(f"layer_{k}", {})
+                layer[f"transform{suffix}"] = _unit(theirs, name)
+    return _without_empty(ours)
+
+
+def _blocks(paths):
+    return [
+        f"{prefix}{i}_block{j}"
+        for prefix in paths
+        for i, blocks in enumerate(CIFAR["stage_sizes"])
+        for j in range(blocks)
+    ]
+
+
+def _without_empty(tree):
+    if not isinstance(tree, dict):
+        return tree
+    tree = {name: _without_empty(value) for name, value in tree.items()}
+    return {
+        name: value
+        for name, value in tree.items()
+        if not isinstance(value, dict) or value
+    }
+
+
+def _images(size=8):
+    return jnp.asarray(np.random.default_rng(1).normal(size=(4, size, size, 3)), float)
+
+
+def _run(network, evaluation, variables, images, **options):
+    """Return logits, statistics, gradient in training; logits in evaluation."""
+
+    def loss(params):
+        logits, updated = network.apply(
+            {**variables, "params": params}, images, mutable=["batch_stats"], **options
+        )
+        return (logits**2 * jnp.arange(1, 4)[None]).sum(), (logits, updated)
+
+    @jax.jit
+    def run(variables):
+        gradient, (logits, updated) = jax.grad(loss, has_aux=True)(variables["params"])
+        evaluated = evaluation.apply(variables, images)
+        return logits, updated["batch_stats"], gradient, evaluated
+
+    return run(variables)
+
+
+def _assert_close(found, expected, rtol=1e-11):
+    """Compare trees; rtol is relative to the largest entry of the whole tree."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale),
+        found,
+        expected,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "geometry", "paths"),
+    [
+        ("hb_net", ResNet, CIFAR, {"stage": ""}),
+        ("hb_net", ResNet, IMAGENET, {"stage": ""}),
+        (
+            "dmr_net",
+            DMRNet,
+            IMAGENET | {"stem": "cifar"},
+            {"left": "_prime", "right": ""},
+        ),
+    ],
+)
+def test_special_case_is_the_independently_written_network(
+    float64, random_variables, name, reference, geometry, paths
+):
+    # HB with β2 = 0 and a ReLU after the sum is ResNet; (20) with ½ is DMRNet.
+    case = {"beta2": 0.0, "post_activation": True} if name == "hb_net" else {}
+    ours = create(name, **geometry, **case)
+    theirs, evaluation = (reference(**geometry, train=train) for train in (True, False))
+    images = _images(32 if geometry.get("stem") == "imagenet" else 8)
+    variables = random_variables(theirs, images)
+    translated = {key: _translated(value, paths) for key, value in variables.items()}
+    expected = list(_run(theirs, evaluation, variables, images))
+    expected[1:3] = [_translated(tree, paths) for tree in expected[1:3]]
+    _assert_close(list(_run(ours, ours, translated, images, train=True)), expected)
+
+
+def test_resnet_is_hb_net_with_other_coefficients():
+    assert create("resnet56") == create("hb_net56", beta2=0.0, post_activation=True)
+    assert create("resnet34") == create("hb_net34", beta2=0.0, post_activation=True)
+
+
+@pytest.mark.parametrize("name", ["hb_net", "nesterov_net"])
+def test_learned_coefficients_start_at_the_fixed_ones(random_variables, name):
+    fixed, learned = (
+        create(name, **CIFAR),
+        create(name, **CIFAR, learned=("beta1", "beta2")),
+    )
+    images = _images()
+    variables = random_variables(fixed, images)
+    initial = learned.init(jax.random.key(0), images)["params"]
+    with_coefficients = jax.tree.map(lambda a: a, variables)
+    for i, depth in enumerate((2, 1)):
+        for beta in ("beta1", "beta2"):
+            coefficient = initial[f"stage_{i}"]["propagation"][beta]
+            assert coefficient.shape == (depth,)
+            stage = with_coefficients["params"][f"stage_{i}"]
+            stage["propagation"][beta] = coefficient
+    np.testing.assert_array_equal(
+        jax.jit(fixed.apply)(variables, images),
+        jax.jit(learned.apply)(with_coefficients, images),
+    )
+
+
+def test_layouts_and_reversible_compute_the_same(float64, random_variables):
+    images = _images()
+    unrolled = create("hb_net", **CIFAR)
+    scanned = create("hb_net", **CIFAR, unroll=False)
+    reversible = create("hb_net", **CIFAR, reversible=True)
+    remat = create("hb_net", **CIFAR, unroll=False, remat=True)
+    variables = random_variables(unrolled, images)
+    stacked = stack_layers(variables)
+    expected = list(_run(unrolled, unrolled, variables, images, train=True))
+    for network in (scanned, reversible, remat):
+        found = _run(network, network, stacked, images, train=True)
+        _assert_close([unroll_layers(tree) for tree in found], expected, 1e-10)
+
+
+def test_deep_stages_are_scanned_and_shallow_ones_written_out():
+    network = create("hb_net", stage_sizes=(19, 18), widths=(2, 2), num_classes=2)
+    variables = jax.eval_shape(network.init, jax.random.key(0), _images(4))
+    stages = [variables["params"][f"stage_{i}"]["propagation"] for i in range(2)]
+    assert set(stages[0]) == {"layers"}
+    assert len(stages[1]) == 17
+
+
+@pytest.mark.parametrize("start", ["same", "zero"])
+def test_start_is_the_first_stage_previous_iterate(random_variables, start):
+    fields = {"stage_sizes": (1,), "widths": (4,)}
+    with_previous = create("hb_net", beta2=-1.0, start=start, **fields)
+    images = _images()
+    variables = random_variables(with_previous, images)
+    # x_1 = T(x_0) + x_0 - x_{-1}
+    beta1 = {"same": 0.0, "zero": 1.0}[start]
+    without = create("hb_net", beta1=beta1, beta2=0.0, **fields)
+    np.testing.assert_allclose(
+        with_previous.apply(variables, images),
+        without.apply(variables, images),
+        atol=1e-6,
+    )
+
+
+def test_one_recurrence_for_each_stage(random_variables):
+    fields = {"stage_sizes": (2, 2), "widths": (4, 4)}
+    images = _images()
+    one = RecurrenceNet(heavy_ball(0.5), **fields)
+    variables = random_variables(one, images)
+    two = RecurrenceNet((heavy_ball(0.5), heavy_ball(0.5)), **fields)
+    np.testing.assert_array_equal(
+        one.apply(variables, images), two.apply(variables, images)
+    )
+
+
+@pytest.mark.parametrize("block", ["basic", "conv", "bottleneck", "pre_activation"])
+def test_blocks_have_their_weight_layers(block):
+    network = create(
+        "resnet",
+        block=block,
+        stage_sizes=(1, 2),
+        widths=(8, 16),
+        stem_features=4,
+        shortcut="projection",
+    )
+    variables = jax.eval_shape(network.init, jax.random.key(0), _images())
+    unit = variables["params"]["stage_1"]["propagation"]["layer_0"]["transform"]
+    kernels = [
+        unit[f"conv_{k}"]["kernel"].shape for k in range(3) if f"conv_{k}" in unit
+    ]
+    assert (
+        kernels
+        == {
+            "basic": [(3, 3, 16, 16)] * 2,
+            "conv": [(3, 3, 16, 16)],
+            "bottleneck": [(1, 1, 16, 4), (3, 3, 4, 4), (1, 1, 4, 16)],
+            "pre_activation": [(3, 3, 16, 16)] * 2,
+        }[block]
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stem": "mnist"}, "stem must be one of cifar, imagenet"),
+        ({"shortcut": "identity"}, "shortcut must be one of"),
+        ({"start": "shortcut"}, "start must be one of same, zero"),
+        ({"boundary": "x"}, "boundary must be one of"),
+        ({"block": "dense"}, "block must be one of basic"),
+        ({"widths": (16, 32)}, "one entry of at least 1 for each stage"),
+        ({"stage_sizes": (9, 0, 9)}, "one entry of at least 1 for each stage"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused_at_once(fields, message):
+    with pytest.raises(InputError, match=message):
+        create("hb_net56", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "message"),
+    [
+        ({}, (1, 3, 8, 3), "images of 3x8 are smaller .* at least 4x4"),
+        ({"stem": "imagenet"}, (1, 15, 15, 3), "at least 16x16"),
+        ({}, (8, 8, 3), "images must be"),
+        ({"widths": (16, 8, 8)}, (1, 8, 8, 3), 'use shortcut="projection"'),
+        ({"block": "bottleneck", "widths": (6, 8, 8)}, (1, 8, 8, 3), "4 divides"),
+        ({"learned": ("beta3",)}, (1, 8, 8, 3), "'beta3' is no coefficient"),
+        ({"reversible": True, "beta2": 0.0}, (1, 8, 8, 3), "beta2 != 0"),
+        ({"reversible": True, "post_activation": True}, (1, 8, 8, 3), "post_activ"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_one_clear_error(fields, shape, message):
+    network = create("hb_net20", **fields)
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(network.init, jax.random.key(0), jnp.ones(shape))
+
+
+def test_a_recurrence_for_each_stage_must_be_as_many():
+    with pytest.raises(InputError, match="one for each of the 3 stages, got 1"):
+        RecurrenceNet((GradientDescent(),))
+
+
+def test_coefficients_for_each_step_of_a_single_stage():
+    network = RecurrenceNet(HeavyBall((1, 0.5), (-1, 0)), (2,), (4,))
+    images = jnp.ones((1, 4, 4, 3))
+    assert jax.eval_shape(network.init, jax.random.key(0), images)
