@@ -6,6 +6,8 @@ Any field of the config is a flag: --config.optimizer.learning_rate=0.05.
 """
 
 import functools
+import importlib
+import importlib
 import os
 import re
 import sys
@@ -21,6 +23,11 @@ from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 
 MODES = ("train", "eval", "summary")
+STUDIES = {
+    "convergence": "optnet_jax.studies.convergence_run",
+    "table2": "optnet_jax.studies.table2",
+}
+"""config.experiment -> the module whose ``run(config, workdir)`` it is."""
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Directory of the run; runs/<config name> by default."
@@ -131,7 +138,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
     """Dispatch to the room that does the work.
 
     Args:
-        config: The config; ``config.experiment`` is ``train`` or ``table2``.
+        config: The config; ``config.experiment`` is ``train`` or a key of STUDIES.
         workdir: Directory of the run.
         mode: ``train``, ``eval`` or ``summary``.
 
@@ -139,18 +146,20 @@ def run(config: Config, workdir: str, mode: str) -> None:
         InputError: if there is no such experiment, or from the work itself.
     """
     if mode == "summary":
-        _summarize(config)
+        from optnet_jax.training import summary
+
+        print(summary.summarize(config), flush=True)
         return
     # Said before the imports, which take seconds.
     print(f"{config.name}: {mode} in {workdir}; loading", flush=True)
-    if config.experiment == "table2":
-        from optnet_jax.studies import table2
-
-        table2.run(config, workdir)
+    if config.experiment in STUDIES:
+        study = importlib.import_module(STUDIES[config.experiment])
+        study.run(config, workdir)
         return
     if config.experiment != "train":
         raise InputError(
-            f"config.experiment={config.experiment!r} is unknown: use train or table2"
+            f"config.experiment={config.experiment!r} is unknown: use train, "
+            + ", ".join(STUDIES)
         )
     _prepare_devices(config)
     if mode == "eval":
@@ -188,18 +197,6 @@ def _draw(workdir: str) -> None:
     if jax.process_index() == 0:
         for path in figures.draw(Path(workdir)):
             print(f"drawn: {path}", flush=True)
-
-
-def _summarize(config: Config) -> None:
-    from optnet_jax import data
-    from optnet_jax.networks import summary
-    from optnet_jax.training.experiment import create_network
-
-    if "model" not in config:
-        raise InputError(f"{config.name} has no single network to summarise")
-    spec = data.get_spec(config.data.dataset)
-    module = create_network(config, spec.num_classes)
-    print(summary.summarize(module, spec.image_shape), flush=True)
 
 
 if __name__ == "__main__":
