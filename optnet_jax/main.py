@@ -7,7 +7,6 @@ Any field of the config is a flag: --config.optimizer.learning_rate=0.05.
 
 import functools
 import importlib
-import importlib
 import os
 import re
 import sys
