@@ -1,0 +1,131 @@
+"""Is one network better than another, or luckier? An exact test over paired seeds.
+
+Two runs with one seed see the same batches in the same order, with the same crops: what
+is left between them is the network and its initial weights. Under the hypothesis that
+the two networks do not differ, each difference of a pair is as likely to have the other
+sign, so the observed mean is held against all 2ⁿ choices of signs (Fisher's sign-flip
+test). No distribution is assumed.
+
+What the test cannot show: with n seeds no p-value is below 2 / 2ⁿ, so five seeds can
+never reach 5 % (the least is 6.25 %), six can. The test split is the same in all runs:
+the p-value is about another seed, not about other images. And a difference that is not
+found is not a proof of equality; the interval says how large it may still be.
+"""
+
+import collections
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from scipy import stats
+
+from optnet_jax.errors import InputError
+
+# Errors are k / n of a test split; the largest there is has 50,000 images.
+MAX_DENOMINATOR = 100_000
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A method against its baseline, over the seeds that both were run with.
+
+    Attributes:
+        seeds: The seeds, ascending.
+        differences: Error of the method minus that of the baseline, in points of
+            percentage, seed by seed: below 0 the method is better.
+        mean: Their mean.
+        interval: Student's 95 % interval of the mean; ``None`` for one seed.
+        p_value: Two-sided, of the exact sign-flip test.
+        least_p_value: What ``p_value`` is at least with so many seeds.
+    """
+
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    interval: tuple[float, float] | None
+    p_value: float
+    least_p_value: float
+
+    @property
+    def verdict(self) -> str:
+        """The result of the test at 5 %, in words."""
+        if self.least_p_value > 1 - CONFIDENCE:
+            return f"cannot tell with n = {len(self.seeds)}"
+        if self.p_value > 1 - CONFIDENCE:
+            return "no more than chance"
+        return "better" if self.mean < 0 else "worse"
+
+
+def compare(
+    errors: Mapping[int, float], baseline_errors: Mapping[int, float]
+) -> Comparison | None:
+    """Compare the errors of two networks.
+
+    Args:
+        errors: Errors (%) of the method by seed.
+        baseline_errors: Errors (%) of the baseline by seed.
+
+    Returns:
+        The comparison; ``None`` if no seed was run with both.
+    """
+    seeds = tuple(sorted(errors.keys() & baseline_errors.keys()))
+    if not seeds:
+        return None
+    differences = tuple(errors[seed] - baseline_errors[seed] for seed in seeds)
+    return Comparison(
+        seeds=seeds,
+        differences=differences,
+        mean=statistics.fmean(differences),
+        interval=student_interval(differences),
+        p_value=sign_flip_p_value(differences),
+        least_p_value=2 / 2 ** len(seeds),
+    )
+
+
+def sign_flip_p_value(differences: Sequence[float]) -> float:
+    """Two-sided p-value of the exact sign-flip test.
+
+    The distribution of the signed sum is built by adding one difference at a time, so
+    that equal sums are counted together: exact, and fast also for many pairs.
+
+    Args:
+        differences: In percent, of two errors on one test split. They are taken back to
+            fractions, so that sums that are equal count as equal.
+
+    Returns:
+        The share of the 2ⁿ choices of signs whose sum is at least as far from 0.
+
+    Raises:
+        InputError: without differences.
+
+    >>> sign_flip_p_value([-1.0, -2.0, -0.5])
+    0.25
+    """
+    if not differences:
+        raise InputError("a paired test needs at least one pair")
+    exact = [
+        Fraction(value / 100).limit_denominator(MAX_DENOMINATOR)
+        for value in differences
+    ]
+    counts = {Fraction(0): 1}
+    for value in exact:
+        added: dict[Fraction, int] = collections.defaultdict(int)
+        for total, count in counts.items():
+            added[total + value] += count
+            added[total - value] += count
+        counts = added
+    observed = abs(sum(exact))
+    extreme = sum(count for total, count in counts.items() if abs(total) >= observed)
+    return extreme / 2 ** len(exact)
+
+
+def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean; ``None`` for fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean = statistics.fmean(values)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half = quantile * statistics.stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half

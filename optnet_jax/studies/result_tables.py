@@ -1,0 +1,149 @@
+"""Which runs make up a table of results: Tables 4 and 5, and their like on digits."""
+
+import dataclasses
+import importlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from optnet_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A network of a table.
+
+    Attributes:
+        label: As printed.
+        network: Name in ``networks.NETWORKS``.
+        config: Name of its config, ``configs/<config>.py``.
+        arguments: Of the config, such as ``depth=40``; may be empty.
+        baseline: Network of the row that this one is compared with, if any.
+    """
+
+    label: str
+    network: str
+    config: str
+    arguments: str = ""
+    baseline: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A dataset of a table.
+
+    Attributes:
+        label: As printed.
+        dataset: TFDS name.
+        augment: With augmentation.
+        arguments: Of every row's config.
+    """
+
+    label: str
+    dataset: str
+    augment: bool
+    arguments: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One entry of a table: all runs of it differ in their seed only."""
+
+    row: Row
+    column: Column
+
+    def config_flag(self, seed: int) -> str:
+        """The value of ``--config`` for one run."""
+        given = (self.column.arguments, self.row.arguments, f"seed={seed}")
+        return f"configs/{self.row.config}.py:{','.join(filter(None, given))}"
+
+    def get_config(self, seed: int) -> Any:
+        """The config of one run."""
+        module = importlib.import_module(f"optnet_jax.configs.{self.row.config}")
+        return module.get_config(self.config_flag(seed).partition(":")[2])
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Attributes:
+        name: On the command line.
+        title: As printed.
+        rows: Networks.
+        columns: Datasets.
+        seeds: That are run unless others are asked for.
+        top5: Whether the top-5 error is printed too.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    seeds: tuple[int, ...] = (0,)
+    top5: bool = False
+
+    def cells(self) -> Iterator[Cell]:
+        """All entries, row by row."""
+        return itertools.starmap(Cell, itertools.product(self.rows, self.columns))
+
+
+DIGITS = Table(
+    name="digits",
+    title="Table 4 on scikit-learn's digits: top-1 error (%) at matched parameters",
+    rows=(
+        Row("ResNet", "resnet", "digits_resnet"),
+        Row("HB-Net (16)", "hb_net", "digits_hb", baseline="resnet"),
+        Row("DenseNet", "densenet", "digits_densenet"),
+        Row("AGD-Net (21)", "agd_net", "digits_agd", baseline="densenet"),
+    ),
+    columns=(Column("digits", "optnet_digits", True),),
+    seeds=tuple(range(10)),
+)
+
+TABLE_4 = Table(
+    name="table4",
+    title="Table 4: top-1 error (%) on CIFAR (+: with augmentation)",
+    rows=(
+        Row("ResNet (n = 9)", "resnet56", "cifar_resnet", "depth=56"),
+        Row("HB-Net (n = 9)", "hb_net56", "cifar_hb", "depth=56", "resnet56"),
+        Row("ResNet (n = 18)", "resnet110", "cifar_resnet", "depth=110"),
+        Row("HB-Net (n = 18)", "hb_net110", "cifar_hb", "depth=110", "resnet110"),
+        Row("DenseNet (L = 40)", "densenet40", "cifar_densenet", "depth=40"),
+        Row("AGD-Net (L = 40)", "agd_net40", "cifar_agd", "depth=40", "densenet40"),
+        Row("DenseNet (L = 52)", "densenet52", "cifar_densenet", "depth=52"),
+        Row("AGD-Net (L = 52)", "agd_net52", "cifar_agd", "depth=52", "densenet52"),
+    ),
+    columns=(
+        Column("C10", "cifar10", False, "dataset=cifar10,augment=False"),
+        Column("C100", "cifar100", False, "dataset=cifar100,augment=False"),
+        Column("C10+", "cifar10", True, "dataset=cifar10,augment=True"),
+        Column("C100+", "cifar100", True, "dataset=cifar100,augment=True"),
+    ),
+)
+
+TABLE_5 = Table(
+    name="table5",
+    title="Table 5: top-1 and top-5 error (%) on ImageNet, single crop",
+    rows=(
+        Row("ResNet-34", "resnet34", "imagenet_resnet"),
+        Row("HB-Net-34", "hb_net34", "imagenet_hb", baseline="resnet34"),
+        Row("DenseNet-121", "densenet121", "imagenet_densenet"),
+        Row("AGD-Net-121", "agd_net121", "imagenet_agd", baseline="densenet121"),
+    ),
+    columns=(Column("ImageNet", "imagenet2012", True, "augment=True"),),
+    top5=True,
+)
+
+TABLES = {table.name: table for table in (DIGITS, TABLE_4, TABLE_5)}
+
+
+def get_table(name: str) -> Table:
+    """Look up a table.
+
+    Raises:
+        InputError: listing those that there are.
+    """
+    if name not in TABLES:
+        raise InputError(f"there is no table {name!r}: choose {', '.join(TABLES)}")
+    return TABLES[name]

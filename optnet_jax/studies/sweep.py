@@ -1,0 +1,207 @@
+"""Run a whole table of results, or print its commands.
+
+    python -m optnet_jax.studies.sweep digits
+    python -m optnet_jax.studies.sweep table4 --seeds=0-4 --print
+
+Runs that are finished are skipped, and an interrupted one goes on where it stopped: the
+same command continues the sweep.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from optnet_jax.errors import InputError
+from optnet_jax.studies import result_tables
+
+PRINTED_PYTHON = "python"
+
+
+class Planned(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+        workdir: Its directory, ``<root>/<config name>``.
+        arguments: Of ``python``.
+    """
+
+    workdir: Path
+    arguments: list[str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it wrote its result."""
+        return (self.workdir / "result.json").exists()
+
+
+def plan(
+    table: result_tables.Table,
+    seeds: Sequence[int],
+    root: Path,
+    flags: Sequence[str] = (),
+) -> list[Planned]:
+    """List the runs of a table; seed by seed, so that a part of it is a whole table.
+
+    Args:
+        table: The table.
+        seeds: One run each per entry.
+        root: Directory of the workdirs.
+        flags: More flags of ``optnet_jax.main``, for every run.
+    """
+    runs = []
+    for seed in seeds:
+        for cell in table.cells():
+            workdir = root / cell.get_config(seed).name
+            arguments = ["-m", "optnet_jax.main", f"--config={cell.config_flag(seed)}"]
+            runs.append(Planned(workdir, [*arguments, f"--workdir={workdir}", *flags]))
+    return runs
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read a list of seeds.
+
+    >>> parse_seeds("0,3-5")
+    [0, 3, 4, 5]
+
+    Raises:
+        InputError: if it is no such list.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+    except ValueError as error:
+        raise InputError(
+            f"--seeds={text}: write a list such as 0,1,2 or 0-9"
+        ) from error
+    return list(dict.fromkeys(seeds))
+
+
+class Stopped(SystemExit):  # noqa: N818 (it ends the program; it is no error)
+    """The sweep was asked to stop; the run that was under way has saved its state."""
+
+
+def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
+    """Run one command to its end, handing SIGTERM and Ctrl-C on to it.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        Stopped: after a signal, when the command has ended.
+    """
+    received: list[int] = []
+    process = subprocess.Popen([sys.executable, *arguments], env=environment)
+
+    def hand_on(number: int, frame: Any) -> None:
+        del frame
+        # A terminal's Ctrl-C has reached the command already.
+        if number != signal.SIGINT:
+            process.send_signal(number)
+        received.append(number)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, hand_on) for number in numbers}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if received:
+        raise Stopped(128 + received[0])
+    return status
+
+
+def run_all(
+    runs: Sequence[Planned],
+    start: Callable[[Sequence[str], dict[str, str]], int] = run_one,
+) -> list[Planned]:
+    """Run what is not finished yet; a run that fails does not keep the others back.
+
+    Args:
+        runs: The runs.
+        start: Runs one command and returns its exit status.
+
+    Returns:
+        The runs that failed.
+    """
+    failed = []
+    for number, run in enumerate(runs, 1):
+        head = f"[{number}/{len(runs)}] {run.workdir.name}"
+        if run.finished:
+            print(f"{head}: finished before", flush=True)
+            continue
+        print(f"{head}: {command_line(run)}", flush=True)
+        began = time.monotonic()
+        status = start(run.arguments, child_environment(run.workdir.parent))
+        seconds = time.monotonic() - began
+        outcome = describe(run) if run.finished else f"failed with status {status}"
+        print(f"{head}: {outcome} ({seconds:.0f} s)", flush=True)
+        if not run.finished:
+            failed.append(run)
+    return failed
+
+
+def child_environment(root: Path) -> dict[str, str]:
+    """The runs' environment: one compilation serves all seeds of a network."""
+    cache = str(root.absolute() / ".compilation_cache")
+    return {"JAX_COMPILATION_CACHE_DIR": cache, **os.environ}
+
+
+def describe(run: Planned) -> str:
+    """A finished run's errors."""
+    result = json.loads((run.workdir / "result.json").read_text("utf-8"))
+    last, best = result["final"]["top1_error"], result["best"]["top1_error"]
+    return f"top-1 error {last:.2f} % (best {best:.2f} %)"
+
+
+def command_line(run: Planned) -> str:
+    """The command of a run, to paste into a shell."""
+    return shlex.join([PRINTED_PYTHON, *run.arguments])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or print a table; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m optnet_jax.studies.sweep",
+        usage="%(prog)s TABLE [--print] [--seeds=...] [--workdir=...] [-- FLAGS]",
+        description="Run a whole table of results; what is finished is skipped.",
+        epilog="FLAGS go to optnet_jax.main in every run.",
+    )
+    parser.add_argument("table", help=", ".join(result_tables.TABLES))
+    parser.add_argument(
+        "--print", action="store_true", help="print the commands that are left"
+    )
+    parser.add_argument(
+        "--seeds", default="", help="such as 0-4; the table's own if not"
+    )
+    parser.add_argument("--workdir", default="runs", help="directory of the workdirs")
+    given = list(sys.argv[1:] if argv is None else argv)
+    split = given.index("--") if "--" in given else len(given)
+    options, flags = parser.parse_args(given[:split]), given[split + 1 :]
+    try:
+        table = result_tables.get_table(options.table)
+        seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
+        runs = plan(table, seeds, Path(options.workdir), flags)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.print:
+        print("\n".join(command_line(run) for run in runs if not run.finished))
+        return 0
+    failed = run_all(runs)
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs are finished", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

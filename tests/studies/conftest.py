@@ -1,0 +1,45 @@
+"""Finished runs, made by hand: workdirs with a ``result.json`` and nothing else."""
+
+import json
+import types
+
+import pytest
+
+from optnet_jax.studies import result_tables
+from optnet_jax.training import workdir
+
+
+def cell_of(table, network, column=0):
+    found = result_tables.get_table(table)
+    row = next(row for row in found.rows if row.network == network)
+    return result_tables.Cell(row, found.columns[column])
+
+
+def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, **more):
+    config = cell.get_config(seed)
+    with config.unlocked():
+        config.update(change or {})
+    result = {
+        "config": workdir.as_json(config),
+        "network": config.model.name,
+        "dataset": config.data.dataset,
+        "seed": seed,
+        "parameters": 1234,
+        "steps": 100,
+        "epochs": 20.0,
+        "wall_seconds": 50.0,
+        "device": "1 x cpu (1 process(es))",
+        "final": {"loss": 0.1, "top1_error": last, "top5_error": top5},
+        "best": {"top1_error": best, "epoch": 3.0},
+        "versions": {"jax": "0.10.2"},
+        **more,
+    }
+    directory = root / config.name
+    directory.mkdir(parents=True)
+    (directory / "result.json").write_text(json.dumps(result), "utf-8")
+    return directory
+
+
+@pytest.fixture
+def made_runs():
+    return types.SimpleNamespace(cell_of=cell_of, make_run=make_run)
