@@ -1,5 +1,7 @@
 """What every registered network promises, whoever wrote it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from optnet_jax.networks import NETWORKS, create
 
 # The large geometries are checked by their shapes; each family runs at a small one.
-_small = {"stage_sizes": (2, 2), "widths": (4, 8)}
+_small = {"stage_sizes": (1, 2), "widths": (4, 8)}
 _small_dense = {"stage_sizes": (2, 2), "growth_rate": 4, "stem_features": 4}
 SMALL = {
     "lenet5": {"widths": (4,), "hidden": (8,)},
@@ -22,6 +24,7 @@ SMALL = {
     "densenet121": _small_dense,
     "agd_net": _small_dense,
 }
+QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
 IMAGES = (4, 16, 16, 3)
 
 
@@ -47,7 +50,7 @@ def test_training_and_evaluation(random_variables, name):
     images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
     variables = random_variables(network, images)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def run(variables):
         def loss(params):
             logits, updated = network.apply(

@@ -1,5 +1,7 @@
 """Table 3 as identities: our networks against independently written ones."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.recurrences import GradientDescent, HeavyBall, heavy_ball
 from optnet_jax.structures import stack_layers, unroll_layers
 
+QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
 CIFAR = {"stage_sizes": (2, 2), "widths": (4, 8), "num_classes": 3}
 IMAGENET = {**CIFAR, "stem": "imagenet", "shortcut": "projection"}
 
@@ -160,7 +163,7 @@ def _run(network, evaluation, variables, images, **options):
         )
         return (logits**2 * jnp.arange(1, 4)[None]).sum(), (logits, updated)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def run(variables):
         gradient, (logits, updated) = jax.grad(loss, has_aux=True)(variables["params"])
         evaluated = evaluation.apply(variables, images)
