@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# One host of a run: start a command again until it has finished.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: launch/keep_running.sh [--restarts=100] [--pause=10] [--lock=FILE] [--dry-run] -- COMMAND...
+
+Runs COMMAND, and again whenever it fails, at most --restarts times, --pause seconds
+apart. On every host of a run, this brings all back when one of them dies: the others
+end with an error within minutes, and all meet again at the newest checkpoint.
+Ends with COMMAND's status when that is 0 (finished) or 2 (a mistake in COMMAND), and
+with 143 after SIGTERM or Ctrl-C, which is passed on so that COMMAND can save first.
+
+  --lock=FILE  refuse to run twice with the same FILE, which holds the process id:
+               kill -TERM "$(cat FILE)" saves and stops
+  --dry-run    print COMMAND instead
+END
+}
+
+restarts=100 pause=10 lock='' dry_run='' child='' stopping=''
+while (($#)); do
+  option=$1 && shift
+  case $option in
+    --restarts=*) restarts=${option#*=} ;;
+    --pause=*) pause=${option#*=} ;;
+    --lock=*) lock=${option#*=} ;;
+    --dry-run) dry_run=yes ;;
+    --help) usage && exit ;;
+    --) break ;;
+    *) echo "unknown option $option: see $0 --help" >&2 && exit 2 ;;
+  esac
+done
+[[ ! $dry_run ]] || { printf '%q ' "$@" && echo && exit; }
+if [[ $lock ]]; then
+  exec 9>>"$lock"
+  flock --nonblock 9 || { echo "$0: already running as $(<"$lock")" >&2 && exit 3; }
+  echo $$ >"$lock"
+fi
+trap 'stopping=yes; [[ ! $child ]] || kill -TERM "$child" || true' TERM INT
+
+for ((try = 1; ; try++)); do
+  "$@" &
+  child=$!
+  status=0 && wait "$child" || status=$?
+  # A signal ends the wait, not yet the command.
+  while kill -0 "$child" 2>/dev/null; do wait "$child" || status=$?; done
+  child=''
+  [[ ! $stopping ]] || exit 143
+  [[ $status != 0 && $status != 2 && $try -le $restarts ]] || exit "$status"
+  echo "$0: status $status; starting again ($try of $restarts)" >&2
+  sleep "$pause" & wait $! || true # in the background, so that SIGTERM ends it
+  [[ ! $stopping ]] || exit 143
+done

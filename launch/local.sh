@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Several processes on this machine train one network: a pod in miniature.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: launch/local.sh [--processes=2] [--restarts=3] [--port=PORT] [--dry-run] -- FLAGS
+
+Runs `python -m optnet_jax.main FLAGS` in several processes that train together. When
+one dies the others cannot go on: all are ended and started again from the newest
+checkpoint, at most --restarts times. A mistake in FLAGS (status 2) is not repeated.
+SIGTERM and Ctrl-C are passed on: the processes save and stop (status 143).
+
+  --processes=N  processes; XLA_FLAGS=--xla_force_host_platform_device_count=D gives
+                 each of them D virtual CPU devices
+  --port=PORT    where they meet on 127.0.0.1; a free one by default
+  --dry-run      print the commands instead
+END
+}
+
+processes=2 restarts=3 port='' dry_run='' stopping=''
+while (($#)); do
+  option=$1 && shift
+  case $option in
+    --processes=*) processes=${option#*=} ;;
+    --restarts=*) restarts=${option#*=} ;;
+    --port=*) port=${option#*=} ;;
+    --dry-run) dry_run=yes ;;
+    --help) usage && exit ;;
+    --) break ;;
+    *) echo "unknown option $option: see $0 --help" >&2 && exit 2 ;;
+  esac
+done
+free_port='from socket import *; s = create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
+signal_all() { jobs -rp | xargs -r kill "$1" 2>/dev/null || true; }
+trap 'stopping=yes; signal_all -TERM' TERM INT
+
+run_all() { # Its status is 0 when all have finished, else the first other one.
+  local status=0 address=127.0.0.1:${port:-$(python -c "$free_port")}
+  for ((i = 0; i < processes; i++)); do
+    command=(python -m optnet_jax.main "$@" "--coordinator_address=$address"
+      "--num_processes=$processes" "--process_id=$i")
+    if [[ $dry_run ]]; then printf "%q " "${command[@]}" && echo; else "${command[@]}" & fi
+  done
+  while [[ $status == 0 && $(jobs -p) ]]; do wait -n || status=$?; done
+  if [[ $status != 0 && ! $stopping ]]; then
+    # Those that fail for the same reason get a moment to say so.
+    for _ in {1..30}; do [[ ! $(jobs -rp) ]] || sleep 0.1; done
+    signal_all -KILL
+  fi
+  until wait; do :; done # a signal ends the wait before the processes have ended
+  return "$status"
+}
+
+for ((try = 1; ; try++)); do
+  status=0 && run_all "$@" || status=$?
+  [[ ! $stopping ]] || exit 143
+  [[ $status != 0 && $status != 2 && $try -le $restarts ]] || exit "$status"
+  echo "$0: a process ended with status $status; starting all again ($try of $restarts)" >&2
+done

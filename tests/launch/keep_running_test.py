@@ -1,0 +1,85 @@
+import os
+import signal
+import subprocess
+
+import pytest
+
+# Ends with the statuses that it is told, one after the other, and counts its starts.
+COUNTED = 'echo start >>{log}; exit "$(sed -n "$(wc -l <{log})p" {statuses})"'
+
+
+@pytest.fixture
+def keep_running(tmp_path, launch):
+    def call(*statuses, restarts=5):
+        log, file = tmp_path / "log", tmp_path / "statuses"
+        file.write_text("\n".join(map(str, statuses)) + "\n", "utf-8")
+        command = COUNTED.format(log=log, statuses=file)
+        done = launch.call(
+            "keep_running.sh",
+            f"--restarts={restarts}",
+            "--pause=0",
+            "--",
+            "bash",
+            "-c",
+            command,
+        )
+        return done.returncode, len(log.read_text("utf-8").splitlines())
+
+    return call
+
+
+def test_starts_again_until_it_has_finished(keep_running):
+    assert keep_running(134, 1, 137, 0) == (0, 4)
+
+
+def test_a_mistake_is_not_repeated(keep_running):
+    assert keep_running(1, 2, 0) == (2, 2)
+
+
+def test_not_for_ever(keep_running):
+    assert keep_running(1, 1, 7, 0, restarts=2) == (7, 3)
+
+
+def test_dry_run_prints_the_command(launch):
+    done = launch.call("keep_running.sh", "--dry-run", "--", "python", "-m", "a b")
+    assert done.stdout.strip() == r"python -m a\ b"
+
+
+def test_sigterm_is_handed_on_and_waited_for(launch, tmp_path):
+    command = (
+        f"trap 'echo saved >{tmp_path}/saved; exit 143' TERM; echo ready; "
+        "while true; do sleep 0.05; done"
+    )
+    with subprocess.Popen(
+        [launch.folder / "keep_running.sh", "--", "bash", "-c", command],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+    assert (tmp_path / "saved").exists()
+
+
+def test_the_lock_names_the_process_and_keeps_a_second_one_out(launch, tmp_path):
+    lock = tmp_path / "run.lock"
+    arguments = [f"--lock={lock}", "--", "bash", "-c", "echo ready; exec sleep 600"]
+    with subprocess.Popen(
+        [launch.folder / "keep_running.sh", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert int(lock.read_text("utf-8")) == process.pid
+        second = launch.call(
+            "keep_running.sh", f"--lock={lock}", "--", "touch", str(tmp_path / "second")
+        )
+        assert second.returncode == 3
+        assert f"already running as {process.pid}" in second.stderr
+        os.kill(int(lock.read_text("utf-8")), signal.SIGTERM)
+        assert process.wait() == 143
+    assert not (tmp_path / "second").exists()
+    third = launch.call("keep_running.sh", f"--lock={lock}", "--", "true")
+    assert third.returncode == 0

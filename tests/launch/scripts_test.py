@@ -1,0 +1,51 @@
+"""What holds for every launcher."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = sorted((Path(__file__).parents[2] / "launch").glob("*.sh"))
+
+
+def test_there_is_one_for_each_kind_of_place():
+    names = {script.stem for script in SCRIPTS}
+    assert names >= {"local", "slurm", "tpu_pod"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_is_short_enough_to_be_read(script):
+    lines = script.read_text("utf-8").splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    program = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
+    program = program or shutil.which("shellcheck")
+    assert program, "shellcheck is missing: pip install -e '.[test]'"
+    done = subprocess.run(
+        [program, str(script)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_help_and_dry_run(script, launch):
+    assert os.access(script, os.X_OK)
+    done = launch.call(script.name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: launch/{script.name} ")
+    assert "--dry-run" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["local.sh", "keep_running.sh"])
+def test_a_mistyped_option_is_refused(script, launch):
+    done = launch.call(script, "--restart=3", "--", "--config=x")
+    assert done.returncode == 2
+    assert "unknown option --restart=3" in done.stderr

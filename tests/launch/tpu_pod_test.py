@@ -1,0 +1,145 @@
+import shlex
+
+import pytest
+
+ENVIRONMENT = {
+    "TPU_NAME": "agd",
+    "TPU_ZONE": "us-central2-b",
+    "TPU_SHARE": "10.0.0.2:/s",
+}
+TPU = "gcloud compute tpus tpu-vm"
+CREATE = (
+    f"{TPU} create agd --zone=us-central2-b --accelerator-type=v4-32 "
+    "--version=tpu-ubuntu2204-base"
+)
+DELETE = f"{TPU} delete agd --zone=us-central2-b --quiet"
+ON_ALL = f"{TPU} ssh agd --zone=us-central2-b --worker=all"
+RUN = (
+    "cd optnet && nohup launch/keep_running.sh --lock=run.lock -- .venv/bin/python "
+    "-m optnet_jax.main --distributed {flags} >>run.log 2>&1 </dev/null &"
+)
+
+
+@pytest.fixture
+def dry_run(launch):
+    def call(*arguments, **environment):
+        given = ENVIRONMENT | environment
+        done = launch.call("tpu_pod.sh", "--dry-run", *arguments, **given)
+        assert done.returncode == 0, done.stderr
+        return [shlex.split(line) for line in done.stdout.splitlines()]
+
+    return call
+
+
+def setup_commands(launch):
+    root = f"{launch.folder}/.."
+    return [
+        f"git -C {root} archive --prefix=optnet/ -o /tmp/optnet.tar.gz HEAD".split(),
+        f"{TPU} scp /tmp/optnet.tar.gz agd: --zone=us-central2-b --worker=all".split(),
+        [
+            *ON_ALL.split(),
+            "--command=tar -xzf optnet.tar.gz && "
+            "optnet/launch/tpu_worker.sh 10.0.0.2:/s",
+        ],
+    ]
+
+
+def test_create(dry_run):
+    assert dry_run("create") == [CREATE.split()]
+    options = {"TPU_TYPE": "v5p-64", "TPU_VERSION": "v2-alpha-tpuv5"}
+    (command,) = dry_run("create", TPU_OPTIONS="--spot --network=n", **options)
+    assert command[-4:] == [
+        "--accelerator-type=v5p-64",
+        "--version=v2-alpha-tpuv5",
+        "--spot",
+        "--network=n",
+    ]
+
+
+def test_setup(dry_run, launch):
+    assert dry_run("setup") == setup_commands(launch)
+
+
+def test_run_hands_flags_on_through_two_shells(dry_run):
+    (command,) = dry_run("run", "--config=configs/imagenet_agd.py", "--workdir=/a b")
+    assert command[:-1] == ON_ALL.split()
+    remote = command[-1].removeprefix("--command=")
+    flags = r"--config=configs/imagenet_agd.py --workdir=/a\ b"
+    assert remote == RUN.format(flags=flags)
+    assert "--workdir=/a b" in shlex.split(remote)
+
+
+def test_logs_stop_delete(dry_run):
+    (logs,) = dry_run("logs")
+    assert logs[-2:] == ["--worker=0", "--command=tail -n 100 -f optnet/run.log"]
+    (stop,) = dry_run("stop")
+    assert stop == [*ON_ALL.split(), "--command=kill -TERM $(cat optnet/run.lock)"]
+    assert dry_run("delete") == [DELETE.split()]
+
+
+def test_resume_makes_everything_anew(dry_run, launch):
+    run = [*ON_ALL.split(), "--command=" + RUN.format(flags="--config=x")]
+    assert dry_run("resume", "--config=x") == [
+        DELETE.split(),
+        CREATE.split(),
+        *setup_commands(launch),
+        run,
+    ]
+
+
+@pytest.fixture
+def cloud(tmp_path, launch):
+    """A gcloud that writes down how it was called and knows one TPU VM's state."""
+    log = tmp_path / "log"
+
+    def call(*arguments, state="READY", failing="none"):
+        launch.stand_in(
+            tmp_path,
+            "gcloud",
+            f'echo "$4" >>{log}\n'
+            f"[[ $4 != describe ]] || echo {state}\n"
+            f"[[ $4 != {failing} ]]",
+        )
+        launch.stand_in(tmp_path, "git", "true")
+        done = launch.call("tpu_pod.sh", *arguments, folder=tmp_path, **ENVIRONMENT)
+        return done, log.read_text("utf-8").split()
+
+    return call
+
+
+def test_resume_only_runs_where_the_tpu_is_there(cloud):
+    done, called = cloud("resume", "--config=x")
+    assert done.returncode == 0, done.stderr
+    assert called == ["describe", "ssh"]
+
+
+def test_resume_after_a_preemption(cloud):
+    _, called = cloud("resume", "--config=x", state="PREEMPTED")
+    assert called == ["describe", "delete", "create", "scp", "ssh", "ssh"]
+
+
+def test_resume_when_nothing_is_left_to_delete(cloud):
+    done, called = cloud("resume", "--config=x", state="", failing="delete")
+    assert done.returncode == 0
+    assert called == ["describe", "delete", "create", "scp", "ssh", "ssh"]
+
+
+@pytest.mark.parametrize(("failing", "last"), [("create", "create"), ("scp", "scp")])
+def test_nothing_is_started_where_the_set_up_failed(cloud, failing, last):
+    done, called = cloud("resume", "--config=x", state="PREEMPTED", failing=failing)
+    assert done.returncode != 0
+    assert called[-1] == last
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_says_which_variable_is_missing(launch, name):
+    given = ENVIRONMENT | {name: ""}
+    done = launch.call("tpu_pod.sh", "--dry-run", "create", **given)
+    assert done.returncode != 0
+    assert f"{name}: is not set" in done.stderr
+
+
+def test_an_unknown_command_is_refused(launch):
+    done = launch.call("tpu_pod.sh", "restart", **ENVIRONMENT)
+    assert done.returncode == 2
+    assert "unknown command restart" in done.stderr
