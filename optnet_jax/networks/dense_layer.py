@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 
 from optnet_jax.networks.initializers import he_normal
 
@@ -33,7 +34,7 @@ class ScaledConv(nn.Module):
         kernel = self.param("kernel", he_normal, shape)
         if scale is not None:
             kernel = kernel * scale.astype(kernel.dtype)[None, None, :, None]
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         return jax.lax.conv_general_dilated(
             x,
             kernel,

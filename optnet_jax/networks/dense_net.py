@@ -131,7 +131,8 @@ class DenseNet(nn.Module):
         if not imagenet:
             return x
         x = norm(name="stem_norm")(x)
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        padding: Any = ((1, 1), (1, 1))
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
 
     def _stage(self, i: int, norm: Any, train: bool) -> DenseStage:
         combination = FusedCombination(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -66,13 +67,16 @@ class BatchNorm(nn.Module):
                 x, mean.value, var.value, scale, bias, self.epsilon, self.relu, dtype
             )
         groups = self._number_of_groups(x.shape[0])
-        grouped = x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
+        # Without groups no axis of them: XLA:CPU would keep x in both shapes.
+        split = (groups, x.shape[0] // groups) if groups > 1 else x.shape[:1]
+        grouped = x.reshape(*split, *x.shape[1:])
+        axes = tuple(range(len(split) - 1, grouped.ndim - 1))
         y, batch_mean, batch_var = batch_normalize(
-            grouped, scale, bias, self.epsilon, self.relu, dtype
+            grouped, scale, bias, axes, self.epsilon, self.relu, dtype
         )
         if not self.is_initializing():
             for running, value in ((mean, batch_mean), (var, batch_var)):
-                value = jax.lax.stop_gradient(value).mean(0)
+                value = jax.lax.stop_gradient(value).reshape(groups, -1).mean(0)
                 running.value = (
                     self.momentum * running.value + (1 - self.momentum) * value
                 )
@@ -123,88 +127,77 @@ def normalize(
     return (jnp.maximum(y, 0) if relu else y).astype(dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def batch_normalize(
+def _batch_normalize(
     x: jax.Array,
     scale: jax.Array,
     bias: jax.Array,
+    axes: tuple[int, ...],
     epsilon: float,
     relu: bool,
     dtype: Any,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalise each group of samples with its own mean and variance.
+    """Normalise x with its own mean and variance over some axes.
 
     Only y is differentiable: the gradient with respect to the moments is taken as 0.
 
     Args:
-      x: [G, N/G, ..., C], G groups.
+      x: [N, ..., C], or [G, N/G, ..., C] with G groups.
       scale: [C].
       bias: [C].
+      axes: of x, over which a mean and a variance is taken.
       epsilon: added to the variance.
       relu: whether a ReLU follows.
       dtype: of the result.
 
     Returns:
-      y in x's shape, and the groups' means and biased variances, [G, C] each.
+      y in x's shape, means and biased variances in that shape with 1 for each of
+      ``axes``.
     """
-    mean, var = _moments(x)
-    axes = tuple(range(1, x.ndim - 1))
-    y = normalize(
-        x,
-        jnp.expand_dims(mean, axes),
-        jnp.expand_dims(var, axes),
-        scale,
-        bias,
-        epsilon,
-        relu,
-        dtype,
-    )
-    return y, mean, var
+    precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = precise.mean(axes, keepdims=True)
+    var = (precise * precise).mean(axes, keepdims=True) - mean * mean
+    var = jnp.maximum(var, 0)  # rounding can make it slightly negative
+    return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
 
 
-def _forward(x, scale, bias, epsilon, relu, dtype):
-    y, mean, var = batch_normalize(x, scale, bias, epsilon, relu, dtype)
-    return (y, mean, var), (x, mean, jax.lax.rsqrt(var + epsilon), scale, bias)
+batch_normalize = jax.custom_vjp(_batch_normalize, nondiff_argnums=(3, 4, 5, 6))
 
 
-def _backward(epsilon, relu, dtype, residuals, cotangents):
+def _forward(x, scale, bias, axes, epsilon, relu, dtype):
+    y, mean, var = batch_normalize(x, scale, bias, axes, epsilon, relu, dtype)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    # The operation that follows keeps y for its own gradient: the mask is free.
+    return (y, mean, var), (x, y if relu else None, mean, inverse, scale, bias)
+
+
+def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
     """Return the gradients with respect to x, scale and bias.
 
-    With x̂ = (x - mean) / √(var + ε) and g the gradient at the ReLU's input:
-    dβ = Σ g, dγ = Σ g x̂, dx = γ / √(var + ε) (g - dβ/M - x̂ dγ/M), M elements a group.
+    With x̂ = (x - mean) / √(var + ε), g the gradient at the ReLU's input and M elements
+    a group: dβ = Σ g, dγ = Σ g x̂, dx = γ / √(var + ε) (g - dβ/M - x̂ dγ/M). Neither
+    x̂ nor g x̂ is formed: dγ = (Σ g x - mean Σ g) / √(var + ε), and dx = a g + b x + c
+    with numbers a, b, c for each channel.
     """
-    x, mean, inverse, scale, bias = residuals
-    axes = tuple(range(1, x.ndim - 1))
-    mean, inverse = jnp.expand_dims(mean, axes), jnp.expand_dims(inverse, axes)
-    normalized = (x.astype(mean.dtype) - mean) * inverse
+    x, y, mean, inverse, scale, bias = residuals
     g = cotangents[0].astype(mean.dtype)
-    if relu:
-        y = normalized * _over_channels(scale, x) + _over_channels(bias, x)
+    if y is not None:
         g = jnp.where(y > 0, g, 0)
+    input_dtype, x = x.dtype, x.astype(mean.dtype)
     bias_gradient = g.sum(axes, keepdims=True)
-    scale_gradient = (g * normalized).sum(axes, keepdims=True)
-    count = x.size // (x.shape[0] * x.shape[-1])
-    dx = (g - bias_gradient / count - normalized * (scale_gradient / count)) * (
-        _over_channels(scale, inverse) * inverse
-    )
-    total = tuple(range(x.ndim - 1))
+    scale_gradient = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_gradient)
+    count = math.prod(x.shape[axis] for axis in axes)
+    a = _over_channels(scale, inverse) * inverse
+    b = -a * inverse * scale_gradient / count
+    c = -a * bias_gradient / count - b * mean
+    channels = x.shape[-1:]
     return (
-        dx.astype(x.dtype),
-        scale_gradient.sum(total).astype(scale.dtype),
-        bias_gradient.sum(total).astype(bias.dtype),
+        (a * g + b * x + c).astype(input_dtype),
+        scale_gradient.reshape(-1, *channels).sum(0).astype(scale.dtype),
+        bias_gradient.reshape(-1, *channels).sum(0).astype(bias.dtype),
     )
 
 
 batch_normalize.defvjp(_forward, _backward)
-
-
-def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return mean and biased variance of each group, [G, C], in one pass over x."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    axes = tuple(range(1, x.ndim - 1))
-    mean = x.mean(axes)
-    var = (x * x).mean(axes) - mean * mean
-    return mean, jnp.maximum(var, 0)  # rounding can make it slightly negative
 
 
 def _over_channels(vector: jax.Array, like: jax.Array) -> jax.Array:

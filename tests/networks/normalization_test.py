@@ -113,7 +113,7 @@ def test_statistics_of_bfloat16_input_are_float32():
     # bfloat16 has 8 bits: summed in it, the mean of 4096 values near 1 stops at 256.
     x = (1 + 0.1 * jax.random.normal(jax.random.key(0), (4096, 2))).astype(jnp.bfloat16)
     y, mean, var = batch_normalize(
-        x[None], jnp.ones(2), jnp.zeros(2), 1e-5, False, jnp.bfloat16
+        x, jnp.ones(2), jnp.zeros(2), (0,), 1e-5, False, jnp.bfloat16
     )
     assert (y.dtype, mean.dtype, var.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
     exact = np.asarray(x, np.float64)
