@@ -101,7 +101,7 @@ def _wrong_type(config: Config, message: str) -> str:
     if match is None:
         return message
     value = functools.reduce(lambda tree, name: tree[name], match[1].split("."), config)
-    return f"{message}: it takes a {type(value).__name__}, such as {value!r}"
+    return f"{message}: its type is {type(value).__name__}, as of {value!r}"
 
 
 def _take_config(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -128,6 +128,10 @@ def main(argv: Sequence[str]) -> None:
     config = _CONFIG["config"]
     workdir = _WORKDIR.value or str(Path("runs") / config.name)
     try:
+        if _MODE.value != "summary":
+            # Said before the imports, which take seconds.
+            print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
+            _prepare_devices(config)
         run(config, workdir, _MODE.value)
     except InputError as error:
         _fail(error)
@@ -149,8 +153,6 @@ def run(config: Config, workdir: str, mode: str) -> None:
 
         print(summary.summarize(config), flush=True)
         return
-    # Said before the imports, which take seconds.
-    print(f"{config.name}: {mode} in {workdir}; loading", flush=True)
     if config.experiment in STUDIES:
         study = importlib.import_module(STUDIES[config.experiment])
         study.run(config, workdir)
@@ -160,7 +162,6 @@ def run(config: Config, workdir: str, mode: str) -> None:
             f"config.experiment={config.experiment!r} is unknown: use train, "
             + ", ".join(STUDIES)
         )
-    _prepare_devices(config)
     if mode == "eval":
         from optnet_jax.training import evaluate
 
@@ -174,7 +175,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
 
 def _prepare_devices(config: Config) -> None:
     """What must be said before JAX touches a device."""
-    if config.deterministic:
+    if config.get("deterministic", False):
         from optnet_jax.training import determinism
 
         os.environ["XLA_FLAGS"] = determinism.flags(os.environ.get("XLA_FLAGS", ""))

@@ -14,13 +14,15 @@ PACKAGE = Path(optnet_jax.__file__).parent
 # From the ground up; each room may import those named, besides itself and errors.
 ROOMS = {
     "errors": set(),
+    "configuration": set(),
     "recurrences": set(),
     "objectives": set(),
     "structures": {"recurrences", "objectives"},
     "networks": {"structures", "recurrences", "objectives"},
     "data": set(),
-    "training": {"networks", "data", "recurrences"},
+    "training": {"networks", "data", "recurrences", "configuration"},
     "studies": {
+        "configuration",
         "training",
         "data",
         "networks",
@@ -28,7 +30,7 @@ ROOMS = {
         "objectives",
         "recurrences",
     },
-    "main": {"training", "studies", "networks"},
+    "main": {"training", "studies", "configuration"},
 }
 LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")
 

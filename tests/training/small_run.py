@@ -1,7 +1,8 @@
 """A run that takes a second: a small network on generated images.
 
-As a script, ``small_run.py WORKDIR [field=value ...]``, it is what the tests start as a
-process of its own, to kill it.
+As a script, ``small_run.py WORKDIR [field=value ...] [--coordinator_address=A
+--num_processes=N --process_id=I]``, it is what the tests start as a process of its own,
+to kill it.
 """
 
 import ast
@@ -90,11 +91,16 @@ def install(set_item, set_attribute) -> None:
 
 
 def main() -> None:
-    from optnet_jax.training import loop
+    from optnet_jax.training import distributed, loop
 
     install(lambda table, name, value: table.__setitem__(name, value), setattr)
     jax.config.update("jax_enable_compilation_cache", False)
-    changes = dict(text.split("=", 1) for text in sys.argv[2:])
+    flags = [text for text in sys.argv[2:] if text.startswith("--")]
+    if flags:
+        address, count, index = (text.split("=")[1] for text in flags)
+        distributed.initialize(False, address, int(count), int(index))
+    fields = [text for text in sys.argv[2:] if not text.startswith("--")]
+    changes = dict(text.split("=", 1) for text in fields)
     changes = {name: ast.literal_eval(value) for name, value in changes.items()}
     loop.train(small_config(**changes), sys.argv[1])
 

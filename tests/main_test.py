@@ -1,0 +1,108 @@
+import subprocess
+import sys
+
+import pytest
+
+from optnet_jax import configuration, main
+from optnet_jax.errors import InputError
+
+DIGITS = "--config=configs/digits_agd.py"
+
+
+def call(*arguments, cwd=None):
+    """Run the command line as a user does; parsing alone imports no JAX."""
+    return subprocess.run(
+        [sys.executable, "-m", "optnet_jax.main", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            [DIGITS, "--config.optimzer.learning_rate=1"],
+            "error: --config.optimzer.learning_rate: there is no such config field; "
+            "did you mean --config.optimizer.learning_rate?",
+        ),
+        (
+            [DIGITS, "--config.optimizer.learning_rate=abc"],
+            "error: flag --config.optimizer.learning_rate=abc: could not convert "
+            "string to float: 'abc': its type is float, as of 0.1",
+        ),
+        (
+            [DIGITS, "--config.data.batch_size=1.5"],
+            "error: flag --config.data.batch_size=1.5: invalid literal for int() with "
+            "base 10: '1.5': its type is int, as of 64",
+        ),
+        (
+            ["--config=configs/digit_agd.py"],
+            "error: there is no config file configs/digit_agd.py; did you mean "
+            "configs/digits_agd.py?",
+        ),
+        (
+            [f"{DIGITS}:sed=1"],
+            "error: config argument 'sed=1' is unknown (did you mean 'seed'?): the "
+            "arguments are seed=0",
+        ),
+        (
+            [DIGITS, "--wrkdir=x"],
+            "error: Unknown command line flag 'wrkdir'. Did you mean: workdir ?",
+        ),
+        (
+            [DIGITS, "--mode=evaluate"],
+            "error: flag --mode=evaluate: value should be one of <train|eval|summary>",
+        ),
+        (
+            [DIGITS, "train"],
+            "error: 'train' is not a flag: write --config=FILE, --workdir=DIR or "
+            "--config.field=value",
+        ),
+        ([], "error: --config is missing: give one of configs/"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message):
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    if not message.endswith("/"):
+        assert done.stderr == f"{message}\n"
+
+
+def test_help_lists_the_flags():
+    done = call("--help")
+    assert "--workdir" in done.stdout
+    assert "--mode" in done.stdout
+
+
+def test_an_error_of_the_run_is_one_line_too(tmp_path):
+    done = call(DIGITS, "--config.model.name=agdnet", f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    assert done.stdout == f"digits_agd: train in {tmp_path}; loading\n"
+    assert done.stderr.startswith("error: unknown network 'agdnet' (did you mean 'agd")
+    assert done.stderr.count("\n") == 1
+
+
+def test_studies_are_called_by_name(monkeypatch, tmp_path):
+    calls = []
+    for module in main.STUDIES.values():
+        monkeypatch.setattr(
+            f"{module}.run", lambda config, workdir: calls.append(config.experiment)
+        )
+    for name in main.STUDIES:
+        config = configuration.load("configs/digits_agd.py")
+        config.experiment = name
+        main.run(config, str(tmp_path), "train")
+    assert calls == list(main.STUDIES)
+
+
+def test_an_unknown_experiment_is_named(tmp_path):
+    config = configuration.load("configs/digits_agd.py")
+    config.experiment = "tabel2"
+    with pytest.raises(InputError, match="'tabel2' is unknown: use train, convergence"):
+        main.run(config, str(tmp_path), "train")

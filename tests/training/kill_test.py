@@ -1,0 +1,169 @@
+"""Real processes, killed: the rest of the run is what it would have been."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("small_run.py")
+# Long enough that a kill falls into it, with a checkpoint every two steps.
+CONFIG = ("schedule.epochs=8.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
+ENVIRONMENT = {
+    **os.environ,
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    "PYTHONWARNINGS": "default",
+}
+
+
+def start(workdir, *arguments):
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, workdir, *CONFIG, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+def finish(workdir, *arguments):
+    process = start(workdir, *arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return json.loads((workdir / "result.json").read_text("utf-8")), output
+
+
+def newest_step(workdir):
+    folder = workdir / "checkpoints"
+    steps = [int(e.name) for e in folder.glob("*") if e.name.isdigit()]
+    return max(steps, default=0)
+
+
+def wait_for(condition, process):
+    """Poll until the condition holds; says whether the process still lives."""
+    while not condition():
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def metrics_of(workdir):
+    return (workdir / "metrics.jsonl").read_text("utf-8")
+
+
+def assert_same_run(result, workdir, reference, reference_workdir):
+    assert result["checksum"] == reference["checksum"]
+    assert result["final"] == reference["final"]
+    assert result["best"] == reference["best"]
+    assert metrics_of(workdir) == metrics_of(reference_workdir)
+
+
+def test_killed_and_terminated_runs_end_like_an_uninterrupted_one(tmp_path):
+    reference, _ = finish(tmp_path / "whole")
+    workdir = tmp_path / "killed"
+
+    # While a checkpoint is being written, at a step that differs from run to run.
+    process = start(workdir)
+    writing = (workdir / "checkpoints").glob
+    wait_for(lambda: newest_step(workdir) > 4 and any(writing("*tmp*")), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    killed_at = newest_step(workdir)
+
+    process = start(workdir)
+    wait_for(lambda: newest_step(workdir) > killed_at + 2, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode in (0, 128 + signal.SIGTERM), output
+    if process.returncode:
+        assert "stopped by SIGTERM" in output
+
+    result, output = finish(workdir)
+    assert "going on from the checkpoint" in output or "is finished" in output
+    assert_same_run(result, workdir, reference, tmp_path / "whole")
+
+
+@pytest.mark.long
+def test_twenty_kills_at_random_moments(tmp_path):
+    """SIGKILL after a random time, from the import to the last checkpoint."""
+    began = time.monotonic()
+    reference, _ = finish(tmp_path / "whole")
+    duration = time.monotonic() - began
+    moments = random.Random(0)
+    workdir, kills, rounds = tmp_path / "0", 0, 0
+    while kills < 20:
+        process = start(workdir)
+        try:
+            output, _ = process.communicate(
+                timeout=moments.uniform(0.3, 0.8) * duration
+            )
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            print(f"kill {kills}: newest checkpoint {newest_step(workdir)}")
+            continue
+        assert process.returncode == 0, output
+        result = json.loads((workdir / "result.json").read_text("utf-8"))
+        print(f"finished after {kills} kills with checksum {result['checksum']}")
+        assert_same_run(result, workdir, reference, tmp_path / "whole")
+        rounds += 1
+        workdir = tmp_path / str(rounds)
+    result, _ = finish(workdir)
+    print(f"finished after {kills} kills with checksum {result['checksum']}")
+    assert_same_run(result, workdir, reference, tmp_path / "whole")
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def start_two(workdir):
+    address = f"--coordinator_address=127.0.0.1:{free_port()}"
+    return [
+        start(workdir, address, "--num_processes=2", f"--process_id={index}")
+        for index in range(2)
+    ]
+
+
+@pytest.mark.long
+def test_two_processes_train_stop_together_and_one_goes_on(tmp_path):
+    reference, _ = finish(tmp_path / "one")
+    workdir = tmp_path / "two"
+    processes = start_two(workdir)
+    assert wait_for(lambda: newest_step(workdir) >= 4, processes[0])
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert codes == [128 + signal.SIGTERM] * 2, outputs
+    assert "stopped by SIGTERM" in outputs[0]
+    # Only process 0 speaks and writes.
+    assert "stopped" not in outputs[1]
+    stopped_at = newest_step(workdir)
+    assert 4 <= stopped_at < 32
+
+    # Another layout goes on: first two processes again, then the result of one.
+    processes = start_two(workdir)
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert f"going on from the checkpoint of step {stopped_at}" in outputs[0]
+    result = json.loads((workdir / "result.json").read_text("utf-8"))
+    assert "2 process" in result["device"]
+    # Sums over two devices are rounded otherwise than on one.
+    loss = reference["final"]["loss"]
+    assert result["final"]["loss"] == pytest.approx(loss, rel=1e-3)
+
+    (workdir / "result.json").unlink()
+    again, output = finish(workdir)
+    assert "going on from the checkpoint of step 32" in output
+    assert again["final"] == result["final"]
+    assert again["checksum"] == result["checksum"]
