@@ -6,9 +6,11 @@ answer? Only then may TFDS begin.
 """
 
 import contextlib
+import fcntl
 import importlib
 import sys
 import threading
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
 PROBE_SECONDS = 1.5
+POLL_SECONDS = 5.0
 
 
 def prepared_builder(
@@ -29,8 +32,10 @@ def prepared_builder(
 ) -> Any:
     """Returns the TFDS builder of a set that is ready to be read.
 
-    Prepares the set where that is possible. Process 0 does so first, and the others
-    when they cannot see its work, on a disk of their own.
+    Prepares the set where that is possible, one process of all that share the disk: the
+    others wait, were it hours, and then read. (A barrier would not do: JAX's on CPU
+    gives up after 30 seconds, and every process of a host, or another run on it, may be
+    the one that prepares.)
 
     Args:
         spec: the dataset.
@@ -44,37 +49,17 @@ def prepared_builder(
     Raises:
         InputError: if the set is not there and cannot be prepared.
     """
-    if jax.process_count() == 1:
-        return _prepare(spec, data_dir, manual_dir)
-
-    from jax.experimental import multihost_utils
-
-    # The barrier stands in `finally`, so that a failure here ends every process with
-    # its own message instead of leaving the others to wait.
-    builder = None
-    try:
-        if jax.process_index() == 0:
-            builder = _prepare(spec, data_dir, manual_dir)
-    finally:
-        multihost_utils.sync_global_devices(f"optnet_jax.data.{spec.name}")
-    return builder or _prepare(spec, data_dir, manual_dir)
-
-
-def _prepare(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> Any:
-    with quiet.no_chatter():
-        builder = find_builder(spec, data_dir)
-        if builder.is_prepared():
-            _check_splits(spec, builder)
-            return builder
-        with _lock(builder):
-            # Another run may have prepared it while this one waited for the lock.
-            if not builder.is_prepared():
-                archives = Path(manual_dir or default_manual_dir(builder))
-                _check_archives(spec, builder, archives)
+    builder = find_builder(spec, data_dir)
+    if not is_prepared(builder):
+        archives = Path(manual_dir or default_manual_dir(builder))
+        _check_archives(spec, builder, archives)
+        with _turn_to_prepare(builder):
+            # Another process may have prepared it while this one waited.
+            if not is_prepared(builder):
                 _download_and_prepare(spec, builder, archives)
         builder = find_builder(spec, data_dir)
-        _check_splits(spec, builder)
-        return builder
+    _check_splits(spec, builder)
+    return builder
 
 
 def find_builder(spec: Spec, data_dir: str) -> Any:
@@ -84,6 +69,12 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
         importlib.import_module(spec.module)
     with quiet.no_chatter():
         return tfds.builder(spec.name, data_dir=data_dir or None)
+
+
+def is_prepared(builder: Any) -> bool:
+    """Whether the set of a builder lies in its directory, complete."""
+    with quiet.no_chatter():
+        return builder.is_prepared()
 
 
 def default_manual_dir(builder: Any) -> Path:
@@ -172,11 +163,12 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=str(manual_dir), try_download_gcs=False
+        with quiet.no_chatter():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=str(manual_dir), try_download_gcs=False
+                )
             )
-        )
     except download_manager.NonMatchingChecksumError as error:
         paths = [manual_dir / name for name in archives_of(spec, builder)]
         found = " and ".join(str(path.resolve()) for path in paths)
@@ -203,22 +195,26 @@ def _check_splits(spec: Spec, builder: Any) -> None:
 
 
 @contextlib.contextmanager
-def _lock(builder: Any) -> Iterator[None]:
-    """Keeps two runs on one disk from preparing the same set at the same time."""
-    root = str(builder.data_dir_root)
-    if "://" in root:  # Object stores have no locks; the barrier has to do.
-        yield
-        return
-    import fcntl
+def _turn_to_prepare(builder: Any) -> Iterator[None]:
+    """Lets one process at a time prepare a set, of all that see the same disk.
 
-    try:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        file = (Path(root) / f".{builder.name}.lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to data_dir {root}: {error.strerror}; choose another with "
-            "--config.data.data_dir"
-        ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    Two that do so at once raise FileExistsError. A disk that knows no locks leaves the
+    work to process 0.
+    """
+    root = str(builder.data_dir_root)
+    with contextlib.ExitStack() as stack:
+        try:
+            Path(root).mkdir(parents=True, exist_ok=True)
+            lock_file = (Path(root) / f".{builder.name}.lock").open("w")
+        except OSError as error:
+            raise InputError(
+                f"cannot write to data_dir {root}: {error.strerror}; choose another "
+                "with --config.data.data_dir"
+            ) from error
+        stack.enter_context(lock_file)
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
+        except OSError:
+            while jax.process_index() != 0 and not is_prepared(builder):
+                time.sleep(POLL_SECONDS)
         yield

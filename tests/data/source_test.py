@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import socket
 import subprocess
@@ -118,6 +119,30 @@ def test_a_set_prepared_without_one_of_its_splits(tmp_path):
         source.prepared_builder(other, str(tmp_path))
 
 
+def test_on_a_disk_without_locks_the_others_wait_for_process_0(tmp_path, monkeypatch):
+    spec = data.get_spec("optnet_digits")
+    process_index = 1
+    waits = []
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def sleep(seconds):
+        # What process 0 does meanwhile.
+        nonlocal process_index
+        waits.append(seconds)
+        process_index = 0
+        source.prepared_builder(spec, str(tmp_path))
+        process_index = 1
+
+    monkeypatch.setattr(source.fcntl, "flock", flock)
+    monkeypatch.setattr(source.time, "sleep", sleep)
+    monkeypatch.setattr(source.jax, "process_index", lambda: process_index)
+    builder = source.prepared_builder(spec, str(tmp_path))
+    assert builder.is_prepared()
+    assert waits == [source.POLL_SECONDS]
+
+
 TWO_PROCESSES = """
 import json, sys
 import jax
@@ -143,7 +168,7 @@ def test_two_processes_prepare_once_and_share_the_batches(tmp_path):
         )
         for index in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     shares = [json.loads(output.splitlines()[-1]) for output in outputs]
     whole = data.load({"dataset": "optnet_digits", "data_dir": str(tmp_path)}, seed=3)
