@@ -20,11 +20,13 @@ class Cost(NamedTuple):
       multiply_adds: of one image's forward pass in evaluation. Convolutions and matrix
         products count, as usual; what is elementwise does not, nor what does not
         depend on the image, such as the preparation of coefficients.
+      parts: the multiply-adds of each of the network's own submodules, by name.
     """
 
     variables: Any
     parameters: int
     multiply_adds: int
+    parts: dict[str, int]
 
 
 def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
@@ -38,8 +40,16 @@ def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     trace = jax.make_jaxpr(module.init_with_output, return_shape=True)
     jaxpr, (_, variables) = trace(key, images)
-    multiply_adds = count_multiply_adds(jaxpr.jaxpr, jaxpr.jaxpr.invars[1:])
-    return Cost(variables, count_parameters(variables["params"]), multiply_adds)
+    parts = dict.fromkeys(variables["params"], 0)
+    total = 0
+    for equation, multiply_adds in equation_costs(jaxpr.jaxpr, jaxpr.jaxpr.invars[1:]):
+        total += multiply_adds
+        # linen traces each submodule under its name.
+        scopes = str(equation.source_info.name_stack).split("/")
+        part = next((scope for scope in scopes if scope in parts), None)
+        if part is not None:
+            parts[part] += multiply_adds
+    return Cost(variables, count_parameters(variables["params"]), total, parts)
 
 
 def count_parameters(params: Any) -> int:
@@ -62,24 +72,39 @@ def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
       inputs: count only the equations that depend on these of its input variables; an
         equation with a jaxpr of its own counts as a whole. None: all equations.
     """
-    total = 0
+    return sum(multiply_adds for _, multiply_adds in equation_costs(jaxpr, inputs))
+
+
+def equation_costs(
+    jaxpr: Any, inputs: Sequence[Any] | None = None
+) -> Iterator[tuple[Any, int]]:
+    """Yield the equations of a jaxpr that count, with their multiply-adds.
+
+    Args:
+      jaxpr: as for :func:`count_multiply_adds`.
+      inputs: likewise.
+    """
     dependent = None if inputs is None else set(inputs)
     for equation in jaxpr.eqns:
         if dependent is not None:
             if not any(_is_in(variable, dependent) for variable in equation.invars):
                 continue
             dependent.update(equation.outvars)
-        name, inner = equation.primitive.name, list(_inner(equation))
-        if name == "conv_general_dilated":
-            total += _convolution(equation)
-        elif name == "dot_general":
-            total += _product(equation)
-        elif name == "cond":
-            total += max(map(count_multiply_adds, inner))
-        elif inner:
-            steps = equation.params["length"] if name == "scan" else 1
-            total += steps * sum(map(count_multiply_adds, inner))
-    return total
+        yield equation, _cost(equation)
+
+
+def _cost(equation: Any) -> int:
+    name, inner = equation.primitive.name, list(_inner(equation))
+    if name == "conv_general_dilated":
+        return _convolution(equation)
+    if name == "dot_general":
+        return _product(equation)
+    if not inner:
+        return 0
+    costs = [count_multiply_adds(jaxpr) for jaxpr in inner]
+    if name == "cond":
+        return max(costs)
+    return sum(costs) * (equation.params["length"] if name == "scan" else 1)
 
 
 def _inner(equation: Any) -> Iterator[Any]:
