@@ -54,8 +54,13 @@ class Experiment:
 
     @property
     def step_key(self) -> jax.Array:
-        """PRNG key of the training steps."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), 1)
+        """PRNG key of the training steps, on every device."""
+        # device_put does not take a key to the devices of other processes.
+        make = jax.jit(
+            lambda: jax.random.fold_in(jax.random.key(self.config.seed), 1),
+            out_shardings=self.state_sharding,
+        )
+        return make()
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""

@@ -188,7 +188,7 @@ class Run:
         """
         experiment = self._experiment
         batches = experiment.dataset.train_batches(self._start_step)
-        key = jax.device_put(experiment.step_key, experiment.state_sharding)
+        key = experiment.step_key
         pending = None
         for step in range(self._start_step, self._total):
             self._profiler.before(step)
