@@ -1,0 +1,60 @@
+"""Markdown tables that also read well on a terminal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table with padded columns: the first to the left, others to the right.
+
+    >>> print(markdown_table(["depth", "MSE"], [["10", "1.00644"]]))
+    | depth |     MSE |
+    | :---- | ------: |
+    | 10    | 1.00644 |
+
+    Args:
+      header: the names of the columns.
+      rows: their cells, as many in each row as there are columns.
+
+    Returns:
+      The table, without a newline at its end.
+    """
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(3, *map(len, column)) for column in columns]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (w - 1) + ":" for w in widths[1:])]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        others = (c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
+        return f"| {' | '.join([first, *others])} |"
+
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and the sample standard deviation (n - 1).
+
+    Args:
+      values: one for each seed.
+
+    Returns:
+      Both; the deviation of a single seed is None.
+    """
+    array = np.asarray(values, float)
+    return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
+
+
+def with_sd(values: Sequence[float], digits: int = 5) -> str:
+    """Format mean ± standard deviation over the seeds.
+
+    >>> with_sd([1.0, 1.002]), with_sd([1.0])
+    ('1.00100 ± 0.00141', '1.00000')
+
+    Args:
+      values: one for each seed.
+      digits: behind the point.
+    """
+    mean, sd = mean_and_sd(values)
+    text = f"{mean:.{digits}f}"
+    return text if sd is None else f"{text} ± {sd:.{digits}f}"
