@@ -7,7 +7,7 @@ function, so that one cell of Table 2 is one jitted program.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ def draw(seed: jax.Array | int, samples: int, dim: int) -> tuple[jax.Array, jax.
     return inputs, targets
 
 
-def initial_parameters(network: nn.Module, seed: jax.Array | int, dim: int) -> dict:
+def initial_parameters(network: nn.Module, seed: jax.Array | int, dim: int) -> Any:
     """Draw the weights: one seed gives structures of one shape the same weights.
 
     Args:
@@ -102,10 +102,10 @@ def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> R
     params = initial_parameters(network, seed, training.dim)
     batches = training.samples // training.batch_size
 
-    def apply(params: dict, x: jax.Array) -> jax.Array:
+    def apply(params: Any, x: jax.Array) -> jax.Array:
         return network.apply({"params": params}, x)  # pyright: ignore
 
-    def loss(params: dict, x: jax.Array, f: jax.Array) -> jax.Array:
+    def loss(params: Any, x: jax.Array, f: jax.Array) -> jax.Array:
         return jnp.mean((apply(params, x) - f) ** 2)
 
     def batch(array: jax.Array, step: jax.Array) -> jax.Array:
@@ -119,8 +119,9 @@ def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> R
         return optax.apply_updates(params, updates), memory
 
     def to_checkpoint(state: tuple, span: tuple) -> tuple:
+        start, stop = span
         # The bounds are traced, so the step is compiled once for all checkpoints.
-        state = jax.lax.fori_loop(*span, train_step, state)
+        state = jax.lax.fori_loop(start, stop, train_step, state)
         outputs = apply(state[0], inputs)
         return state, (
             jnp.mean((outputs - targets) ** 2),
