@@ -102,8 +102,7 @@ def scan_proof_convolution(
     return _convolution(inputs, kernel, options.get("precision"))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolution(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
+def _derived(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     return lax.conv_general_dilated(
         x,
         w,
@@ -112,6 +111,9 @@ def _convolution(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
         dimension_numbers=DIMENSION_NUMBERS,
         precision=precision,
     )
+
+
+_convolution = jax.custom_vjp(_derived, nondiff_argnums=(2,))
 
 
 def _forward(x: jax.Array, w: jax.Array, precision: Any) -> tuple:
@@ -147,8 +149,7 @@ def _gradients_by_hand(
 def _gradients_derived(
     precision: Any, x: jax.Array, w: jax.Array, dy: jax.Array
 ) -> tuple:
-    undecorated = _convolution.fun
-    return jax.vjp(lambda x, w: undecorated(x, w, precision), x, w)[1](dy)
+    return jax.vjp(lambda x, w: _derived(x, w, precision), x, w)[1](dy)
 
 
 _convolution.defvjp(_forward, _backward)

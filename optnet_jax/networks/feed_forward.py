@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks.convolution import convolution
+from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import xavier_normal
 from optnet_jax.networks.normalization import BatchNorm
 from optnet_jax.recurrences import GradientDescent
@@ -74,7 +75,7 @@ class LeNet5(nn.Module):
         smallest = 1
         for _ in self.widths:
             smallest = 2 * smallest + 4
-        _check_images(images.shape, smallest)
+        check_images(images.shape, smallest)
         layers: list[Layer] = []
         for i, features in enumerate(self.widths):
             conv = convolution(
@@ -136,7 +137,7 @@ class VGG(nn.Module):
                 f"stage_sizes and widths need one entry for each stage, got "
                 f"{self.stage_sizes} and {self.widths}"
             )
-        _check_images(images.shape, 2 ** len(self.stage_sizes))
+        check_images(images.shape, 2 ** len(self.stage_sizes))
         layers: list[Layer] = []
         for i, (size, features) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True)
@@ -200,16 +201,6 @@ def _activation(name: str) -> Layer:
             f"activation must be one of {', '.join(ACTIVATIONS)}, not {name!r}"
         )
     return ACTIVATIONS[name]
-
-
-def _check_images(shape: tuple[int, ...], smallest: int) -> None:
-    if len(shape) != 4:
-        raise InputError(f"images must be [B, H, W, C], got shape {shape}")
-    if min(shape[1:3]) < smallest:
-        raise InputError(
-            f"images of {shape[1]}x{shape[2]} are too small for this network: at least "
-            f"{smallest}x{smallest}"
-        )
 
 
 FEED_FORWARD_NETWORKS: dict[str, Callable[..., nn.Module]] = {

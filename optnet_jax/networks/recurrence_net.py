@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks.convolution import convolution
+from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import xavier_normal
 from optnet_jax.networks.normalization import BatchNorm
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
@@ -133,7 +134,8 @@ class RecurrenceNet(nn.Module):
         Raises:
           InputError: images that are no [B, H, W, C] or too small for the network.
         """
-        self._check_images(images.shape)
+        halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
+        check_images(images.shape, 2**halvings)
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
@@ -165,17 +167,6 @@ class RecurrenceNet(nn.Module):
             else (self.recurrence)
         )
 
-    def _check_images(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 4:
-            raise InputError(f"images must be [B, H, W, C], got shape {shape}")
-        halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
-        if min(shape[1:3]) < 2**halvings:
-            raise InputError(
-                f"images of {shape[1]}x{shape[2]} are smaller than the network's "
-                f"{halvings} halvings allow: at least {2**halvings}x{2**halvings}, or "
-                f"fewer stages"
-            )
-
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
         imagenet = self.stem == "imagenet"
         conv = convolution(
@@ -187,7 +178,8 @@ class RecurrenceNet(nn.Module):
         )
         x = norm(relu=True, name="stem_norm")(conv(images))
         if imagenet:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            padding: Any = ((1, 1), (1, 1))
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
         return x
 
     def _stage(self, i: int, channels: int, norm: Any) -> Stage:

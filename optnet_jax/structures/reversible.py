@@ -40,7 +40,7 @@ class ReversiblePropagation(Propagation):
     def _scanned(
         self, state: State, coefficients: Coefficients, trajectory: bool
     ) -> tuple:
-        self._check(trajectory)
+        recurrence = self._checked_recurrence(trajectory)
         state = jax.tree.map(
             lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state
         )
@@ -53,7 +53,7 @@ class ReversiblePropagation(Propagation):
         }
         params = collections.pop("params", {})
         mutable = [name for name in collections if self.is_mutable_collection(name)]
-        run = _make_run(self.recurrence, _pure(self.transform, mutable))
+        run = _make_run(recurrence, _pure(self.transform, mutable))
         state, updated = run(params, collections, coefficients, *state)
         for name in mutable:
             self.put_variable(name, "layers", updated[name])
@@ -62,10 +62,10 @@ class ReversiblePropagation(Propagation):
     def _unrolled(
         self, state: State, coefficients: Coefficients, trajectory: bool
     ) -> tuple:
-        self._check(trajectory)  # tied or unroll, which it refuses
+        self._checked_recurrence(trajectory)  # refuses tied and unroll
         return super()._unrolled(state, coefficients, trajectory)
 
-    def _check(self, trajectory: bool) -> None:
+    def _checked_recurrence(self, trajectory: bool) -> HeavyBall:
         method = self.recurrence
         if not isinstance(method, HeavyBall):
             raise InputError(
@@ -87,6 +87,7 @@ class ReversiblePropagation(Propagation):
                 "reversible excludes tied, unroll, remat and trajectory: it scans "
                 "layers with weights of their own and stores no iterate"
             )
+        return method
 
 
 def _pure(transform: Any, mutable: list[str]) -> Any:

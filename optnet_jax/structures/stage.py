@@ -99,7 +99,7 @@ class Stage(nn.Module):
         transformed, shortcuts = zip(*steps, strict=True)
         if shortcuts[0] is None:
             return tuple(map(self._activate, transformed)), None
-        shortcut = sum(shortcuts) / len(shortcuts) if len(x) > 1 else shortcuts[0]
+        shortcut = shortcuts[0] if len(x) == 1 else (shortcuts[0] + shortcuts[1]) / 2
         return tuple(self._activate(t + shortcut) for t in transformed), shortcut
 
     def _activate(self, x: jax.Array) -> jax.Array:
