@@ -28,6 +28,12 @@ def open_at(path, **options) -> Checkpoints:
     return Checkpoints(path / "checkpoints", sharding=SHARDING, **options)
 
 
+def restore_newest(checkpoints, template):
+    restored = checkpoints.restore_newest(template)
+    assert restored is not None
+    return restored
+
+
 def save_all(small, path, steps, **options):
     with open_at(path, **options) as checkpoints:
         for step in steps:
@@ -48,7 +54,7 @@ def test_a_state_comes_back_bit_for_bit(small, tmp_path):
     save_all(small, tmp_path, [3])
     template = jax.eval_shape(lambda: make_state(small, 0))
     with open_at(tmp_path) as checkpoints:
-        state, history = checkpoints.restore_newest(template)
+        state, history = restore_newest(checkpoints, template)
         assert checkpoints.last_saved == 3
     assert_equal(state, make_state(small, 3))
     assert history == {"note": 3}
@@ -97,14 +103,14 @@ def test_a_damaged_step_is_named_and_skipped(small, tmp_path, caplog, damage):
     for file in array_files(tmp_path, 2):
         damage(file)
     with open_at(tmp_path) as checkpoints:
-        state, _ = checkpoints.restore_newest(make_state(small, 0))
+        state, _ = restore_newest(checkpoints, make_state(small, 0))
         assert_equal(state, make_state(small, 1))
         assert "checkpoint of step 2" in caplog.text
         assert "damaged" in caplog.text
         # The run comes to step 2 again and saves it.
         checkpoints.save(make_state(small, 2), {"note": "again"})
         checkpoints.wait()
-        state, history = checkpoints.restore_newest(make_state(small, 0))
+        state, history = restore_newest(checkpoints, make_state(small, 0))
     assert history == {"note": "again"}
     assert_equal(state, make_state(small, 2))
     assert (tmp_path / "damaged_checkpoints" / "2").is_dir()
@@ -173,7 +179,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(small, tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, ignored)
     with open_at(tmp_path) as checkpoints:
-        state, _ = checkpoints.restore_newest(make_state(small, 0))
+        state, _ = restore_newest(checkpoints, make_state(small, 0))
     assert_equal(state, make_state(small, 1))
 
 

@@ -90,35 +90,40 @@ def test_killed_and_terminated_runs_end_like_an_uninterrupted_one(tmp_path):
     assert_same_run(result, workdir, reference, tmp_path / "whole")
 
 
+def kill_at_random(process, workdir, moments):
+    """Kill within the next steps, or now and then before the first of them.
+
+    Returns:
+        Whether the process lived until then.
+    """
+    if moments.random() < 0.2:
+        pause = moments.uniform(0.0, 5.0)
+    else:
+        target = newest_step(workdir) + moments.randint(1, 6)
+        wait_for(lambda: newest_step(workdir) >= target, process)
+        pause = moments.uniform(0.0, 0.2)
+    try:
+        process.wait(pause)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
 @pytest.mark.long
 def test_twenty_kills_at_random_moments(tmp_path):
-    """SIGKILL after a random time, from the import to the last checkpoint."""
-    began = time.monotonic()
     reference, _ = finish(tmp_path / "whole")
-    duration = time.monotonic() - began
     moments = random.Random(0)
-    workdir, kills, rounds = tmp_path / "0", 0, 0
+    runs, kills = 0, 0
     while kills < 20:
-        process = start(workdir)
-        try:
-            output, _ = process.communicate(
-                timeout=moments.uniform(0.3, 0.8) * duration
-            )
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        workdir = tmp_path / str(runs)
+        while kill_at_random(start(workdir), workdir, moments):
             kills += 1
-            print(f"kill {kills}: newest checkpoint {newest_step(workdir)}")
-            continue
-        assert process.returncode == 0, output
-        result = json.loads((workdir / "result.json").read_text("utf-8"))
-        print(f"finished after {kills} kills with checksum {result['checksum']}")
+            print(f"run {runs}, kill {kills}: newest checkpoint {newest_step(workdir)}")
+        result, _ = finish(workdir)
+        print(f"run {runs} after {kills} kills: checksum {result['checksum']}")
         assert_same_run(result, workdir, reference, tmp_path / "whole")
-        rounds += 1
-        workdir = tmp_path / str(rounds)
-    result, _ = finish(workdir)
-    print(f"finished after {kills} kills with checksum {result['checksum']}")
-    assert_same_run(result, workdir, reference, tmp_path / "whole")
+        runs += 1
 
 
 def free_port():
