@@ -119,11 +119,10 @@ def test_two_real_processes_of_which_one_is_killed(launch, tmp_path):
         tmp_path,
         "python",
         # Process 1 kills itself once, as soon as there is a checkpoint.
-        f"[[ $* != *--process_id=1* || -e {marker} ]] || (\n"
-        f"  until compgen -G '{tmp_path}/run/checkpoints/22/state/*' >/dev/null; do\n"
-        "    sleep 0.1; done\n"
-        f"  touch {marker}; kill -KILL $$\n"
-        ") &\n"
+        f"[[ $* != *--process_id=1* || -e {marker} ]] || while kill -0 $$; do\n"
+        f"  if compgen -G '{tmp_path}/run/checkpoints/22/state/*'; then\n"
+        f"    touch {marker}; kill -KILL $$; fi\n"
+        "  sleep 0.1; done >/dev/null 2>&1 &\n"
         'exec "$REAL_PYTHON" "$@"',
     )
     done = launch.call(
