@@ -56,7 +56,7 @@ def get_config(args: str = "") -> Config:
     config.readout = {"structures": ("gd_readout", "agd_readout"), "depths": (10, 40)}
     config.timing = {
         "depth": 10,
-        "checkpoints": (10, 50, 100, 200, 500, 1000, 1500, 2000),
+        "checkpoints": (1, 10, 50, 100, 200, 500, 1000, 1500, 2000),
     }
     # TF32 on an accelerator would change the fourth digit of the table.
     config.matmul_precision = "highest"

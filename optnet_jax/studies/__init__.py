@@ -1,5 +1,6 @@
-"""Studies: what is run to learn something, and the plots of a run.
+"""Studies: what is run to learn something, tables of results, and plots.
 
-``table2.run(config, workdir)`` is the simulation of §5.3; ``figures.draw(workdir)``
-draws a training run. Import them from their files: both need matplotlib.
+``table2`` is the simulation of §5.3, ``convergence_run`` measures the methods on F of
+Lemma 1, ``sweep`` and ``report`` make Tables 4 and 5, ``figures`` draws one run. Import
+them from their files: most need matplotlib.
 """

@@ -78,9 +78,10 @@ def markdown(report: Report) -> str:
         _draws(report),
         comparison_table(report),
         "MSE and excess (MSE - M): mean ± standard deviation over the seeds. The last "
-        "row of each block is 1 + excess - paper: both at the expected M = 1, where "
-        "the paper's own draw is uncertain by "
-        f"{_draw_deviation(report):.4f}.",
+        "row of each block is 1 + excess - paper, both at the expected M = 1. The paper "
+        "does not print its M, whose standard deviation is "
+        f"{_draw_deviation(report):.4f}: a difference of that size that all rows share "
+        "is the paper's draw.",
         "## Why: what is read out",
         readout_table(report),
         _readout_sentence(report),

@@ -111,20 +111,24 @@ def oracle(function, params, seed):
     inputs, targets = draw(seed, TRAINING.samples, DIM)
 
     @jax.jit
-    def loss(weights, x, f):
+    @jax.value_and_grad
+    def loss_and_gradient(weights, x, f):
         return ((function(weights, x) - f) ** 2).sum() / f.size
 
-    found, grad = [], jax.jit(jax.grad(loss))
+    size, found = TRAINING.batch_size, []
+    batches = [
+        (inputs[i : i + size], targets[i : i + size])
+        for i in range(0, TRAINING.samples, size)
+    ]
     for step in range(TRAINING.checkpoints[-1]):
-        first = step * TRAINING.batch_size % TRAINING.samples
-        rows = slice(first, first + TRAINING.batch_size)
-        gradient = grad(weights, inputs[rows], targets[rows])
+        _, gradient = loss_and_gradient(weights, *batches[step % len(batches)])
         weights = [
             [w - RATE * g for w, g in zip(ws, gs, strict=True)]
             for ws, gs in zip(weights, gradient, strict=True)
         ]
         if step + 1 in TRAINING.checkpoints:
-            found.append(float(loss(weights, inputs, targets)))
+            losses = [loss_and_gradient(weights, x, f)[0] for x, f in batches]
+            found.append(float(np.mean(losses)))
     return found, np.asarray(function(weights, inputs)), np.asarray(targets)
 
 

@@ -109,7 +109,7 @@ def test_the_settings_are_told(report):
     text = table2_report.markdown(report)
     assert "10,000 pairs" in text
     assert "rate 0.1 (lower rate: 0.01), batch 200, 1,000 steps" in text
-    assert "uncertain by 0.0014" in text
+    assert "standard deviation is 0.0014" in text
     assert "seed 0: 1.00100 (-0.00010)" in text
     report["config"]["batch_size"] = 10_000
     assert "full batch" in table2_report.markdown(report)
