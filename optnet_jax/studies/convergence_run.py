@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.studies import convergence
 from optnet_jax.studies.convergence import METHODS, Convergence
@@ -22,7 +22,7 @@ Results = dict[str, dict[str, dict[float, Convergence]]]
 """activation -> method -> κ -> what happened."""
 
 
-def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
+def run(config: Config, workdir: str) -> dict[str, Any]:
     """Measure every method on every problem; write tables, data and figures.
 
     Writes ``convergence.md``, ``convergence.json`` and one
@@ -68,7 +68,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     return summary
 
 
-def _measure_all(config: ConfigDict) -> tuple[Results, float]:
+def _measure_all(config: Config) -> tuple[Results, float]:
     study = config.convergence
     results: Results = {}
     duality = 0.0

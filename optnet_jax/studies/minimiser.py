@@ -46,8 +46,8 @@ def make_problem(
 ) -> Problem:
     """Return f of (8) for a W drawn so that f has a condition number at its minimiser.
 
-    W has eigenvalues spread evenly over [s/20, s] and a random basis, but for the constant
-    vector, which belongs to the smallest eigenvalue: x* is then a constant vector on
+    W has eigenvalues spread evenly over [s/20, s] and a random basis, but for the
+    constant vector, which belongs to the smallest: x* is then a constant vector on
     which no Φ saturates. s is found by bisection. The step size is the 1 of (1), so L
     stays near 1 and κ = L/μ is set by μ. Needs double precision (``jax.enable_x64``).
 
