@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, HeavyBall, State
 from optnet_jax.recurrences.iterate import step_in_dtype
 from optnet_jax.structures.propagation import Propagation
+
+_LOGGER = logging.getLogger(__name__)
 
 TOLERANCE = 0.01
 """Relative error of the recomputed x_0 beyond which the gradient is not to be used."""
@@ -172,16 +175,20 @@ def _checked(
     jax.lax.cond(
         accurate,
         lambda: None,
-        lambda: jax.debug.callback(_raise_if_inaccurate, relative, smallest),
+        lambda: jax.debug.callback(_report_if_inaccurate, relative, smallest),
     )
     return jnp.where(accurate, gradient, jnp.nan)
 
 
-def _raise_if_inaccurate(relative: Any, smallest: Any) -> None:
+def _report_if_inaccurate(relative: Any, smallest: Any) -> None:
     if relative <= TOLERANCE:  # vmap runs both branches of a conditional
         return
-    raise InputError(
-        f"the reversible backward pass recomputed x_0 with a relative error of "
-        f"{float(relative):.2g}; the smallest |beta2| is {float(smallest):.2g}, and "
-        f"near 0 it cannot be divided by: train without reversible, or keep beta2 fixed"
+    # Raising here would leave the other devices of a mesh waiting for this one; the
+    # NaN ends the training.
+    _LOGGER.error(
+        "the reversible backward pass recomputed x_0 with a relative error of %.2g, "
+        "so its gradient is set to NaN; the smallest |beta2| is %.2g, and near 0 it "
+        "cannot be divided by: train without reversible, or keep beta2 fixed",
+        relative,
+        smallest,
     )
