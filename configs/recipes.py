@@ -131,7 +131,8 @@ def _base(name: str, seed: int) -> Config:
                 # The newest ones; the best stays besides if keep_best.
                 "keep": 2,
                 "keep_best": True,
-                # DIR or DIR@STEP: another run whose variables this one starts from.
+                # DIR or DIR@STEP, another run, or a file of torchvision's weights:
+                # what the variables of this run start from.
                 "warm_start": "",
             },
             # Steps between two entries of the training metrics; 0: once an epoch.

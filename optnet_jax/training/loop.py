@@ -110,7 +110,8 @@ def _start(
     state = experiment.init_state()
     source = experiment.config.checkpoint.warm_start
     if source:
-        state = warm_start(state, source, experiment.state_sharding)
+        where = experiment.state_sharding
+        state = warm_start(state, experiment.module, source, where)
         say(f"starting from the variables of {source}")
     name, devices = experiment.config.model.name, result_lib.describe_devices()
     say(

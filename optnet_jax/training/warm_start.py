@@ -1,11 +1,13 @@
-"""Start a new run from the variables of another one: not a resume.
+"""Start a new run from the variables of another one, or a weight file: not a resume.
 
 The step count, the momentum and the data order begin anew; only ``params`` and
 ``batch_stats`` are taken over.
 """
 
 from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import jax
 
 from optnet_jax.errors import InputError
@@ -20,37 +22,57 @@ from optnet_jax.training.checkpoint import (
 from optnet_jax.training.state import TrainState
 
 COLLECTIONS = ("params", "batch_stats")
+WEIGHT_FILES = (".pth", ".pt", ".safetensors", ".npz")
 
 
 def warm_start(
-    state: TrainState, source: str, sharding: jax.sharding.Sharding
+    state: TrainState,
+    module: nn.Module,
+    source: str,
+    sharding: jax.sharding.Sharding,
 ) -> TrainState:
     """Replace the variables of a fresh state by those of a checkpoint.
 
     Args:
         state: The state at step 0.
+        module: The network.
         source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
-            sound checkpoint is meant, the step, or ``best``.
+            sound checkpoint is meant, the step, or ``best``. Or a file of torchvision's
+            weights, ``.pth``, ``.safetensors`` or ``.npz``.
         sharding: Where the variables go.
 
     Returns:
         The state with ``params``, ``batch_stats`` (and their average) replaced.
 
     Raises:
-        InputError: if there is no such checkpoint or it is of another network.
+        InputError: if there is no such checkpoint or file, or if it is of another
+            network.
     """
+    fresh = {name: getattr(state, name) for name in COLLECTIONS}
+    if Path(source).suffix in WEIGHT_FILES:
+        from optnet_jax.networks import torchvision
+
+        loaded = torchvision.load(module, source)
+        variables = {name: loaded.get(name, {}) for name in COLLECTIONS}
+        variables = jax.device_put(variables, sharding)
+    else:
+        variables = _from_checkpoint(fresh, source, sharding)
+    average = state.average
+    if average is not None:
+        average = jax.tree.map(lambda leaf: leaf.copy(), variables)
+    return state.replace(**variables, average=average)
+
+
+def _from_checkpoint(
+    fresh: dict[str, Any], source: str, sharding: jax.sharding.Sharding
+) -> dict[str, Any]:
     path, _, which = source.partition("@")
     with Checkpoints(
         Path(path) / "checkpoints", sharding=sharding, read_only=True
     ) as checkpoints:
         _, leaves = read_variables(checkpoints, which or "last")
-    variables = {name: getattr(state, name) for name in COLLECTIONS}
-    check_same_network(leaves, flatten(variables), source)
-    variables = unflatten(variables, leaves)
-    average = state.average
-    if average is not None:
-        average = jax.tree.map(lambda leaf: leaf.copy(), variables)
-    return state.replace(**variables, average=average)
+    check_same_network(leaves, flatten(fresh), source)
+    return unflatten(fresh, leaves)
 
 
 def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:

@@ -3,7 +3,9 @@ import numpy as np
 import optax
 import pytest
 
+from optnet_jax import networks
 from optnet_jax.errors import InputError
+from optnet_jax.networks import torchvision
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.state import create_state
 from optnet_jax.training.warm_start import read_variables, warm_start
@@ -32,7 +34,7 @@ def saved(small, tmp_path):
 @pytest.mark.parametrize(("suffix", "seed"), [("", 3), ("@best", 2), ("@1", 1)])
 def test_variables_of_the_named_step(small, saved, suffix, seed):
     fresh = make_state(small, 9, momentum=None, average=True)
-    state = warm_start(fresh, f"{saved}{suffix}", SHARDING)
+    state = warm_start(fresh, small.SmallNet(), f"{saved}{suffix}", SHARDING)
     expected = make_state(small, seed)
     for name in ("params", "batch_stats"):
         for part in (getattr(state, name), state.average[name]):
@@ -43,15 +45,17 @@ def test_variables_of_the_named_step(small, saved, suffix, seed):
 
 def test_another_network_is_refused(small, saved):
     with pytest.raises(InputError, match=r"\(4,\) there and \(6,\) here"):
-        warm_start(make_state(small, 0, features=6), str(saved), SHARDING)
+        warm_start(
+            make_state(small, 0, features=6), small.SmallNet(), str(saved), SHARDING
+        )
 
 
 def test_missing_checkpoints_and_steps_are_named(small, saved, tmp_path):
     state = make_state(small, 0)
     with pytest.raises(InputError, match=r"use last, best, or a step of \[1, 2, 3\]"):
-        warm_start(state, f"{saved}@7", SHARDING)
+        warm_start(state, small.SmallNet(), f"{saved}@7", SHARDING)
     with pytest.raises(InputError, match="there is no checkpoint in"):
-        warm_start(state, str(tmp_path / "nowhere"), SHARDING)
+        warm_start(state, small.SmallNet(), str(tmp_path / "nowhere"), SHARDING)
 
 
 def test_the_average_is_what_is_read(small, tmp_path):
@@ -64,3 +68,21 @@ def test_the_average_is_what_is_read(small, tmp_path):
     kernel = state.params["Conv_0"]["kernel"]
     np.testing.assert_array_equal(leaves["params.Conv_0.kernel"], 2 * kernel)
     assert all(name.startswith(("params.", "batch_stats.")) for name in leaves)
+
+
+def test_weights_of_torchvision_are_taken_over(tmp_path):
+    module = networks.create(
+        "resnet34", stage_sizes=(1, 1), widths=(4, 8), num_classes=3
+    )
+    optimizer = optax.sgd(0.1)
+    states = [
+        create_state(module, optimizer, jax.random.key(seed), (32, 32, 3))
+        for seed in (1, 2)
+    ]
+    file = tmp_path / "weights.npz"
+    torchvision.save(module, states[0].eval_variables, file)
+    warm = warm_start(states[1], module, str(file), SHARDING)
+    jax.tree.map(np.testing.assert_array_equal, warm.params, states[0].params)
+    assert jax.tree.structure(warm) == jax.tree.structure(states[1])
+    with pytest.raises(InputError, match="missing.npz"):
+        warm_start(states[1], module, str(tmp_path / "missing.npz"), SHARDING)
