@@ -173,7 +173,8 @@ def fit_exponent(conditions: Sequence[float], layers: Sequence[int | None]) -> f
     ]
     if len(points) < 2:
         return math.nan
-    return float(np.polyfit(*zip(*points, strict=True), 1)[0])
+    log_condition, log_layers = np.array(points).T
+    return float(np.polyfit(log_condition, log_layers, 1)[0])
 
 
 def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float:
