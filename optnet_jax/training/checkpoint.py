@@ -182,14 +182,17 @@ class Checkpoints:
 
     def _not_written(self, error: Exception) -> InputError:
         cause = " ".join(str(error).split())[:200]
-        if self._saved is None:
-            rest = "there is no earlier checkpoint"
-        else:
-            rest = f"the one of step {self._saved} is intact"
         return InputError(
-            f"a checkpoint could not be written to {self.directory} ({cause}); {rest}: "
-            "make room or give write permission and run the same command again"
+            f"a checkpoint could not be written to {self.directory} ({cause}), "
+            f"{self.describe_last()}: make room or give write permission and run the "
+            "same command again"
         )
+
+    def describe_last(self) -> str:
+        """The newest committed checkpoint in words."""
+        if self._saved is None:
+            return "there is no earlier checkpoint"
+        return f"the checkpoint of step {self._saved} is intact"
 
     def restore_newest(
         self, template: TrainState

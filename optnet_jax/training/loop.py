@@ -74,12 +74,19 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
             Run(experiment, place, checkpoints, history, int(state.step))
         )
         run.clock = lambda: history_started + time.monotonic() - started
-        state = run.to_the_end(state, interruption)
-        run.save(state)
-        checkpoints.wait()
-        rate = run.images_per_second
-        result = result_lib.make_result(experiment, state, history, rate)
-        place.write_result(result)
+        try:
+            state = run.to_the_end(state, interruption)
+            run.save(state)
+            checkpoints.wait()
+            rate = run.images_per_second
+            result = result_lib.make_result(experiment, state, history, rate)
+            place.write_result(result)
+        except OSError as error:
+            raise InputError(
+                f"{place.path} could not be written ({error.strerror}), "
+                f"{checkpoints.describe_last()}: make room or give write permission "
+                "and run the same command again"
+            ) from error
     say(f"finished: {describe(result['final'])}, best {_percent(history.best)}")
     return result
 

@@ -163,16 +163,17 @@ def test_missing_and_surplus_leaves_are_refused():
         checkpoint_lib.check_same_network(one, {"a": one["a"]}, "here")
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_intact(small, tmp_path):
+@pytest.mark.parametrize("room", [512, 32_768], ids=["for nothing", "for meta"])
+def test_a_full_disk_leaves_the_last_checkpoint_intact(small, tmp_path, room):
     """A limit on the size of files stands in for the full disk: a write fails."""
     save_all(small, tmp_path, [1])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with open_at(tmp_path) as checkpoints:
         checkpoints.restore_newest(make_state(small, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         try:
-            checkpoints.save(make_state(small, 2, features=64), {})
+            checkpoints.save(make_state(small, 2, features=4096), {})
             with pytest.raises(InputError, match="step 1 is intact: make room"):
                 checkpoints.wait()
         finally:

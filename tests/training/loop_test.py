@@ -149,6 +149,24 @@ def test_a_gradient_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatc
         loop.train(small.small_config(), tmp_path)
 
 
+def test_a_full_disk_ends_the_run(small, tmp_path, monkeypatch):
+    from optnet_jax.training import writers
+
+    write = writers.JsonLinesWriter.write_scalars
+
+    def full(writer, step, scalars):
+        if step == 12:
+            raise OSError(28, "No space left on device")
+        write(writer, step, scalars)
+
+    with monkeypatch.context() as context:
+        context.setattr(writers.JsonLinesWriter, "write_scalars", full)
+        match = r"\(No space left on device\), the checkpoint of step \d+ is intact"
+        with pytest.raises(InputError, match=match):
+            loop.train(small.small_config(), tmp_path)
+    assert loop.train(small.small_config(), tmp_path)["steps"] == 16
+
+
 def test_a_config_that_cannot_run_does_not_claim_the_workdir(small, tmp_path):
     config = small.small_config()
     config.model = {"name": "smal"}
