@@ -1,0 +1,258 @@
+"""The graph of a structure, read off the recurrence itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.recurrences import (
+    Coefficients,
+    Recurrence,
+    h_matrix,
+    number_of_paths,
+)
+from optnet_jax.structures.dense_stage import alpha_rows
+
+
+class Node(NamedTuple):
+    """An iterate, or an application of T.
+
+    Attributes:
+      label: its name, TeX.
+      column: when it is known, in steps.
+      row: 0 for the output's iterates, other state variables below and above.
+      is_transform: whether it is a T.
+    """
+
+    label: str
+    column: float
+    row: float
+    is_transform: bool = False
+
+
+class Edge(NamedTuple):
+    """A term of a sum.
+
+    Attributes:
+      source: index of a node.
+      target: index of a node.
+      weight: its coefficient.
+      through_transform: the term is weight T(source), with a T of its own.
+    """
+
+    source: int
+    target: int
+    weight: float
+    through_transform: bool = False
+
+
+class Structure(NamedTuple):
+    """A directed graph without cycles.
+
+    Attributes:
+      nodes: in the order in which they are computed.
+      edges: without those of weight 0.
+    """
+
+    nodes: list[Node]
+    edges: list[Edge]
+
+
+def dense_structure(depth: int, alpha: Any = 1.0, beta: float = 0.0) -> Structure:
+    """Return the graph of (21).
+
+    Args:
+      depth: K.
+      alpha: α, a scalar or lower triangular [K, K].
+      beta: β. The weight of z_j in z_{k+1} is β ([j = k] - h_{k+1,j}).
+    """
+    nodes = [Node(f"z_{{{k}}}", k, 0) for k in range(depth + 1)]
+    direct = beta * (np.eye(depth) - h_matrix(depth))
+    edges = []
+    for k, row in enumerate(alpha_rows(alpha, depth)):
+        for j, weight in enumerate(row):
+            edges.append(Edge(j, k + 1, float(weight), True))
+            edges.append(Edge(j, k + 1, float(direct[k, j])))
+    return Structure(nodes, [edge for edge in edges if edge.weight])
+
+
+def recurrence_structure(
+    recurrence: Recurrence, depth: int, coefficients: Coefficients | None = None
+) -> Structure:
+    """Return the graph of a recurrence: Figure 1 of the paper, from the code that runs.
+
+    A step is linear in the state and in what T returns. So the weights are its
+    Jacobian, and what the state merely remembers is the node that it copies. An
+    activation after the sum is left out.
+
+    Args:
+      recurrence: any :class:`~optnet_jax.recurrences.Recurrence`.
+      depth: the number of steps.
+      coefficients: learned ones, [depth] each, that replace the method's own.
+
+    Raises:
+      InputError: a depth that the recurrence has no coefficients for.
+    """
+    if getattr(recurrence, "post_activation", None) is not None:
+        recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
+    values = {**recurrence.coefficients(depth), **(coefficients or {})}
+    probe = _Probe(recurrence)
+    builder = _Builder(probe)
+    for k in range(depth):
+        builder.add_step(k, {name: jnp.asarray(v[k]) for name, v in values.items()})
+    return builder.structure()
+
+
+class _Probe:
+    """A recurrence as matrices over the entries of its state, for a scalar x.
+
+    Attributes:
+      initial: each entry of the first state as a multiple of x_0.
+      paths: how often a step applies T.
+    """
+
+    def __init__(self, recurrence: Recurrence):
+        self._recurrence = recurrence
+        self.paths = number_of_paths(recurrence)
+        leaves, self._treedef = jax.tree.flatten(recurrence.init(jnp.ones(1)))
+        self._shapes = [leaf.shape for leaf in leaves]
+        self._is_float = [jnp.issubdtype(a.dtype, jnp.floating) for a in leaves]
+        self._integers = [
+            leaf for leaf, real in zip(leaves, self._is_float, strict=True) if not real
+        ]
+        self.initial = np.asarray(self._floats(leaves))
+        self._jacobian = jax.jit(jax.jacfwd(self._step, argnums=(0, 1), has_aux=True))
+
+    def is_output(self) -> np.ndarray:
+        """Return for each entry whether the output contains it now."""
+        output = jax.jacfwd(
+            lambda s: self._recurrence.output(self._state(s, self._integers))
+        )
+        return np.any(np.asarray(output(jnp.zeros(len(self.initial)))) != 0, axis=0)
+
+    def step(self, c: Any) -> tuple[np.ndarray, ...]:
+        """Return the weights of old entries and T's in new entries and in T's inputs.
+
+        Returns:
+          (entries by entries), (entries by T's), (T's by entries), (T's by T's).
+        """
+        zeros = jnp.zeros(len(self.initial)), jnp.zeros(self.paths)
+        jacobians, self._integers = self._jacobian(*zeros, self._integers, c)
+        (new_s, new_t), (input_s, input_t) = jacobians
+        return tuple(np.asarray(m) for m in (new_s, new_t, input_s, input_t))
+
+    def _step(self, entries: Any, transformed: Any, integers: Any, c: Any) -> tuple:
+        inputs = []
+
+        def transform(x: Any) -> Any:
+            inputs.append(x.reshape(()))
+            return transformed[len(inputs) - 1].reshape(x.shape)
+
+        state = self._recurrence.step(transform, self._state(entries, integers), c)
+        leaves = jax.tree.leaves(state)
+        new_integers = [
+            leaf for leaf, real in zip(leaves, self._is_float, strict=True) if not real
+        ]
+        return (self._floats(leaves), jnp.stack(inputs)), new_integers
+
+    def _floats(self, leaves: list) -> Any:
+        real = [a for a, keep in zip(leaves, self._is_float, strict=True) if keep]
+        return jnp.concatenate([a.reshape(-1) for a in real])
+
+    def _state(self, entries: Any, integers: list) -> Any:
+        leaves, start, rest = [], 0, iter(integers)
+        for shape, real in zip(self._shapes, self._is_float, strict=True):
+            size = int(np.prod(shape))
+            leaves.append(
+                entries[start : start + size].reshape(shape) if real else next(rest)
+            )
+            start += size * real
+        return jax.tree.unflatten(self._treedef, leaves)
+
+
+class _Builder:
+    """Unrolls the steps into nodes and edges.
+
+    An entry of the state is a multiple of a node, (node, multiple): a new node is made
+    only for what is not one already.
+    """
+
+    def __init__(self, probe: _Probe):
+        self._probe = probe
+        self._nodes = [Node("x_{0}", 0, 0)]
+        self._edges: list[Edge] = []
+        self._entries = [(0, float(c)) for c in probe.initial]
+        self._memory: dict[int, int] = {}
+
+    def add_step(self, k: int, c: Coefficients) -> None:
+        """Add the nodes of step k."""
+        new_s, new_t, input_s, input_t = self._probe.step(c)
+        transforms: list[tuple[int, float]] = []
+        for m in range(self._probe.paths):
+            terms = self._terms(input_s[m], self._entries)
+            # A T may read what the one before it returned.
+            terms |= self._terms(input_t[m, :m], transforms)
+            prime, row = ("'", 1) if self._primed(m) else ("", 0)
+            node = Node(f"T{prime}_{{{k}}}", k + 0.5, row, True)
+            transforms.append((self._add(node, terms), 1.0))
+        is_output = self._probe.is_output()
+        entries = []
+        for i in range(len(self._entries)):
+            terms = self._terms(new_s[i], self._entries)
+            for node, weight in self._terms(new_t[i], transforms).items():
+                terms[node] = terms.get(node, 0.0) + weight
+            (node, weight), *more = terms.items() or [(0, 0.0)]
+            if more or (is_output[i] and self._nodes[node].is_transform):
+                node = self._add(self._iterate(i, k + 1, is_output, input_s), terms)
+                weight = 1.0
+            entries.append((node, weight))
+        self._entries = entries
+
+    def structure(self) -> Structure:
+        """Return the graph without what never reaches the output."""
+        is_output = self._probe.is_output()
+        wanted = {
+            node for (node, _), out in zip(self._entries, is_output, strict=True) if out
+        }
+        for edge in reversed(self._edges):  # targets come before their sources
+            if edge.target in wanted:
+                wanted.add(edge.source)
+        index = {node: i for i, node in enumerate(sorted(wanted))}
+        edges = [
+            Edge(index[e.source], index[e.target], e.weight)
+            for e in self._edges
+            if e.target in wanted
+        ]
+        return Structure([self._nodes[node] for node in index], edges)
+
+    def _primed(self, m: int) -> bool:
+        return self._probe.paths == 2 and m == 0
+
+    def _iterate(
+        self, i: int, k: int, is_output: np.ndarray, input_s: np.ndarray
+    ) -> Node:
+        """Name entry i: x' and x are what the first and second T read."""
+        if self._probe.paths == 2 and input_s[0, i] and not input_s[1, i]:
+            return Node(f"x'_{{{k}}}", k, 1)
+        if is_output[i] or input_s[-1, i]:
+            return Node(f"x_{{{k}}}", k, 0)
+        row = self._memory.setdefault(i, len(self._memory))
+        return Node(f"{'uvw'[row % 3]}_{{{k}}}", k, -1 - row)
+
+    def _add(self, node: Node, terms: dict[int, float]) -> int:
+        self._nodes.append(node)
+        target = len(self._nodes) - 1
+        self._edges += [Edge(source, target, w) for source, w in terms.items()]
+        return target
+
+    def _terms(
+        self, weights: np.ndarray, values: list[tuple[int, float]]
+    ) -> dict[int, float]:
+        terms: dict[int, float] = {}
+        for weight, (node, multiple) in zip(weights, values, strict=True):
+            terms[node] = terms.get(node, 0.0) + float(weight) * multiple
+        return {node: w for node, w in terms.items() if abs(w) > 1e-7}
