@@ -205,6 +205,15 @@ def imagenet(stem: str, args: str) -> tuple[Config, dict[str, Any]]:
     config = _base(describe(stem, given, defaults), given["seed"])
     config.data.dataset = "imagenet2012"
     config.data.augment = given["augment"]
+    # 8 to 100 % of the area, as the authors of DenseNet trained, whose strategy §7.1
+    # adopts; "fixed" resizes the short side and crops a square.
+    config.data.crop = "random_resized"
+    # Side of the network's input; 0 for ImageNet's own, 224.
+    config.data.image_size = 0
+    # Undecoded records that are shuffled at a time, in each process.
+    config.data.shuffle_buffer = 10_000
+    # Leave unreadable images out and count them, or stop at the first.
+    config.data.skip_corrupt = False
     config.data.batch_size = 256
     config.schedule.epochs = 100.0
     config.schedule.drop_at = (0.3, 0.6, 0.9)

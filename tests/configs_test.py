@@ -147,5 +147,9 @@ def test_every_field_is_read_somewhere():
 
     modules = (main, options, evaluate, experiment, loop, optimizer, profile, result)
     text = "".join(map(inspect.getsource, modules))
-    leaves = {field.split(".")[-1] for field in configuration.fields(load("cifar_hb"))}
+    leaves = {
+        field.split(".")[-1]
+        for name in ("cifar_hb", "imagenet_hb")
+        for field in configuration.fields({**load(name), "model": {}})
+    }
     assert {leaf for leaf in leaves if leaf not in text} == set()
