@@ -35,9 +35,11 @@ def draw(report: Report, file: Path) -> Path:
     Returns:
       ``file``.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(12, 6), layout="constrained")
     _draw_depth(axes[0], report)
     _draw_time(axes[1], report)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=130)
     plt.close(figure)
@@ -90,7 +92,6 @@ def _draw_depth(axis: Any, report: Report) -> None:
     axis.set_ylim(bottom=-1e-3)
     axis.set(xlabel="layers", ylabel="MSE - M (linear within ±0.001)")
     axis.set_title(f"after {report['config']['steps']:,} steps")
-    axis.legend(fontsize=7, ncols=2, loc="center", bbox_to_anchor=(0.5, 0.75))
 
 
 def _draw_time(axis: Any, report: Report) -> None:

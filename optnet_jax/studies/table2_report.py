@@ -78,8 +78,8 @@ def markdown(report: Report) -> str:
         _draws(report),
         comparison_table(report),
         "MSE and excess (MSE - M): mean ± standard deviation over the seeds. The last "
-        "row of each block is 1 + excess - paper, both at the expected M = 1. The paper "
-        "does not print its M, whose standard deviation is "
+        "row of each block is 1 + excess - paper, both at the expected M = 1. The "
+        "paper does not print its M, whose standard deviation is "
         f"{_draw_deviation(report):.4f}: a difference of that size that all rows share "
         "is the paper's draw.",
         "## Why: what is read out",
@@ -272,22 +272,25 @@ def _overtaking(report: Report) -> str:
     rate = report["config"]["optimizer"]["learning_rate"]
     steps = report["config"]["timing"]["checkpoints"]
     names = _timed(report)
-    excess = {
-        name: [_excess_at(report, name, step) for step in steps] for name in names
-    }
+    excess = {s: [_excess_at(report, s, step) for step in steps] for s in names}
     lines = []
-    for first, second in itertools.permutations(names, 2):
-        for before, after in itertools.pairwise(range(len(steps))):
-            was_behind = excess[first][before] > excess[second][before]
-            is_ahead = excess[first][after] < excess[second][after]
-            if was_behind and is_ahead:
-                start, end = rate * steps[before], rate * steps[after]
-                text = f"- {first} overtakes {second} between {start:g} and {end:g}"
-                lines.append((before, text))
+    for i, j in itertools.pairwise(range(len(steps))):
+        passed = {
+            first: [
+                second
+                for second in names
+                if excess[first][i] > excess[second][i]
+                and excess[first][j] < excess[second][j]
+            ]
+            for first in names
+        }
+        texts = [f"{a} overtakes {', '.join(b)}" for a, b in passed.items() if b]
+        if texts:
+            span = f"{rate * steps[i]:g} and {rate * steps[j]:g}"
+            lines.append(f"- between {span}: {'; '.join(texts)}")
     if not lines:
         return "The order does not change."
-    texts = [text for _, text in sorted(lines)]
-    return "\n".join(["The order moves with rate x steps:", "", *texts])
+    return "\n".join(["The order moves with rate x steps:", "", *lines])
 
 
 def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:

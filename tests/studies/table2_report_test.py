@@ -100,8 +100,8 @@ def test_who_overtakes_whom(report):
     text = table2_report.markdown(report)
     said = [line for line in text.splitlines() if "overtakes" in line]
     assert said == [
-        "- hb overtakes gd between 10 and 100",
-        "- hb overtakes agd between 100 and 200",
+        "- between 10 and 100: hb overtakes gd",
+        "- between 100 and 200: hb overtakes agd",
     ]
 
 
