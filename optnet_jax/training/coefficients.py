@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from optnet_jax.training.checkpoint import flatten
+from optnet_jax.training.leaves import flatten
 
 # Leaf names of learned coefficients in linen's ``params``.
 NAMES = frozenset({"alpha", "beta", "beta1", "beta2"})

@@ -11,9 +11,9 @@ from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import metrics, sharding
-from optnet_jax.training.checkpoint import Checkpoints, check_same_network, flatten
-from optnet_jax.training.checkpoint import unflatten as put_back
+from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.experiment import Experiment
+from optnet_jax.training.leaves import check_same_network, flatten, unflatten
 from optnet_jax.training.progress import say
 from optnet_jax.training.warm_start import COLLECTIONS, read_variables
 from optnet_jax.training.workdir import write_json
@@ -77,7 +77,7 @@ def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
         step, leaves = read_variables(checkpoints, config.eval.checkpoint)
     check_same_network(leaves, flatten(variables), directory / str(step))
     means = evaluate(
-        experiment.compiled_eval_step(), put_back(variables, leaves), experiment
+        experiment.compiled_eval_step(), unflatten(variables, leaves), experiment
     )
     found = {"step": step, **means, "split": experiment.dataset.split}
     if jax.process_index() == 0:

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
-from optnet_jax.training.checkpoint import tree_checksum
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
+from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.state import TrainState, count_parameters
 from optnet_jax.training.workdir import as_json
 

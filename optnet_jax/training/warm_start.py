@@ -11,14 +11,8 @@ import flax.linen as nn
 import jax
 
 from optnet_jax.errors import InputError
-from optnet_jax.training.checkpoint import (
-    Checkpoints,
-    DamagedCheckpointError,
-    Leaves,
-    check_same_network,
-    flatten,
-    unflatten,
-)
+from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
+from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unflatten
 from optnet_jax.training.state import TrainState
 
 COLLECTIONS = ("params", "batch_stats")

@@ -1,0 +1,80 @@
+"""Trees as named leaves: what a checkpoint stores, checks and compares."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from optnet_jax.errors import InputError
+
+Leaves = dict[str, Any]
+
+
+def flatten(tree: Any) -> Leaves:
+    """Name the leaves of a tree by their path, such as ``params.head.kernel``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+    }
+
+
+def unflatten(template: Any, leaves: Mapping[str, Any]) -> Any:
+    """Put named leaves back into the structure of ``template``."""
+    return jax.tree.unflatten(
+        jax.tree.structure(template), [leaves[name] for name in flatten(template)]
+    )
+
+
+def leaf_checksums(leaves: Mapping[str, Any]) -> dict[str, str]:
+    """Hash dtype, shape and bytes of each leaf (replicated arrays or NumPy)."""
+
+    def checksum(leaf: Any) -> str:
+        array = np.ascontiguousarray(np.asarray(leaf))
+        digest = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=8)
+        digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    return {name: checksum(leaf) for name, leaf in leaves.items()}
+
+
+def tree_checksum(tree: Any) -> str:
+    """One checksum for a whole tree: two runs that agree on it agree bit for bit."""
+    lines = sorted(f"{k}={v}" for k, v in leaf_checksums(flatten(tree)).items())
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+
+def check_same_network(
+    stored: Mapping[str, Any], expected: Mapping[str, Any], where: object
+) -> None:
+    """Refuse leaves of another network.
+
+    Args:
+        stored: What the checkpoint holds, by leaf name.
+        expected: What this network needs.
+        where: The checkpoint, for the message.
+
+    Raises:
+        InputError: naming the first difference, with both shapes.
+    """
+    for name in expected:
+        if name not in stored:
+            _refuse(where, f"it has no {name}, which this one needs")
+        if tuple(stored[name].shape) != tuple(expected[name].shape):
+            _refuse(
+                where,
+                f"{name} has shape {tuple(stored[name].shape)} there and "
+                f"{tuple(expected[name].shape)} here",
+            )
+    for name in stored:
+        if name not in expected:
+            _refuse(where, f"it has {name}, which this one lacks")
+
+
+def _refuse(where: object, difference: str) -> None:
+    raise InputError(
+        f"checkpoint {where} is of another network: {difference}; use the config that "
+        "it was trained with, or another --workdir"
+    )
