@@ -72,7 +72,7 @@ class DenseStage(nn.Module):
                 newest = iterates[-1]
                 sum_ = newest if d is None else newest + d
                 d = jnp.asarray(betas[k + 1], newest.dtype) * sum_
-                z = z - jnp.asarray(beta, newest.dtype) * d
+                z = z - jnp.asarray(beta, newest.dtype) * _own_gradient(d)
             iterates.append(z)
         return tuple(iterates)
 
@@ -97,6 +97,27 @@ class DenseStage(nn.Module):
             ends = np.cumsum([len(row) for row in rows])
             return [alpha[e - k - 1 : e] for k, e in enumerate(ends)], beta
         return [None if (row == 1).all() else row for row in rows], beta
+
+
+@jax.custom_vjp
+def _own_gradient(x: jax.Array) -> jax.Array:
+    """Return x; its gradient is computed once and kept.
+
+    The gradients of d_1..d_K form a chain of sums, which XLA:CPU otherwise fuses into
+    each of its K consumers and computes anew there: 1.10 times the step of DenseNet-40
+    (1.17 times in a network of one stage) instead of 1.00 (1.03). It drops an
+    optimization_barrier before it fuses, but it does not fuse across a matrix product,
+    not even with the identity.
+    """
+    return x
+
+
+_own_gradient.defvjp(
+    lambda x: (x, None),
+    lambda _, g: (
+        jnp.tensordot(g, jnp.eye(g.shape[-1], dtype=g.dtype), 1, precision="highest"),
+    ),
+)
 
 
 def _call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
