@@ -87,7 +87,10 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
                 f"{checkpoints.describe_last()}: make room or give write permission "
                 "and run the same command again"
             ) from error
-    say(f"finished: {describe(result['final'])}, best {_percent(history.best)}")
+    say(
+        f"finished: {describe(result['final'])}, best {_percent(history.best)}; "
+        f"{result['parameters']:,} parameters"
+    )
     return result
 
 
