@@ -149,9 +149,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
         InputError: if there is no such experiment, or from the work itself.
     """
     if mode == "summary":
-        from optnet_jax.training import summary
-
-        print(summary.summarize(config), flush=True)
+        _summarize(config, workdir)
         return
     if config.experiment in STUDIES:
         study = importlib.import_module(STUDIES[config.experiment])
@@ -187,6 +185,25 @@ def _prepare_devices(config: Config) -> None:
         _NUM_PROCESSES.value,
         _PROCESS_ID.value,
     )
+
+
+def _summarize(config: Config, workdir: str) -> None:
+    from optnet_jax.studies import structure_figure
+    from optnet_jax.training import summary
+
+    print(summary.summarize(config), flush=True)
+    network, _ = summary.network(config)
+    if isinstance(network, structure_figure.DRAWABLE):
+        file = Path(workdir) / "plots" / "structure.png"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            structure_figure.draw_network(network, file)
+        except OSError as error:
+            raise InputError(
+                f"{file} cannot be written ({error.strerror}): choose another "
+                "--workdir=DIR"
+            ) from error
+        print(f"drawn: {file}", flush=True)
 
 
 def _draw(workdir: str) -> None:

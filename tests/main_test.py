@@ -106,3 +106,31 @@ def test_an_unknown_experiment_is_named(tmp_path):
     config.experiment = "tabel2"
     with pytest.raises(InputError, match="'tabel2' is unknown: use train, convergence"):
         main.run(config, str(tmp_path), "train")
+
+
+def test_summary_describes_and_draws_without_data(tmp_path, capsys):
+    config = configuration.load("configs/cifar_agd.py")
+    config.model.stage_sizes = (2, 2)
+    main.run(config, str(tmp_path), "summary")
+    printed = capsys.readouterr().out
+    assert "multiply-adds" in printed
+    assert "training memory at batch 64" in printed
+    figure = tmp_path / "plots" / "structure.png"
+    assert f"drawn: {figure}" in printed
+    assert figure.stat().st_size > 5_000
+
+
+def test_summary_of_a_network_without_stages_draws_nothing(tmp_path, capsys):
+    config = configuration.load("configs/digits_agd.py")
+    config.data.dataset = "cifar10"
+    config.model = {"name": "lenet5", "num_classes": 10}
+    main.run(config, str(tmp_path), "summary")
+    assert "drawn" not in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_summary_in_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    config = configuration.load("configs/cifar_hb.py")
+    with pytest.raises(InputError, match="cannot be written"):
+        main.run(config, str(tmp_path / "file"), "summary")

@@ -29,6 +29,9 @@ from optnet_jax.studies.structure_graph import (
     recurrence_structure,
 )
 
+DRAWABLE = (DenseNet, RecurrenceNet)
+"""The networks that have stages to draw."""
+
 _LABELLED_EDGES = 24
 """Up to this many edges a drawing says their weights in numbers."""
 

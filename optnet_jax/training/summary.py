@@ -1,5 +1,7 @@
 """What a config's network looks like, without data and without training."""
 
+from flax import linen as nn
+
 from optnet_jax import data
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
@@ -7,14 +9,11 @@ from optnet_jax.networks import summary
 from optnet_jax.training.experiment import create_network
 
 
-def summarize(config: Config) -> str:
-    """Describe the network of a config.
+def network(config: Config) -> tuple[nn.Module, tuple[int, int, int]]:
+    """Return the network of a config and the shape of its images.
 
     Args:
         config: The config; its dataset gives the image shape and the classes.
-
-    Returns:
-        Several lines: parts, shapes, parameters, multiply-adds.
 
     Raises:
         InputError: if the config has no network, or names one that there is not.
@@ -24,4 +23,20 @@ def summarize(config: Config) -> str:
             f"{config.name} has no network to summarise: give a config that trains one"
         )
     spec = data.get_spec(config.data.dataset)
-    return summary.summarize(create_network(config, spec.num_classes), spec.image_shape)
+    return create_network(config, spec.num_classes), spec.image_shape
+
+
+def summarize(config: Config) -> str:
+    """Describe the network of a config.
+
+    Args:
+        config: The config; its batch size is the one that memory is estimated for.
+
+    Returns:
+        Several lines: parts, shapes, parameters, multiply-adds, memory.
+
+    Raises:
+        InputError: see :func:`network`.
+    """
+    module, image_shape = network(config)
+    return summary.summarize(module, image_shape, config.data.batch_size)
