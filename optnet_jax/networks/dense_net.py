@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv
+from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import he_normal, xavier_normal
 from optnet_jax.networks.normalization import BatchNorm
 from optnet_jax.structures.dense_stage import DenseStage
@@ -105,15 +106,8 @@ class DenseNet(nn.Module):
             raise InputError(f"dropout_rate must be in [0, 1), got {self.dropout_rate}")
         if not self.stage_sizes:
             raise InputError("stage_sizes must name at least one stage")
-        if len(shape) != 4:
-            raise InputError(f"images must be [B, H, W, C], got shape {shape}")
         halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
-        if min(shape[1:3]) < 2**halvings:
-            raise InputError(
-                f"images of {shape[1]}x{shape[2]} are smaller than the network's "
-                f"{halvings} halvings allow: at least {2**halvings}x{2**halvings}, or "
-                f"fewer stages"
-            )
+        check_images(shape, smallest=2**halvings)
 
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
         imagenet = self.stem == "imagenet"

@@ -118,8 +118,8 @@ def differences(run: Run, cell: result_tables.Cell) -> list[str]:
     Returns:
         Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
-    ours = _flat(run.result["config"])
-    expected = _flat(workdir.as_json(cell.get_config(run.seed)))
+    ours = workdir.flatten(run.result["config"])
+    expected = workdir.flatten(workdir.as_json(cell.get_config(run.seed)))
     return [
         f"{field} = {ours[field]}, not {expected[field]}"
         for field in sorted(ours.keys() & expected.keys())
@@ -134,16 +134,6 @@ def differences(run: Run, cell: result_tables.Cell) -> list[str]:
 
 def _ignored(field: str) -> bool:
     return any(f"{field}.".startswith(f"{name}.") for name in IGNORED)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def sort(

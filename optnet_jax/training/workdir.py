@@ -152,7 +152,7 @@ def config_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     >>> config_differences({"seed": 0, "log": {"n": 1}}, {"seed": 1, "log": {"n": 2}})
     ['seed was 0, now 1']
     """
-    before, after = _flat(old), _flat(new)
+    before, after = flatten(old), flatten(new)
     missing = "not set"
     return [
         f"{name} was {before.get(name, missing)}, now {after.get(name, missing)}"
@@ -162,11 +162,16 @@ def config_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     ]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested fields as one dict by their dotted names.
+
+    >>> flatten({"seed": 0, "log": {"n": 1}})
+    {'seed': 0, 'log.n': 1}
+    """
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat
