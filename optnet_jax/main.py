@@ -23,8 +23,8 @@ from optnet_jax.errors import InputError
 
 MODES = ("train", "eval", "summary")
 STUDIES = {
-    "convergence": "optnet_jax.studies.convergence_run",
-    "table2": "optnet_jax.studies.table2",
+    "convergence": "optnet_jax.studies.convergence.run",
+    "table2": "optnet_jax.studies.table2.run",
 }
 """config.experiment -> the module whose ``run(config, workdir)`` it is."""
 
@@ -188,16 +188,16 @@ def _prepare_devices(config: Config) -> None:
 
 
 def _summarize(config: Config, workdir: str) -> None:
-    from optnet_jax.studies import structure_figure
+    from optnet_jax.studies.drawing import figure
     from optnet_jax.training import summary
 
     print(summary.summarize(config), flush=True)
     network, _ = summary.network(config)
-    if isinstance(network, structure_figure.DRAWABLE):
+    if isinstance(network, figure.DRAWABLE):
         file = Path(workdir) / "plots" / "structure.png"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            structure_figure.draw_network(network, file)
+            figure.draw_network(network, file)
         except OSError as error:
             raise InputError(
                 f"{file} cannot be written ({error.strerror}): choose another "

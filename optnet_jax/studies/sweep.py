@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optnet_jax.errors import InputError
-from optnet_jax.studies import result_tables
+from optnet_jax.studies.report import tables
 
 PRINTED_PYTHON = "python"
 
@@ -43,7 +43,7 @@ class Planned(NamedTuple):
 
 
 def plan(
-    table: result_tables.Table,
+    table: tables.Table,
     seeds: Sequence[int],
     root: Path,
     flags: Sequence[str] = (),
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Run a whole table of results; what is finished is skipped.",
         epilog="FLAGS go to optnet_jax.main in every run.",
     )
-    parser.add_argument("table", help=", ".join(result_tables.TABLES))
+    parser.add_argument("table", help=", ".join(tables.TABLES))
     parser.add_argument(
         "--print", action="store_true", help="print the commands that are left"
     )
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = given.index("--") if "--" in given else len(given)
     options, flags = parser.parse_args(given[:split]), given[split + 1 :]
     try:
-        table = result_tables.get_table(options.table)
+        table = tables.get_table(options.table)
         seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
         runs = plan(table, seeds, Path(options.workdir), flags)
     except InputError as error:

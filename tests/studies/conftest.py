@@ -5,14 +5,14 @@ import types
 
 import pytest
 
-from optnet_jax.studies import result_tables
+from optnet_jax.studies.report import tables
 from optnet_jax.training import workdir
 
 
 def cell_of(table, network, column=0):
-    found = result_tables.get_table(table)
+    found = tables.get_table(table)
     row = next(row for row in found.rows if row.network == network)
-    return result_tables.Cell(row, found.columns[column])
+    return tables.Cell(row, found.columns[column])
 
 
 def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, **more):

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.studies import result_tables, sweep
+from optnet_jax.studies import sweep
+from optnet_jax.studies.report import tables
 
 # Stands in for a training run: says when it is under way, saves when told to stop.
 CHILD = """
@@ -58,14 +59,14 @@ def test_workdir_and_flags_reach_every_command(capsys):
 
 def test_finished_runs_are_not_printed_again(tmp_path, capsys):
     every = printed(capsys, "digits", f"--workdir={tmp_path}")
-    done = sweep.plan(result_tables.DIGITS, range(10), tmp_path)[5]
+    done = sweep.plan(tables.DIGITS, range(10), tmp_path)[5]
     finish(done)
     left = printed(capsys, "digits", f"--workdir={tmp_path}")
     assert [line for line in every if line not in left] == [sweep.command_line(done)]
 
 
 def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
-    runs = sweep.plan(result_tables.DIGITS, [0], tmp_path)
+    runs = sweep.plan(tables.DIGITS, [0], tmp_path)
     finish(runs[1], last=3.0)
     started = []
 
@@ -88,7 +89,7 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
 
 
 def test_a_command_that_ends_well_without_a_result_has_failed(tmp_path):
-    runs = sweep.plan(result_tables.DIGITS, [0], tmp_path)[:1]
+    runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:1]
     assert sweep.run_all(runs, lambda arguments, environment: 0) == runs
 
 
@@ -101,10 +102,11 @@ def test_sigterm_is_handed_on_and_nothing_more_is_started(tmp_path):
     """A whole sweep as a process, its runs replaced by a child that never finishes."""
     program = (
         "import sys\n"
-        "from optnet_jax.studies import result_tables, sweep\n"
+        "from optnet_jax.studies import sweep\n"
+        "from optnet_jax.studies.report import tables\n"
         f"child = ['-c', {CHILD!r}]\n"
         "runs = [sweep.Planned(run.workdir, [*child, str(run.workdir)])\n"
-        "        for run in sweep.plan(result_tables.DIGITS, [0], "
+        "        for run in sweep.plan(tables.DIGITS, [0], "
         f"sweep.Path({str(tmp_path)!r}))]\n"
         "for run in runs:\n"
         "    run.workdir.mkdir()\n"

@@ -1,0 +1,1 @@
+"""The methods on F of Lemma 1: layers needed against the condition number."""

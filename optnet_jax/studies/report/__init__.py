@@ -1,0 +1,1 @@
+"""Tables 4 and 5, and their like on digits, from ``result.json`` files."""

@@ -1,0 +1,185 @@
+"""``result.json`` files, sorted into the entries of a table of results."""
+
+import dataclasses
+import datetime
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optnet_jax.errors import InputError
+from optnet_jax.studies.report import tables
+from optnet_jax.training import workdir
+
+# What may differ between a run and the entry that it counts for: the seed, and where
+# and how often something is written.
+IGNORED = (
+    "name",
+    "seed",
+    "checkpoint.every_epochs",
+    "checkpoint.keep_best",
+    *workdir.FREE_FIELDS,
+)
+
+NEEDED = frozenset(
+    {
+        "config",
+        "network",
+        "dataset",
+        "seed",
+        "parameters",
+        "epochs",
+        "wall_seconds",
+        "device",
+        "final",
+        "best",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run: where it is, and its ``result.json``."""
+
+    path: Path
+    result: Mapping[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.result["seed"]
+
+    @property
+    def date(self) -> str:
+        """The day (UTC) on which its ``result.json`` was written."""
+        written = (self.path / "result.json").stat().st_mtime
+        day = datetime.datetime.fromtimestamp(written, datetime.UTC)
+        return day.date().isoformat()
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """The runs of one entry of a table, one per seed, by ascending seed."""
+
+    cell: tables.Cell
+    runs: tuple[Run, ...]
+
+    def values(self, *keys: str) -> dict[int, float]:
+        """One number of the results by seed, such as ``final``, ``top1_error``."""
+        found = {}
+        for run in self.runs:
+            value: Any = run.result
+            for key in keys:
+                value = value[key]
+            found[run.seed] = value
+        return found
+
+    @property
+    def seconds_per_epoch(self) -> dict[int, float]:
+        """Wall time per epoch by seed, compilation and evaluation included."""
+        seconds, epochs = self.values("wall_seconds"), self.values("epochs")
+        return {seed: seconds[seed] / epochs[seed] for seed in seconds}
+
+
+def find(directories: Iterable[Path]) -> list[Run]:
+    """Read every ``result.json`` under the directories.
+
+    Raises:
+        InputError: if a directory does not exist or a file is damaged.
+    """
+    files = set()
+    for directory in directories:
+        if not directory.is_dir():
+            raise InputError(f"there is no directory {directory}: give runs' workdirs")
+        files |= {file.resolve() for file in directory.rglob("result.json")}
+    return [Run(file.parent, _read(file)) for file in sorted(files)]
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        result = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is no JSON ({error}): run it again") from error
+    missing = NEEDED - set(result) if isinstance(result, dict) else NEEDED
+    if missing:
+        raise InputError(
+            f"{file} is no result of training: it lacks {', '.join(sorted(missing))}"
+        )
+    return result
+
+
+def differences(run: Run, cell: tables.Cell) -> list[str]:
+    """Say in what a run's config differs from that of an entry.
+
+    Only fields that both have are compared: a field that was added to the recipes since
+    the run is off by default.
+
+    Returns:
+        Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
+    """
+    ours = workdir.flatten(run.result["config"])
+    expected = workdir.flatten(workdir.as_json(cell.get_config(run.seed)))
+    return [
+        f"{field} = {ours[field]}, not {expected[field]}"
+        for field in sorted(ours.keys() & expected.keys())
+        if ours[field] != expected[field] and not _ignored(field)
+    ] + [
+        # The network's own fields have defaults: one that is set is a difference.
+        f"{field} is {'set' if field in ours else 'not set'}"
+        for field in sorted(ours.keys() ^ expected.keys())
+        if field.startswith("model.")
+    ]
+
+
+def _ignored(field: str) -> bool:
+    return any(f"{field}.".startswith(f"{name}.") for name in IGNORED)
+
+
+def sort(
+    runs: Sequence[Run], table: tables.Table
+) -> tuple[list[Entry], dict[Run, list[str]]]:
+    """Sort runs into the entries of a table.
+
+    Args:
+        runs: The runs, of this table and others.
+        table: The table.
+
+    Returns:
+        One entry for each cell, with or without runs, and the runs of the table's
+        networks and datasets that do not count, with what sets them apart.
+
+    Raises:
+        InputError: if two runs of one entry have the same seed.
+    """
+    entries, apart = [], {}
+    for cell in table.cells():
+        chosen: dict[int, Run] = {}
+        for run in runs:
+            if not _same_place(run, cell):
+                continue
+            differing = differences(run, cell)
+            if differing:
+                apart[run] = differing
+                continue
+            if run.seed in chosen:
+                raise InputError(
+                    f"{chosen[run.seed].path} and {run.path} are the same run (seed "
+                    f"{run.seed}): give only one of them"
+                )
+            chosen[run.seed] = run
+        entries.append(Entry(cell, tuple(chosen[seed] for seed in sorted(chosen))))
+    return entries, apart
+
+
+def _same_place(run: Run, cell: tables.Cell) -> bool:
+    augment = run.result["config"].get("data", {}).get("augment")
+    place = (cell.row.network, cell.column.dataset, cell.column.augment)
+    return (run.result["network"], run.result["dataset"], augment) == place
+
+
+def mean_and_deviation(values: Iterable[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (``None`` for a single value)."""
+    values = list(values)
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return statistics.fmean(values), deviation

@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+
+from optnet_jax.recurrences import GradientDescent, NesterovSum
+from optnet_jax.studies.convergence import measure as convergence
+from optnet_jax.studies.convergence.measure import METHODS, measure
+from optnet_jax.studies.convergence.minimiser import make_problem
+
+WITH_RATE = [method for method in METHODS if method.rate]
+
+
+@pytest.fixture(scope="module")
+def problems():
+    import jax
+
+    with jax.enable_x64(True):
+        return {k: make_problem("tanh", k, dimension=8) for k in (10.0, 40.0)}
+
+
+@pytest.mark.parametrize("method", WITH_RATE, ids=lambda m: m.label)
+def test_fitted_rates_are_the_theoretical_ones(method, problems, float64):
+    problem = problems[40.0]
+    result = measure(method.recurrence(problem.mu), problem, 600)
+    # Double roots add a factor k to the accelerated methods' linear rate.
+    expected = method.rate(problem.mu)
+    assert math.log(result.fitted_rate) == pytest.approx(math.log(expected), rel=0.15)
+
+
+def test_acceleration_needs_the_square_root_of_the_layers(problems, float64):
+    layers = {}
+    for problem in problems.values():
+        for method in WITH_RATE:
+            result = measure(method.recurrence(problem.mu), problem, 800)
+            layers.setdefault(method.label, []).append(result.layers_needed(1e-6))
+    exponents = {
+        label: convergence.fit_exponent(list(problems), needed)
+        for label, needed in layers.items()
+    }
+    gd, *accelerated = (exponents[method.label] for method in WITH_RATE)
+    assert gd == pytest.approx(1, abs=0.1)
+    assert accelerated == pytest.approx([0.5, 0.5], abs=0.12)
+
+
+def test_distance_and_gap_fall_to_rounding(problems, float64):
+    problem = problems[10.0]
+    result = measure(GradientDescent(), problem, 400)
+    assert result.distance[0] == result.gap[0] == 1
+    assert result.distance[-1] < 1e-12
+    assert result.gap[-1] < 1e-10
+    assert np.all(np.diff(result.gap[:50]) <= 0)
+
+
+def test_layers_needed_counts_from_the_last_time_above():
+    result = convergence.Convergence(
+        np.array([1.0, 0.1, 0.5, 0.1, 0.01]), np.ones(5), math.nan, None
+    )
+    assert result.layers_needed(0.2) == 3
+    assert result.layers_needed(2.0) == 0
+    assert result.layers_needed(1e-3) is None
+
+
+def test_an_exponent_needs_two_numbers():
+    assert convergence.fit_exponent([10, 100], [20, 200]) == pytest.approx(1)
+    assert math.isnan(convergence.fit_exponent([10, 100], [20, None]))
+
+
+def test_the_tied_network_is_the_method(problems, float64):
+    for problem in problems.values():
+        assert convergence.duality_check(problem, NesterovSum(), 30) < 1e-12

@@ -1,0 +1,102 @@
+import itertools
+import random
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from optnet_jax.errors import InputError
+from optnet_jax.studies.report import comparison
+
+
+def enumerated(counts):
+    """The same test, literally: every choice of signs, in whole numbers."""
+    sums = [
+        sum(s * c for s, c in zip(signs, counts, strict=True))
+        for signs in itertools.product((-1, 1), repeat=len(counts))
+    ]
+    return sum(abs(value) >= abs(sum(counts)) for value in sums) / len(sums)
+
+
+@pytest.mark.parametrize("images", [360, 10_000, 50_000])
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_the_enumeration_of_all_signs(images, seed):
+    draw = random.Random(seed)
+    before = [draw.randint(0, 30) for _ in range(9)]
+    after = [draw.randint(0, 30) for _ in range(9)]
+    differences = [
+        100 * a / images - 100 * b / images for a, b in zip(after, before, strict=True)
+    ]
+    counts = [a - b for a, b in zip(after, before, strict=True)]
+    assert comparison.sign_flip_p_value(differences) == enumerated(counts)
+
+
+def test_equals_scipy_where_no_sums_are_equal():
+    differences = np.random.default_rng(3).normal(0.3, 1, 10).round(4)
+    found = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    assert comparison.sign_flip_p_value(list(differences)) == pytest.approx(
+        found.pvalue, abs=1e-12
+    )
+
+
+def test_is_exact_for_more_pairs_than_can_be_enumerated():
+    # 40 pairs, all +1 or -1: the sum is binomial.
+    differences = [-1.0] * 28 + [1.0] * 12
+    expected = stats.binomtest(12, 40).pvalue
+    assert comparison.sign_flip_p_value(differences) == pytest.approx(expected)
+
+
+def test_no_difference_at_all_is_no_evidence():
+    assert comparison.sign_flip_p_value([0.0] * 8) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "verdict"), [(5, "cannot tell with n = 5"), (6, "better")]
+)
+def test_five_seeds_cannot_reach_five_percent_and_six_can(number, verdict):
+    found = comparison.compare(
+        dict.fromkeys(range(number), 1.0), dict.fromkeys(range(number), 2.0)
+    )
+    assert found.p_value == found.least_p_value == 2 / 2**number
+    assert found.verdict == verdict
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    """Networks that do not differ: at most 5 % may seem to."""
+    draw = np.random.default_rng(0)
+    alarms = sum(
+        comparison.sign_flip_p_value(list(100 * draw.integers(-6, 7, 8) / 360)) <= 0.05
+        for _ in range(400)
+    )
+    assert 0 < alarms <= 0.05 * 400 + 2 * (400 * 0.05 * 0.95) ** 0.5
+
+
+def test_pairs_by_seed_and_leaves_out_the_unpaired():
+    found = comparison.compare({0: 1.0, 2: 4.0, 5: 9.0}, {5: 8.0, 0: 3.0, 1: 0.0})
+    assert found.seeds == (0, 5)
+    assert found.differences == (-2.0, 1.0)
+    assert found.mean == -0.5
+    assert found.interval == pytest.approx(
+        stats.ttest_1samp([-2.0, 1.0], 0).confidence_interval(0.95)
+    )
+
+
+def test_worse_is_said_too():
+    found = comparison.compare(
+        dict.fromkeys(range(8), 2.0), dict.fromkeys(range(8), 1.0)
+    )
+    assert found.verdict == "worse"
+
+
+def test_a_single_pair_has_no_interval():
+    found = comparison.compare({0: 1.0}, {0: 2.0})
+    assert found.interval is None
+    assert found.p_value == 1
+
+
+def test_without_a_common_seed_there_is_nothing_to_compare():
+    assert comparison.compare({0: 1.0}, {1: 1.0}) is None
+    with pytest.raises(InputError, match="at least one pair"):
+        comparison.sign_flip_p_value([])

@@ -1,0 +1,84 @@
+import itertools
+
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.studies.report import published, tables
+from optnet_jax.training import experiment, workdir
+
+CELLS = [
+    pytest.param(table, cell, id=f"{table.name}-{cell.row.network}-{cell.column.label}")
+    for table in tables.TABLES.values()
+    for cell in table.cells()
+]
+
+
+@pytest.mark.parametrize(("table", "cell"), CELLS)
+def test_the_config_is_what_the_entry_says(table, cell):
+    config = cell.get_config(3)
+    assert config.model.name == cell.row.network
+    assert config.data.dataset == cell.column.dataset
+    assert config.data.augment == cell.column.augment
+    assert config.seed == 3
+
+
+def test_every_entry_of_the_paper_has_a_place_and_no_other():
+    for name, entries in (("table4", published.TABLE_4), ("table5", published.TABLE_5)):
+        cells = tables.get_table(name).cells()
+        places = [(c.row.network, c.column.dataset, c.column.augment) for c in cells]
+        assert sorted(places) == sorted(
+            (e.network, e.dataset, e.augment) for e in entries
+        )
+
+
+def test_runs_have_names_of_their_own():
+    names = [
+        cell.get_config(seed).name
+        for table in tables.TABLES.values()
+        for cell, seed in itertools.product(table.cells(), (0, 1))
+    ]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("table", tables.TABLES.values(), ids=lambda t: t.name)
+def test_a_method_differs_from_its_baseline_in_the_model_only(table):
+    rows = {row.network: row for row in table.rows}
+    pairs = [(row, rows[row.baseline]) for row in table.rows if row.baseline]
+    assert len(pairs) == len(table.rows) / 2
+    for column, (row, baseline) in itertools.product(table.columns, pairs):
+        ours, theirs = (
+            workdir.as_json(tables.Cell(r, column).get_config(0))
+            for r in (row, baseline)
+        )
+        for fields in (ours, theirs):
+            del fields["model"], fields["name"]
+        assert ours == theirs
+
+
+def test_the_digits_networks_have_matched_parameters():
+    import jax
+
+    def parameters(cell):
+        config = cell.get_config(0)
+        module = experiment.create_network(config, 10)
+        shapes = jax.eval_shape(
+            lambda key, images: module.init(key, images, train=False),
+            jax.random.key(0),
+            jax.ShapeDtypeStruct((1, 8, 8, 1), "float32"),
+        )
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+    counts = {cell.row.network: parameters(cell) for cell in tables.DIGITS.cells()}
+    assert counts["hb_net"] == counts["resnet"]
+    # α^j_{k+1}, 1 + 2 + 3 + 4 of them in each of two stages.
+    assert counts["agd_net"] - counts["densenet"] == 20
+    assert max(counts.values()) < 1.05 * min(counts.values())
+
+
+def test_enough_seeds_on_digits_for_the_test_to_be_able_to_tell():
+    assert 2 / 2 ** len(tables.DIGITS.seeds) < 0.05
+
+
+def test_an_unknown_table_is_refused_with_those_that_there_are():
+    with pytest.raises(InputError, match="choose digits, table4, table5"):
+        tables.get_table("table2")
