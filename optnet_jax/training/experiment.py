@@ -150,11 +150,12 @@ def build(config: Config) -> Experiment:
     """
     spec = data.get_spec(config.data.dataset)
     module = create_network(config, spec.num_classes)
-    options = step_options(config)
     mesh = sharding.data_mesh()
+    options = step_options(config, sharding.split_batch(mesh))
     sharding.check_batch_size(
         config.data.batch_size, mesh.devices.size, options.accumulate
     )
+    check_pieces(module, config.data.batch_size, options.accumulate)
     dataset = data.load(config.data, seed=config.seed)
     per_epoch = dataset.steps_per_epoch
     total = schedule_lib.steps_in_run(
@@ -179,8 +180,38 @@ def build(config: Config) -> Experiment:
     )
 
 
-def step_options(config: Config) -> StepOptions:
+def check_pieces(module: nn.Module, batch_size: int, pieces: int) -> None:
+    """Refuse pieces of a batch that BatchNorm would tell from the whole.
+
+    Args:
+        module: The network; what matters is its ``batch_norm_group``, if it has one.
+        batch_size: Images per optimiser step.
+        pieces: Number of accumulation steps that share them.
+
+    Raises:
+        InputError: if a group that BatchNorm takes its statistics over does not fit
+            into a piece: the step would not be that of the whole batch.
+    """
+    normalises = getattr(module, "batch_norm", hasattr(module, "batch_norm_group"))
+    group = getattr(module, "batch_norm_group", None) or batch_size
+    piece = batch_size // pieces
+    if normalises and piece % group:
+        raise InputError(
+            f"BatchNorm takes its statistics over {group} images, a piece of the batch "
+            f"has {piece}: set --config.model.batch_norm_group={piece} (the run is then "
+            "the same with and without accumulation) or a smaller "
+            "--config.optimizer.accumulate"
+        )
+
+
+def step_options(
+    config: Config, batch_sharding: jax.sharding.NamedSharding | None = None
+) -> StepOptions:
     """Read the options of the step.
+
+    Args:
+        config: The run's config.
+        batch_sharding: How a batch lies on the devices.
 
     Raises:
         InputError: for a value out of its range.
@@ -199,4 +230,5 @@ def step_options(config: Config) -> StepOptions:
         label_smoothing=smoothing,
         accumulate=accumulate,
         average_decay=decay,
+        batch_sharding=batch_sharding,
     )

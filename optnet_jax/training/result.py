@@ -1,5 +1,6 @@
 """``result.json``: one finished run, with all that a table of results needs."""
 
+import datetime
 import importlib.metadata
 import platform
 from typing import Any
@@ -30,7 +31,7 @@ def make_result(
         images_per_second: Training rate, without compilation and evaluation.
 
     Returns:
-        JSON-able; errors in percent. ``checksum`` is of the final state: two runs with
+        JSON-able; errors in percent, ``date`` in UTC. ``checksum`` is of the final state: two runs with
         the same one agree bit for bit.
     """
     dataset = experiment.dataset
@@ -45,6 +46,7 @@ def make_result(
         "parameters": count_parameters(state.params),
         "steps": int(state.step),
         "epochs": round(int(state.step) / dataset.steps_per_epoch, 4),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "wall_seconds": round(history.wall_seconds, 2),
         "images_per_second": round(images_per_second, 1),
         "device": describe_devices(),

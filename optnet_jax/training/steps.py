@@ -27,11 +27,14 @@ class StepOptions:
             statistics, whose results are averaged too: a network whose BatchNorm groups
             are no larger than a piece gives the same step as without accumulation.
         average_decay: Decay of the moving average of the variables; 0 keeps none.
+        batch_sharding: How a batch lies on the devices; each piece is spread over all
+            of them likewise. None: on one device, or wherever XLA likes it.
     """
 
     label_smoothing: float = 0.0
     accumulate: int = 1
     average_decay: float = 0.0
+    batch_sharding: jax.sharding.NamedSharding | None = None
 
 
 def train_step(
@@ -71,7 +74,7 @@ def train_step(
     if options.accumulate == 1:
         gradients, batch_stats, sums = piece(jnp.zeros((), jnp.int32), batch)
     else:
-        gradients, batch_stats, sums = _accumulate(piece, batch, options.accumulate)
+        gradients, batch_stats, sums = _accumulate(piece, batch, options)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.average
@@ -116,15 +119,23 @@ def _loss(
     return loss, (updated.get("batch_stats", {}), sums)
 
 
-def _accumulate(piece: Callable[..., tuple], batch: Batch, pieces: int) -> tuple:
+def _accumulate(
+    piece: Callable[..., tuple], batch: Batch, options: StepOptions
+) -> tuple:
     """Run ``piece`` over equal parts of the batch, one after the other."""
+    pieces = options.accumulate
     parts = {
         name: value.reshape(pieces, -1, *value.shape[1:])
         for name, value in batch.items()
     }
 
     def body(totals, indexed):
-        return jax.tree.map(jnp.add, totals, piece(*indexed)), None
+        index, part = indexed
+        if options.batch_sharding is not None:
+            # The rows of a piece lie on a few of the devices: without this the others
+            # would repeat their work.
+            part = jax.lax.with_sharding_constraint(part, options.batch_sharding)
+        return jax.tree.map(jnp.add, totals, piece(index, part)), None
 
     first = {name: value[0] for name, value in parts.items()}
     shapes = jax.eval_shape(piece, jnp.zeros((), jnp.int32), first)

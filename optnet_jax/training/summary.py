@@ -23,6 +23,8 @@ def network(config: Config) -> tuple[nn.Module, tuple[int, int, int]]:
             f"{config.name} has no network to summarise: give a config that trains one"
         )
     spec = data.get_spec(config.data.dataset)
+    if config.data.get("image_size"):
+        spec = spec.with_image_size(config.data.image_size)
     return create_network(config, spec.num_classes), spec.image_shape
 
 

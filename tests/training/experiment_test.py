@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import pytest
 
+from optnet_jax import networks
 from optnet_jax.errors import InputError
 from optnet_jax.training import experiment as experiment_lib
 
@@ -57,3 +58,25 @@ def test_bad_input(small, field, value, match):
     config = small.small_config(**{field: value})
     with pytest.raises(InputError, match=match):
         experiment_lib.build(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pieces", "fits"),
+    [
+        ({"name": "resnet20"}, 1, True),
+        ({"name": "resnet20"}, 2, False),
+        ({"name": "resnet20", "batch_norm_group": 64}, 4, True),
+        ({"name": "resnet20", "batch_norm_group": 64}, 8, False),
+        ({"name": "agd_net40", "batch_norm_group": 256}, 2, False),
+        ({"name": "vgg16"}, 4, True),
+        ({"name": "vgg16", "batch_norm": True}, 4, False),
+    ],
+)
+def test_a_piece_holds_whole_groups_of_batch_normalisation(fields, pieces, fits):
+    module = networks.create(**fields)
+    if fits:
+        experiment_lib.check_pieces(module, 256, pieces)
+        return
+    cure = f"--config.model.batch_norm_group={256 // pieces} "
+    with pytest.raises(InputError, match=cure):
+        experiment_lib.check_pieces(module, 256, pieces)

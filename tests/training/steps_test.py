@@ -129,6 +129,25 @@ def test_accumulation_gives_the_step_of_the_whole_batch():
     assert_close(piece_sums, sums, rtol=1e-5)
 
 
+def test_the_devices_share_the_work_of_every_piece(small):
+    """Each runs an eighth of a piece, not a copy of it: compare with no pieces."""
+    mesh = sharding.data_mesh()
+    whole, split = sharding.replicated(mesh), sharding.split_batch(mesh)
+    state, batch = start(small.SmallNet(features=64)), make_batch(64)
+    work = {}
+    for pieces in (1, 4):
+        step = make_step(
+            small.SmallNet(features=64),
+            StepOptions(accumulate=pieces, batch_sharding=split),
+            in_shardings=(whole, split, whole),
+            out_shardings=(whole, whole),
+        )
+        # XLA counts the body of a loop once.
+        cost = step.lower(state, batch, KEY).compile().cost_analysis()
+        work[pieces] = pieces * cost["flops"]
+    assert work[4] == pytest.approx(work[1], rel=0.3)
+
+
 def test_dropout_differs_by_step_and_repeats_by_step(small):
     module = small.SmallNet(dropout_rate=0.5)
     step, state, batch = make_step(module), start(module), make_batch()
