@@ -143,17 +143,20 @@ def _base(name: str, seed: int) -> Config:
     )
 
 
-def digits(stem: str, args: str) -> tuple[Config, dict[str, Any]]:
+def digits(
+    stem: str, args: str, own: dict[str, Any] | None = None
+) -> tuple[Config, dict[str, Any]]:
     """scikit-learn's 1,797 digits, in minutes on two cores: not from the paper.
 
     Args:
         stem: Name of the config.
-        args: ``seed=0``.
+        args: ``seed=0`` and those of ``own``.
+        own: Defaults of arguments that the config adds.
 
     Returns:
         The config without its model block, and the parsed arguments.
     """
-    defaults = COMMON
+    defaults = {**(own or {}), **COMMON}
     given = parse(args, defaults)
     config = _base(describe(stem, given, defaults), given["seed"])
     config.data.dataset = "optnet_digits"

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from optnet_jax.studies.report import comparison, published, results, tables
+from optnet_jax.studies import comparison
+from optnet_jax.studies.report import published, results, tables
 
 METRICS = ("top1_error", "top5_error")
 

@@ -101,6 +101,30 @@ DIGITS = Table(
     seeds=tuple(range(10)),
 )
 
+DIGITS_DEPTH = Table(
+    name="digits_depth",
+    title="Digits against depth: top-1 error (%), 42,000 parameters at every depth",
+    rows=(
+        Row("Plain (7)", "plain", "digits_depth", "structure=plain"),
+        Row("ResNet (16)", "resnet", "digits_depth", "structure=resnet", "plain"),
+        Row("HB-Net (16)", "hb_net", "digits_depth", "structure=hb", "plain"),
+        Row(
+            "Nesterov net (17)",
+            "nesterov_net",
+            "digits_depth",
+            "structure=nesterov",
+            "plain",
+        ),
+        Row("AGD-Net (18)", "agd_net", "digits_depth", "structure=agd", "plain"),
+        Row("DMRNet (20)", "dmr_net", "digits_depth", "structure=dmr", "plain"),
+    ),
+    columns=tuple(
+        Column(f"{depth} layers", "optnet_digits", True, f"depth={depth}")
+        for depth in (6, 14, 26)
+    ),
+    seeds=tuple(range(6)),
+)
+
 TABLE_4 = Table(
     name="table4",
     title="Table 4: top-1 error (%) on CIFAR (+: with augmentation)",
@@ -135,7 +159,7 @@ TABLE_5 = Table(
     top5=True,
 )
 
-TABLES = {table.name: table for table in (DIGITS, TABLE_4, TABLE_5)}
+TABLES = {table.name: table for table in (DIGITS, TABLE_4, TABLE_5, DIGITS_DEPTH)}
 
 
 def get_table(name: str) -> Table:

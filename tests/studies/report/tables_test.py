@@ -1,5 +1,6 @@
 import itertools
 
+import jax
 import pytest
 
 from optnet_jax.errors import InputError
@@ -44,7 +45,8 @@ def test_runs_have_names_of_their_own():
 def test_a_method_differs_from_its_baseline_in_the_model_only(table):
     rows = {row.network: row for row in table.rows}
     pairs = [(row, rows[row.baseline]) for row in table.rows if row.baseline]
-    assert len(pairs) == len(table.rows) / 2
+    # Every row is a method or a baseline.
+    assert {row.network for pair in pairs for row in pair} == set(rows)
     for column, (row, baseline) in itertools.product(table.columns, pairs):
         ours, theirs = (
             workdir.as_json(tables.Cell(r, column).get_config(0))
@@ -55,19 +57,23 @@ def test_a_method_differs_from_its_baseline_in_the_model_only(table):
         assert ours == theirs
 
 
+def parameters(cell):
+    config = cell.get_config(0)
+    module = experiment.create_network(config, 10)
+    shapes = jax.eval_shape(
+        lambda key, images: module.init(key, images, train=False),
+        jax.random.key(0),
+        jax.ShapeDtypeStruct((1, 8, 8, 1), "float32"),
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+
+def test_the_networks_of_every_depth_have_42_000_parameters():
+    counts = [parameters(cell) for cell in tables.DIGITS_DEPTH.cells()]
+    assert all(abs(count / 42_000 - 1) < 0.02 for count in counts)
+
+
 def test_the_digits_networks_have_matched_parameters():
-    import jax
-
-    def parameters(cell):
-        config = cell.get_config(0)
-        module = experiment.create_network(config, 10)
-        shapes = jax.eval_shape(
-            lambda key, images: module.init(key, images, train=False),
-            jax.random.key(0),
-            jax.ShapeDtypeStruct((1, 8, 8, 1), "float32"),
-        )
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-
     counts = {cell.row.network: parameters(cell) for cell in tables.DIGITS.cells()}
     assert counts["hb_net"] == counts["resnet"]
     # α^j_{k+1}, 1 + 2 + 3 + 4 of them in each of two stages.
@@ -75,10 +81,11 @@ def test_the_digits_networks_have_matched_parameters():
     assert max(counts.values()) < 1.05 * min(counts.values())
 
 
-def test_enough_seeds_on_digits_for_the_test_to_be_able_to_tell():
-    assert 2 / 2 ** len(tables.DIGITS.seeds) < 0.05
+@pytest.mark.parametrize("table", [tables.DIGITS, tables.DIGITS_DEPTH])
+def test_enough_seeds_on_digits_for_the_test_to_be_able_to_tell(table):
+    assert 2 / 2 ** len(table.seeds) < 0.05
 
 
 def test_an_unknown_table_is_refused_with_those_that_there_are():
-    with pytest.raises(InputError, match="choose digits, table4, table5"):
+    with pytest.raises(InputError, match="choose digits, table4, table5, digits_depth"):
         tables.get_table("table2")

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from optnet_jax.errors import InputError
-from optnet_jax.studies.report import comparison
+from optnet_jax.studies import comparison
 
 
 def enumerated(counts):
