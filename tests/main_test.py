@@ -120,6 +120,13 @@ def test_summary_describes_and_draws_without_data(tmp_path, capsys):
     assert figure.stat().st_size > 5_000
 
 
+def test_summary_takes_the_configs_image_size(tmp_path, capsys):
+    config = configuration.load("configs/imagenet_resnet.py")
+    config.data.image_size = 32
+    main.run(config, str(tmp_path), "summary")
+    assert "32x32" in capsys.readouterr().out.replace(" ", "").replace("×", "x")
+
+
 def test_summary_of_a_network_without_stages_draws_nothing(tmp_path, capsys):
     config = configuration.load("configs/digits_agd.py")
     config.data.dataset = "cifar10"

@@ -10,6 +10,7 @@ def initialize(
     coordinator_address: str = "",
     num_processes: int | None = None,
     process_id: int | None = None,
+    heartbeat_timeout: int = 100,
 ) -> None:
     """Join the other processes, if there are any.
 
@@ -18,6 +19,8 @@ def initialize(
         coordinator_address: ``host:port`` of process 0, on plain hosts.
         num_processes: Number of processes, on plain hosts.
         process_id: Index of this one, on plain hosts.
+        heartbeat_timeout: Seconds of silence after which a process counts as lost. The
+            others cannot go on without it: JAX ends them with SIGABRT.
 
     Raises:
         InputError: if only some of the three are given, or no cluster is found.
@@ -35,10 +38,15 @@ def initialize(
                 f"--process_id={process_id} must be below --num_processes="
                 f"{num_processes}"
             )
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator_address,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=heartbeat_timeout,
+        )
     elif detect:
         try:
-            jax.distributed.initialize()
+            jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_timeout)
         except ValueError as error:
             raise InputError(
                 f"no cluster was found ({error}): give --coordinator_address, "

@@ -197,10 +197,9 @@ def check_pieces(module: nn.Module, batch_size: int, pieces: int) -> None:
     piece = batch_size // pieces
     if normalises and piece % group:
         raise InputError(
-            f"BatchNorm takes its statistics over {group} images, a piece of the batch "
-            f"has {piece}: set --config.model.batch_norm_group={piece} (the run is then "
-            "the same with and without accumulation) or a smaller "
-            "--config.optimizer.accumulate"
+            f"BatchNorm takes its statistics over {group} images, a piece of the "
+            f"batch has {piece}: set --config.model.batch_norm_group={piece} (then "
+            "pieces change nothing) or a smaller --config.optimizer.accumulate"
         )
 
 

@@ -31,8 +31,8 @@ def make_result(
         images_per_second: Training rate, without compilation and evaluation.
 
     Returns:
-        JSON-able; errors in percent, ``date`` in UTC. ``checksum`` is of the final state: two runs with
-        the same one agree bit for bit.
+        JSON-able; errors in percent, ``date`` in UTC. ``checksum`` is of the final
+        state: two runs with the same one agree bit for bit.
     """
     dataset = experiment.dataset
     return {

@@ -15,7 +15,10 @@ from optnet_jax.data import quiet
 
 quiet.import_tensorflow()
 
-from clu import metric_writers  # noqa: E402 (after TensorFlow is told to be quiet)
+# After TensorFlow is told to be quiet.
+from clu import metric_writers  # noqa: E402
+
+from optnet_jax.training.events import drop_later_events  # noqa: E402
 
 
 class JsonLinesWriter(metric_writers.MetricWriter):
@@ -92,6 +95,7 @@ def create_writer(workdir: Path, start_step: int) -> metric_writers.MetricWriter
     """
     if jax.process_index() != 0:
         return metric_writers.MultiWriter([])
+    drop_later_events(workdir, start_step)
     return metric_writers.MultiWriter(
         [
             metric_writers.SummaryWriter(str(workdir)),

@@ -27,6 +27,7 @@ def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, *
         "parameters": 1234,
         "steps": 100,
         "epochs": 20.0,
+        "date": "2026-11-23",
         "wall_seconds": 50.0,
         "device": "1 x cpu (1 process(es))",
         "final": {"loss": 0.1, "top1_error": last, "top5_error": top5},

@@ -8,7 +8,9 @@ from optnet_jax.training import distributed
 def calls(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        distributed.jax.distributed, "initialize", lambda *args: calls.append(args)
+        distributed.jax.distributed,
+        "initialize",
+        lambda *args, **named: calls.append((*args, named)),
     )
     return calls
 
@@ -19,17 +21,18 @@ def test_one_process_joins_nobody(calls):
 
 
 def test_plain_hosts_are_told(calls):
-    distributed.initialize(False, "10.0.0.1:1234", 4, 3)
-    assert calls == [("10.0.0.1:1234", 4, 3)]
+    distributed.initialize(False, "10.0.0.1:1234", 4, 3, 20)
+    silence = {"heartbeat_timeout_seconds": 20}
+    assert calls == [("10.0.0.1:1234", 4, 3, silence)]
 
 
 def test_a_cluster_is_detected(calls):
     distributed.initialize(True)
-    assert calls == [()]
+    assert calls == [({"heartbeat_timeout_seconds": 100},)]
 
 
 def test_no_cluster_is_one_line(monkeypatch):
-    def fail():
+    def fail(**named):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(distributed.jax.distributed, "initialize", fail)

@@ -15,28 +15,32 @@ import pytest
 SCRIPT = Path(__file__).with_name("small_run.py")
 # Long enough that a kill falls into it, with a checkpoint every two steps.
 CONFIG = ("schedule.epochs=8.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
-ENVIRONMENT = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-    "PYTHONWARNINGS": "default",
-}
+ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "default"}
 
 
-def start(workdir, *arguments):
+def start(workdir, *arguments, devices=1):
+    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, SCRIPT, workdir, *CONFIG, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "XLA_FLAGS": flags},
     )
 
 
-def finish(workdir, *arguments):
-    process = start(workdir, *arguments)
+def finish(workdir, *arguments, devices=1):
+    process = start(workdir, *arguments, devices=devices)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return json.loads((workdir / "result.json").read_text("utf-8")), output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its directory and its result."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, finish(workdir)[0]
 
 
 def newest_step(workdir):
@@ -58,15 +62,15 @@ def metrics_of(workdir):
     return (workdir / "metrics.jsonl").read_text("utf-8")
 
 
-def assert_same_run(result, workdir, reference, reference_workdir):
+def assert_same_run(result, workdir, whole):
+    reference_workdir, reference = whole
     assert result["checksum"] == reference["checksum"]
     assert result["final"] == reference["final"]
     assert result["best"] == reference["best"]
     assert metrics_of(workdir) == metrics_of(reference_workdir)
 
 
-def test_killed_and_terminated_runs_end_like_an_uninterrupted_one(tmp_path):
-    reference, _ = finish(tmp_path / "whole")
+def test_killed_and_terminated_runs_end_like_an_uninterrupted_one(tmp_path, whole):
     workdir = tmp_path / "killed"
 
     # While a checkpoint is being written, at a step that differs from run to run.
@@ -87,7 +91,7 @@ def test_killed_and_terminated_runs_end_like_an_uninterrupted_one(tmp_path):
 
     result, output = finish(workdir)
     assert "going on from the checkpoint" in output or "is finished" in output
-    assert_same_run(result, workdir, reference, tmp_path / "whole")
+    assert_same_run(result, workdir, whole)
 
 
 def kill_at_random(process, workdir, moments):
@@ -111,8 +115,7 @@ def kill_at_random(process, workdir, moments):
 
 
 @pytest.mark.long
-def test_twenty_kills_at_random_moments(tmp_path):
-    reference, _ = finish(tmp_path / "whole")
+def test_twenty_kills_at_random_moments(tmp_path, whole):
     moments = random.Random(0)
     runs, kills = 0, 0
     while kills < 20:
@@ -122,7 +125,7 @@ def test_twenty_kills_at_random_moments(tmp_path):
             print(f"run {runs}, kill {kills}: newest checkpoint {newest_step(workdir)}")
         result, _ = finish(workdir)
         print(f"run {runs} after {kills} kills: checksum {result['checksum']}")
-        assert_same_run(result, workdir, reference, tmp_path / "whole")
+        assert_same_run(result, workdir, whole)
         runs += 1
 
 
@@ -132,17 +135,23 @@ def free_port():
         return server.getsockname()[1]
 
 
-def start_two(workdir):
+def start_two(workdir, *arguments, heartbeat=100):
     address = f"--coordinator_address=127.0.0.1:{free_port()}"
     return [
-        start(workdir, address, "--num_processes=2", f"--process_id={index}")
+        start(
+            workdir,
+            *arguments,
+            address,
+            "--num_processes=2",
+            f"--process_id={index}",
+            f"--heartbeat_timeout={heartbeat}",
+        )
         for index in range(2)
     ]
 
 
-@pytest.mark.long
-def test_two_processes_train_stop_together_and_one_goes_on(tmp_path):
-    reference, _ = finish(tmp_path / "one")
+def test_two_processes_stop_together_and_another_layout_goes_on(tmp_path, whole):
+    """Two processes of one device, in mid-run one of four: the same run to rounding."""
     workdir = tmp_path / "two"
     processes = start_two(workdir)
     assert wait_for(lambda: newest_step(workdir) >= 4, processes[0])
@@ -156,19 +165,40 @@ def test_two_processes_train_stop_together_and_one_goes_on(tmp_path):
     stopped_at = newest_step(workdir)
     assert 4 <= stopped_at < 32
 
-    # Another layout goes on: first two processes again, then the result of one.
+    result, output = finish(workdir, devices=4)
+    assert f"going on from the checkpoint of step {stopped_at}" in output
+    assert result["device"] == "4 x cpu (1 process(es))"
+    # Sums over several devices are rounded otherwise than on one.
+    loss = whole[1]["final"]["loss"]
+    assert result["final"]["loss"] == pytest.approx(loss, rel=1e-3)
+
+
+@pytest.mark.long
+def test_one_process_stops_and_two_go_on(tmp_path, whole):
+    workdir = tmp_path / "two"
+    process = start(workdir)
+    wait_for(lambda: newest_step(workdir) >= 4, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    stopped_at = newest_step(workdir)
     processes = start_two(workdir)
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert f"going on from the checkpoint of step {stopped_at}" in outputs[0]
     result = json.loads((workdir / "result.json").read_text("utf-8"))
     assert "2 process" in result["device"]
-    # Sums over two devices are rounded otherwise than on one.
-    loss = reference["final"]["loss"]
+    loss = whole[1]["final"]["loss"]
     assert result["final"]["loss"] == pytest.approx(loss, rel=1e-3)
 
-    (workdir / "result.json").unlink()
-    again, output = finish(workdir)
-    assert "going on from the checkpoint of step 32" in output
-    assert again["final"] == result["final"]
-    assert again["checksum"] == result["checksum"]
+
+@pytest.mark.long
+@pytest.mark.parametrize("lost", [0, 1])
+def test_when_a_peer_is_lost_the_other_ends_too(tmp_path, lost):
+    """Process 0 is the coordinator, its loss another path through JAX."""
+    processes = start_two(tmp_path, "schedule.epochs=100000.0", heartbeat=10)
+    assert wait_for(lambda: newest_step(tmp_path) >= 4, processes[0])
+    processes[lost].kill()
+    # Far beyond the heartbeat: a hang fails, a slow machine does not.
+    output, _ = processes[1 - lost].communicate(timeout=200)
+    assert processes[1 - lost].returncode not in (0, None), output
+    processes[lost].communicate()

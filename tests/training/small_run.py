@@ -1,8 +1,8 @@
 """A run that takes a second: a small network on generated images.
 
 As a script, ``small_run.py WORKDIR [field=value ...] [--coordinator_address=A
---num_processes=N --process_id=I]``, it is what the tests start as a process of its own,
-to kill it.
+--num_processes=N --process_id=I --heartbeat_timeout=S]``, it is what the tests start as
+a process of its own, to kill it.
 """
 
 import ast
@@ -97,8 +97,8 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     flags = [text for text in sys.argv[2:] if text.startswith("--")]
     if flags:
-        address, count, index = (text.split("=")[1] for text in flags)
-        distributed.initialize(False, address, int(count), int(index))
+        address, *numbers = (text.split("=")[1] for text in flags)
+        distributed.initialize(False, address, *map(int, numbers))
     fields = [text for text in sys.argv[2:] if not text.startswith("--")]
     changes = dict(text.split("=", 1) for text in fields)
     changes = {name: ast.literal_eval(value) for name, value in changes.items()}

@@ -1,7 +1,6 @@
 """``result.json`` files, sorted into the entries of a table of results."""
 
 import dataclasses
-import datetime
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +33,7 @@ NEEDED = frozenset(
         "device",
         "final",
         "best",
+        "date",
     }
 )
 
@@ -52,10 +52,8 @@ class Run:
 
     @property
     def date(self) -> str:
-        """The day (UTC) on which its ``result.json`` was written."""
-        written = (self.path / "result.json").stat().st_mtime
-        day = datetime.datetime.fromtimestamp(written, datetime.UTC)
-        return day.date().isoformat()
+        """The day (UTC) on which it ended."""
+        return self.result["date"]
 
 
 @dataclasses.dataclass(frozen=True)
