@@ -46,6 +46,12 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "Index of this process, on plain hosts.", lower_bound=0
 )
+_HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_timeout",
+    100,
+    "Seconds of silence after which a process counts as lost, and all end.",
+    lower_bound=1,
+)
 
 # Filled by parse_flags: ml_collections wants the config before it defines its flag.
 _CONFIG: dict[str, Config] = {}
@@ -184,6 +190,7 @@ def _prepare_devices(config: Config) -> None:
         _COORDINATOR.value,
         _NUM_PROCESSES.value,
         _PROCESS_ID.value,
+        _HEARTBEAT.value,
     )
 
 
