@@ -23,27 +23,17 @@ From this follows what is printed beside the table.
 :func:`run` trains what is missing in the workdir and reports.
 """
 
-import concurrent.futures
-import json
-import time
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from optnet_jax.configuration import Config
-from optnet_jax.errors import InputError
+from optnet_jax.studies.cells import complete, read_json, refuse_another_config
 from optnet_jax.studies.table2 import plot
 from optnet_jax.studies.table2 import report as reports
-from optnet_jax.studies.table2.cells import Cell, plan, train_cell
+from optnet_jax.studies.table2.cells import plan, train_cell
 from optnet_jax.studies.tables import with_sd
-from optnet_jax.training.progress import duration, say
-from optnet_jax.training.workdir import (
-    Workdir,
-    as_json,
-    config_differences,
-    write_json,
-)
+from optnet_jax.training.progress import say
+from optnet_jax.training.workdir import Workdir, write_json
 
 
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -69,16 +59,21 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         del identity.parallel_cells
     with Workdir(workdir, identity) as claimed:
         folder = claimed.path
-        _check_config(folder, identity)
+        refuse_another_config(folder, identity)
         claimed.write_config()
         file = folder / "table2.json"
         if file.exists():
-            report = _read(file)
+            report = read_json(file)
             say(reports.markdown(report))
             say(f"finished before, in {folder}: --workdir=DIR starts another run")
             return report
-        train_missing(cells, folder / "cells", config)
-        results = [_read(_cell_file(folder / "cells", cell)) for cell in cells]
+        results = complete(
+            cells,
+            folder / "cells",
+            lambda cell: train_cell(cell, config),
+            lambda result: _outcome(result, config),
+            config.parallel_cells,
+        )
         report = reports.collect(config, results)
         text = reports.markdown(report)
         (folder / "table2.md").write_text(text, "utf-8")
@@ -90,81 +85,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         return report
 
 
-def train_missing(cells: list[Cell], folder: Path, config: Config) -> None:
-    """Train the cells that have no file yet, a few at a time.
-
-    Args:
-      cells: all cells of the study.
-      folder: where each leaves its JSON file.
-      config: the study's config.
-
-    Raises:
-      InputError: a cell diverged.
-      SystemExit: after Ctrl-C, with status 130; finished cells are kept.
-    """
-    folder.mkdir(exist_ok=True)
-    missing = [cell for cell in cells if not _cell_file(folder, cell).exists()]
-    if len(missing) < len(cells):
-        say(f"going on: {len(cells) - len(missing)} of {len(cells)} cells are there")
-    # XLA leaves most of a second core idle in matrices this small; two programs at
-    # once use it. An accelerator is filled by one.
-    workers = config.parallel_cells if jax.default_backend() == "cpu" else 1
-    start, count = time.perf_counter(), len(cells) - len(missing)
-    done, total = 0, sum(cell.work for cell in missing)
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
-    try:
-        futures = {pool.submit(_train, cell, folder, config): cell for cell in missing}
-        for future in concurrent.futures.as_completed(futures):
-            result, cell = future.result(), futures[future]
-            done += cell.work
-            left = (time.perf_counter() - start) / done * (total - done)
-            count += 1
-            say(
-                f"[{count:{len(str(len(cells)))}}/{len(cells)}] "
-                f"{_outcome(result, config)}; {result['wall_seconds']:.0f} s, "
-                f"about {duration(left)} left"
-            )
-    except KeyboardInterrupt:
-        say("stopping when the cells in training are done; the same command goes on")
-        raise SystemExit(130) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _check_config(folder: Path, config: Config) -> None:
-    """Refuse cells of another config, which would be taken for this one's."""
-    file = folder / "config.json"
-    if not file.exists() or not any(folder.glob("cells/*.json")):
-        return
-    differences = config_differences(_read(file), as_json(config))
-    if differences:
-        raise InputError(
-            f"{folder} belongs to a study with another config "
-            f"({'; '.join(differences)}): use that config or another --workdir"
-        )
-
-
-def _train(cell: Cell, folder: Path, config: Config) -> dict[str, Any]:
-    result = train_cell(cell, config)
-    # In the worker, so that a cell that ends after Ctrl-C is not lost.
-    write_json(_cell_file(folder, cell), result)
-    return result
-
-
 def _outcome(result: dict[str, Any], config: Config) -> str:
     at = result["checkpoints"].index(config.steps)
     mse = [values[at] for values in result["mse"]]
     return f"{result['label']}, {result['depth']} layers: MSE {with_sd(mse)}"
-
-
-def _cell_file(folder: Path, cell: Cell) -> Path:
-    return folder / f"{cell.name}.json"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{file} is damaged: delete it, and the same command makes it again"
-        ) from error
