@@ -6,6 +6,11 @@ prints Tables 4 and 5 and the digits table in Markdown; ``--out`` also writes
 ``report.md``, ``report.json`` and ``report.png``. A run counts for an entry of a table
 only if its config is the entry's, but for the seed: others are listed apart, with what
 sets them apart.
+
+    python -m optnet_jax.studies.report runs/digits_agd --html
+
+writes one page about the runs instead, finished or not, which opens without a server:
+``report.html`` in the directory (in the current one for several), or ``--html=FILE``.
 """
 
 import argparse
@@ -40,6 +45,26 @@ def write(summary: dict[str, Any], out: Path) -> list[Path]:
     return [markdown, data, figure.draw(summary, out / "report.png")]
 
 
+def write_page(directories: Sequence[Path], file: str) -> Path:
+    """Write one HTML page about all runs in the directories.
+
+    Args:
+        directories: Workdirs, or directories of them.
+        file: Where to; empty for ``report.html``, in the directory if it is only one.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: if there is no run, or the file cannot be written.
+    """
+    from optnet_jax.studies.report import html_page, html_runs
+
+    place = directories[0] if len(directories) == 1 else Path()
+    runs = html_runs.find(directories)
+    return html_page.write(runs, Path(file) if file else place / "report.html")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Report on directories; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -48,10 +73,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("directories", nargs="+", help="searched for result.json")
     parser.add_argument("--out", default="", help="directory for .md, .json and .png")
+    parser.add_argument(
+        "--html",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="write one self-contained page about the runs, unfinished ones as well",
+    )
     options = parser.parse_args(argv)
+    directories = [Path(directory) for directory in options.directories]
     try:
-        runs = results.find([Path(directory) for directory in options.directories])
-        summary = summarize(runs)
+        if options.html is not None:
+            file = write_page(directories, options.html)
+            print(f"written: {file}", file=sys.stderr)
+            return 0
+        summary = summarize(results.find(directories))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,115 @@
+"""Workdirs with curves and coefficients, and a real browser to look at pages."""
+
+import json
+import re
+import shutil
+import subprocess
+import types
+
+import numpy as np
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+)
+
+
+def make_workdir(
+    root, name, *, seed=0, epochs=3, finished=True, coefficients=None, **fields
+):
+    """A run whose test error in epoch e is 30 / e + seed."""
+    directory = root / (f"{name}-seed={seed}" if seed else name)
+    directory.mkdir(parents=True)
+    config = {
+        "name": directory.name,
+        "experiment": "train",
+        "seed": seed,
+        "model": {"name": "agd_net", "growth_rate": 10},
+        "optimizer": {"learning_rate": 0.1},
+        "schedule": {"epochs": 3.0},
+        **fields,
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    with (directory / "metrics.jsonl").open("w") as file:
+        for epoch in range(1, epochs + 1):
+            train = {"train/loss": 1 / epoch, "train/top1_error": 20 / epoch}
+            test = {"test/loss": 2 / epoch, "test/top1_error": 30 / epoch + seed}
+            for part in ({**train, "learning_rate": 0.1 / epoch}, test):
+                row = {"step": 10 * epoch, "epoch": float(epoch), **part}
+                file.write(json.dumps(row) + "\n")
+    if coefficients is not None:
+        rows = {name: np.stack([v] * epochs) for name, v in coefficients.items()}
+        counted = np.arange(1.0, epochs + 1)
+        np.savez(directory / "coefficients.npz", step=counted, epoch=counted, **rows)
+    if finished:
+        last = 30 / epochs + seed
+        result = {
+            "config": config,
+            "network": "agd_net",
+            "dataset": "optnet_digits",
+            "seed": seed,
+            "parameters": 12345,
+            "epochs": float(epochs),
+            "wall_seconds": 50.0,
+            "images_per_second": 2000.0,
+            "device": "1 x cpu (1 process(es))",
+            "date": "2026-11-23",
+            "final": {"loss": 2 / epochs, "top1_error": last, "top5_error": 0.0},
+            "best": {"top1_error": last, "epoch": float(epochs)},
+            "versions": {"python": "3.11.7", "jax": "0.10.2"},
+        }
+        (directory / "result.json").write_text(json.dumps(result))
+    return directory
+
+
+@pytest.fixture
+def make_run():
+    return make_workdir
+
+
+@pytest.fixture(scope="session")
+def look_at(tmp_path_factory):
+    """Open a file in a browser: its DOM, what it asked for, what the console says."""
+    browser = next(filter(None, map(shutil.which, NAMES)), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+
+    def open_page(page):
+        scratch = tmp_path_factory.mktemp("browser")
+        log = scratch / "net.json"
+        place = [f"--user-data-dir={scratch / 'profile'}", f"--log-net-log={log}"]
+        done = subprocess.run(
+            [browser, *FLAGS, *place, "--dump-dom", page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return types.SimpleNamespace(
+            dom=done.stdout,
+            text=re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", done.stdout)),
+            requests=page_requests(json.loads(log.read_text())),
+            console=re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr),
+        )
+
+    return open_page
+
+
+def page_requests(log):
+    """URLs that the page asked for, besides itself.
+
+    The browser's own requests (updates, accounts) have no origin as initiator.
+    """
+    start = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    events = [e.get("params", {}) for e in log["events"] if e["type"] == start]
+    asked = [params for params in events if "url" in params]
+    return [p["url"] for p in asked if p.get("initiator") != "not an origin"]
