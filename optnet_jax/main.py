@@ -24,6 +24,7 @@ from optnet_jax.errors import InputError
 MODES = ("train", "eval", "summary")
 STUDIES = {
     "convergence": "optnet_jax.studies.convergence.run",
+    "hypothesis": "optnet_jax.studies.hypothesis.run",
     "table2": "optnet_jax.studies.table2.run",
 }
 """config.experiment -> the module whose ``run(config, workdir)`` it is."""

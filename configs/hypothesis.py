@@ -1,0 +1,59 @@
+"""Do networks of faster methods need fewer layers (§5)? Trained on argmin F.
+
+    python -m optnet_jax.main --config=configs/hypothesis.py
+    python -m optnet_jax.main --config=configs/hypothesis.py:quick
+
+Five structures, 1 to 16 layers, one W a layer (15) or one for all (§5.1), eight seeds,
+the learning rate tuned for each. ``docs/results/hypothesis.md`` has what came out.
+
+Arguments: none; or ``quick``: four seeds, up to 8 layers, a quarter of the steps.
+"""
+
+from ml_collections import ConfigDict
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    if args not in ("", "quick"):
+        raise InputError(
+            f"configs/hypothesis.py:{args} is unknown: the only argument is quick"
+        )
+    config = ConfigDict()
+    config.name = "hypothesis_quick" if args else "hypothesis"
+    config.experiment = "hypothesis"
+    config.hypothesis = {
+        # The networks: labels of optnet_jax.studies.convergence.measure.METHODS, which
+        # also has HB and AGD with the coefficients that are best for κ.
+        "methods": (
+            "GD (7)",
+            "HB (11), β = 0.3",
+            "AGD (12), θ_k",
+            "AGD2 (13), θ_k",
+            "ADMM (14)",
+        ),
+        "depths": (1, 2, 4, 8) if args else (1, 2, 4, 8, 16),
+        "tyings": ("untied", "tied"),
+        # The task: optnet_jax.studies.hypothesis.task.
+        "activation": "relu",
+        "condition": 100.0,
+        "dimension": 16,
+        "samples": {"train": 8192, "validation": 2048, "test": 2048},
+        # The budget of every network.
+        "steps": 250 if args else 1000,
+        "batch_size": 128,
+        "learning_rates": (0.003, 0.01, 0.03, 0.1),
+        "tuning_seeds": (100,) if args else (100, 101),
+        "seeds": tuple(range(4 if args else 8)),
+        # Relative test errors for which layers are counted.
+        "tolerances": (0.1, 0.03, 0.01),
+        # Iterations of the methods themselves, with the true W.
+        "untrained_depth": 64,
+        # §5.1 to the letter: the input is x_0, the target one vector.
+        "constant": {"activation": "sigmoid", "depths": (1, 2) if args else (1, 2, 4)},
+    }
+    # Cells that are trained at once on a CPU.
+    config.parallel_cells = 2
+    return config

@@ -1,0 +1,157 @@
+"""What the networks have to learn: the input's own minimiser of F.
+
+Let the input b enter F of Lemma 1 as its linear term:
+f_b(z) = ‖z‖²/2 - Σ Ψ(U_i·z + b_i) has z - ∇f_b(z) = U Φ(U z + b), so
+gradient descent is x ↦ Φ(W x + b) and the target f(b) = argmin F_b is its fixed point,
+another one for each b. For Φ = ReLU it is the solution of the quadratic programme
+min_{x ≥ 0} ½ x·(I - W) x - b·x.
+
+With b = 0 and the input as the start x_0, which is how §5.1 reads, every input has the
+same target: a network need only forget its input to be right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.errors import InputError
+from optnet_jax.objectives import activation_pair
+from optnet_jax.recurrences import Nesterov, Recurrence, iterate
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A family of functions F and how the input enters them.
+
+    Attributes:
+      activation: Φ, a row of Table 1 with slopes in [0, 1].
+      condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
+        Hessian of f_b lies between 1/κ and 1 everywhere.
+      dimension: n.
+      constant: the input is the start x_0 alone, and the target the same for all.
+    """
+
+    activation: str
+    condition: float
+    dimension: int
+    constant: bool = False
+
+    @property
+    def mu(self) -> float:
+        """μ = 1/κ."""
+        return 1 / self.condition
+
+    def layer(self, inputs: Any) -> Callable[[Any, Any], Any]:
+        """Return (x, W) ↦ Φ(W x + b) for a batch of inputs [..., n]."""
+        phi, _ = activation_pair(self.activation)
+        if self.constant:
+            return lambda x, w: phi(x @ w)
+        return lambda x, w: phi(x @ w + inputs)
+
+    def propagate(
+        self,
+        recurrence: Recurrence,
+        w: Any,
+        inputs: Any,
+        depth: int,
+        trajectory: bool = False,
+    ) -> Any:
+        """Run a structure from x_0 = the input.
+
+        Args:
+          recurrence: the method.
+          w: W of all layers [n, n], or one for each [depth, n, n].
+          inputs: [..., n].
+          depth: K.
+          trajectory: return all iterates.
+        """
+        layer = self.layer(inputs)
+        tied = w.ndim == 2
+        return iterate(
+            recurrence,
+            (lambda x: layer(x, w)) if tied else layer,
+            inputs,
+            depth,
+            weights=None if tied else w,
+            trajectory=trajectory,
+        )
+
+
+class Problem(NamedTuple):
+    """One draw of the task.
+
+    Attributes:
+      w: W, symmetric. [n, n]
+      inputs: training, validation and test inputs, N(0, I). [samples, n] each
+      targets: argmin F for each. [samples, n] each
+    """
+
+    w: np.ndarray
+    inputs: tuple[np.ndarray, ...]
+    targets: tuple[np.ndarray, ...]
+
+
+SLOPES_ABOVE_ONE = ("swish",)
+
+
+def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:
+    """Draw W's basis and the inputs, and minimise F for each of them.
+
+    Args:
+      task: the family.
+      samples: the sizes of the splits.
+      seed: of the draw.
+
+    Returns:
+      The problem, in float64.
+
+    Raises:
+      InputError: a task that has no condition number, or single precision.
+    """
+    if not task.condition > 1 or task.activation in SLOPES_ABOVE_ONE:
+        raise InputError(
+            f"the task needs κ > 1 and slopes of Φ in [0, 1], got κ = {task.condition} "
+            f"and {task.activation}"
+        )
+    if not jax.config.jax_enable_x64:  # pyright: ignore
+        raise InputError("the targets need double precision: use jax.enable_x64(True)")
+    rng = np.random.default_rng(seed)
+    n = task.dimension
+    basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    w = (basis * np.linspace(0, 1 - task.mu, n)) @ basis.T
+    w = (w + w.T) / 2
+    inputs = tuple(rng.normal(size=(size, n)) for size in samples)
+    return Problem(w, inputs, tuple(minimise(task, w, x) for x in inputs))
+
+
+def minimise(task: Task, w: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """Return argmin F for each input.
+
+    Nesterov's method with the coefficients of μ contracts by 1 - √μ a step at least.
+
+    Args:
+      task: the family.
+      w: W. [n, n]
+      inputs: [samples, n]
+
+    Returns:
+      [samples, n], fixed points x = Φ(W x + b) to rounding.
+    """
+    root = math.sqrt(task.mu)
+    beta = (1 - root) / (1 + root)
+    steps = math.ceil(40 / root)
+    method = Nesterov(1 + beta, -beta)
+    run = jax.jit(lambda w, b: task.propagate(method, w, b, steps))
+    return np.asarray(run(jnp.asarray(w), jnp.asarray(inputs)))
+
+
+def residual(task: Task, w: np.ndarray, inputs: np.ndarray, x: np.ndarray) -> float:
+    """Return max |x - Φ(W x + b)|: 0 where ∇F is 0."""
+    return float(np.abs(x - np.asarray(task.layer(inputs)(x, w))).max())

@@ -1,0 +1,132 @@
+"""Supported, not supported or reversed: a verdict from the numbers alone.
+
+The paper's word: "a network with fewer layers to reach the same approximation accuracy"
+is the better one, and methods that converge faster should give it. So for each method
+two questions are asked, both against gradient descent, both paired by seed and decided
+by the exact sign-flip test at 5 %.
+
+* Is the *method* faster: does it need fewer iterations with the true W?
+* Does its *trained network* need fewer layers?
+
+Layers are counted in doublings, log2 of the smallest depth that reaches a relative
+test error, and averaged over the errors asked for; where no depth that was tried
+reaches one, twice the deepest counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from optnet_jax.studies.comparison import Comparison, compare
+
+FEWER, MORE, SAME = "fewer", "more", "no more than chance"
+
+
+def layers_needed(errors: Mapping[int, float], tolerance: float) -> int | None:
+    """Return the smallest depth whose error is at most the tolerance, or None.
+
+    >>> layers_needed({1: 0.5, 2: 0.05, 4: 0.2}, 0.1)
+    2
+
+    Args:
+      errors: depth -> relative error.
+      tolerance: the error asked for.
+    """
+    reached = [depth for depth, error in errors.items() if error <= tolerance]
+    return min(reached, default=None)
+
+
+def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float:
+    """Return log2 of the layers needed, the mean over the tolerances.
+
+    Args:
+      errors: depth -> relative error of one seed.
+      tolerances: the errors asked for.
+    """
+    beyond = 2 * max(errors)
+    needed = [layers_needed(errors, tolerance) or beyond for tolerance in tolerances]
+    return sum(map(math.log2, needed)) / len(needed)
+
+
+def compare_layers(
+    errors: Sequence[Mapping[int, float]],
+    baseline: Sequence[Mapping[int, float]],
+    tolerances: Sequence[float],
+) -> Comparison:
+    """Compare the layers that two structures, or two methods, need.
+
+    Args:
+      errors: depth -> error, for each seed.
+      baseline: the same of gradient descent, in the same order.
+      tolerances: the errors asked for.
+
+    Returns:
+      The comparison in doublings: -1 is half the layers.
+    """
+    ours, theirs = (
+        {i: doublings(by_depth, tolerances) for i, by_depth in enumerate(seeds)}
+        for seeds in (errors, baseline)
+    )
+    found = compare(ours, theirs)
+    assert found is not None
+    return found
+
+
+def direction(comparison: Comparison) -> str:
+    """Say which way a comparison of layers or iterations falls."""
+    named = {"better": FEWER, "worse": MORE, "no more than chance": SAME}
+    return named.get(comparison.verdict, comparison.verdict)
+
+
+def judge(methods: Mapping[str, str], networks: Mapping[str, str]) -> str:
+    """Return the verdict on "faster methods need fewer layers".
+
+    Args:
+      methods: method -> :func:`direction` of its iterations with the true W.
+      networks: method -> direction of the layers that its trained network needs.
+
+    Returns:
+      A sentence that begins with the verdict: supported, reversed, not supported, or
+      cannot tell with so few seeds.
+    """
+    for found in (*methods.values(), *networks.values()):
+        if found not in (FEWER, MORE, SAME):
+            return f"{found} seeds: six are the fewest with which 5 % can be reached"
+    faster = [label for label, found in methods.items() if found == FEWER]
+    if not faster:
+        return "not supported: no method is faster than gradient descent here"
+    groups = {
+        kind: [label for label in faster if networks[label] == kind]
+        for kind in (FEWER, MORE)
+    }
+    undecided = [label for label in faster if label not in groups[FEWER] + groups[MORE]]
+    reasons = [
+        f"{_listed(labels)} {_verb(labels)} {words}"
+        for labels, words in (
+            (groups[FEWER], "fewer layers than GD"),
+            (groups[MORE], "more layers than GD"),
+        )
+        if labels
+    ]
+    if undecided:
+        reasons.append(f"for {_listed(undecided)} no difference is found")
+    half = len(faster) / 2
+    if len(groups[FEWER]) >= half and not groups[MORE]:
+        head = "supported"
+    elif len(groups[MORE]) >= half and not groups[FEWER]:
+        head = "reversed"
+    else:
+        head = "not supported"
+    return (
+        f"{head}: of the {len(faster)} method(s) that need fewer iterations than GD "
+        f"with the true W, trained {'; '.join(reasons)}"
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return " and ".join([", ".join(labels[:-1]), labels[-1]] if labels[1:] else labels)
+
+
+def _verb(labels: Sequence[str]) -> str:
+    return "need" if labels[1:] else "needs"
