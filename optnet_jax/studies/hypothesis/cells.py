@@ -243,7 +243,7 @@ def run_untrained(
         xs = task.propagate(
             recurrence, w, test.inputs, study.untrained_depth, trajectory=True
         )
-        squares = jnp.mean((xs - test.targets) ** 2, axis=(1, 2))
+        squares = jnp.mean((xs - test.targets[None]) ** 2, axis=(1, 2))
         return capped(squares / scale(task, test.targets))
 
     chosen = [problems[seed] for seed in study.seeds]

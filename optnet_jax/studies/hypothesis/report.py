@@ -131,7 +131,7 @@ def _compare_errors(errors: Sequence, baseline: Sequence, depth: int) -> Compari
 def _as_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "mean": comparison.mean,
-        "interval": comparison.interval,
+        "interval": comparison.interval and list(comparison.interval),
         "p_value": comparison.p_value,
         "differences": list(comparison.differences),
         "direction": verdict.direction(comparison),

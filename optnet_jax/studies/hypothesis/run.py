@@ -62,12 +62,10 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
             say(f"finished before, in {folder}: --workdir=DIR starts another run")
             return report
         problems = {part: draw_all(config, part) for part in PARTS}
-        # TF32 on an accelerator would add errors of the size that is measured.
-        with jax.default_matmul_precision("highest"):
-            untrained = [
-                run_untrained(label, config, problems["linear_term"])
-                for label in config.hypothesis.methods
-            ]
+        untrained = [
+            run_untrained(label, config, problems["linear_term"])
+            for label in config.hypothesis.methods
+        ]
         results = complete(
             cells,
             folder / "cells",

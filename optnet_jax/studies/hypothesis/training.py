@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 
 def scale(task: Task, targets: jax.Array) -> jax.Array:
     """Return the power that errors are relative to."""
-    centre = 0.0 if task.constant else targets.mean(0)
+    centre = 0.0 if task.constant else targets.mean(0, keepdims=True)
     return jnp.mean((targets - centre) ** 2)
 
 
@@ -120,7 +120,7 @@ def measure(
     outputs = task.propagate(recurrence, w, split.inputs, depth)
     power = scale(task, split.targets)
     error = jnp.mean((outputs - split.targets) ** 2) / power
-    spread = jnp.mean((outputs - outputs.mean(0)) ** 2) / power
+    spread = jnp.mean((outputs - outputs.mean(0, keepdims=True)) ** 2) / power
     return Outcome(capped(error), capped(spread), jnp.isfinite(w).all())
 
 

@@ -1,0 +1,155 @@
+"""The study end to end, small: files, verdicts, tuning, and going on."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from optnet_jax.configs import hypothesis as config_file
+
+from optnet_jax.errors import InputError
+from optnet_jax.studies.hypothesis import cells as cells_module
+from optnet_jax.studies.hypothesis import run as hypothesis
+from optnet_jax.studies.hypothesis.cells import Cell, draw_all, plan, train_cell
+
+METHODS = ("GD (7)", "AGD (12), θ_k")
+
+
+def small_config():
+    config = config_file.get_config()
+    study = config.hypothesis
+    study.methods, study.depths, study.tyings = METHODS, (1, 2), ("untied",)
+    study.samples = {"train": 64, "validation": 32, "test": 32}
+    study.steps, study.batch_size, study.dimension = 8, 16, 4
+    study.learning_rates, study.tuning_seeds = (0.001, 0.01, 0.03), (100, 101)
+    study.seeds = tuple(range(6))
+    study.untrained_depth = 4
+    study.constant.depths = (1,)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir with the finished study, not to be changed."""
+    workdir = tmp_path_factory.mktemp("hypothesis")
+    return workdir, hypothesis.run(small_config(), workdir)
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "copy")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The names of the cells that are trained from now on."""
+    names = []
+
+    def noted(cell, config, problems):
+        names.append(cell.name)
+        return train_cell(cell, config, problems)
+
+    monkeypatch.setattr(hypothesis, "train_cell", noted)
+    return names
+
+
+def test_it_leaves_its_files_and_says_its_verdict(finished):
+    workdir, report = finished
+    assert json.loads((workdir / "hypothesis.json").read_text("utf-8")) == report
+    assert (workdir / "plots/hypothesis.png").read_bytes().startswith(b"\x89PNG")
+    text = (workdir / "hypothesis.md").read_text("utf-8")
+    assert f"untied weights: **{report['verdicts']['untied']}**" in text
+    # Eight steps of training teach nothing.
+    assert report["verdicts"]["untied"].startswith("not supported")
+    assert report["largest_target_residual"] < 1e-10
+    assert {"device", "versions", "config", "wall_seconds"} <= set(report)
+    assert len(report["cells"]) == 2 * 2 + 2
+
+
+def test_the_comparison_is_with_gradient_descent_seed_by_seed(finished):
+    _, report = finished
+    gd, agd = (
+        next(
+            cell["error"]
+            for cell in report["cells"]
+            if (cell["part"], cell["label"], cell["depth"]) == ("linear_term", label, 2)
+        )
+        for label in METHODS
+    )
+    compared = report["networks"]["untied"]["AGD (12), θ_k"]["by_depth"]["2"]
+    expected = [math.log10(a / g) for a, g in zip(agd, gd, strict=True)]
+    np.testing.assert_allclose(compared["differences"], expected)
+
+
+def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
+    before = json.loads((workdir / "hypothesis.json").read_text("utf-8"))
+    (workdir / "hypothesis.json").unlink()
+    (workdir / "cells/constant_untied_gd0_depth1.json").unlink()
+    after = hypothesis.run(small_config(), workdir)
+    assert trained == ["constant_untied_gd0_depth1"]
+    assert "going on: 5 of 6 cells are there" in capsys.readouterr().out
+    for old, new in zip(before["cells"], after["cells"], strict=True):
+        assert new["error"] == pytest.approx(old["error"])
+    trained.clear()
+    hypothesis.run(small_config(), workdir)
+    assert trained == []
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_the_rate_is_chosen_without_what_is_reported():
+    """Only the tuning seeds' training and validation splits may decide."""
+    config = small_config()
+    config.hypothesis.seeds = (0, 1, 2, 3, 4, 5)
+    cell = Cell("linear_term", METHODS[0], 2, "untied")
+    problems = draw_all(config, "linear_term")
+    found = train_cell(cell, config, problems)
+    scores = found["validation_error_by_rate"]
+    assert (
+        found["learning_rate"]
+        == config.hypothesis.learning_rates[int(np.argmin(scores))]
+    )
+
+    def spoilt(seed, problem):
+        kept = (0, 1) if seed in config.hypothesis.tuning_seeds else ()
+        targets = [t if i in kept else -9 * t for i, t in enumerate(problem.targets)]
+        return problem._replace(targets=tuple(targets))
+
+    other = {seed: spoilt(seed, problem) for seed, problem in problems.items()}
+    again = train_cell(cell, config, other)
+    assert again["validation_error_by_rate"] == scores
+    assert again["error"] != found["error"]
+
+
+def test_every_default_cell_has_a_file_of_its_own():
+    for arguments in ("", "quick"):
+        cells = plan(config_file.get_config(arguments))
+        assert len({cell.name for cell in cells}) == len(cells)
+    config = config_file.get_config()
+    labels = [method.label for method in cells_module.METHODS]
+    config.hypothesis.methods = tuple(labels)
+    cells = plan(config)
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert {cell.tying for cell in cells} == {"tied", "untied"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("methods", ("GD (7)", "SGD"), "has 'SGD': use some of 'GD"),
+        ("methods", ("ADMM (14)",), "lacks the baseline, 'GD"),
+        ("tuning_seeds", (5,), "tuning_seeds must differ"),
+        ("tyings", ("loose",), "has loose: use some of untied, tied"),
+        ("batch_size", 10_000, "must be at least batch_size=10000"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_at_once(field, value, match):
+    config = config_file.get_config()
+    config.hypothesis[field] = value
+    with pytest.raises(InputError, match=match):
+        plan(config)
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(InputError, match="the only argument is quick"):
+        config_file.get_config("slow")

@@ -1,0 +1,83 @@
+"""Made-up results, one in each direction, and the verdict that they must give."""
+
+import pytest
+
+from optnet_jax.studies.hypothesis import verdict
+
+FEWER, MORE, SAME = verdict.FEWER, verdict.MORE, verdict.SAME
+TOLERANCES = (0.1, 0.01)
+DEPTHS = (1, 2, 4, 8)
+
+
+def errors(first, last, seeds=8):
+    """depth -> error: 0.1 is reached at ``first``, 0.01 at ``last`` (None: never)."""
+    last = last or 100
+    by_depth = {k: 0.005 if k >= last else 0.05 if k >= first else 0.5 for k in DEPTHS}
+    return [by_depth] * seeds
+
+
+def test_the_smallest_depth_counts_even_if_a_deeper_network_is_worse():
+    assert verdict.layers_needed({4: 0.01, 8: 0.5, 2: 0.2}, 0.1) == 4
+    assert verdict.layers_needed({1: 0.5}, 0.1) is None
+
+
+def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest():
+    assert verdict.doublings(errors(2, 8)[0], TOLERANCES) == pytest.approx((1 + 3) / 2)
+    assert verdict.doublings(errors(4, None)[0], TOLERANCES) == (2 + 4) / 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected", "mean"),
+    [
+        (errors(1, 2), errors(2, 4), FEWER, -1),
+        (errors(4, None), errors(2, 8), MORE, 1),
+        (errors(2, 4), errors(2, 4), SAME, 0),
+        (errors(1, 1, 5), errors(8, 8, 5), "cannot tell with n = 5", -3),
+    ],
+)
+def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
+    found = verdict.compare_layers(ours, theirs, TOLERANCES)
+    assert verdict.direction(found) == expected
+    assert found.mean == mean
+
+
+def test_one_seed_of_eight_is_chance():
+    ours = [*errors(1, 2, 1), *errors(2, 4, 7)]
+    found = verdict.compare_layers(ours, errors(2, 4), TOLERANCES)
+    assert verdict.direction(found) == SAME
+
+
+@pytest.mark.parametrize(
+    ("methods", "networks", "expected"),
+    [
+        ("FFM", "FFM", "supported: of the 2 method(s)"),
+        ("FFM", "FSM", "supported: "),
+        ("FFM", "FSS", "supported: "),
+        ("FFM", "MMS", "reversed: "),
+        ("FFM", "MSF", "reversed: "),
+        ("FFM", "SSM", "not supported: "),
+        ("FFM", "FMS", "not supported: "),
+        ("SSM", "FFF", "not supported: no method is faster"),
+        ("FFM", "FCM", "cannot tell with n = 4 seeds"),
+    ],
+)
+def test_each_direction_has_its_verdict(methods, networks, expected):
+    words = {"F": FEWER, "M": MORE, "S": SAME, "C": "cannot tell with n = 4"}
+    labels = ("HB", "AGD", "ADMM")
+    sentence = verdict.judge(
+        {label: words[c] for label, c in zip(labels, methods, strict=True)},
+        {label: words[c] for label, c in zip(labels, networks, strict=True)},
+    )
+    assert sentence.startswith(expected)
+
+
+def test_the_sentence_names_who_needs_what():
+    sentence = verdict.judge(
+        {"HB": FEWER, "AGD": FEWER, "AGD2": FEWER, "ADMM": MORE},
+        {"HB": FEWER, "AGD": FEWER, "AGD2": SAME, "ADMM": MORE},
+    )
+    assert sentence == (
+        "supported: of the 3 method(s) that need fewer iterations than GD with the "
+        "true W, trained HB and AGD need fewer layers than GD; for AGD2 no difference "
+        "is found"
+    )
