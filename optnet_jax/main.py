@@ -25,6 +25,7 @@ MODES = ("train", "eval", "summary")
 STUDIES = {
     "convergence": "optnet_jax.studies.convergence.run",
     "hypothesis": "optnet_jax.studies.hypothesis.run",
+    "stability": "optnet_jax.studies.stability.run",
     "table2": "optnet_jax.studies.table2.run",
 }
 """config.experiment -> the module whose ``run(config, workdir)`` it is."""

@@ -1,0 +1,52 @@
+"""What structures do to signals and gradients, and HB-Net against ResNet at depth.
+
+    python -m optnet_jax.main --config=configs/stability.py
+    python -m optnet_jax.main --config=configs/stability.py:quick
+
+``docs/results/stability.md`` has what came out.
+
+Arguments: none; or ``quick``: 20 layers, a few steps of training.
+"""
+
+from ml_collections import ConfigDict
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+
+
+def get_config(args: str = "") -> Config:
+    """The config; see above for ``args``."""
+    if args not in ("", "quick"):
+        raise InputError(
+            f"configs/stability.py:{args} is unknown: the only argument is quick"
+        )
+    config = ConfigDict()
+    config.name = "stability_quick" if args else "stability"
+    config.experiment = "stability"
+    config.seed = 0
+    config.stability = {
+        # Norms in structures of fully connected ReLU layers, He normal.
+        "norms": {"depth": 40, "width": 64, "batch": 64, "activation": "relu"},
+        # A layer may amplify by 1 + tolerance before it is warned of.
+        "tolerance": 0.05,
+    }
+    # The trial: optnet_jax.studies.stability.trial.
+    config.trial = {
+        "depths": (20,) if args else (20, 56, 110),
+        "width": 16,
+        "normalize": (True, False),
+        "learning_rates": (0.01, 0.1, 1.0),
+        "seeds": tuple(range(6)),
+        "steps": 20 if args else 150,
+        # Mean loss of the last tenth of the steps above which a run has failed:
+        # a guess has log 10 = 2.30.
+        "failed_above": 2.0,
+    }
+    config.data = {
+        "dataset": "optnet_digits",
+        "data_dir": "",
+        "batch_size": 64,
+        "augment": False,
+    }
+    config.parallel_cells = 1
+    return config

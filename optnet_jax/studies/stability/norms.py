@@ -1,0 +1,152 @@
+"""Norms of signals and gradients, layer by layer, and how they grow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.structures import Propagation
+from optnet_jax.structures.propagation import Layer
+
+TOLERANCE = 0.05
+"""Growth a layer above 1 that is let through; 1.05 is x 200 over 110 layers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Norms:
+    """Root mean squares behind each layer of a network.
+
+    Attributes:
+      signal: of x_k, k = 1..K. [depth]
+      gradient: of dL/ds_k, where the state s_k is x_k with all that the method
+        remembers: what training would change if it could change the layer's output.
+        [depth]
+    """
+
+    signal: np.ndarray
+    gradient: np.ndarray
+
+    @property
+    def signal_growth(self) -> float:
+        """The factor of a layer by which the signal grows on its way forward."""
+        return fit_growth(self.signal)
+
+    @property
+    def gradient_growth(self) -> float:
+        """The factor of a layer by which the gradient grows on its way back."""
+        return fit_growth(self.gradient[::-1])
+
+    def warnings(self, name: str, tolerance: float = TOLERANCE) -> list[str]:
+        """Return a line for the signal and one for the gradient where they grow.
+
+        Args:
+          name: of the structure.
+          tolerance: growth up to 1 + tolerance a layer is let through.
+        """
+        depth = len(self.signal)
+        return [
+            f"{name} amplifies its {what}: x {growth:.3g} a layer, x "
+            f"{growth**depth:.3g} over {depth} layers"
+            for what, growth in (
+                ("signal", self.signal_growth),
+                ("gradient", self.gradient_growth),
+            )
+            if growth > 1 + tolerance
+        ]
+
+
+def fit_growth(values: np.ndarray) -> float:
+    """Return the factor of a step of the exponential that fits best.
+
+    >>> round(fit_growth(np.array([1.0, 2.0, 4.0, 8.0])), 6)
+    2.0
+
+    Args:
+      values: norms; where they are 0 or not finite they are left out.
+
+    Returns:
+      The factor; NaN with fewer than two norms.
+    """
+    values = np.asarray(values, float)
+    steps = np.flatnonzero(np.isfinite(values) & (values > 0))
+    if len(steps) < 2:
+        return float("nan")
+    slope = np.polyfit(steps, np.log(values[steps]), 1)[0]
+    return float(np.exp(slope))
+
+
+def measure(
+    module: nn.Module,
+    variables: Any,
+    x: jax.Array,
+    loss: Callable[[Any], jax.Array],
+    **arguments: Any,
+) -> Norms:
+    """Measure the norms in any network whose layers are steps of a recurrence.
+
+    Args:
+      module: a :class:`~optnet_jax.structures.Propagation` with ``unroll=True``, or a
+        network that is made of such.
+      variables: its variables.
+      x: its input.
+      loss: output -> L, a scalar.
+      **arguments: of the module's call, such as ``train=True``.
+
+    Raises:
+      InputError: layers that are scanned, or none.
+    """
+    mutable = [name for name in variables if name != "params"]
+
+    def run(nudges: Any) -> tuple[jax.Array, tuple]:
+        states, signals = [], []
+        supply = None if nudges is None else iter(nudges)
+        with nn.intercept_methods(_interceptor(supply, states, signals)):
+            output, _ = module.apply(variables, x, mutable=mutable, **arguments)  # pyright: ignore
+        return loss(output), (states, signals)
+
+    states = jax.eval_shape(run, None)[1][0]
+    if not states:
+        raise InputError(
+            f"{type(module).__name__} has no layer that is a step of a recurrence"
+        )
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), states)
+    gradients, (_, signals) = jax.jit(jax.grad(run, has_aux=True))(zeros)
+    return Norms(
+        np.array([root_mean_square(signal) for signal in signals]),
+        np.array([root_mean_square(gradient) for gradient in gradients]),
+    )
+
+
+def _interceptor(supply: Iterator | None, states: list, signals: list) -> Callable:
+    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
+        if isinstance(module, Propagation) and not module.unroll:
+            raise InputError(
+                "norms are measured layer by layer: make the structure with unroll=True"
+            )
+        result = call(*args, **kwargs)
+        if not isinstance(module, Layer):
+            return result
+        state, output = result
+        if supply is not None:
+            state = jax.tree.map(jnp.add, state, next(supply))
+        states.append(state)
+        signals.append(module.recurrence.output(state))
+        return state, output
+
+    return intercept
+
+
+def root_mean_square(tree: Any) -> float:
+    """Return the root mean square of all numbers in a pytree."""
+    leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)]
+    return float(np.sqrt(np.mean(np.concatenate(leaves) ** 2)))

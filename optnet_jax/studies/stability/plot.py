@@ -1,0 +1,68 @@
+"""The pictures: spectral radius against λ, norms against depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg", force=False)
+
+from matplotlib import pyplot as plt  # noqa: E402 (after the choice of the backend)
+
+# More recurrences than one cycle of colours tells apart at a glance.
+STYLES = ("-", "--", ":")
+
+
+def draw(report: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw ``roots.png`` and ``norms.png``.
+
+    Args:
+      report: of :func:`~optnet_jax.studies.stability.report.collect`.
+      folder: where; made where it is missing.
+
+    Returns:
+      The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        draw_roots(report["roots"], folder / "roots.png"),
+        draw_norms(report["norms"], folder / "norms.png"),
+    ]
+
+
+def draw_roots(roots: list[dict[str, Any]], file: Path) -> Path:
+    """Draw the spectral radius of each recurrence over T(x) = λ x."""
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    for index, entry in enumerate(roots):
+        axis.plot(
+            entry["slopes"], entry["radius_by_slope"], STYLES[index % 3],
+            label=entry["name"],
+        )  # fmt: skip
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set(xlabel="λ, the slope of T", ylabel="largest modulus of a root")
+    figure.legend(loc="outside right upper", fontsize=8)
+    figure.savefig(file, dpi=100)
+    plt.close(figure)
+    return file
+
+
+def draw_norms(norms: list[dict[str, Any]], file: Path) -> Path:
+    """Draw signal and gradient norms against depth."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for index, entry in enumerate(norms):
+        signal, gradient = np.array(entry["signal"]), np.array(entry["gradient"])
+        layers = np.arange(1, len(signal) + 1)
+        style = STYLES[index % 3]
+        axes[0].plot(layers, signal / signal[0], style, label=entry["name"])
+        axes[1].plot(layers, gradient / gradient[-1], style)
+    axes[0].set(title="signal x_k / x_1", xlabel="layer k", yscale="log")
+    axes[1].set(title="gradient at k / at K", xlabel="layer k", yscale="log")
+    for axis in axes:
+        axis.axhline(1, color="black", linewidth=0.8)
+    figure.legend(loc="outside right upper", fontsize=8)
+    figure.savefig(file, dpi=100)
+    plt.close(figure)
+    return file

@@ -1,0 +1,132 @@
+"""Characteristic roots of a recurrence, taken from its own step.
+
+Let T(x) = λ x with x a scalar: a step with fixed coefficients is then a linear map of
+the state, and its matrix is the Jacobian of ``step``. Its eigenvalues are the roots of
+the recurrence's characteristic polynomial, ρ² - (λ + β1) ρ - β2 for (16); the largest
+modulus is how much a layer amplifies in the long run. λ = 0 asks what the recurrence
+does by itself, and λ in [0, 1] is the spectrum of T(z) = z - ∇f(z) for a convex,
+1-smooth quadratic f.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import Recurrence
+
+# Two roots of a conjugate pair come with the rounding of a float64 eigenvalue solver.
+REAL = 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class Roots:
+    """The characteristic roots at one λ.
+
+    Attributes:
+      values: the roots, largest modulus first, complex. [size of the state]
+    """
+
+    values: np.ndarray
+
+    @property
+    def radius(self) -> float:
+        """The spectral radius: below 1 the state dies out, above 1 it grows."""
+        return float(np.abs(self.values[0]))
+
+    @property
+    def angle(self) -> float:
+        """The angle of the leading root, in degrees from 0 to 180."""
+        return abs(float(np.degrees(np.angle(self.values[0]))))
+
+    @property
+    def period(self) -> float:
+        """The number of layers after which the leading mode turns once; ∞ if never."""
+        return 360 / self.angle if self.angle > REAL else np.inf
+
+
+def step_matrix(
+    recurrence: Recurrence, slope: float = 0.0, depth: int = 100, step: int = -1
+) -> np.ndarray:
+    """Return the matrix of one step on the state for T(x) = slope · x, x a scalar.
+
+    Args:
+      recurrence: any recurrence, a user's own included.
+      slope: λ.
+      depth: the number of steps that the coefficients are taken for.
+      step: which of them; the last by default, where those of (3) are near their limit.
+
+    Returns:
+      [size, size] with the state's leaves in their order.
+
+    Raises:
+      InputError: a step that is not linear in the state when T is.
+    """
+    with jax.enable_x64(True):
+        coefficients = jax.tree.map(
+            lambda c: jnp.asarray(c)[step], recurrence.coefficients(depth)
+        )
+        start, unravel = ravel_pytree(recurrence.init(jnp.zeros(())))
+
+        def advance(flat: jax.Array) -> jax.Array:
+            state = recurrence.step(lambda x: slope * x, unravel(flat), coefficients)
+            return ravel_pytree(state)[0]
+
+        jacobian = jax.jacobian(advance)
+        matrix = jacobian(start)
+        elsewhere = jacobian(start - 1 + jnp.arange(len(start)) / 3)
+        if not np.allclose(matrix, elsewhere) or not np.allclose(advance(start), 0):
+            raise InputError(
+                f"a step of {recurrence!r} is not linear in its state even where T is: "
+                f"it has no characteristic roots"
+            )
+        return np.asarray(matrix)
+
+
+def characteristic_roots(
+    recurrence: Recurrence, slope: float = 0.0, depth: int = 100, step: int = -1
+) -> Roots:
+    """Return the characteristic roots of a recurrence at T(x) = slope · x.
+
+    >>> from optnet_jax.recurrences import HeavyBall
+    >>> roots = characteristic_roots(HeavyBall(1, -1))  # HB-Net
+    >>> round(roots.radius, 6), round(roots.angle, 6), round(roots.period, 6)
+    (1.0, 60.0, 6.0)
+
+    Args:
+      recurrence: any recurrence, a user's own included.
+      slope: λ.
+      depth: the number of steps that the coefficients are taken for.
+      step: which of them; the last by default.
+
+    Raises:
+      InputError: a step that is not linear in the state when T is.
+    """
+    values = np.linalg.eigvals(step_matrix(recurrence, slope, depth, step))
+    return Roots(values[np.argsort(-np.abs(values), kind="stable")])
+
+
+def slopes_to_try(count: int = 201) -> np.ndarray:
+    """Return λ from -1 to 1."""
+    return np.linspace(-1, 1, count)
+
+
+def radius_over_slopes(
+    recurrence: Recurrence, slopes: np.ndarray, depth: int = 100, step: int = -1
+) -> np.ndarray:
+    """Return the spectral radius at each λ: [len(slopes)].
+
+    Args:
+      recurrence: any recurrence.
+      slopes: λ. [m]
+      depth: the number of steps that the coefficients are taken for.
+      step: which of them.
+    """
+    return np.array(
+        [characteristic_roots(recurrence, s, depth, step).radius for s in slopes]
+    )
