@@ -119,8 +119,8 @@ def judge(methods: Mapping[str, str], networks: Mapping[str, str]) -> str:
     else:
         head = "not supported"
     return (
-        f"{head}: of the {len(faster)} method(s) that need fewer iterations than GD "
-        f"with the true W, trained {'; '.join(reasons)}"
+        f"{head}: {len(faster)} method(s) need fewer iterations than GD with the true "
+        f"W; once trained, {'; '.join(reasons)}"
     )
 
 

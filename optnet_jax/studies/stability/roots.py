@@ -51,18 +51,21 @@ class Roots:
 
 
 def step_matrix(
-    recurrence: Recurrence, slope: float = 0.0, depth: int = 100, step: int = -1
+    recurrence: Recurrence,
+    slope: float | np.ndarray = 0.0,
+    depth: int = 100,
+    step: int = -1,
 ) -> np.ndarray:
     """Return the matrix of one step on the state for T(x) = slope · x, x a scalar.
 
     Args:
       recurrence: any recurrence, a user's own included.
-      slope: λ.
+      slope: λ, or several. [...]
       depth: the number of steps that the coefficients are taken for.
       step: which of them; the last by default, where those of (3) are near their limit.
 
     Returns:
-      [size, size] with the state's leaves in their order.
+      [..., size, size] with the state's leaves in their order.
 
     Raises:
       InputError: a step that is not linear in the state when T is.
@@ -71,21 +74,26 @@ def step_matrix(
         coefficients = jax.tree.map(
             lambda c: jnp.asarray(c)[step], recurrence.coefficients(depth)
         )
-        start, unravel = ravel_pytree(recurrence.init(jnp.zeros(())))
+        zero, unravel = ravel_pytree(recurrence.init(jnp.zeros(())))
 
-        def advance(flat: jax.Array) -> jax.Array:
+        def advance(flat: jax.Array, slope: jax.Array) -> jax.Array:
             state = recurrence.step(lambda x: slope * x, unravel(flat), coefficients)
             return ravel_pytree(state)[0]
 
-        jacobian = jax.jacobian(advance)
-        matrix = jacobian(start)
-        elsewhere = jacobian(start - 1 + jnp.arange(len(start)) / 3)
-        if not np.allclose(matrix, elsewhere) or not np.allclose(advance(start), 0):
-            raise InputError(
-                f"a step of {recurrence!r} is not linear in its state even where T is: "
-                f"it has no characteristic roots"
-            )
-        return np.asarray(matrix)
+        @jax.jit
+        def matrices(slopes: jax.Array) -> jax.Array:
+            return jax.vmap(lambda slope: jax.jacobian(advance)(zero, slope))(slopes)
+
+        slopes = jnp.asarray(slope, float)
+        found = matrices(slopes.ravel())
+        # A kink at 0 shows on one side of it.
+        for x in (jnp.ones(len(zero)), -jnp.ones(len(zero))):
+            if not np.allclose(advance(x, slopes.ravel()[0]), found[0] @ x):
+                raise InputError(
+                    f"a step of {recurrence!r} is not linear in its state even where T "
+                    f"is: it has no characteristic roots"
+                )
+        return np.asarray(found).reshape(*slopes.shape, *found.shape[1:])
 
 
 def characteristic_roots(
@@ -127,6 +135,5 @@ def radius_over_slopes(
       depth: the number of steps that the coefficients are taken for.
       step: which of them.
     """
-    return np.array(
-        [characteristic_roots(recurrence, s, depth, step).radius for s in slopes]
-    )
+    matrices = step_matrix(recurrence, slopes, depth, step)
+    return np.abs(np.linalg.eigvals(matrices)).max(-1)

@@ -50,7 +50,7 @@ def test_one_seed_of_eight_is_chance():
 @pytest.mark.parametrize(
     ("methods", "networks", "expected"),
     [
-        ("FFM", "FFM", "supported: of the 2 method(s)"),
+        ("FFM", "FFM", "supported: 2 method(s) need fewer"),
         ("FFM", "FSM", "supported: "),
         ("FFM", "FSS", "supported: "),
         ("FFM", "MMS", "reversed: "),
@@ -77,7 +77,6 @@ def test_the_sentence_names_who_needs_what():
         {"HB": FEWER, "AGD": FEWER, "AGD2": SAME, "ADMM": MORE},
     )
     assert sentence == (
-        "supported: of the 3 method(s) that need fewer iterations than GD with the "
-        "true W, trained HB and AGD need fewer layers than GD; for AGD2 no difference "
-        "is found"
+        "supported: 3 method(s) need fewer iterations than GD with the true W; once "
+        "trained, HB and AGD need fewer layers than GD; for AGD2 no difference is found"
     )

@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optnet_jax.recurrences import HeavyBall
+from optnet_jax.studies.stability import trial as trials
+
+
+def make(recurrence=None, normalize=True, depth=6, steps=30):
+    return trials.Trial(recurrence or HeavyBall(1, -1), depth, 8, normalize, steps)
+
+
+@pytest.fixture(scope="module")
+def batches():
+    """Two classes told apart by the sign of the first pixel."""
+    images = jax.random.normal(jax.random.key(0), (30, 16, 4))
+    return images, (images[..., 0] > 0).astype(int)
+
+
+def test_it_learns_and_says_how_large_its_gradients_were(batches):
+    found = trials.run(make(), *batches, jnp.arange(2), jnp.array([0.0, 0.1]))
+    assert found.loss.shape == found.gradient_norm.shape == (2, 2, 30)
+    assert (found.loss[1, :, -5:].mean(-1) < 0.5 * found.loss[1, :, 0]).all()
+    # At rate 0 nothing but the batch changes.
+    assert found.loss[0].min() > 0.5
+    assert (found.gradient_norm > 0).all()
+
+
+def test_the_depth_counts_the_weight_layers():
+    trial = make(depth=20)
+    assert trial.units == 9
+    params = trials.initial_parameters(trial, jax.random.key(0), 4, 10)
+    kernels = params["units"]["kernel"]
+    assert kernels.shape == (9, 2, 8, 8)
+    assert 2 + kernels.shape[0] * kernels.shape[1] == 20
+
+
+def test_without_normalisation_the_second_product_starts_smaller():
+    def ratio(normalize):
+        trial = make(normalize=normalize, depth=402)
+        kernel = trials.initial_parameters(trial, jax.random.key(0), 4, 10)["units"][
+            "kernel"
+        ]
+        return float(kernel[:, 1].std() / kernel[:, 0].std())
+
+    assert ratio(True) == pytest.approx(1, rel=0.05)
+    assert ratio(False) == pytest.approx(200**-0.5, rel=0.05)
+
+
+def test_a_normalised_unit_has_mean_0_and_variance_1():
+    params = trials.initial_parameters(make(), jax.random.key(0), 4, 10)
+    weights = jax.tree.map(lambda leaf: leaf[0], params["units"])
+    y = trials.unit(jax.random.normal(jax.random.key(1), (64, 8)), weights)
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(0), 1, rtol=1e-3)
+
+
+def test_the_structures_differ_in_the_recurrence_alone():
+    shapes = [
+        jax.tree.map(
+            jnp.shape,
+            trials.initial_parameters(make(r), jax.random.key(0), 4, 10),
+        )
+        for r in trials.STRUCTURES.values()
+    ]
+    assert all(shape == shapes[0] for shape in shapes)
