@@ -213,9 +213,9 @@ def imagenet(stem: str, args: str) -> tuple[Config, dict[str, Any]]:
     config.data.crop = "random_resized"
     # Side of the network's input; 0 for ImageNet's own, 224.
     config.data.image_size = 0
-    # Undecoded records that are shuffled at a time, in each process.
+    # Undecoded records that are shuffled at a time, over all processes together.
     config.data.shuffle_buffer = 10_000
-    # Leave unreadable images out and count them, or stop at the first.
+    # Leave unreadable images and records out and count them, or stop at the first.
     config.data.skip_corrupt = False
     config.data.batch_size = 256
     config.schedule.epochs = 100.0

@@ -14,8 +14,9 @@ from optnet_jax.errors import InputError
 class Dataset(abc.ABC):
     """A dataset with its batches; every process sees its own share of them.
 
-    A training batch is a function of (seed, step): a run that stops and goes on sees
-    what it would have seen.
+    A batch is a function of (seed, step) and of the batch size: a run that stops and
+    goes on, be it on another number of processes, sees what it would have seen. Process
+    p of P has rows [p B/P, (p+1) B/P) of each.
 
     Attributes:
         name: its name in the table of datasets.

@@ -9,13 +9,14 @@ batch does not depend on the number of processes, each of which makes its own ro
 import functools
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optnet_jax.data import quiet
+from optnet_jax.data import quiet, records
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
 from optnet_jax.data.spec import Spec
@@ -55,13 +56,16 @@ def read_split(builder: Any, split: str) -> Split:
                 ),
                 decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
             )
-            records = tfds.as_numpy(dataset)
+            table = tfds.as_numpy(dataset)
     except tf.errors.OpError as error:
+        file = records.damaged_file(builder, split)
+        fault = records.describe(file) if file else error.message.splitlines()[0]
         raise InputError(
-            f"{builder.name} has a damaged record in {builder.data_dir}; delete that "
-            "directory and prepare the set again"
+            f"{Path(file or builder.data_dir).name} of {builder.name} in "
+            f"{builder.data_dir} is damaged ({fault}); delete that directory and "
+            "prepare the set again"
         ) from error
-    return Split(records["image"], records["label"].astype(np.int32))
+    return Split(table["image"], table["label"].astype(np.int32))
 
 
 class MemoryDataset(Dataset):

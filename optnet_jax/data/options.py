@@ -26,9 +26,9 @@ class Options:
         image_size: side of the network's input for a streamed set; 0 for the
             dataset's own (224 for ImageNet).
         shuffle_buffer: undecoded records of a streamed set that are shuffled at a time,
-            in each process (10,000 of ImageNet's take 1.1 GB).
-        skip_corrupt: whether a streamed set leaves unreadable images out and counts
-            them; otherwise the first one ends the run.
+            over all processes together (10,000 of ImageNet's take 1.1 GB).
+        skip_corrupt: whether a streamed set leaves unreadable images and records out
+            and counts them; otherwise the first one ends the run.
     """
 
     dataset: str = "optnet_digits"

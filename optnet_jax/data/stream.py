@@ -1,33 +1,34 @@
 """Large datasets: JPEGs read from disk, cut out, resized and mirrored by ``tf.data``.
 
-Every process reads its own contiguous part of each split. Epoch e of a process is its
-part, files and then records shuffled by (seed, e); record i of that order is augmented
-by (seed, e, i). To go on at a step, the records before it are skipped undecoded. So a
-batch is a function of (seed, step) and of the number of processes.
+A batch is a function of (seed, step), whatever the number of processes: its rows come
+from streams that every process would cut alike (:mod:`.records`). In epoch e the files
+and then each stream's records are shuffled by (seed, e); the record at place i of the
+epoch is augmented by (seed, e, i). To go on at a step, the records before it are
+skipped undecoded.
 
-A record that is not a JPEG keeps its place in that order, or a run that goes on would
-see other batches. It ends the run by name, or, if ``data.skip_corrupt`` says so, is
-counted and replaced: in training by the next good image of its batch, in evaluation by
+An image that cannot be read ends the run by name. If ``data.skip_corrupt`` says so, it
+is counted, and replaced: in training by another image of its file, in evaluation by
 padding.
 """
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from optnet_jax.data import crops, quiet
+from optnet_jax.data import crops, quiet, records
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
+from optnet_jax.data.records import Status
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
-# Parallel reads and decodes; tf.data finds how many of them pay.
-READERS = 16
+# Parallel decodes; tf.data finds how many of them pay.
 DECODERS = 64
 
 
@@ -44,7 +45,11 @@ class StreamDataset(Dataset):
         process_count: number of processes; JAX's by default.
 
     Attributes:
-        corrupt: names of the images that were not readable, so far.
+        corrupt: names of the images, and of the files of records, that were not
+            readable, so far.
+
+    Raises:
+        InputError: if the set is not stored as TFRecord files.
     """
 
     def __init__(
@@ -70,6 +75,15 @@ class StreamDataset(Dataset):
         self.corrupt: set[str] = set()
         self._builder = builder
         self._seed = seed
+        first = self.process_index * self.local_batch_size
+        self._rows = range(first, first + self.local_batch_size)
+        self._streams = records.stream_count(self.batch_size)
+        self._files = {
+            split: records.files_of(builder, split)
+            for split in ("train", spec.eval_split)
+        }
+        # Traced once, and not twice in every epoch.
+        self._example = quiet.import_tensorflow().function(self._decode)
         std = np.asarray(spec.std, np.float32)
         # Normalised = scale * pixel + shift, one multiply-add per pixel.
         self._scale = 1 / (255 * std)
@@ -83,10 +97,8 @@ class StreamDataset(Dataset):
         """
         first_epoch, step = divmod(start_step, self.steps_per_epoch)
         for epoch in itertools.count(first_epoch):
-            for batch in self._guarded(self._train_epoch(epoch, step)):
-                readable = batch.pop("readable")
-                if not readable.all():
-                    batch = _replace(batch, readable, self._builder.data_dir)
+            for batch in self._checked(self._train_epoch(epoch, step)):
+                del batch["status"]
                 yield batch
             step = 0
 
@@ -96,99 +108,54 @@ class StreamDataset(Dataset):
         Raises:
             InputError: while iterating, at an image that cannot be read.
         """
-        # The largest part decides, so that all processes take part in every step.
-        largest = -(-self.num_eval // self.process_count)
-        total = -(-largest // self.local_batch_size)
-        empty = {
-            "image": np.zeros((0, *self.image_shape), np.float32),
-            "label": np.zeros(0, np.int32),
-            "readable": np.zeros(0, bool),
-        }
-        batches = self._guarded(self._evaluation())
-        for _ in range(total):
-            batch = dict(next(batches, empty))
-            batch["mask"] = batch.pop("readable").astype(np.float32)
-            yield _pad(batch, self.local_batch_size)
-
-    def _part(self, split: str, size: int) -> str:
-        """This process's part of a split of ``size`` records, as TFDS writes it."""
-        first, last = (
-            size * index // self.process_count
-            for index in (self.process_index, self.process_index + 1)
-        )
-        return f"{split}[{first}:{last}]"
-
-    def _records(self, part: str, **options: Any) -> Any:
-        """The undecoded records of a part of a split."""
-        tfds = quiet.import_tfds()
-        shuffle_seed = options.pop("shuffle_seed", None)
-        with quiet.no_chatter():
-            return self._builder.as_dataset(
-                part,
-                shuffle_files=shuffle_seed is not None,
-                read_config=tfds.ReadConfig(
-                    shuffle_seed=shuffle_seed,
-                    interleave_cycle_length=READERS,
-                    try_autocache=False,
-                ),
-                decoders=tfds.decode.PartialDecoding(
-                    {"image": True, "label": True, "file_name": True},
-                    decoders={"image": tfds.decode.SkipDecoding()},
-                ),
-            )
+        for batch in self._checked(self._evaluation()):
+            sound = batch.pop("status") == Status.SOUND
+            yield batch | {"mask": sound.astype(np.float32)}
 
     def _train_epoch(self, epoch: int, first_step: int) -> Any:
         """The training batches of an epoch from a step of it onwards."""
-        state = np.random.SeedSequence([self._seed, epoch]).generate_state(2)
-        shuffle_seed, augment_seed = (int(word >> 1) for word in state)
-        part = self._part("train", self.num_train)
-        first = first_step * self.local_batch_size
-        last = self.steps_per_epoch * self.local_batch_size
-        records = self._records(part, shuffle_seed=shuffle_seed)
-        records = records.shuffle(
-            self.options.shuffle_buffer, shuffle_seed, reshuffle_each_iteration=False
+        files, lengths = self._files["train"]
+        words = np.random.SeedSequence([self._seed, epoch]).generate_state(
+            1 + self._streams + len(files)
         )
-        records = records.enumerate().take(last).skip(first)
-        return self._decoded(records, augment_seed if self.options.augment else None)
+        augment_seed, *shuffle_seeds = (words[: 1 + self._streams] >> 1).tolist()
+        order = np.argsort(words[1 + self._streams :], kind="stable")
+        entries = records.read(
+            records.Streams.cut(
+                [files[index] for index in order],
+                [lengths[index] for index in order],
+                self._streams,
+            ),
+            batch_size=self.batch_size,
+            rows=self._rows,
+            steps=range(first_step, self.steps_per_epoch),
+            shuffle_buffer=-(-self.options.shuffle_buffer // self._streams),
+            shuffle_seeds=np.asarray(shuffle_seeds, np.int64),
+        )
+        return self._decoded(entries, augment_seed if self.options.augment else None)
 
     def _evaluation(self) -> Any:
-        part = self._part(self.spec.eval_split, self.num_eval)
-        return self._decoded(self._records(part).enumerate(), None)
+        files, lengths = self._files[self.spec.eval_split]
+        entries = records.read(
+            records.Streams.cut(files, lengths, self._streams),
+            batch_size=self.batch_size,
+            rows=self._rows,
+            steps=range(-(-self.num_eval // self.batch_size)),
+        )
+        return self._decoded(entries, None)
 
-    def _decoded(self, records: Any, augment_seed: int | None) -> Any:
-        """Batches of (index, undecoded record), in the same order."""
+    def _decoded(self, entries: Any, augment_seed: int | None) -> Any:
+        """Batches of what :func:`records.read` gives, in the same order."""
         tf = quiet.import_tensorflow()
-
-        def decode(index: Any, record: dict[str, Any]) -> dict[str, Any]:
-            # Unlike the index, this number belongs to one process only.
-            number = tf.cast(index, tf.int32) * self.process_count + self.process_index
-            seed = None if augment_seed is None else tf.stack([augment_seed, number])
-            return {
-                "image": self._image(record["image"], seed),
-                "label": tf.cast(record["label"], tf.int32),
-                "file_name": record["file_name"],
-                "readable": True,
-            }
-
-        def decode_or_stand_in(index: Any, record: dict[str, Any]) -> Any:
-            # An error is caught by a dataset, so each record is a dataset of its own.
-            stand_in = {
-                "image": tf.zeros(self.image_shape, tf.uint8),
-                "label": tf.cast(record["label"], tf.int32),
-                "file_name": record["file_name"],
-                "readable": False,
-            }
-            one = tf.data.Dataset.from_tensors((index, record)).map(decode)
-            one = one.ignore_errors()
-            return one.concatenate(tf.data.Dataset.from_tensors(stand_in)).take(1)
+        seed = None if augment_seed is None else tf.constant(augment_seed, tf.int32)
 
         def normalise(batch: dict[str, Any]) -> dict[str, Any]:
             pixels = tf.cast(batch["image"], tf.float32)
             return batch | {"image": pixels * self._scale + self._shift}
 
         batches = (
-            records.interleave(
-                decode_or_stand_in,
+            entries.interleave(
+                lambda entry: self._row(entry, seed),
                 cycle_length=DECODERS,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
@@ -197,6 +164,47 @@ class StreamDataset(Dataset):
             .map(normalise, num_parallel_calls=tf.data.AUTOTUNE)
         )
         return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _row(self, entry: dict[str, Any], augment_seed: Any) -> Any:
+        """The record's own image, or another of its file, or nothing: a dataset of one.
+
+        An error is caught by a dataset, so each candidate is a dataset.
+        """
+        tf = quiet.import_tensorflow()
+
+        def nothing(status: Any) -> dict[str, Any]:
+            return {
+                "image": tf.zeros(self.image_shape, tf.uint8),
+                "label": tf.zeros([], tf.int32),
+                "file_name": tf.constant(""),
+                "file": entry["file"],
+                "status": tf.cast(status, tf.int64),
+            }
+
+        def image_of(record: Any) -> dict[str, Any]:
+            return self._example(record, entry["number"], augment_seed) | {
+                "file": entry["file"],
+                "status": entry["status"],
+            }
+
+        def own() -> dict[str, Any]:
+            status = entry["status"]
+            return tf.cond(
+                (status == int(Status.PADDING)) | (status == int(Status.LOST)),
+                lambda: nothing(status),
+                lambda: image_of(entry["record"]),
+            )
+
+        def other(record: Any) -> dict[str, Any]:
+            return image_of(record) | {
+                "file_name": self._parse(entry["record"])["file_name"],
+                "status": tf.constant(int(Status.BAD_IMAGE), tf.int64),
+            }
+
+        one = tf.data.Dataset.from_tensors(0).map(lambda _: own()).ignore_errors()
+        others = records.sound_records(entry["file"]).map(other).ignore_errors()
+        lost = tf.data.Dataset.from_tensors(nothing(int(Status.LOST)))
+        return one.concatenate(others).concatenate(lost).take(1)
 
     def _image(self, jpeg: Any, seed: Any) -> Any:
         """A JPEG as uint8 [H, W, C]; a random part of it where there is a seed."""
@@ -224,51 +232,54 @@ class StreamDataset(Dataset):
             pixels = tf.cond(draw < 0.5, lambda: pixels[:, ::-1], lambda: pixels)
         return tf.cast(tf.round(pixels), tf.uint8)
 
-    def _guarded(self, batches: Any) -> Iterator[Batch]:
-        """The batches, once their unreadable images are dealt with."""
-        # Looked up here: a generator that is dropped when Python ends finds no modules.
-        op_error = quiet.import_tensorflow().errors.OpError
-        try:
-            for batch in batches.as_numpy_iterator():
-                for name in batch.pop("file_name")[~batch["readable"]].tolist():
-                    self._report(name.decode())
-                yield batch
-        except op_error as error:
-            raise InputError(
-                f"{self.name} in {self._builder.data_dir} has a damaged file: "
-                f"{error.message.splitlines()[0]}; delete that directory and prepare "
-                "the set again"
-            ) from error
+    def _decode(self, record: Any, number: Any, augment_seed: Any) -> dict[str, Any]:
+        """A ``tf.train.Example`` with its image decoded, cropped and resized."""
+        tf = quiet.import_tensorflow()
+        features = self._parse(record)
+        seed = None
+        if augment_seed is not None:
+            seed = tf.stack([augment_seed, tf.cast(number, tf.int32)])
+        return {
+            "image": self._image(features["image"], seed),
+            "label": tf.cast(features["label"], tf.int32),
+            "file_name": features["file_name"],
+        }
 
-    def _report(self, name: str) -> None:
-        where = f"{name} of {self.name} in {self._builder.data_dir}"
+    def _parse(self, record: Any) -> dict[str, Any]:
+        """The features of a ``tf.train.Example``, the image undecoded."""
+        skip = quiet.import_tfds().decode.SkipDecoding()
+        return self._builder.info.features.deserialize_example(
+            record, decoders={"image": skip}
+        )
+
+    def _checked(self, batches: Any) -> Iterator[Batch]:
+        """The batches, once what could not be read is reported."""
+        for batch in batches.as_numpy_iterator():
+            files, names = batch.pop("file"), batch.pop("file_name")
+            for row in np.flatnonzero(batch["status"] > Status.PADDING):
+                status = Status(batch["status"][row])
+                self._report(status, files[row].decode(), names[row].decode())
+            yield batch
+
+    def _report(self, status: Status, file: str, name: str) -> None:
+        """Ends the run, or counts an image or a file that cannot be read."""
+        what = name if status == Status.BAD_IMAGE else Path(file).name
+        if what in self.corrupt and status != Status.LOST:
+            return
+        where = f"{what} of {self.name} in {self._builder.data_dir}"
+        if status == Status.LOST:
+            raise InputError(
+                f"{where} has no readable image ({records.describe(file)}); delete "
+                "that directory and prepare the set again"
+            )
+        if status == Status.BAD_IMAGE:
+            fault = f"{where} is not a readable JPEG"
+        else:
+            fault = f"{where} is damaged ({records.describe(file)})"
         if not self.options.skip_corrupt:
             raise InputError(
-                f"{where} is not a readable JPEG; prepare the set again, or leave such "
-                "images out with --config.data.skip_corrupt=True"
+                f"{fault}; prepare the set again, or leave such images out with "
+                "--config.data.skip_corrupt=True"
             )
-        if name not in self.corrupt:
-            self.corrupt.add(name)
-            logging.warning(
-                "%s is not a readable JPEG and left out (%d so far)",
-                where,
-                len(self.corrupt),
-            )
-
-
-def _replace(batch: Batch, readable: np.ndarray, where: str) -> Batch:
-    """Puts the next readable image in the place of each that is not."""
-    good = np.flatnonzero(readable)
-    if not len(good):
-        raise InputError(f"none of the images of a whole batch is readable in {where}")
-    rows = good[np.searchsorted(good, np.arange(len(readable))) % len(good)]
-    return {name: value[rows] for name, value in batch.items()}
-
-
-def _pad(batch: Batch, size: int) -> Batch:
-    """Fills a batch up to ``size`` rows with zeros, whose mask is 0."""
-    short = size - len(batch["label"])
-    return {
-        name: np.pad(value, [(0, short)] + [(0, 0)] * (value.ndim - 1))
-        for name, value in batch.items()
-    }
+        self.corrupt.add(what)
+        logging.warning("%s; left out (%d so far)", fault, len(self.corrupt))

@@ -1,10 +1,11 @@
 import itertools
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from optnet_jax.data import memory, spec
+from optnet_jax.data import memory, source, spec
 from optnet_jax.data.options import Options
 from optnet_jax.errors import InputError
 
@@ -20,6 +21,12 @@ def splits(num_train=50, num_eval=21, name="cifar10"):
         )
         for size in (num_train, num_eval)
     )
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("digits")
+    return source.prepared_builder(spec.get_spec("optnet_digits"), str(directory))
 
 
 def dataset(seed=0, process_index=0, process_count=1, sizes=(50, 21), **options):
@@ -87,6 +94,19 @@ def test_the_global_batch_does_not_depend_on_the_number_of_processes(augment):
     for step in range(4):
         parts = [share[step] for share in shares]
         assert_equal(whole[step], jax.tree.map(lambda *x: np.concatenate(x), *parts))
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_evaluation_does_not_depend_on_the_number_of_processes(process_count):
+    shares = [
+        take(dataset(0, index, process_count).eval_batches(), 3)
+        for index in range(process_count)
+    ]
+    whole = [
+        jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        for parts in zip(*shares, strict=True)
+    ]
+    assert_equal(whole, take(dataset().eval_batches(), 3))
 
 
 def test_seeds_differ():
@@ -168,3 +188,26 @@ def test_batch_size_that_the_processes_do_not_divide():
 def test_batch_size_larger_than_the_split():
     with pytest.raises(InputError, match=r"larger than the 50 training images"):
         dataset(batch_size=64)
+
+
+@pytest.mark.parametrize(
+    ("size", "fault"),
+    [(None, "0 records can be read, then: .*No such file"), (9999, "[1-9][0-9]* reco")],
+)
+def test_a_damaged_file_is_named(tmp_path, digits, size, fault):
+    root = tmp_path / "optnet_digits" / "1.0.0"
+    shutil.copytree(digits.data_dir, root)
+    (file,) = root.glob("*test*tfrecord*")
+    if size is None:
+        file.unlink()
+    else:
+        with file.open("r+b") as opened:
+            opened.truncate(size)
+    builder = source.find_builder(spec.get_spec("optnet_digits"), str(tmp_path))
+    assert len(memory.read_split(builder, "train").labels) == 1437
+    with pytest.raises(InputError) as caught:
+        memory.read_split(builder, "test")
+    assert caught.match(
+        rf"^{file.name} of optnet_digits in {root} is damaged \({fault}.*\); delete "
+        "that directory and prepare the set again$"
+    )

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import io
 import itertools
 import shutil
@@ -8,13 +9,14 @@ import pytest
 from PIL import Image
 
 from optnet_jax import data
-from optnet_jax.data import quiet, source, spec, stream
+from optnet_jax.data import quiet, records, source, spec, stream
 from optnet_jax.data.options import Options
 from optnet_jax.errors import InputError
 
 SIZE = 16
 CORRUPT = ("n01443537_4.JPEG", "ILSVRC2012_val_00000003.JPEG")
 SPEC = spec.get_spec("imagenet2012").with_image_size(SIZE)
+SHARED = {"augment": True, "batch_size": 8, "shuffle_buffer": 64}
 # One grey level and a half of 255, in units of the standard deviation.
 TOLERANCE = 1.5 / 255 / min(SPEC.std)
 
@@ -30,13 +32,30 @@ def sound(tmp_path_factory, imagenet_archives):
 
 
 @pytest.fixture(scope="module")
+def many(tmp_path_factory, imagenet_archives):
+    """The same in several files, as a large set is."""
+    directory = tmp_path_factory.mktemp("many")
+    manual_dir = directory / "downloads" / "manual"
+    imagenet_archives(manual_dir, num_train=75, num_eval=21)
+    tfds = quiet.import_tfds()
+    builder = source.find_builder(SPEC, str(directory))
+    with quiet.no_chatter():
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=manual_dir, num_shards=3
+            )
+        )
+    return builder
+
+
+@pytest.fixture(scope="module")
 def damaged(tmp_path_factory, imagenet_archives):
     directory = tmp_path_factory.mktemp("damaged")
     return prepared(directory, imagenet_archives, corrupt=CORRUPT)[0]
 
 
 def dataset(builder, seed=0, process_index=0, process_count=1, **options):
-    options = {"batch_size": 6, "shuffle_buffer": 8} | options
+    options = {"batch_size": 6, "shuffle_buffer": 24} | options
     return stream.StreamDataset(
         SPEC,
         Options(dataset="imagenet2012", **options),
@@ -90,7 +109,7 @@ def test_load_reads_it_with_the_images_resized(sound):
         "batch_size": 5,
         "image_size": SIZE,
         "augment": True,
-        "shuffle_buffer": 8,
+        "shuffle_buffer": 24,
     }
     found = data.load(config, seed=0)
     assert found.image_shape == (SIZE, SIZE, 3)
@@ -118,22 +137,71 @@ def test_evaluation_is_the_central_crop_of_every_image(sound):
     assert seen == set(expected)
 
 
-@pytest.mark.parametrize("process_count", [1, 2, 3])
-def test_evaluation_covers_the_split_in_equally_many_batches(sound, process_count):
-    shares = [
-        list(dataset(sound[0], 0, index, process_count).eval_batches())
+def together(builder, process_count, batches, **options):
+    """The shares of all processes, put together again, and the last process."""
+    processes = [
+        dataset(builder, 0, index, process_count, **options)
         for index in range(process_count)
     ]
+    shares = [batches(process) for process in processes]
     assert len({len(share) for share in shares}) == 1
-    labels = [
-        label
-        for share in shares
-        for batch in share
-        for label, mask in zip(batch["label"], batch["mask"], strict=True)
-        if mask
+    whole = [
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*shares, strict=True)
     ]
+    return whole, processes[-1]
+
+
+def test_evaluation_covers_the_split_once(sound):
+    batches = list(dataset(sound[0]).eval_batches())
+    found = np.concatenate([batch["label"][batch["mask"] == 1] for batch in batches])
     whole = sound[0].as_dataset("validation").as_numpy_iterator()
-    assert sorted(labels) == sorted(record["label"] for record in whole)
+    assert sorted(found) == sorted(record["label"] for record in whole)
+    assert len(batches) == 2
+
+
+def around_an_epoch_border(one):
+    """Four steps of a run that goes on at step 7; nine are an epoch."""
+    return take(one.train_batches(7), 4)
+
+
+def evaluation(one):
+    return list(one.eval_batches())
+
+
+@pytest.fixture(scope="module")
+def by_one_process(many):
+    run = functools.partial(together, many, 1, **SHARED)
+    return {make: run(make)[0] for make in (around_an_epoch_border, evaluation)}
+
+
+@pytest.mark.parametrize("make", [around_an_epoch_border, evaluation])
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_the_batches_do_not_depend_on_the_number_of_processes(
+    many, by_one_process, process_count, make
+):
+    whole, last = together(many, process_count, make, **SHARED)
+    assert_same(whole, by_one_process[make])
+    assert last.local_batch_size * process_count == 8
+
+
+def test_processes_see_what_one_process_saw_that_never_stopped(many, by_one_process):
+    batches = take(dataset(many, **SHARED).train_batches(), 11)
+    assert_same(batches[7:], by_one_process[around_an_epoch_border])
+    masks = [batch["mask"] for batch in by_one_process[evaluation]]
+    assert np.concatenate(masks).sum() == 21
+
+
+def test_processes_that_do_not_divide_the_streams(many, monkeypatch):
+    monkeypatch.setattr(records, "MAX_STREAMS", 4)
+    options = SHARED | {"batch_size": 12}
+
+    def batches(one):
+        return take(one.train_batches(3), 3)
+
+    whole, _ = together(many, 1, batches, **options)
+    # The streams have rows 0-2, 3-5, 6-8 and 9-11, the processes 0-3, 4-7 and 8-11.
+    assert_same(together(many, 3, batches, **options)[0], whole)
 
 
 def test_an_epoch_has_no_image_twice_and_epochs_differ(sound):
@@ -158,8 +226,9 @@ def test_labels_belong_to_their_images(sound):
             assert name.startswith(synsets[label])
 
 
-@pytest.mark.parametrize("crop", ["random_resized", "fixed"])
-@pytest.mark.parametrize("start", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("crop", "start"), [("random_resized", 1), ("random_resized", 3), ("fixed", 5)]
+)
 def test_a_run_that_goes_on_sees_what_it_would_have_seen(sound, crop, start):
     options = {"augment": True, "crop": crop}
     whole = take(dataset(sound[0], **options).train_batches(), 7)
@@ -194,15 +263,6 @@ def test_half_of_the_augmented_images_are_mirrored(sound):
     assert 16 < sum(mirrored) < 48
 
 
-def test_processes_share_an_epoch(sound):
-    shares = [
-        images(take(dataset(sound[0], 0, index, 2).train_batches(), 3))
-        for index in range(2)
-    ]
-    assert [len(share) for share in shares] == [9, 9]
-    assert len(set(shares[0]) | set(shares[1])) == 18
-
-
 def test_a_corrupt_image_ends_the_run_by_name(damaged):
     with pytest.raises(InputError) as caught:
         take(dataset(damaged).train_batches(), 4)
@@ -216,30 +276,90 @@ def test_a_corrupt_image_ends_the_run_by_name(damaged):
 
 
 def test_corrupt_images_are_left_out_and_counted_on_request(damaged):
-    found = dataset(damaged, skip_corrupt=True)
-    whole = take(found.train_batches(), 9)
+    def training(one):
+        return take(one.train_batches(), 3)
+
+    whole, found = together(damaged, 1, training, skip_corrupt=True)
     assert found.corrupt == {CORRUPT[0]}
     assert all(batch["image"].std((1, 2, 3)).min() > 0 for batch in whole)
     masks = [batch["mask"] for batch in found.eval_batches()]
     assert np.concatenate(masks).sum() == 6
     assert found.corrupt == set(CORRUPT)
     again = dataset(damaged, skip_corrupt=True)
-    assert_same(whole[4:], take(again.train_batches(4), 5))
+    assert_same(whole[1:], take(again.train_batches(1), 2))
+    assert_same(together(damaged, 2, training, skip_corrupt=True)[0], whole)
 
 
-def test_a_batch_without_any_readable_image(damaged):
-    found = dataset(damaged, skip_corrupt=True, batch_size=1)
-    with pytest.raises(InputError, match="none of the images of a whole batch"):
-        take(found.train_batches(), 23)
-
-
-def test_a_damaged_file_of_records(tmp_path, sound):
-    root = tmp_path / "imagenet2012" / "5.1.0"
-    shutil.copytree(sound[0].data_dir, root)
-    (record_file,) = root.glob("*validation*tfrecord*")
-    content = bytearray(record_file.read_bytes())
-    content[len(content) // 2] ^= 1
-    record_file.write_bytes(content)
-    builder = source.prepared_builder(SPEC, str(tmp_path))
-    with pytest.raises(InputError, match="has a damaged file: .*corrupted record"):
+def test_a_file_without_any_readable_image(tmp_path, imagenet_archives):
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (1, 2)]
+    builder, _ = prepared(tmp_path, imagenet_archives, num_eval=2, corrupt=names)
+    with pytest.raises(InputError, match=r"-00000-of-00001 .* no readable image \(2"):
         list(dataset(builder, skip_corrupt=True).eval_batches())
+
+
+def break_file(builder, directory, split, damage):
+    """The same set, with a damaged file of records."""
+    root = directory / "imagenet2012" / "5.1.0"
+    shutil.copytree(builder.data_dir, root)
+    file = sorted(root.glob(f"*{split}*tfrecord*"))[0]
+    damage(file)
+    return source.prepared_builder(SPEC, str(directory)), file.name
+
+
+def truncate(file):
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size // 2)
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (truncate, r"[1-9]\d* records can be read, then: truncated record at \d+"),
+        (flip, r"[1-9]\d* records can be read, then: corrupted record at \d+"),
+        (lambda file: file.write_bytes(b""), "0 records can be read, then: the end"),
+        (lambda file: file.unlink(), "0 records can be read, then: .*No such file"),
+    ],
+)
+def test_a_damaged_file_of_records_ends_the_run_by_name(tmp_path, many, damage, cause):
+    builder, name = break_file(many, tmp_path, "train", damage)
+    with pytest.raises(InputError, match=f"^{name} of imagenet2012 in .* \\({cause}"):
+        take(dataset(builder).train_batches(), 12)
+
+
+def test_records_of_a_damaged_file_are_left_out_on_request(tmp_path, many):
+    builder, name = break_file(many, tmp_path / "one", "train", truncate)
+    builder, other = break_file(builder, tmp_path / "both", "validation", flip)
+    options = SHARED | {"skip_corrupt": True}
+
+    def training(one):
+        return take(one.train_batches(), 9)
+
+    whole, found = together(builder, 1, training, **options)
+    assert found.corrupt == {name}
+    assert all(batch["image"].std((1, 2, 3)).min() > 0 for batch in whole)
+    # What cannot be read is replaced; the rest keeps its place.
+    same = [
+        np.array_equal(*pair)
+        for batch, sound in zip(whole, training(dataset(many, **SHARED)), strict=True)
+        for pair in zip(batch["image"], sound["image"], strict=True)
+    ]
+    assert 0.5 < np.mean(same) < 1
+    assert_same(together(builder, 2, training, **options)[0], whole)
+    mask = np.concatenate([batch["mask"] for batch in found.eval_batches()])
+    assert 0 < mask.sum() < 21
+    assert found.corrupt == {name, other}
+
+
+def test_a_set_that_is_no_tfrecord(sound):
+    builder = source.find_builder(SPEC, str(sound[0].data_dir_root))
+    builder.info.set_file_format(
+        "array_record", override=True, override_if_initialized=True
+    )
+    with pytest.raises(InputError, match="is stored as array_record, which cannot be"):
+        dataset(builder)

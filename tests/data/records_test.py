@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from optnet_jax.data import records
+from optnet_jax.data.records import Streams
+
+
+def numbered(streams, index):
+    """The (file, place in it) of every record of a stream."""
+    return [
+        (streams.files[piece], place)
+        for piece in range(*streams.bounds[index : index + 2])
+        for place in range(
+            streams.skip[piece], streams.skip[piece] + streams.take[piece]
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count"),
+    [([5], 1), ([5], 3), ([4, 4, 4], 3), ([7, 0, 1, 9], 4), ([3, 2], 8), ([10] * 9, 4)],
+)
+def test_streams_have_every_record_once_in_order(lengths, count):
+    files = [f"file {index}" for index in range(len(lengths))]
+    streams = Streams.cut(files, lengths, count)
+    found = [numbered(streams, index) for index in range(count)]
+    assert streams.count == count
+    assert sum(found, []) == [
+        (file, place)
+        for file, length in zip(files, lengths, strict=True)
+        for place in range(length)
+    ]
+    sizes = {len(part) for part in found}
+    assert max(sizes) - min(sizes) <= 1
+    assert streams.take.min() > 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 48, 64, 96, 100, 127, 256, 300, 4096])
+def test_streams_are_as_many_as_divide_the_batch(batch_size):
+    count = records.stream_count(batch_size)
+    assert batch_size % count == 0
+    divisors = [n for n in range(1, 65) if batch_size % n == 0]
+    assert count == max(divisors)
+
+
+def test_each_of_imagenets_streams_is_long_enough_for_an_epoch():
+    lengths = np.full(1024, 1251)
+    lengths[: 1_281_167 - lengths.sum()] += 1
+    count = records.stream_count(256)
+    streams = Streams.cut([""] * 1024, lengths, count)
+    sizes = np.add.reduceat(streams.take, streams.bounds[:-1])
+    assert sizes.min() >= 1_281_167 // 256 * 256 // count
+    # So that a process of many reads little that it does not use.
+    assert np.diff(streams.bounds).max() <= 17
