@@ -6,8 +6,8 @@ r"""Prepares a dataset from an archive that lies on this machine.
         --archive=/path/ILSVRC2012_img_train.tar \
         --archive=/path/ILSVRC2012_img_val.tar
 
-TFDS's own builder does the work and verifies the checksum where it knows one. The file
-of a set that consists of one archive may have any name. Without ``--archive``, a set is
+TFDS's own builder does the work, once sizes and checksums are verified. The file of a
+set that consists of one archive may have any name. Without ``--archive``, a set is
 downloaded, if it can be.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from optnet_jax.data import source
+from optnet_jax.data.archives import archives_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 from optnet_jax.errors import InputError
 
@@ -60,7 +61,7 @@ def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
 
 def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) -> None:
     """Links the archives under the names by which TFDS looks for them."""
-    wanted = list(source.archives_of(spec, source.find_builder(spec, data_dir)))
+    wanted = list(archives_of(source.find_builder(spec, data_dir)))
     for archive in map(Path, archives):
         if not archive.is_file():
             raise InputError(f"there is no file {archive}; see --archive")

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from optnet_jax.data import quiet
+from optnet_jax.data import archives, quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
@@ -51,12 +51,13 @@ def prepared_builder(
     """
     builder = find_builder(spec, data_dir)
     if not is_prepared(builder):
-        archives = Path(manual_dir or default_manual_dir(builder))
-        _check_archives(spec, builder, archives)
+        where = Path(manual_dir or default_manual_dir(builder))
+        _check_archives(spec, builder, where)
         with _turn_to_prepare(builder):
             # Another process may have prepared it while this one waited.
             if not is_prepared(builder):
-                _download_and_prepare(spec, builder, archives)
+                _check_contents(spec, builder, where)
+                _download_and_prepare(spec, builder, where)
         builder = find_builder(spec, data_dir)
     _check_splits(spec, builder)
     return builder
@@ -82,48 +83,26 @@ def default_manual_dir(builder: Any) -> Path:
     return Path(builder.data_dir_root) / "downloads" / "manual"
 
 
-def archives_of(spec: Spec, builder: Any) -> dict[str, int]:
-    """The archives that a set is prepared from: file name to size in bytes."""
-    if spec.manual_files:
-        return dict(spec.manual_files)
-    infos = (builder.url_infos or {}).items()
-    return {info.filename or Path(url).name: int(info.size) for url, info in infos}
-
-
 def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
     """Raises InputError unless the archives are there or can be downloaded."""
-    wanted = archives_of(spec, builder)
-    missing = [name for name in wanted if not (manual_dir / name).is_file()]
-    if spec.manual_files:
-        # TFDS would prepare the one split whose archive is there, and stop at that.
-        if missing:
-            raise InputError(
-                f"{spec.name} is not in {builder.data_dir_root} and cannot be "
-                f"downloaded without an account: {_put(missing, wanted, manual_dir)}"
-            )
-        return
-    for name in wanted:
-        path = manual_dir / name
-        if path.is_file() and path.stat().st_size != wanted[name]:
-            raise InputError(
-                f"{path.resolve()} is not the archive of {spec.name}: it has "
-                f"{path.stat().st_size:,} bytes instead of {wanted[name]:,}; "
-                "fetch it again"
-            )
-    if not missing:
-        return
-    for url in builder.url_infos or {}:
-        reason = unreachable(url, PROBE_SECONDS)
-        if reason:
-            raise InputError(
-                f"{spec.name} is not in {builder.data_dir_root} and cannot be "
-                f"downloaded ({reason}): {_put(missing, wanted, manual_dir)}"
-            )
-
-
-def _put(missing: list[str], sizes: dict[str, int], manual_dir: Path) -> str:
-    files = " and ".join(f"{name} ({sizes[name]:,} bytes)" for name in missing)
-    return f"put {files} into {manual_dir}"
+    wanted = archives.archives_of(builder)
+    there = {name for name in wanted if (manual_dir / name).is_file()}
+    missing = {name: wanted[name] for name in wanted if name not in there}
+    # Without one of ImageNet's archives TFDS would prepare the split of the other.
+    reasons = ["without an account"] if missing and spec.manual else []
+    if not spec.manual:
+        answers = (unreachable(item.url, PROBE_SECONDS) for item in missing.values())
+        reasons = [f"({answer})" for answer in answers if answer]
+    if reasons:
+        files = " and ".join(
+            f"{name} ({archive.size:,} bytes)" for name, archive in missing.items()
+        )
+        raise InputError(
+            f"{spec.name} is not in {builder.data_dir_root} and cannot be downloaded "
+            f"{reasons[0]}: put {files} into {manual_dir}"
+        )
+    for name in there:
+        archives.check_size(spec, manual_dir / name, wanted[name])
 
 
 def unreachable(url: str, seconds: float) -> str:
@@ -155,6 +134,13 @@ def unreachable(url: str, seconds: float) -> str:
     return answer[0]
 
 
+def _check_contents(spec: Spec, builder: Any, manual_dir: Path) -> None:
+    """Raises InputError if an archive that is there is not the genuine one."""
+    for name, archive in archives.archives_of(builder).items():
+        if (manual_dir / name).is_file():
+            archives.check_checksum(spec, manual_dir / name, archive)
+
+
 def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
     quiet.import_tensorflow()
     tfds = quiet.import_tfds()
@@ -170,12 +156,9 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
                 )
             )
     except download_manager.NonMatchingChecksumError as error:
-        paths = [manual_dir / name for name in archives_of(spec, builder)]
-        found = " and ".join(str(path.resolve()) for path in paths)
-        raise InputError(
-            f"{found} is damaged or another file: its checksum is not the one that "
-            f"TFDS has for {spec.name}; fetch it again"
-        ) from error
+        # Of what was downloaded; it says from where, what it is and what it should be.
+        what = " ".join(str(error).split("To debug")[0].split())
+        raise InputError(f"{spec.name} was downloaded damaged: {what}") from error
     except Exception as error:
         # All that TFDS may raise here is about the archives, the network or the disk.
         # TFDS adds lines of its own to what it passes on.

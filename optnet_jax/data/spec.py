@@ -24,8 +24,7 @@ class Spec:
         streamed: whether the set is too large for memory and read from disk.
         resize: short side of an image before the central crop of ``image_shape`` that
             is evaluated; streamed sets only.
-        manual_files: (name, bytes) of archives that a person must fetch. Sets that
-            TFDS can download know their own.
+        manual: whether a person must fetch the archives.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
         note: how the split was made.
     """
@@ -40,7 +39,7 @@ class Spec:
     flip: bool = False
     streamed: bool = False
     resize: int = 0
-    manual_files: tuple[tuple[str, int], ...] = ()
+    manual: bool = False
     module: str = ""
     note: str = "the published split"
 
@@ -94,10 +93,7 @@ SPECS: dict[str, Spec] = {
             flip=True,
             streamed=True,
             resize=256,
-            manual_files=(
-                ("ILSVRC2012_img_train.tar", 147_897_477_120),
-                ("ILSVRC2012_img_val.tar", 6_744_924_160),
-            ),
+            manual=True,
         ),
     )
 }

@@ -1,16 +1,18 @@
 import dataclasses
 import errno
+import hashlib
 import json
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from optnet_jax import data
-from optnet_jax.data import memory, source
+from optnet_jax.data import memory, quiet, source
 from optnet_jax.errors import InputError
 
 
@@ -85,23 +87,77 @@ def test_truncated_archive(tmp_path, cifar_archive, no_network):
     size = archive.stat().st_size
     with archive.open("r+b") as file:
         file.truncate(size - 100)
-    with pytest.raises(InputError, match=rf"has {size - 100:,} bytes instead of"):
+    with pytest.raises(InputError) as caught:
         source.prepared_builder(data.get_spec("cifar10"), str(tmp_path))
+    assert str(caught.value) == (
+        f"{archive} is not the archive of cifar10: it has {size - 100:,} bytes instead "
+        f"of {size:,}; fetch it again"
+    )
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def test_archive_with_a_wrong_checksum(tmp_path, cifar_archive, no_network):
     archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
-    content = bytearray(archive.read_bytes())
-    content[len(content) // 2] ^= 1
-    archive.write_bytes(content)
+    right = sha256(archive)
+    flip_a_bit(archive)
     spec = data.get_spec("cifar10")
     with pytest.raises(InputError) as caught:
         source.prepared_builder(spec, str(tmp_path))
     assert str(caught.value) == (
-        f"{archive} is damaged or another file: its checksum is not the one that TFDS "
-        "has for cifar10; fetch it again"
+        f"{archive} is not the archive of cifar10, or damaged: its SHA-256 is "
+        f"{sha256(archive)} instead of {right}; fetch it again"
     )
     assert not source.find_builder(spec, str(tmp_path)).is_prepared()
+
+
+def test_download_with_a_wrong_checksum(
+    tmp_path, cifar_archive, monkeypatch, no_network
+):
+    archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
+    # What TFDS finds when it looks by itself, as it does at what it has downloaded.
+    monkeypatch.setattr(source, "_check_contents", lambda *_: None)
+    right = sha256(archive)
+    flip_a_bit(archive)
+    with pytest.raises(InputError) as caught:
+        source.prepared_builder(data.get_spec("cifar10"), str(tmp_path))
+    message = str(caught.value)
+    assert message.startswith("cifar10 was downloaded damaged: Artifact https://www.cs")
+    assert right in message
+    assert sha256(archive) in message
+    assert "\n" not in message
+
+
+@pytest.fixture
+def imagenet(tmp_path, imagenet_archives, monkeypatch):
+    """The small archives of ImageNet, which TFDS takes for the genuine ones."""
+    from tensorflow_datasets.core.download import checksums
+
+    imagenet_archives(manual_dir(tmp_path))
+    cls = quiet.import_tfds().builder_cls("imagenet2012")
+    paths = {url: manual_dir(tmp_path) / Path(url).name for url in cls.url_infos}
+    infos = {url: checksums.compute_url_info(path) for url, path in paths.items()}
+    monkeypatch.setattr(cls, "url_infos", infos)
+    return next(path for path in paths.values() if "train" in path.name)
+
+
+def test_imagenet_archive_with_a_wrong_checksum(tmp_path, imagenet):
+    right = sha256(imagenet)
+    flip_a_bit(imagenet)
+    with pytest.raises(InputError) as caught:
+        source.prepared_builder(data.get_spec("imagenet2012"), str(tmp_path))
+    assert str(caught.value) == (
+        f"{imagenet} is not the archive of imagenet2012, or damaged: its SHA-256 is "
+        f"{sha256(imagenet)} instead of {right}; fetch it again"
+    )
 
 
 def test_data_dir_that_cannot_be_written(tmp_path):

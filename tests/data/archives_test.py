@@ -1,0 +1,70 @@
+import pytest
+from absl import logging
+
+from optnet_jax.data import archives, spec
+from optnet_jax.errors import InputError
+
+SPEC = spec.get_spec("imagenet2012")
+GENUINE = archives.Archive("https://host/train.tar", 147_897_477_120, "0" * 64)
+
+
+@pytest.fixture
+def train(tmp_path, imagenet_archives):
+    imagenet_archives(tmp_path)
+    return tmp_path / "ILSVRC2012_img_train.tar"
+
+
+def test_what_tfds_knows_of_imagenet():
+    from optnet_jax.data import source
+
+    found = archives.archives_of(source.find_builder(SPEC, ""))
+    sizes = {name: archive.size for name, archive in found.items()}
+    assert sizes == {
+        "ILSVRC2012_img_train.tar": 147_897_477_120,
+        "ILSVRC2012_img_val.tar": 6_744_924_160,
+    }
+    assert all(len(archive.sha256) == 64 for archive in found.values())
+
+
+def test_a_whole_tar_of_another_size_is_an_excerpt(train, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(args))
+    archives.check_size(SPEC, train, GENUINE)
+    size = train.stat().st_size
+    sizes = f"it has {size:,} bytes instead of 147,897,477,120"
+    assert warnings == [(train, "imagenet2012", sizes)]
+
+
+def cut(content, share):
+    return content[: int(len(content) * share)]
+
+
+def break_second_header(content):
+    start = 512 + int(content[124:135], 8)
+    start += -start % 512
+    return content[:start] + b"x" * 8 + content[start + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            lambda content: cut(content, 0.5),
+            "is no tar or a truncated one \\(unexpecte",
+        ),
+        # The members are whole, the end mark is not.
+        (lambda content: content.rstrip(b"\0"), "is (no tar or|a tar that is damaged)"),
+        (break_second_header, "is a tar that is damaged at byte [1-9]"),
+        (lambda content: b"<html>" * 1000, "is no tar or a truncated one"),
+        (lambda content: b"", r"is no tar or a truncated one \(empty file\)"),
+    ],
+)
+def test_a_tar_that_is_not_whole(train, change, fault):
+    content = change(train.read_bytes())
+    train.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        archives.check_size(SPEC, train, GENUINE)
+    assert caught.match(
+        f"^{train} {fault}.*, not the one of imagenet2012: it has {len(content):,} "
+        "bytes instead of 147,897,477,120; fetch it again$"
+    )
