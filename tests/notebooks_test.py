@@ -1,0 +1,52 @@
+"""Every notebook runs from top to bottom, and is committed as it ran."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LARGEST = 300_000  # bytes
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def test_there_are_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_committed_with_its_outputs(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    # In order from 1: it was run once, as a whole, after the last change.
+    counts = [cell.execution_count for cell in code]
+    assert counts == list(range(1, len(code) + 1))
+    kinds = {output.output_type for cell in code for output in cell.outputs}
+    assert "error" not in kinds
+    assert any("image/png" in o.get("data", {}) for cell in code for o in cell.outputs)
+    assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.filterwarnings(
+    # nbclient's and jupyter_client's own, about the event loop of this process.
+    "ignore::DeprecationWarning:jupyter_client",
+    "ignore::DeprecationWarning:nbclient",
+    "ignore:unclosed:ResourceWarning",
+)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, tmp_path, monkeypatch):
+    # A reader's machine has one CPU device; compilation is most of the time.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = read(path)
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=600, resources=place).execute(env=dict(os.environ))
+    assert list(tmp_path.glob("*")) in ([], [tmp_path / "ipython"])
