@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
-DOCS = ["mkdocs-material", "mkdocstrings-python"]
+DOCS = ["mkdocs-material", "mkdocstrings-python", "latex2mathml"]
 NOT_LINUX_X86 = "sys_platform != 'linux' or platform_machine != 'x86_64'"
 
 setup(

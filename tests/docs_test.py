@@ -1,0 +1,125 @@
+"""The documentation builds without a warning and asks nobody for anything."""
+
+import html.parser
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site; a dead link or a name that is missing fails the build."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={folder}"],
+        cwd=ROOT,
+        # The theme's announcement of its successor.
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+class Addresses(html.parser.HTMLParser):
+    """What a page links to, and what it loads by itself."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loaded, self.anchors = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
+        elif tag == "link" and values.get("rel") not in ("canonical", "next", "prev"):
+            self.loaded.append(values["href"])
+        elif values.get("src"):
+            self.loaded.append(values["src"])
+
+
+def pages(site):
+    found = sorted(site.rglob("*.html"))
+    return {page: Addresses(page.read_text("utf-8")) for page in found}
+
+
+def test_a_page_loads_nothing_from_elsewhere(site):
+    for page, addresses in pages(site).items():
+        for url in addresses.loaded:
+            parts = urllib.parse.urlsplit(url)
+            assert not parts.netloc, f"{page} loads {url}"
+            if parts.scheme != "data" and page.name != "404.html":
+                assert (page.parent / parts.path).exists(), f"{page} loads {url}"
+    for sheet in site.rglob("*.css"):
+        outside = re.findall(r"url\(\s*['\"]?https?:[^)]*", sheet.read_text("utf-8"))
+        assert not outside, f"{sheet} loads {outside}"
+
+
+def test_links_lead_somewhere(site):
+    found = pages(site)
+    for page, addresses in found.items():
+        for url in addresses.links:
+            parts = urllib.parse.urlsplit(url)
+            if parts.scheme or parts.netloc or page.name == "404.html":
+                continue
+            target = (page.parent / parts.path).resolve() if parts.path else page
+            assert target.exists(), f"{page.relative_to(site)} links to {url}"
+            if parts.fragment and target in found:
+                anchor = urllib.parse.unquote(parts.fragment)
+                assert anchor in found[target].anchors | {"__codelineno"}, (
+                    f"{page.relative_to(site)} links to {url}"
+                )
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "recurrences.HeavyBall",
+        "objectives.objective",
+        "structures.propagation.Propagation",
+        "networks.registry.create",
+        "data.spec.Spec",
+        "training.loop.train",
+        "studies.sweep.plan",
+    ],
+)
+def test_the_reference_has_the_package(site, room):
+    name = f"optnet_jax.{room}"
+    page = site / "api" / f"{room.partition('.')[0]}.html"
+    anchors = Addresses(page.read_text("utf-8")).anchors
+    last = name.rpartition(".")[2]
+    assert any(a.startswith("optnet_jax.") and a.endswith(last) for a in anchors), name
+
+
+def test_no_markup_of_docstrings_is_left(site):
+    for page in (site / "api").glob("*.html"):
+        text = page.read_text("utf-8")
+        for markup in (":class:`", ":func:`", ":mod:`", "=====  ====="):
+            outside = re.sub(r"(?s)<pre.*?</pre>", "", text)
+            assert markup not in outside, f"{page.name} has {markup}"
+
+
+def test_docstrings_become_markdown():
+    spec = importlib.util.spec_from_file_location(
+        "griffe_markdown", ROOT / "docs" / "griffe_markdown.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "Runs :class:`~a.b.ADMM` over [K][n].\n>>> 1 + 1\n2\n\n=== ==\na   b\n=== =="
+    assert module.to_markdown(f"{text}\n1   2\n=== ==\nEnd.") == (
+        "Runs `ADMM` over [K]\\[n].\n\n```pycon\n>>> 1 + 1\n2\n```\n\n"
+        "\n```text\n=== ==\na   b\n=== ==\n1   2\n=== ==\n```\nEnd."
+    )
