@@ -1,17 +1,20 @@
-"""Convolutions: explicit padding, and one that is fast inside a scan.
+"""Convolutions: explicit padding, and gradients that are fast on a CPU.
 
-Inside a ``lax.scan`` the gradient convolutions that JAX derives have operand layouts
-for which XLA's CPU backend has no fast path in a while loop: a stage of residual units
-takes 16 times as long as written out. :func:`scan_proof_convolution` states both
-gradients as ordinary forward convolutions instead, and the loss is gone.
+The gradients that JAX derives of a convolution are convolutions with permuted operands.
+XLA's CPU backend has a slow path for some of them: inside a ``lax.scan`` a stage of
+residual units takes 16 times as long as written out, and the kernel gradients of a 1×1
+or a many-to-few 3×3 convolution, DenseNet's, take 2 to 5 times as long as the matrix
+products that they are. :func:`same_convolution` states them in the fast forms.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
@@ -19,6 +22,8 @@ from optnet_jax.errors import InputError
 from optnet_jax.networks.initializers import he_normal
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+FEW = 4
+"""The factor between input and output channels from which ∂w is a matrix product."""
 
 
 def convolution(
@@ -29,7 +34,6 @@ def convolution(
     padding: int | None = None,
     use_bias: bool = False,
     dtype: Any = None,
-    scanned: bool = False,
     name: str | None = None,
 ) -> nn.Conv:
     """Return a square convolution with explicit padding, as torch pads.
@@ -41,11 +45,10 @@ def convolution(
       padding: zeros on each side; None: kernel_size // 2, which keeps the size.
       use_bias: add a bias; a normalisation that follows makes it idle.
       dtype: of the computation; None: that of input and kernel together.
-      scanned: the convolution runs inside a ``lax.scan``.
       name: the linen name.
     """
     pad = kernel_size // 2 if padding is None else padding
-    own_gradient = scanned and strides == 1 and 2 * pad == kernel_size - 1
+    own_gradient = strides == 1 and 2 * pad == kernel_size - 1
     return nn.Conv(
         features,
         (kernel_size, kernel_size),
@@ -54,28 +57,34 @@ def convolution(
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=he_normal,
-        conv_general_dilated=scan_proof_convolution if own_gradient else None,
+        conv_general_dilated=same_convolution if own_gradient else None,
         name=name,
     )
 
 
-def scan_proof_convolution(
+def same_convolution(
     inputs: jax.Array,
     kernel: jax.Array,
-    window_strides: Any,
-    padding: Any,
+    window_strides: Any = (1, 1),
+    padding: Any = None,
     **options: Any,
 ) -> jax.Array:
-    """Return ``lax.conv_general_dilated`` with both gradients stated by hand.
+    """Return ``lax.conv_general_dilated`` at stride 1, with gradients stated by hand.
 
     y = x ∗ w has ∂x = ∂y ∗ flip(w)ᵀ and ∂w = x ∗ ∂y with the batch as the summed axis.
-    It enters linen as ``nn.Conv(conv_general_dilated=scan_proof_convolution)``.
+    A 1×1 convolution is a matrix product, and so is ∂w where y has few channels.
+    It enters linen as ``nn.Conv(conv_general_dilated=same_convolution)``. On platforms
+    other than the CPU the derived gradients are taken.
+
+    On one core, the kernel gradient of a 1×1 convolution from 256 to 128 channels of
+    4 images of 56² takes 12 ms as a product and 36 ms as derived, that of a 3×3
+    convolution from 88 to 12 channels of 16 images of 32² 7 ms and 12 ms.
 
     Args:
       inputs: [B, H, W, C].
       kernel: [h, w, C, F], odd h and w.
       window_strides: 1 in both directions.
-      padding: ((h // 2, h // 2), (w // 2, w // 2)).
+      padding: ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
       **options: the other arguments of ``lax.conv_general_dilated``, at the values
         that linen gives them for an undilated, ungrouped NHWC convolution.
 
@@ -85,10 +94,10 @@ def scan_proof_convolution(
     Raises:
       InputError: another stride, padding, dilation or grouping.
     """
-    half = tuple((size // 2, size // 2) for size in kernel.shape[:2])
+    half = _half(kernel.shape)
     plain = (
         tuple(window_strides) == (1, 1)
-        and tuple(map(tuple, padding)) == half
+        and (padding is None or list(map(tuple, padding)) == half)
         and all(size % 2 for size in kernel.shape[:2])
         and all(d == 1 for d in options.get("lhs_dilation") or (1,))
         and all(d == 1 for d in options.get("rhs_dilation") or (1,))
@@ -96,10 +105,14 @@ def scan_proof_convolution(
     )
     if not plain:
         raise InputError(
-            "a scan-proof convolution has stride 1, an odd kernel, the padding that "
-            "keeps the size, no dilation and no groups: use lax.conv_general_dilated"
+            "a same convolution has stride 1, an odd kernel, the padding that keeps "
+            "the size, no dilation and no groups: use lax.conv_general_dilated"
         )
     return _convolution(inputs, kernel, options.get("precision"))
+
+
+def _half(kernel_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    return [(size // 2, size // 2) for size in kernel_shape[:2]]
 
 
 def _derived(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
@@ -107,13 +120,23 @@ def _derived(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
         x,
         w,
         (1, 1),
-        [(size // 2, size // 2) for size in w.shape[:2]],
+        _half(w.shape),
         dimension_numbers=DIMENSION_NUMBERS,
         precision=precision,
     )
 
 
-_convolution = jax.custom_vjp(_derived, nondiff_argnums=(2,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolution(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
+    if w.shape[:2] != (1, 1):
+        return _derived(x, w, precision)
+    product = functools.partial(_product, precision)
+    derived = functools.partial(_derived, precision=precision)
+    return lax.platform_dependent(x, w, cpu=product, default=derived)
+
+
+def _product(precision: Any, x: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.tensordot(x, w[0, 0], 1, precision=precision)
 
 
 def _forward(x: jax.Array, w: jax.Array, precision: Any) -> tuple:
@@ -135,15 +158,51 @@ def _gradients_by_hand(
     precision: Any, x: jax.Array, w: jax.Array, dy: jax.Array
 ) -> tuple:
     dx = _convolution(dy, w[::-1, ::-1].swapaxes(2, 3), precision)
+    product = w.shape[:2] == (1, 1) or FEW * w.shape[3] < w.shape[2]
+    kernel_gradient = _by_product if product else _by_convolution
+    return dx, kernel_gradient(x, dy, w.shape, precision)
+
+
+def _by_convolution(
+    x: jax.Array, dy: jax.Array, shape: tuple[int, ...], precision: Any
+) -> jax.Array:
     dw = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         dy.transpose(1, 2, 0, 3),
         (1, 1),
-        [(size // 2, size // 2) for size in w.shape[:2]],
+        _half(shape),
         dimension_numbers=DIMENSION_NUMBERS,
         precision=precision,
     )
-    return dx, dw.transpose(1, 2, 0, 3)
+    return dw.transpose(1, 2, 0, 3)
+
+
+def _by_product(
+    x: jax.Array, dy: jax.Array, shape: tuple[int, ...], precision: Any
+) -> jax.Array:
+    """∂w as one matrix product.
+
+    One of the operands is laid out anew for it, which computes that operand anew too:
+    better ∂y, of few channels, than x, unless both are of one size.
+    """
+    height, width, channels, features = shape
+    if height == width == 1 and channels <= 2 * features:
+        over = (0, 1, 2)
+        return jnp.tensordot(x, dy, (over, over), precision=precision)[None, None]
+    planes = dy.transpose(3, 0, 1, 2)  # [F, B, H, W]
+    padded = jnp.pad(planes, ((0, 0), (0, 0), *_half(shape)))
+    shifts = [
+        padded[:, :, i : i + x.shape[1], j : j + x.shape[2]]
+        for i in reversed(range(height))
+        for j in reversed(range(width))
+    ]
+    dw = jnp.tensordot(
+        jnp.concatenate(shifts).reshape(-1, math.prod(x.shape[:3])),
+        x.reshape(-1, channels),
+        1,
+        precision=precision,
+    )
+    return dw.reshape(height, width, features, channels).swapaxes(2, 3)
 
 
 def _gradients_derived(

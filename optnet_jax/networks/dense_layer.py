@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from optnet_jax.networks.convolution import same_convolution
 from optnet_jax.networks.initializers import he_normal
 
 
@@ -21,11 +22,13 @@ class ScaledConv(nn.Module):
       features: the number of output channels.
       kernel_size: (height, width), "same" padding for odd sizes.
       dtype: of the computation; None: that of input and kernel together.
+      operation: of x and the kernel.
     """
 
     features: int
     kernel_size: tuple[int, int]
     dtype: Any = None
+    operation: Callable[..., jax.Array] = same_convolution
 
     @nn.compact
     def __call__(self, x: jax.Array, scale: jax.Array | None = None) -> jax.Array:
@@ -35,13 +38,7 @@ class ScaledConv(nn.Module):
         if scale is not None:
             kernel = kernel * scale.astype(kernel.dtype)[None, None, :, None]
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(1, 1),
-            padding=[(size // 2, size // 2) for size in self.kernel_size],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        return self.operation(x, kernel)
 
 
 class _Combination(nn.Module):

@@ -14,6 +14,7 @@ from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import he_normal, xavier_normal
 from optnet_jax.networks.normalization import BatchNorm
+from optnet_jax.networks.pooling import max_pool, mean_pool, mean_pooled_product
 from optnet_jax.structures.dense_stage import DenseStage
 
 
@@ -124,9 +125,7 @@ class DenseNet(nn.Module):
         x = conv(images)
         if not imagenet:
             return x
-        x = norm(name="stem_norm")(x)
-        padding: Any = ((1, 1), (1, 1))
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+        return max_pool(norm(name="stem_norm")(x))
 
     def _stage(self, i: int, norm: Any, train: bool) -> DenseStage:
         combination = FusedCombination(
@@ -179,8 +178,10 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return half the height and width of x, [B, H, W, C], rounded down."""
-        conv = ScaledConv(self.features, (1, 1), self.dtype, name="conv")
-        x = conv(self.norm(name="norm")(x))
-        if self.dropout_rate and self.train:
-            x = nn.Dropout(self.dropout_rate, deterministic=False)(x)
-        return nn.avg_pool(x, (2, 2), strides=(2, 2))
+        conv = functools.partial(
+            ScaledConv, self.features, (1, 1), self.dtype, name="conv"
+        )
+        x = self.norm(name="norm")(x)
+        if not (self.dropout_rate and self.train):
+            return conv(operation=mean_pooled_product)(x)
+        return mean_pool(nn.Dropout(self.dropout_rate, deterministic=False)(conv()(x)))

@@ -15,6 +15,7 @@ from optnet_jax.networks.convolution import convolution
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import xavier_normal
 from optnet_jax.networks.normalization import BatchNorm
+from optnet_jax.networks.pooling import max_pool
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
 from optnet_jax.recurrences import Recurrence
 from optnet_jax.structures.stage import PREVIOUS, Stage
@@ -178,8 +179,7 @@ class RecurrenceNet(nn.Module):
         )
         x = norm(relu=True, name="stem_norm")(conv(images))
         if imagenet:
-            padding: Any = ((1, 1), (1, 1))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+            x = max_pool(x)
         return x
 
     def _stage(self, i: int, channels: int, norm: Any) -> Stage:
@@ -201,7 +201,7 @@ class RecurrenceNet(nn.Module):
         recurrence = self.stage_recurrence(i)
         return Stage(
             recurrence,
-            unit(conv=functools.partial(conv, scanned=not unroll), parent=None),
+            unit(conv=conv, parent=None),
             depth,
             transition,
             previous=self.boundary if changes else self.start,

@@ -7,8 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from flax import linen as nn
-
+from optnet_jax.networks.activation import relu
 from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.recurrences import (
     ADMM,
@@ -50,7 +49,7 @@ def hb_net(
       post_activation: follow the sum with a ReLU.
       **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
-    activation = nn.relu if post_activation else None
+    activation = relu if post_activation else None
     return RecurrenceNet(HeavyBall(beta1, beta2, activation), **fields)
 
 

