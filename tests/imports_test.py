@@ -30,6 +30,7 @@ ROOMS = {
         "objectives",
         "recurrences",
     },
+    "benchmarks": {"training", "networks", "structures", "recurrences"},
     "main": {"training", "studies", "configuration"},
 }
 LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")

@@ -1,0 +1,1 @@
+"""How fast the networks are, and how their cost grows: beside PyTorch where it is."""
