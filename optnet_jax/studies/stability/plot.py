@@ -1,4 +1,4 @@
-"""The pictures: spectral radius against λ, norms against depth."""
+"""The pictures: spectral radius against λ, norms against depth, loss against rate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from matplotlib import pyplot as plt  # noqa: E402 (after the choice of the back
 
 # More recurrences than one cycle of colours tells apart at a glance.
 STYLES = ("-", "--", ":")
+TOP = 3.0
 
 
 def draw(report: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw ``roots.png`` and ``norms.png``.
+    """Draw ``roots.png``, ``norms.png`` and ``trial.png``.
 
     Args:
       report: of :func:`~optnet_jax.studies.stability.report.collect`.
@@ -30,6 +31,7 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     return [
         draw_roots(report["roots"], folder / "roots.png"),
         draw_norms(report["norms"], folder / "norms.png"),
+        draw_trial(report, folder / "trial.png"),
     ]
 
 
@@ -63,6 +65,37 @@ def draw_norms(norms: list[dict[str, Any]], file: Path) -> Path:
     for axis in axes:
         axis.axhline(1, color="black", linewidth=0.8)
     figure.legend(loc="outside right upper", fontsize=8)
+    figure.savefig(file, dpi=100)
+    plt.close(figure)
+    return file
+
+
+def draw_trial(report: dict[str, Any], file: Path) -> Path:
+    """Draw the final loss against the learning rate, a panel for each depth."""
+    settings = report["config"]["trial"]
+    depths, kinds = settings["depths"], settings["normalize"]
+    axes: Any
+    figure, axes = plt.subplots(
+        len(kinds), len(depths), figsize=(4 * len(depths), 3 * len(kinds)),
+        sharex=True, sharey=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for cell in report["cells"]:
+        normalize = cell["normalize"]
+        axis = axes[kinds.index(normalize), depths.index(cell["depth"])]
+        loss = np.array(cell["final_loss"], float)
+        capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=TOP)
+        low, middle, high = np.quantile(capped, (0.25, 0.5, 0.75), axis=1)
+        rates = settings["learning_rates"]
+        axis.plot(rates, middle, marker=".", label=cell["structure"])
+        axis.fill_between(rates, low, high, alpha=0.2)
+        kind = "with" if normalize else "without"
+        axis.set(title=f"{cell['depth']} layers, {kind} BN", xscale="log")
+    for axis in axes.flat:
+        axis.axhline(settings["failed_above"], color="black", linewidth=0.8)
+    figure.supxlabel("learning rate")
+    figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     figure.savefig(file, dpi=100)
     plt.close(figure)
     return file

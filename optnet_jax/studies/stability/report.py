@@ -133,7 +133,7 @@ def markdown(report: Report) -> str:
     settings = report["config"]["trial"]
     norms = report["config"]["stability"]["norms"]
     warnings = [f"- {line}" for entry in report["norms"] for line in entry["warnings"]]
-    rates = ", ".join(f"{rate:g}" for rate in settings["learning_rates"])
+    rates = settings["learning_rates"]
     parts = [
         "# What a structure does to signals and gradients",
         "\n".join(
@@ -148,7 +148,8 @@ def markdown(report: Report) -> str:
         "\n".join(warnings) or "No structure amplifies beyond the tolerance.",
         "## Training at depth",
         f"Dense units of §6.1, width {settings['width']}, {settings['steps']} steps on "
-        f"digits, SGD with momentum 0.9, no warm-up, rates {rates}, "
+        f"digits, SGD with momentum 0.9, no warm-up, "
+        f"{len(rates)} rates from {min(rates):g} to {max(rates):g}, "
         f"{len(settings['seeds'])} seeds. A run has failed if its loss at the end is "
         f"above {settings['failed_above']:g} or not finite.",
     ]
@@ -198,39 +199,65 @@ def _norm_table(report: Report) -> str:
 
 def _trial_table(report: Report, normalize: bool) -> str:
     settings = report["config"]["trial"]
+    rates = settings["learning_rates"]
     rows = []
     for depth in settings["depths"]:
         for structure in STRUCTURES:
             cell = find(report["cells"], structure, depth, normalize)
-            loss = np.array(cell["final_loss"], float)
-            best = np.nanmedian(np.where(np.isfinite(loss), loss, np.inf), axis=1)
+            loss = median_loss(cell)
+            least = int(np.argmin(loss))
             p = ""
             if structure != HB_NET:
                 found = compare_failures(
                     settings["seeds"], report["cells"], depth, normalize, structure
                 )
-                p = f"{found.p_value:.2g}"
+                p = f"{found.mean:+.2f} (p = {found.p_value:.2g})"
             rows.append(
                 [
                     f"{depth}, {structure}",
-                    _number(np.median(np.array(cell["first_gradient_norm"], float))),
-                    *(
-                        f"{_number(value)} ({sum(failed)})"
-                        for value, failed in zip(best, cell["failed"], strict=True)
-                    ),
+                    f"{np.median(np.array(cell['first_gradient_norm'], float)):.2g}",
+                    _number(np.median(largest_rates(cell, rates))),
+                    f"{_number(loss[least])} @ {rates[least]:g}",
                     _count(cell),
                     f"{np.sum(cell['diverged'])}",
                     p,
                 ]
             )
-    header = ["layers, structure", "first gradient"]
-    header += [f"loss (failed), {rate:g}" for rate in settings["learning_rates"]]
+    header = ["layers, structure", "first gradient", "largest rate that trains"]
+    header += ["least loss @ rate", "failed", "not finite", "HB-Net fails at"]
     return (
-        markdown_table([*header, "failed", "not finite", "HB-Net's against"], rows)
-        + "\n\nMedians over the seeds; the last column is the p-value of HB-Net's "
-        "number of failures against this structure's."
+        markdown_table(header, rows)
+        + "\n\nMedians over the seeds. The last column: at how many rates more HB-Net "
+        "fails than this structure does, and the p-value."
     )
 
 
+def median_loss(cell: dict[str, Any]) -> np.ndarray:
+    """Return the median over the seeds of the final loss, infinite where diverged.
+
+    Args:
+      cell: what ``train_cell`` returned.
+
+    Returns:
+      [rates]
+    """
+    loss = np.array(cell["final_loss"], float)
+    return np.median(np.where(np.isfinite(loss), loss, np.inf), axis=1)
+
+
+def largest_rates(cell: dict[str, Any], rates: Sequence[float]) -> np.ndarray:
+    """Return the largest learning rate up to which every rate trains.
+
+    Args:
+      cell: what ``train_cell`` returned.
+      rates: ascending.
+
+    Returns:
+      A rate for each seed, 0 where the smallest fails. [seeds]
+    """
+    trains = np.cumprod(~np.array(cell["failed"], bool), axis=0).sum(0)
+    return np.array([0.0, *rates])[trains]
+
+
 def _number(value: float) -> str:
-    return f"{value:.2g}" if np.isfinite(value) else "-"
+    return f"{value:.2g}" if np.isfinite(value) and value else "-"

@@ -45,3 +45,16 @@ def test_each_direction_has_its_verdict(ours, resnets, expected):
 def test_too_few_seeds_cannot_tell():
     cells = trial([0] * 4, [3] * 4)
     assert reports.judge(SEEDS[:4], cells, True).startswith("cannot tell with n = 4")
+
+
+def test_the_largest_rate_is_that_before_the_first_failure():
+    failed = [[False, False, True], [False, True, False], [True, False, False]]
+    found = reports.largest_rates({"failed": failed}, (0.1, 1.0, 10.0))
+    np.testing.assert_array_equal(found, [1.0, 0.1, 0.0])
+
+
+def test_a_seed_that_diverged_counts_as_infinitely_bad():
+    loss = [[0.1, 0.2, None], [None, None, 0.3]]
+    np.testing.assert_array_equal(
+        reports.median_loss({"final_loss": loss}), [0.2, np.inf]
+    )

@@ -44,7 +44,7 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "with batch normalisation: **" in text
     hb_net = next(entry for entry in report["roots"] if entry["name"] == "HB-Net")
     assert hb_net["period"] == pytest.approx(6)
-    for name in ("roots", "norms"):
+    for name in ("roots", "norms", "trial"):
         picture = (tmp_path / "plots" / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
     capsys.readouterr()
