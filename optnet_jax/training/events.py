@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 

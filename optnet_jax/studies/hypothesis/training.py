@@ -104,7 +104,7 @@ def make_program(
                 training,
             )
             change, memory = optimizer.update(jax.grad(loss)(w, batch), memory)
-            return (w + rate * change, memory), None
+            return (optax.tree.add_scale(w, rate, change), memory), None
 
         state = w, optimizer.init(w)
         (w, _), _ = jax.lax.scan(update, state, jnp.arange(budget.steps))

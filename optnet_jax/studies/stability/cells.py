@@ -112,4 +112,6 @@ def train_cell(
 
 
 def _finite(array: np.ndarray) -> list:
-    return np.where(np.isfinite(array), array, None).tolist()
+    values = array.astype(object)
+    values[~np.isfinite(array)] = None
+    return values.tolist()
