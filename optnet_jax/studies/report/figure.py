@@ -5,17 +5,22 @@ from typing import Any
 
 import matplotlib
 
+from optnet_jax.studies.comparison import student_interval
+
 matplotlib.use("Agg", force=False)
 
 from matplotlib import pyplot as plt  # noqa: E402 (after the choice of the backend)
 from matplotlib.lines import Line2D  # noqa: E402
 
+Entries = list[dict[str, Any]]
+
 
 def draw(summary: dict[str, Any], file: Path) -> Path:
-    """Draw one panel for each column of each table.
+    """Draw the tables that have a run, or all of them if none has.
 
-    Each seed is a dot, their mean a bar, the paper's value a cross; an entry that
-    nobody has run has the cross alone.
+    A panel for each column: each seed is a dot, their mean a bar, the paper's value a
+    cross; an entry that nobody has run has the cross alone. Where the columns differ in
+    a quantity, one panel: means over it, with the 95 % intervals of the means.
 
     Args:
         summary: From ``report.summarize``.
@@ -24,9 +29,7 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
     Returns:
         The file.
     """
-    panels = [
-        (table, column) for table in summary["tables"] for column in table["columns"]
-    ]
+    panels = [panel for table in drawn(summary) for panel in panels_of(table)]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
@@ -38,22 +41,77 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
     )
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    for axis, (table, column) in zip(axes.flat, panels, strict=False):
-        entries = [e for e in table["entries"] if e["column"] == column]
-        draw_panel(axis, entries)
-        axis.set_title(f"{table['title'].partition(':')[0]}: {column}", fontsize=9)
-    handles = [
-        Line2D([], [], color="tab:red", marker="x", ls="", label="paper"),
-        Line2D([], [], color="tab:blue", marker="o", ls="", label="ours, by seed"),
-        Line2D([], [], color="black", marker="|", ls="", label="ours, mean"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    for axis, (title, against, entries) in zip(axes.flat, panels, strict=False):
+        if against:
+            draw_curves(axis, entries, against)
+        else:
+            draw_panel(axis, entries)
+        axis.set_title(title, fontsize=9)
+    if not all(against for _, against, _ in panels):
+        handles = [
+            Line2D([], [], color="tab:red", marker="x", ls="", label="paper"),
+            Line2D([], [], color="tab:blue", marker="o", ls="", label="ours, by seed"),
+            Line2D([], [], color="black", marker="|", ls="", label="ours, mean"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
     figure.savefig(file, dpi=120)
     plt.close(figure)
     return file
 
 
-def draw_panel(axis: Any, entries: list[dict[str, Any]]) -> None:
+def drawn(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables that have a run, or all if none has."""
+    tables = summary["tables"]
+    return [t for t in tables if any(e["ours"] for e in t["entries"])] or tables
+
+
+def panels_of(table: dict[str, Any]) -> list[tuple[str, str, Entries]]:
+    """The panels of a table: title, the quantity of a curve or nothing, and entries."""
+    title, _, rest = table["title"].partition(":")
+    if table["against"]:
+        return [(f"{title}:{rest}", table["against"], table["entries"])]
+    return [
+        (
+            f"{title}: {column}",
+            "",
+            [e for e in table["entries"] if e["column"] == column],
+        )
+        for column in table["columns"]
+    ]
+
+
+def draw_curves(axis: Any, entries: Entries, against: str) -> None:
+    """Draw each model's mean error over a quantity, with the interval of the mean."""
+    for index, model in enumerate(dict.fromkeys(e["model"] for e in entries)):
+        ours = [
+            (e["value"], e["ours"]["last"]["top1_error"])
+            for e in entries
+            if e["model"] == model and e["ours"]
+        ]
+        if not ours:
+            axis.plot([], [], color=f"C{index}", label=f"{model} (not run)")
+            continue
+        values, errors = zip(*ours, strict=True)
+        means = [error["mean"] for error in errors]
+        intervals = [student_interval(list(e["by_seed"].values())) for e in errors]
+        ends = [
+            interval or (mean, mean)
+            for interval, mean in zip(intervals, means, strict=True)
+        ]
+        low, high = zip(*ends, strict=True)
+        axis.plot(values, means, "o-", color=f"C{index}", ms=3, label=model)
+        axis.fill_between(values, low, high, color=f"C{index}", alpha=0.12)
+    axis.set_yscale("log")
+    # Student's interval of a few errors may reach below 0.
+    least = min((y for line in axis.lines for y in line.get_ydata()), default=1.0)
+    axis.set_ylim(bottom=max(least / 3, 1e-2))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set_xlabel(against, fontsize=8)
+    axis.set_ylabel("top-1 error (%), last epoch", fontsize=8)
+    axis.legend(fontsize=7)
+
+
+def draw_panel(axis: Any, entries: Entries) -> None:
     """Draw one column of a table, one line for each of its entries."""
     for height, entry in enumerate(entries):
         if entry["paper"]:

@@ -29,6 +29,7 @@ def summarize(runs: Sequence[results.Run]) -> dict[str, Any]:
                 "name": table.name,
                 "title": table.title,
                 "top5": table.top5,
+                "against": table.against,
                 "columns": [column.label for column in table.columns],
                 "entries": [summarize_entry(entry) for entry in entries],
                 "comparisons": summarize_comparisons(entries),
@@ -57,6 +58,7 @@ def summarize_entry(entry: results.Entry) -> dict[str, Any]:
         "model": row.label,
         "network": row.network,
         "column": column.label,
+        "value": column.value,
         "dataset": column.dataset,
         "augment": column.augment,
         "paper": paper

@@ -37,12 +37,14 @@ class Column:
         dataset: TFDS name.
         augment: With augmentation.
         arguments: Of every row's config.
+        value: Of ``Table.against``, if the columns differ in it.
     """
 
     label: str
     dataset: str
     augment: bool
     arguments: str = ""
+    value: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Table:
         columns: Datasets.
         seeds: That are run unless others are asked for.
         top5: Whether the top-5 error is printed too.
+        against: What the columns differ in, if it is a quantity: they are drawn as
+            one curve then.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Table:
     columns: tuple[Column, ...]
     seeds: tuple[int, ...] = (0,)
     top5: bool = False
+    against: str = ""
 
     def cells(self) -> Iterator[Cell]:
         """All entries, row by row."""
@@ -119,10 +124,11 @@ DIGITS_DEPTH = Table(
         Row("DMRNet (20)", "dmr_net", "digits_depth", "structure=dmr", "plain"),
     ),
     columns=tuple(
-        Column(f"{depth} layers", "optnet_digits", True, f"depth={depth}")
+        Column(f"{depth} layers", "optnet_digits", True, f"depth={depth}", depth)
         for depth in (6, 14, 26)
     ),
     seeds=tuple(range(6)),
+    against="weight layers",
 )
 
 TABLE_4 = Table(

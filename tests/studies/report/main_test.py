@@ -145,6 +145,41 @@ def test_the_picture_shows_each_seed_the_mean_and_the_paper(tmp_path, made_runs)
     plt.close(drawing)
 
 
+def test_errors_over_depth_are_curves_with_intervals(tmp_path, made_runs):
+    from matplotlib import pyplot as plt
+
+    from optnet_jax.studies.report import figure, results
+
+    for column, errors in enumerate(((1.0, 2.0), (3.0, 5.0))):
+        cell = made_runs.cell_of("digits_depth", "hb_net", column=column)
+        for seed, last in enumerate(errors):
+            made_runs.make_run(tmp_path, cell, seed, last=last)
+    summary = summarize(results.find([tmp_path]))
+    [(_, against, entries)] = [
+        panel for table in figure.drawn(summary) for panel in figure.panels_of(table)
+    ]
+    assert against == "weight layers"
+    drawing, axis = plt.subplots()
+    figure.draw_curves(axis, entries, against)
+    lines = {line.get_label(): line for line in axis.lines}
+    assert lines["HB-Net (16)"].get_xydata().tolist() == [[6.0, 1.5], [14.0, 4.0]]
+    assert len(lines["Plain (7) (not run)"].get_xdata()) == 0
+    [band] = axis.collections
+    # Student's t for one degree of freedom is 12.7: half = 12.7 * sd / sqrt 2.
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(
+        4 + 12.706, abs=0.01
+    )
+    plt.close(drawing)
+
+
+def test_all_tables_are_drawn_if_none_was_run(tmp_path):
+    from optnet_jax.studies.report import figure
+
+    summary = summarize([])
+    assert figure.drawn(summary) == summary["tables"]
+    assert figure.draw(summary, tmp_path / "all.png").stat().st_size > 10_000
+
+
 def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
     assert report.main([str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
