@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from optnet_jax import configuration
+from optnet_jax.networks import NETWORKS
+from optnet_jax.networks.registry import field_names
+
 ROOT = Path(__file__).parents[1]
+SOURCES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "launch" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +133,50 @@ def test_docstrings_become_markdown():
         "Runs `ADMM` over [K]\\[n].\n\n```pycon\n>>> 1 + 1\n2\n```\n\n"
         "\n```text\n=== ==\na   b\n=== ==\n1   2\n=== ==\n```\nEnd."
     )
+
+
+@pytest.fixture(scope="module")
+def config_fields():
+    """Every field that some config has, or a network takes in the model block."""
+    configs = [
+        configuration.load(f"configs/{n}") for n in configuration.packaged_configs()
+    ]
+    models = {
+        f"model.{field}" for make in NETWORKS.values() for field in field_names(make)
+    }
+    return {
+        field for config in configs for field in configuration.fields(config)
+    } | models
+
+
+@pytest.fixture(scope="module")
+def words():
+    """Every name in the source, and of a file."""
+    folders = ("optnet_jax", "configs", "tests", "launch", "notebooks")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*")]
+    code = [file.read_text("utf-8") for file in files if file.suffix in (".py", ".sh")]
+    return set(re.findall(r"\w+", "\n".join([*code, *(file.name for file in files)])))
+
+
+@pytest.mark.parametrize("page", SOURCES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_exists(page, config_fields, words):
+    text = page.read_text("utf-8")
+    flags = re.findall(r"--config\.(\w+(?:\.\w+)*)", text)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"(?s)```.*?```", "", text))
+    blocks = {field.partition(".")[0] for field in config_fields if "." in field}
+    dotted = [s for s in spans if re.fullmatch(rf"(?:{'|'.join(blocks)})\.[a-z_]+", s)]
+    unknown = {*flags, *dotted} - config_fields
+    assert not unknown, f"no config has {unknown}"
+
+    for module in re.findall(r"python -m (optnet_jax[\w.]*)", text):
+        assert importlib.util.find_spec(module), module
+    files = r"\b(?:configs|docs|launch|notebooks|optnet_jax|tests)/[\w/]+\.\w+"
+    for file in re.findall(files, text):
+        assert (ROOT / file).exists(), file
+    for link in re.findall(r"\]\(([^)#\s]+)", text):
+        assert "://" in link or (page.parent / link).exists(), link
+
+    own = "\n".join(re.findall(r"(?s)```python.*?```", text))
+    names = re.findall(r"\b[A-Za-z]\w*_\w+|\b[A-Z][a-z]+[A-Z]\w+", "\n".join(spans))
+    unknown = set(names) - words - set(re.findall(r"\w+", own))
+    assert not unknown, f"nothing in the source is called {unknown}"
