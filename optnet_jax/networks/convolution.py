@@ -4,26 +4,21 @@ The gradients that JAX derives of a convolution are convolutions with permuted o
 XLA's CPU backend has a slow path for some of them: inside a ``lax.scan`` a stage of
 residual units takes 16 times as long as written out, and the kernel gradients of a 1×1
 or a many-to-few 3×3 convolution, DenseNet's, take 2 to 5 times as long as the matrix
-products that they are. :func:`same_convolution` states them in the fast forms.
+products that they are. :func:`same_convolution` states them by hand.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks import cpu_convolution
 from optnet_jax.networks.initializers import he_normal
-
-DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
-FEW = 4
-"""The factor between input and output channels from which ∂w is a matrix product."""
 
 
 def convolution(
@@ -71,14 +66,10 @@ def same_convolution(
 ) -> jax.Array:
     """Return ``lax.conv_general_dilated`` at stride 1, with gradients stated by hand.
 
-    y = x ∗ w has ∂x = ∂y ∗ flip(w)ᵀ and ∂w = x ∗ ∂y with the batch as the summed axis.
-    A 1×1 convolution is a matrix product, and so is ∂w where y has few channels.
-    It enters linen as ``nn.Conv(conv_general_dilated=same_convolution)``. On platforms
-    other than the CPU the derived gradients are taken.
-
-    On one core, the kernel gradient of a 1×1 convolution from 256 to 128 channels of
-    4 images of 56² takes 12 ms as a product and 36 ms as derived, that of a 3×3
-    convolution from 88 to 12 channels of 16 images of 32² 7 ms and 12 ms.
+    y = x ∗ w has ∂x = ∂y ∗ flip(w)ᵀ and ∂w = x ∗ ∂y with the batch as the summed axis,
+    each on a CPU in the form of :mod:`.cpu_convolution`. It enters linen as
+    ``nn.Conv(conv_general_dilated=same_convolution)``. On other platforms XLA's own
+    convolution and the derived gradients are taken.
 
     Args:
       inputs: [B, H, W, C].
@@ -94,7 +85,7 @@ def same_convolution(
     Raises:
       InputError: another stride, padding, dilation or grouping.
     """
-    half = _half(kernel.shape)
+    half = cpu_convolution.half(kernel.shape)
     plain = (
         tuple(window_strides) == (1, 1)
         and (padding is None or list(map(tuple, padding)) == half)
@@ -111,32 +102,13 @@ def same_convolution(
     return _convolution(inputs, kernel, options.get("precision"))
 
 
-def _half(kernel_shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    return [(size // 2, size // 2) for size in kernel_shape[:2]]
-
-
-def _derived(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
-    return lax.conv_general_dilated(
-        x,
-        w,
-        (1, 1),
-        _half(w.shape),
-        dimension_numbers=DIMENSION_NUMBERS,
-        precision=precision,
-    )
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolution(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
-    if w.shape[:2] != (1, 1):
-        return _derived(x, w, precision)
-    product = functools.partial(_product, precision)
-    derived = functools.partial(_derived, precision=precision)
-    return lax.platform_dependent(x, w, cpu=product, default=derived)
-
-
-def _product(precision: Any, x: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.tensordot(x, w[0, 0], 1, precision=precision)
+    fast, derived = (
+        functools.partial(form, precision=precision)
+        for form in (cpu_convolution.convolution, cpu_convolution.direct)
+    )
+    return lax.platform_dependent(x, w, cpu=fast, default=derived)
 
 
 def _forward(x: jax.Array, w: jax.Array, precision: Any) -> tuple:
@@ -157,58 +129,16 @@ def _backward(precision: Any, residuals: tuple, dy: jax.Array) -> tuple:
 def _gradients_by_hand(
     precision: Any, x: jax.Array, w: jax.Array, dy: jax.Array
 ) -> tuple:
-    dx = _convolution(dy, w[::-1, ::-1].swapaxes(2, 3), precision)
-    product = w.shape[:2] == (1, 1) or FEW * w.shape[3] < w.shape[2]
-    kernel_gradient = _by_product if product else _by_convolution
-    return dx, kernel_gradient(x, dy, w.shape, precision)
-
-
-def _by_convolution(
-    x: jax.Array, dy: jax.Array, shape: tuple[int, ...], precision: Any
-) -> jax.Array:
-    dw = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        dy.transpose(1, 2, 0, 3),
-        (1, 1),
-        _half(shape),
-        dimension_numbers=DIMENSION_NUMBERS,
-        precision=precision,
-    )
-    return dw.transpose(1, 2, 0, 3)
-
-
-def _by_product(
-    x: jax.Array, dy: jax.Array, shape: tuple[int, ...], precision: Any
-) -> jax.Array:
-    """∂w as one matrix product.
-
-    One of the operands is laid out anew for it, which computes that operand anew too:
-    better ∂y, of few channels, than x, unless both are of one size.
-    """
-    height, width, channels, features = shape
-    if height == width == 1 and channels <= 2 * features:
-        over = (0, 1, 2)
-        return jnp.tensordot(x, dy, (over, over), precision=precision)[None, None]
-    planes = dy.transpose(3, 0, 1, 2)  # [F, B, H, W]
-    padded = jnp.pad(planes, ((0, 0), (0, 0), *_half(shape)))
-    shifts = [
-        padded[:, :, i : i + x.shape[1], j : j + x.shape[2]]
-        for i in reversed(range(height))
-        for j in reversed(range(width))
-    ]
-    dw = jnp.tensordot(
-        jnp.concatenate(shifts).reshape(-1, math.prod(x.shape[:3])),
-        x.reshape(-1, channels),
-        1,
-        precision=precision,
-    )
-    return dw.reshape(height, width, features, channels).swapaxes(2, 3)
+    flipped = w[::-1, ::-1].swapaxes(2, 3)
+    dx = cpu_convolution.convolution(dy, flipped, precision)
+    return dx, cpu_convolution.kernel_gradient(x, dy, w.shape, precision)
 
 
 def _gradients_derived(
     precision: Any, x: jax.Array, w: jax.Array, dy: jax.Array
 ) -> tuple:
-    return jax.vjp(lambda x, w: _derived(x, w, precision), x, w)[1](dy)
+    derived = functools.partial(cpu_convolution.direct, precision=precision)
+    return jax.vjp(derived, x, w)[1](dy)
 
 
 _convolution.defvjp(_forward, _backward)

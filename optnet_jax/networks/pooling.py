@@ -29,7 +29,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def _of_windows(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore
 
 
 def _of_shifts(x: jax.Array) -> jax.Array:

@@ -1,0 +1,50 @@
+"""Every form against XLA's own convolution and its derived gradient, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optnet_jax.networks import cpu_convolution
+
+SHAPES = [
+    pytest.param(1, 6, 5, 3, id="1x1"),
+    pytest.param(1, 9, 5, 2, id="1x1 to few"),
+    pytest.param(3, 6, 16, 16, id="few channels, in pairs"),
+    pytest.param(3, 7, 16, 16, id="odd width"),
+    pytest.param(3, 6, 4, 12, id="to more"),
+    pytest.param(3, 6, 9, 2, id="to few"),
+    pytest.param(3, 8, 32, 32, id="direct"),
+    pytest.param(5, 6, 3, 3, id="5x5"),
+]
+
+
+def _operands(size, width, channels, features):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, 5, width, channels), jnp.float64)
+    w = jax.random.normal(keys[1], (size, size, channels, features), jnp.float64)
+    return x, w, jax.random.normal(keys[2], (2, 5, width, features), jnp.float64)
+
+
+@pytest.mark.parametrize(("size", "width", "channels", "features"), SHAPES)
+def test_all_forms_are_one_convolution(float64, size, width, channels, features):
+    x, w, dy = _operands(size, width, channels, features)
+    y, vjp = jax.vjp(cpu_convolution.direct, x, w)
+    np.testing.assert_allclose(cpu_convolution.convolution(x, w), y, atol=1e-11)
+    ours = cpu_convolution.kernel_gradient(x, dy, w.shape)
+    np.testing.assert_allclose(ours, vjp(dy)[1], atol=1e-11)
+
+
+def _operations(function, *operands):
+    return [eqn.primitive.name for eqn in jax.make_jaxpr(function)(*operands).eqns]
+
+
+def test_the_forms_are_chosen_by_their_channels(float64):
+    few, w, _ = _operands(3, 6, 16, 16)
+    assert "concatenate" in _operations(cpu_convolution.convolution, few, w)
+    many, w, _ = _operands(3, 6, 32, 32)
+    assert _operations(cpu_convolution.convolution, many, w) == ["conv_general_dilated"]
+    pointwise, w, _ = _operands(1, 6, 5, 3)
+    operations = _operations(cpu_convolution.convolution, pointwise, w)
+    assert "dot_general" in operations
+    assert "conv_general_dilated" not in operations
