@@ -12,14 +12,23 @@ import griffe
 ROLE = re.compile(r":\w+:`(~?)([^`]+)`")
 RULE = re.compile(r"=+(?: +=+)+$")
 RULES_OF_A_TABLE = 3
+# Indices and stars of formulas, which Markdown would take for emphasis.
+INDEX = re.compile(r"(?<!\w)_|_(?!\w)")
+STAR = re.compile(r"(?<=\w)\*(?!\w)")
+EMPHASIS = re.compile(r"(?<![\w*])\*\w[^*]*\w\*(?!\w)")
 
 
 def to_markdown(text: str) -> str:
     """Convert one docstring."""
     done: list[str] = []
     lines = text.split("\n")
+    literal = False
     while lines:
-        if lines[0].strip().startswith(">>> "):
+        # An indented paragraph is code.
+        literal = lines[0].startswith("    ") and (literal or done[-1:] == [""])
+        if literal:
+            done.append(lines.pop(0))
+        elif lines[0].strip().startswith(">>> "):
             # Up to a blank line: as doctest reads it.
             length = next((i for i, at in enumerate(lines) if not at.strip()), None)
             done += _fenced("pycon", lines[:length])
@@ -27,7 +36,9 @@ def to_markdown(text: str) -> str:
         elif RULE.match(lines[0].strip()):
             rules = [i for i, at in enumerate(lines) if RULE.match(at.strip())]
             length = rules[:RULES_OF_A_TABLE][-1] + 1
-            done += _fenced("text", lines[:length])
+            # Without the marks of code, and as wide.
+            plain = [re.sub(r"``(.+?)``", r"\1    ", at) for at in lines[:length]]
+            done += _fenced("text", plain)
             lines = lines[length:]
         else:
             done.append(_prose(lines.pop(0)))
@@ -42,8 +53,18 @@ def _fenced(language: str, lines: list[str]) -> list[str]:
 
 def _prose(line: str) -> str:
     line = ROLE.sub(lambda m: f"`{_shown(m[2], short=bool(m[1]))}`", line)
+    # What stands between backticks is code and stays as it is.
+    parts = re.split(r"(`+[^`]+`+)", line)
+    parts[::2] = [_escaped(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _escaped(text: str) -> str:
+    text = INDEX.sub(r"\\_", text)
+    if not EMPHASIS.search(text):
+        text = STAR.sub(r"\\*", text)
     # The shape of an array of arrays, no reference.
-    return line.replace("][", "]\\[")
+    return text.replace("][", "]\\[")
 
 
 def _shown(target: str, *, short: bool) -> str:

@@ -120,19 +120,38 @@ def test_no_markup_of_docstrings_is_left(site):
         for markup in (":class:`", ":func:`", ":mod:`", "=====  ====="):
             outside = re.sub(r"(?s)<pre.*?</pre>", "", text)
             assert markup not in outside, f"{page.name} has {markup}"
+        assert "\\_" not in text, page.name
 
 
-def test_docstrings_become_markdown():
+@pytest.fixture(scope="module")
+def to_markdown():
     spec = importlib.util.spec_from_file_location(
         "griffe_markdown", ROOT / "docs" / "griffe_markdown.py"
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module.to_markdown
+
+
+def test_docstrings_become_markdown(to_markdown):
     text = "Runs :class:`~a.b.ADMM` over [K][n].\n>>> 1 + 1\n2\n\n=== ==\na   b\n=== =="
-    assert module.to_markdown(f"{text}\n1   2\n=== ==\nEnd.") == (
+    assert to_markdown(f"{text}\n1   2\n=== ==\nEnd.") == (
         "Runs `ADMM` over [K]\\[n].\n\n```pycon\n>>> 1 + 1\n2\n```\n\n"
         "\n```text\n=== ==\na   b\n=== ==\n1   2\n=== ==\n```\nEnd."
     )
+
+
+def test_formulas_of_docstrings_are_not_emphasis(to_markdown):
+    assert to_markdown("(x'_{k+1}, x_{k+1}), batch_norm_group") == (
+        r"(x'\_{k+1}, x\_{k+1}), batch_norm_group"
+    )
+    assert to_markdown("‖x_k - x*‖ and x*, but `a_*b`") == (
+        r"‖x_k - x\*‖ and x\*, but `a_*b`"
+    )
+    assert to_markdown("As:\n\n    x_{k+1} = *\n    v_{k}") == (
+        "As:\n\n    x_{k+1} = *\n    v_{k}"
+    )
+    assert to_markdown("the *last* epoch") == "the *last* epoch"
 
 
 @pytest.fixture(scope="module")
