@@ -11,10 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 import jax
 
-from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.training.progress import duration, say
-from optnet_jax.training.workdir import as_json, config_differences, write_json
+from optnet_jax.training.workdir import write_json
 
 
 class Cell(Protocol):
@@ -96,27 +95,6 @@ def complete(
     finally:
         pool.shutdown(cancel_futures=True)
     return [read_json(_file(folder, cell)) for cell in cells]
-
-
-def refuse_another_config(folder: Path, config: Config) -> None:
-    """Refuse cells of another config, which would be taken for this one's.
-
-    Args:
-      folder: workdir of the study.
-      config: the study's, without what does not change its cells.
-
-    Raises:
-      InputError: naming what differs.
-    """
-    file = folder / "config.json"
-    if not file.exists() or not any(folder.glob("cells/*.json")):
-        return
-    differences = config_differences(read_json(file), as_json(config))
-    if differences:
-        raise InputError(
-            f"{folder} belongs to a study with another config "
-            f"({'; '.join(differences)}): use that config or another --workdir"
-        )
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from optnet_jax.configuration import Config
-from optnet_jax.studies.cells import complete, read_json, refuse_another_config
+from optnet_jax.studies.cells import complete
 from optnet_jax.studies.hypothesis import plot
 from optnet_jax.studies.hypothesis import report as reports
 from optnet_jax.studies.hypothesis.cells import (
@@ -26,8 +26,7 @@ from optnet_jax.studies.hypothesis.cells import (
     train_cell,
 )
 from optnet_jax.studies.hypothesis.task import residual
-from optnet_jax.training.progress import say
-from optnet_jax.training.workdir import Workdir, write_json
+from optnet_jax.studies.study import run_once
 
 
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -47,20 +46,8 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         belongs to another config.
     """
     cells = plan(config)
-    # How many run at once does not change what a cell's file holds.
-    identity = config.copy_and_resolve_references()
-    with identity.unlocked():
-        del identity.parallel_cells
-    with Workdir(workdir, identity) as claimed:
-        folder = claimed.path
-        refuse_another_config(folder, identity)
-        claimed.write_config()
-        file = folder / "hypothesis.json"
-        if file.exists():
-            report = read_json(file)
-            say(reports.markdown(report))
-            say(f"finished before, in {folder}: --workdir=DIR starts another run")
-            return report
+
+    def measure(folder: Path) -> dict[str, Any]:
         problems = {part: draw_all(config, part) for part in PARTS}
         untrained = [
             run_untrained(label, config, problems["linear_term"])
@@ -68,22 +55,23 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         ]
         results = complete(
             cells,
-            folder / "cells",
+            folder,
             lambda cell: train_cell(cell, config, problems[cell.part]),
             _outcome,
             config.parallel_cells,
         )
-        report = reports.collect(
+        return reports.collect(
             config, results, untrained, _largest_residual(config, problems)
         )
-        text = reports.markdown(report)
-        (folder / "hypothesis.md").write_text(text, "utf-8")
-        picture = plot.draw(report, folder / "plots" / "hypothesis.png")
-        # Written last: it says that the study is finished.
-        write_json(file, report)
-        say(f"\n{text}")
-        say(f"written: {folder}/hypothesis.md, {file}, {picture}")
-        return report
+
+    return run_once(
+        "hypothesis",
+        config,
+        workdir,
+        measure=measure,
+        markdown=reports.markdown,
+        draw=lambda report, plots: [plot.draw(report, plots / "hypothesis.png")],
+    )
 
 
 def _largest_residual(config: Config, problems: dict) -> float:

@@ -22,7 +22,7 @@ from optnet_jax.recurrences import (
     heavy_ball,
 )
 from optnet_jax.structures import FullyConnected, Propagation
-from optnet_jax.studies.cells import complete, read_json, refuse_another_config
+from optnet_jax.studies.cells import complete
 from optnet_jax.studies.stability import plot
 from optnet_jax.studies.stability import report as reports
 from optnet_jax.studies.stability.cells import load_batches, plan, train_cell
@@ -32,8 +32,8 @@ from optnet_jax.studies.stability.roots import (
     radius_over_slopes,
     slopes_to_try,
 )
+from optnet_jax.studies.study import run_once
 from optnet_jax.training.progress import say
-from optnet_jax.training.workdir import Workdir, write_json
 
 RECURRENCES: dict[str, Recurrence] = {
     "GD (7)": GradientDescent(),
@@ -65,21 +65,8 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         belongs to another config.
     """
     cells = plan(config)
-    # Neither changes what a cell's file holds.
-    identity = config.copy_and_resolve_references()
-    with identity.unlocked():
-        del identity.parallel_cells
-        del identity.data.data_dir
-    with Workdir(workdir, identity) as claimed:
-        folder = claimed.path
-        refuse_another_config(folder, identity)
-        claimed.write_config()
-        file = folder / "stability.json"
-        if file.exists():
-            report = read_json(file)
-            say(reports.markdown(report))
-            say(f"finished before, in {folder}: --workdir=DIR starts another run")
-            return report
+
+    def measure_all(folder: Path) -> dict[str, Any]:
         roots = [report_roots(*item) for item in RECURRENCES.items()]
         norms = [report_norms(*item, config) for item in RECURRENCES.items()]
         for line in (line for entry in norms for line in entry["warnings"]):
@@ -87,20 +74,21 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         batches = load_batches(config)
         results = complete(
             cells,
-            folder / "cells",
+            folder,
             lambda cell: train_cell(cell, config, batches),
             _outcome,
             config.parallel_cells,
         )
-        report = reports.collect(config, roots, norms, results)
-        text = reports.markdown(report)
-        (folder / "stability.md").write_text(text, "utf-8")
-        pictures = plot.draw(report, folder / "plots")
-        # Written last: it says that the study is finished.
-        write_json(file, report)
-        say(f"\n{text}")
-        say(f"written: {folder}/stability.md, {file}, {', '.join(map(str, pictures))}")
-        return report
+        return reports.collect(config, roots, norms, results)
+
+    return run_once(
+        "stability",
+        config,
+        workdir,
+        measure=measure_all,
+        markdown=reports.markdown,
+        draw=plot.draw,
+    )
 
 
 def report_roots(name: str, recurrence: Recurrence) -> dict[str, Any]:

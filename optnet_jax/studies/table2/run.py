@@ -27,13 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from optnet_jax.configuration import Config
-from optnet_jax.studies.cells import complete, read_json, refuse_another_config
+from optnet_jax.studies.cells import complete
+from optnet_jax.studies.study import run_once
 from optnet_jax.studies.table2 import plot
 from optnet_jax.studies.table2 import report as reports
 from optnet_jax.studies.table2.cells import plan, train_cell
 from optnet_jax.studies.tables import with_sd
-from optnet_jax.training.progress import say
-from optnet_jax.training.workdir import Workdir, write_json
 
 
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -53,36 +52,25 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
         belongs to another config.
     """
     cells = plan(config)
-    # How many run at once does not change what a cell's file holds.
-    identity = config.copy_and_resolve_references()
-    with identity.unlocked():
-        del identity.parallel_cells
-    with Workdir(workdir, identity) as claimed:
-        folder = claimed.path
-        refuse_another_config(folder, identity)
-        claimed.write_config()
-        file = folder / "table2.json"
-        if file.exists():
-            report = read_json(file)
-            say(reports.markdown(report))
-            say(f"finished before, in {folder}: --workdir=DIR starts another run")
-            return report
+
+    def measure(folder: Path) -> dict[str, Any]:
         results = complete(
             cells,
-            folder / "cells",
+            folder,
             lambda cell: train_cell(cell, config),
             lambda result: _outcome(result, config),
             config.parallel_cells,
         )
-        report = reports.collect(config, results)
-        text = reports.markdown(report)
-        (folder / "table2.md").write_text(text, "utf-8")
-        picture = plot.draw(report, folder / "plots" / "table2.png")
-        # Written last: it says that the study is finished.
-        write_json(file, report)
-        say(f"\n{text}")
-        say(f"written: {folder}/table2.md, {file}, {picture}")
-        return report
+        return reports.collect(config, results)
+
+    return run_once(
+        "table2",
+        config,
+        workdir,
+        measure=measure,
+        markdown=reports.markdown,
+        draw=lambda report, plots: [plot.draw(report, plots / "table2.png")],
+    )
 
 
 def _outcome(result: dict[str, Any], config: Config) -> str:

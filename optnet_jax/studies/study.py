@@ -1,0 +1,98 @@
+"""A study in a workdir: run once, reported as JSON, Markdown and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+from optnet_jax.studies.cells import read_json
+from optnet_jax.training.progress import say
+from optnet_jax.training.workdir import (
+    Workdir,
+    as_json,
+    config_differences,
+    write_json,
+)
+
+Report = dict[str, Any]
+
+
+def run_once(
+    name: str,
+    config: Config,
+    workdir: str | Path,
+    *,
+    measure: Callable[[Path], Report],
+    markdown: Callable[[Report], str],
+    draw: Callable[[Report, Path], Iterable[Path]],
+) -> Report:
+    """Run a study in a workdir, or print the report that it has left there.
+
+    Args:
+      name: of the files: ``<name>.json``, written last, and ``<name>.md``.
+      config: of the study.
+      workdir: its directory.
+      measure: does the work: the folder of the cells' files -> the report, JSON-able.
+      markdown: writes the report.
+      draw: the report and the folder ``plots`` -> the pictures.
+
+    Returns:
+      The report.
+
+    Raises:
+      InputError: a workdir that is not writable or belongs to another config.
+    """
+    identity = _identity(config)
+    with Workdir(workdir, identity) as claimed:
+        folder = claimed.path
+        refuse_another_config(folder, identity)
+        claimed.write_config()
+        file = folder / f"{name}.json"
+        if file.exists():
+            report = read_json(file)
+            say(markdown(report))
+            say(f"finished before, in {folder}: --workdir=DIR starts another run")
+            return report
+        report = measure(folder / "cells")
+        text = markdown(report)
+        (folder / f"{name}.md").write_text(text, "utf-8")
+        pictures = ", ".join(map(str, draw(report, folder / "plots")))
+        # Written last: it says that the study is finished.
+        write_json(file, report)
+        say(f"\n{text}")
+        say(f"written: {folder}/{name}.md, {file}, {pictures}")
+        return report
+
+
+def _identity(config: Config) -> Config:
+    """The config without what changes no cell: how many at once, where the data is."""
+    identity = config.copy_and_resolve_references()
+    with identity.unlocked():
+        del identity.parallel_cells
+        if "data" in identity:
+            del identity.data.data_dir
+    return identity
+
+
+def refuse_another_config(folder: Path, config: Config) -> None:
+    """Refuse cells of another config, which would be taken for this one's.
+
+    Args:
+      folder: workdir of the study.
+      config: the study's, without what does not change its cells.
+
+    Raises:
+      InputError: naming what differs.
+    """
+    file = folder / "config.json"
+    if not file.exists() or not any(folder.glob("cells/*.json")):
+        return
+    differences = config_differences(read_json(file), as_json(config))
+    if differences:
+        raise InputError(
+            f"{folder} belongs to a study with another config "
+            f"({'; '.join(differences)}): use that config or another --workdir"
+        )
