@@ -23,7 +23,7 @@ class Spread:
         low, middle, high = (
             statistics.quantiles(values, n=4, method="inclusive")
             if len(values) > 1
-            else values * 3
+            else [values[0]] * 3
         )
         return cls(middle, low, high, len(values))
 

@@ -34,7 +34,8 @@ def copy_weights(variables: Any, module: nn.Module) -> None:
       module: of :func:`~optnet_jax.benchmarks.torch_networks.torch_network`.
     """
     state = {}
-    for path, value in flatten_dict(dict(variables)).items():
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(dict(variables))  # pyright: ignore
+    for path, value in leaves.items():
         *modules, leaf = [part for part in path[1:] if part not in _WITHOUT_MODULE]
         array = np.array(value, np.float32).transpose(_AXES[value.ndim])
         name = ".".join([*modules, _LEAVES.get(leaf, leaf)])
