@@ -26,7 +26,8 @@ def color(index: int) -> str:
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --mark: #ffe9a8; --ink: #1b1f24; }
-@media (prefers-color-scheme: dark) { :root { --mark: #5a4a12; --ink: #e6e6e6; } }
+@media (prefers-color-scheme: dark) { :root { --mark: #5a4a12; --ink: #e6e6e6; }
+  .chart path, .swatch { filter: brightness(1.6); } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto;
   padding: 0 1.2rem; color: var(--ink); }
 h1 { font-size: 1.6rem; margin-bottom: .4rem; overflow-wrap: anywhere; }
@@ -45,7 +46,7 @@ tr.differs td { background: var(--mark); }
   vertical-align: middle; border-radius: 2px; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
 .chart { flex: 1 1 440px; max-width: 560px; min-width: 300px; width: 100%; }
-figure { margin: 0; flex: 1 1 440px; max-width: 560px; }
+figure { margin: 0 0 .8rem; flex: 1 1 440px; max-width: 560px; }
 figcaption, .note, .none { font-size: .85rem; opacity: .75; }
 svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 svg text.cell { text-anchor: middle; font-size: 10px; }
