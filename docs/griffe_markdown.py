@@ -37,7 +37,8 @@ def to_markdown(text: str) -> str:
             rules = [i for i, at in enumerate(lines) if RULE.match(at.strip())]
             length = rules[:RULES_OF_A_TABLE][-1] + 1
             # Without the marks of code, and as wide.
-            plain = [re.sub(r"``(.+?)``", r"\1    ", at) for at in lines[:length]]
+            cell = r"``(.+?)``((?: ?\S+)*)"
+            plain = [re.sub(cell, r"\1\2    ", at) for at in lines[:length]]
             done += _fenced("text", plain)
             lines = lines[length:]
         else:

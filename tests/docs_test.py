@@ -114,6 +114,12 @@ def test_the_reference_has_the_package(site, room):
     assert any(a.startswith("optnet_jax.") and a.endswith(last) for a in anchors), name
 
 
+def test_a_formula_is_not_taken_for_emphasis(site):
+    for page in site.rglob("*.html"):
+        for text in re.findall(r"(?s)<em>(.*?)</em>", page.read_text("utf-8")):
+            assert not set(text) & set("‖={}"), f"{page.relative_to(site)}: {text}"
+
+
 def test_no_markup_of_docstrings_is_left(site):
     for page in (site / "api").glob("*.html"):
         text = page.read_text("utf-8")
