@@ -30,7 +30,14 @@ ROOMS = {
         "objectives",
         "recurrences",
     },
-    "benchmarks": {"training", "networks", "structures", "recurrences"},
+    "benchmarks": {
+        "studies",
+        "training",
+        "data",
+        "networks",
+        "structures",
+        "recurrences",
+    },
     "main": {"training", "studies", "configuration"},
 }
 LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")

@@ -1,81 +1,78 @@
-"""Time training steps and inference, beside PyTorch where it is installed.
+"""Time the package: ``python -m optnet_jax.benchmarks [SUITE] [options]``.
 
-    python -m optnet_jax.benchmarks --networks=resnet56,densenet40 --json=FILE
+    python -m optnet_jax.benchmarks networks --networks=resnet56 --json=FILE
+    python -m optnet_jax.benchmarks depth --figure=FILE.png --markdown=FILE.md
+    python -m optnet_jax.benchmarks SUITE --help
 
-On a CPU one core is used and the process's CPU time is measured; ours and PyTorch's
-eager channels-last form of the same network, with the same weights and checked to
-compute the same logits, take turns. Above 1, ours is faster.
+On a CPU one core is used and the process's CPU time is measured, which other processes
+do not lengthen. What is compared takes turns in one process.
 """
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
 from optnet_jax.errors import InputError
 
-DEFAULT_BATCHES = {
-    "resnet56": 32,
-    "densenet40": 16,
-    "resnet34": 4,
-    "densenet121": 4,
-    "hb_net56": 32,
-    "agd_net40": 16,
-    "hb_net34": 4,
-    "agd_net121": 4,
+SUITES = {
+    "networks": "training step and inference of each network, beside PyTorch's",
+    "depth": "cost of a step of HB-Net against its layers",
+    "batch": "cost of a step against the images in it",
+    "dense": "cost of a step against the layers of a dense block",
+    "simulation": "cost of a step of Table 2's networks against their layers",
+    "scaling": "the step on several devices and processes beside that on one",
+    "pipelines": "images per second of the input, beside the training step's",
+    "table2": "cost of each cell of Table 2 at the paper's size",
+    "gpu": "training on an accelerator: shares of its peak, epochs as one program",
 }
-"""Network -> images a step on one core."""
+"""Name of a suite, and of its module -> what it measures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m optnet_jax.benchmarks",
-        description="Time training steps and inference, beside PyTorch.",
-    )
-    parser.add_argument("--networks", default="resnet56,densenet40")
-    parser.add_argument("--batch", type=int, default=0, help="images a step")
-    parser.add_argument("--repeats", type=int, default=10, help="timed rounds")
-    parser.add_argument(
-        "--image-size", type=int, default=0, help="32 or 224 by default"
-    )
-    parser.add_argument("--json", default="", help="file for the measurements")
-    parser.add_argument("--markdown", default="", help="file for the table")
-    options = parser.parse_args(argv)
-    if hasattr(os, "sched_setaffinity"):
-        # Before JAX starts: its thread pool is as large as the set of cores.
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    from optnet_jax.benchmarks import report
-
+    """Run a suite; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name = arguments.pop(0) if named else "networks"
     try:
-        if options.repeats < 1 or options.batch < 0 or options.image_size < 0:
-            raise InputError("--repeats, --batch and --image-size must be positive")
-        rows: list[dict[str, Any]] = []
-        for name in options.networks.split(","):
-            batch = options.batch or DEFAULT_BATCHES.get(name, 16)
-            measured = report.measure(
-                name, batch, options.image_size, options.repeats, _has_torch()
-            )
-            rows += measured
+        if name not in SUITES:
+            raise InputError(f"no suite is called {name!r}; use {', '.join(SUITES)}")
+        _run(name, arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    result = {"environment": report.environment(), "rows": rows}
-    text = report.markdown(result)
+    return 0
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    suite: Suite = importlib.import_module(f"optnet_jax.benchmarks.{name}").SUITE
+    parser = argparse.ArgumentParser(
+        prog=f"python -m optnet_jax.benchmarks {name}",
+        description=f"Measure the {SUITES[name]}.",
+        epilog=f"Suites: {', '.join(SUITES)}.",
+    )
+    suite.add_options(parser)
+    parser.add_argument("--json", default="", help="file for the measurements")
+    parser.add_argument("--markdown", default="", help="file for the table")
+    options = parser.parse_args(arguments)
+    if suite.one_core and hasattr(os, "sched_setaffinity"):
+        # Before JAX starts: its thread pool is as large as the set of cores.
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    rows = suite.run(options)
+    result = {"suite": name, "environment": environment(), "rows": rows}
+    head = ", ".join(f"{key} {value}" for key, value in result["environment"].items())
+    text = f"{head}\n\n{suite.markdown(rows)}\n"
     print(text)
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     if options.markdown:
-        Path(options.markdown).write_text(text + "\n", "utf-8")
-    return 0
-
-
-def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+        Path(options.markdown).write_text(text, "utf-8")
+    if isinstance(suite, DrawnSuite) and options.figure:
+        suite.draw(rows, Path(options.figure))
 
 
 if __name__ == "__main__":

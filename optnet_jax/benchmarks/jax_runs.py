@@ -28,13 +28,14 @@ class Program:
       compile_seconds: lowering and compiling, without any cache.
       temporary_bytes: what it needs beyond its arguments and results, as the compiler
         plans it; None where the backend does not say.
-      flops: floating-point operations as the compiler counts them, or None.
+      bytes_accessed: read and written by its operations, as the compiler counts them,
+        or None.
     """
 
     run: Callable[[], Any]
     compile_seconds: float
     temporary_bytes: int | None
-    flops: float | None
+    bytes_accessed: float | None
 
 
 def optimizer() -> optax.GradientTransformation:
@@ -61,14 +62,26 @@ def training_program(network: nn.Module, state: TrainState, batch: Any) -> Progr
     step = functools.partial(
         train_step, module=network, optimizer=optimizer(), options=StepOptions()
     )
-    key = jax.random.key(0)
-    compiled, seconds = _compile(jax.jit(step, donate_argnums=0), state, batch, key)
+    return carried_program(step, state, batch, jax.random.key(0))
+
+
+def carried_program(
+    step: Callable[..., tuple[Any, Any]], state: Any, *arguments: Any
+) -> Program:
+    """Compile a step; each run goes on from the state that the last one left.
+
+    Args:
+      step: state and arguments -> the next state and anything.
+      state: the first one; it is copied: the step donates what it gets.
+      *arguments: the same in every run.
+    """
+    compiled, seconds = _compile(jax.jit(step, donate_argnums=0), state, *arguments)
     current = jax.tree.map(jnp.copy, state)
 
     def run() -> Any:
         nonlocal current
-        current, sums = compiled(current, batch, key)
-        return jax.block_until_ready((current, sums))
+        current, results = compiled(current, *arguments)
+        return jax.block_until_ready((current, results))
 
     return _program(run, compiled, seconds)
 
@@ -97,4 +110,4 @@ def _compile(function: Any, *arguments: Any) -> tuple[Any, float]:
 def _program(run: Callable[[], Any], compiled: Any, seconds: float) -> Program:
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     temporary = None if memory is None else int(memory.temp_size_in_bytes)
-    return Program(run, seconds, temporary, cost.get("flops"))
+    return Program(run, seconds, temporary, cost.get("bytes accessed"))

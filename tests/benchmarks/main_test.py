@@ -4,6 +4,7 @@ import os
 import pytest
 
 from optnet_jax.benchmarks import __main__ as benchmarks
+from optnet_jax.benchmarks import simulation
 
 
 @pytest.fixture(autouse=True)
@@ -11,20 +12,41 @@ def _keep_the_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
 
 
-def test_measurements_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmarks, "_has_torch", lambda: False)
-    file = tmp_path / "out.json"
-    arguments = ["--networks=resnet20", "--batch=2", "--repeats=1", "--image-size=8"]
-    assert benchmarks.main([*arguments, f"--json={file}"]) == 0
-    rows = json.loads(file.read_text("utf-8"))["rows"]
-    assert [row["case"] for row in rows] == [
-        "train/resnet20-8px-b2",
-        "inference/resnet20-8px-b2",
-    ]
-    assert all(row["ours"]["median"] > 0 for row in rows)
+@pytest.mark.parametrize("name", benchmarks.SUITES)
+def test_every_suite_has_help(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        benchmarks.main([name, "--help"])
+    assert end.value.code == 0
+    assert benchmarks.SUITES[name].split()[0] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argument", ["--networks=resnet57", "--repeats=0"])
-def test_bad_input_is_one_line(argument, capsys):
-    assert benchmarks.main([argument]) == 2
+def test_measurements_are_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(simulation, "STRUCTURES", {"GD": "gd"})
+    json_file, markdown, figure = (tmp_path / n for n in ("a.json", "a.md", "a.png"))
+    arguments = ["--values=2,3", "--batch=2", "--repeats=1", f"--figure={figure}"]
+    files = [f"--json={json_file}", f"--markdown={markdown}"]
+    assert benchmarks.main(["simulation", *arguments, *files]) == 0
+    result = json.loads(json_file.read_text("utf-8"))
+    assert result["suite"] == "simulation"
+    assert {"date", "device", "processor", "jax"} <= set(result["environment"])
+    assert {row["at"] for row in result["rows"]} == {2, 3}
+    assert markdown.read_text("utf-8") in capsys.readouterr().out
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["speed"],
+        ["--networks=resnet57"],
+        ["networks", "--repeats=0"],
+        ["depth", "--values=56,-1"],
+        ["depth", "--values=57"],
+        ["table2", "--steps=0"],
+        ["pipelines", "--batches=0"],
+        ["scaling", "--devices=none"],
+    ],
+)
+def test_bad_input_is_one_line(arguments, capsys):
+    assert benchmarks.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1

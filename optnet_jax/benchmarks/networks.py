@@ -1,0 +1,206 @@
+"""Training step and inference of the networks, beside PyTorch where it is installed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.benchmarks import jax_runs
+from optnet_jax.benchmarks.suite import Row, Suite, number, table
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
+from optnet_jax.errors import InputError
+from optnet_jax.networks import create
+
+DEFAULT_BATCHES = {
+    "resnet56": 32,
+    "hb_net56": 32,
+    "densenet40": 16,
+    "agd_net40": 16,
+    "resnet34": 4,
+    "hb_net34": 4,
+    "densenet121": 4,
+    "agd_net121": 4,
+}
+"""Network -> images a step on one core."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How a network is measured.
+
+    Attributes:
+      batch: images a step.
+      image_size: height and width; 0: 224 with ImageNet's stem, 32 otherwise.
+      repeats: timed rounds.
+      torch: measure PyTorch's form beside ours.
+      compiled: that form after ``torch.compile`` instead of eager.
+      bfloat16: compute in bfloat16, both of them.
+    """
+
+    batch: int
+    image_size: int
+    repeats: int
+    torch: bool
+    compiled: bool = False
+    bfloat16: bool = False
+
+
+class Networks(Suite):
+    """Ours beside PyTorch's channels-last form of the same network.
+
+    Both have the same weights, take turns, and are checked to compute the same logits.
+    """
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add which networks are measured and how."""
+        parser.add_argument("--networks", default=",".join(DEFAULT_BATCHES))
+        parser.add_argument("--batch", type=int, default=0, help="images a step")
+        parser.add_argument("--repeats", type=int, default=10, help="timed rounds")
+        parser.add_argument(
+            "--image-size", type=int, default=0, help="32 or 224 by default"
+        )
+        parser.add_argument(
+            "--compiled", action="store_true", help="beside torch.compile's form"
+        )
+        parser.add_argument("--bfloat16", action="store_true", help="in bfloat16")
+
+    def run(self, options: argparse.Namespace) -> list[Row]:
+        """See :meth:`Suite.run`."""
+        if options.repeats < 1 or options.batch < 0 or options.image_size < 0:
+            raise InputError("--repeats, --batch and --image-size must be positive")
+        if options.compiled and not has_torch():
+            raise InputError("--compiled needs PyTorch: install it, or leave it out")
+        rows: list[Row] = []
+        for name in options.networks.split(","):
+            setting = Setting(
+                options.batch or DEFAULT_BATCHES.get(name, 16),
+                options.image_size,
+                options.repeats,
+                has_torch(),
+                options.compiled,
+                options.bfloat16,
+            )
+            rows += measure(name, setting)
+        return rows
+
+    def markdown(self, rows: list[Row]) -> str:
+        """Lay out the rows; ratios with their quartiles."""
+        head = ["case", "ours (ms)", "PyTorch (ms)", "PyTorch / ours"]
+        lines = []
+        for row in rows:
+            theirs, ratio = "not run", "-"
+            if "ratio" in row:
+                theirs = number(row["torch"]["median"], 1e3)
+                ratio = "{median:.2f} ({low:.2f}-{high:.2f})".format(**row["ratio"])
+            lines.append(
+                [
+                    row["case"],
+                    number(row["ours"]["median"], 1e3),
+                    theirs,
+                    ratio,
+                    number(row["compile_seconds"]),
+                    number(row["temporary_bytes"], 1e-6),
+                ]
+            )
+        return table([*head, "our compile (s)", "our temporaries (MB)"], lines)
+
+
+def measure(name: str, setting: Setting) -> list[Row]:
+    """Time the training step and inference of one network.
+
+    Args:
+      name: of the network.
+      setting: how.
+
+    Returns:
+      A row for the training step and one for inference.
+
+    Raises:
+      InputError: an unknown network, or one whose PyTorch form computes other logits.
+    """
+    network: Any = create(name)
+    size = image_size(network, setting.image_size)
+    batch = random_batch(setting.batch, (size, size, 3), network.num_classes)
+    state = jax_runs.initial_state(network, (size, size, 3))
+    theirs = _torch_runs(network, state, batch, setting) if setting.torch else {}
+    if setting.bfloat16:
+        network = network.clone(dtype=jnp.bfloat16)
+    programs = {
+        "train": jax_runs.training_program(network, state, batch),
+        "inference": jax_runs.inference_program(network, state, batch["image"]),
+    }
+    rows = []
+    for kind, program in programs.items():
+        functions = {"ours": program.run}
+        if kind in theirs:
+            functions["torch"] = theirs[kind]
+        times = take_turns(functions, setting.repeats, clock())
+        suffix = "-bf16" * setting.bfloat16
+        row: Row = {
+            "case": f"{kind}/{name}-{size}px-b{setting.batch}{suffix}",
+            "compile_seconds": program.compile_seconds,
+            "temporary_bytes": program.temporary_bytes,
+            "bytes_accessed": program.bytes_accessed,
+        }
+        for who, values in times.items():
+            row[who] = dataclasses.asdict(Spread.of(values))
+        if "torch" in times:
+            row["ratio"] = dataclasses.asdict(ratios(times["torch"], times["ours"]))
+            row["torch_form"] = "compiled" if setting.compiled else "eager"
+        rows.append(row)
+    return rows
+
+
+def _torch_runs(network: Any, state: Any, batch: Any, setting: Setting) -> dict:
+    """PyTorch's runs, once its logits are known to be ours in float32."""
+    import torch
+
+    from optnet_jax.benchmarks.torch_runs import Twin
+
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu:
+        torch.set_num_threads(1)
+    twin = Twin(network, state.eval_variables, batch, "cpu" if on_cpu else "cuda")
+    with jax.default_matmul_precision("highest"):
+        ours = jax_runs.inference_program(network, state, batch["image"]).run()
+    twin.check(ours)
+    form = {"compiled": setting.compiled, "bfloat16": setting.bfloat16}
+    return {
+        "train": twin.training_run(**form),
+        "inference": twin.inference_run(**form),
+    }
+
+
+def image_size(network: Any, size: int = 0) -> int:
+    """Return ``size``, or for 0 that of the images that a network is made for."""
+    return size or (224 if getattr(network, "stem", "") == "imagenet" else 32)
+
+
+def random_batch(
+    count: int, shape: tuple[int, ...], num_classes: int
+) -> dict[str, jax.Array]:
+    """Return normally distributed images [count, *shape] and uniform labels."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((count, *shape), np.float32)
+    labels = rng.integers(0, num_classes, count)
+    return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+
+
+def clock() -> Any:
+    """Return the clock that fits: the process's CPU time, where the CPU computes."""
+    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+SUITE = Networks()

@@ -1,0 +1,16 @@
+import pytest
+
+from optnet_jax.benchmarks.suite import number, whole_numbers
+from optnet_jax.errors import InputError
+
+
+def test_three_digits_are_shown():
+    values = (0.5, 12.345, 99.96, 1234.5)
+    assert [number(v) for v in values] == ["0.500", "12.3", "100.", "1234"]
+
+
+def test_lists_of_numbers_are_read():
+    assert whole_numbers("8,16") == (8, 16)
+    for text in ("", "8,", "0", "-1", "8.5"):
+        with pytest.raises(InputError, match="whole numbers"):
+            whole_numbers(text)
