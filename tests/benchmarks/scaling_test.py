@@ -1,0 +1,28 @@
+import argparse
+
+import pytest
+
+from optnet_jax.benchmarks import scaling
+from optnet_jax.errors import InputError
+
+
+def options(*arguments):
+    parser = argparse.ArgumentParser()
+    scaling.SUITE.add_options(parser)
+    small = ["--network=lenet5", "--batch=1", "--image-size=32", "--repeats=2"]
+    return parser.parse_args([*small, *arguments])
+
+
+def test_the_sharded_step_is_put_beside_the_single_one():
+    rows = scaling.SUITE.run(options("--devices=2", "--processes=2"))
+    assert [(r["processes"], r["devices"], r["images"]) for r in rows] == [
+        (1, 2, 2),
+        (2, 1, 2),
+    ]
+    assert all(row["ratio"]["median"] > 0 for row in rows)
+    assert "| 2 x 1 | 2 |" in scaling.SUITE.markdown(rows)
+
+
+def test_a_worker_that_fails_says_why():
+    with pytest.raises(InputError, match="a process of 1 failed.*resnet57"):
+        scaling.SUITE.run(options("--network=resnet57", "--processes="))
