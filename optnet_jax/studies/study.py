@@ -48,7 +48,7 @@ def run_once(
     identity = _identity(config)
     with Workdir(workdir, identity) as claimed:
         folder = claimed.path
-        refuse_another_config(folder, identity)
+        refuse_another_config(name, folder, identity)
         claimed.write_config()
         file = folder / f"{name}.json"
         if file.exists():
@@ -71,16 +71,18 @@ def _identity(config: Config) -> Config:
     """The config without what changes no cell: how many at once, where the data is."""
     identity = config.copy_and_resolve_references()
     with identity.unlocked():
-        del identity.parallel_cells
+        if "parallel_cells" in identity:
+            del identity.parallel_cells
         if "data" in identity:
             del identity.data.data_dir
     return identity
 
 
-def refuse_another_config(folder: Path, config: Config) -> None:
-    """Refuse cells of another config, which would be taken for this one's.
+def refuse_another_config(name: str, folder: Path, config: Config) -> None:
+    """Refuse results of another config, which would be taken for this one's.
 
     Args:
+      name: of the study.
       folder: workdir of the study.
       config: the study's, without what does not change its cells.
 
@@ -88,7 +90,8 @@ def refuse_another_config(folder: Path, config: Config) -> None:
       InputError: naming what differs.
     """
     file = folder / "config.json"
-    if not file.exists() or not any(folder.glob("cells/*.json")):
+    results = [folder / f"{name}.json", *folder.glob("cells/*.json")]
+    if not file.exists() or not any(result.exists() for result in results):
         return
     differences = config_differences(read_json(file), as_json(config))
     if differences:

@@ -102,6 +102,10 @@ class Convergence:
         return first if first < len(self.distance) else None
 
 
+Results = dict[str, dict[str, dict[float, Convergence]]]
+"""activation -> method -> κ -> what happened."""
+
+
 def measure(
     recurrence: Recurrence,
     problem: Problem,

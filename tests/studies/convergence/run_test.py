@@ -38,6 +38,13 @@ def test_a_depth_that_does_not_suffice_says_so(config, tmp_path):
     assert "> 30" in (tmp_path / "convergence.md").read_text()
 
 
+def test_another_config_is_not_answered_with_this_ones_report(config, tmp_path):
+    convergence_run.run(config, tmp_path)
+    config.convergence.depth = 200
+    with pytest.raises(InputError, match="depth"):
+        convergence_run.run(config, tmp_path)
+
+
 def test_workdir_that_cannot_be_written(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="not writable"):
