@@ -32,7 +32,8 @@ def summarize(config: Config) -> str:
     """Describe the network of a config.
 
     Args:
-        config: The config; its batch size is the one that memory is estimated for.
+        config: The config; memory is estimated for its batch size, or for a piece of
+            the batch if it accumulates gradients.
 
     Returns:
         Several lines: parts, shapes, parameters, multiply-adds, memory.
@@ -41,4 +42,5 @@ def summarize(config: Config) -> str:
         InputError: see :func:`network`.
     """
     module, image_shape = network(config)
-    return summary.summarize(module, image_shape, config.data.batch_size)
+    piece = config.data.batch_size // config.optimizer.accumulate
+    return summary.summarize(module, image_shape, piece)

@@ -132,6 +132,8 @@ def _newton(activation: str) -> tuple:
 
     def newton(z: jax.Array, u: jax.Array) -> jax.Array:
         gradient = z - gradient_step(activation, u)(z)
-        return z - jnp.linalg.solve(curvature(z, u), gradient)
+        z = z - jnp.linalg.solve(curvature(z, u), gradient)
+        # Constant but for rounding, which may lead past a saddle to another minimum.
+        return jnp.full_like(z, z.mean())
 
     return jax.jit(newton), jax.jit(curvature)

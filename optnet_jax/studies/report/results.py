@@ -158,7 +158,8 @@ def sort(
                 continue
             differing = differences(run, cell)
             if differing:
-                apart[run] = differing
+                # A table may have several cells of one network: the one it comes near.
+                apart[run] = min(apart.get(run, differing), differing, key=len)
                 continue
             if run.seed in chosen:
                 raise InputError(

@@ -24,6 +24,14 @@ def test_problem_has_its_minimiser_and_condition_number(activation, float64):
         assert eigenvalues[-1] == pytest.approx(problem.smoothness, rel=1e-4)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softplus"])
+def test_a_large_condition_number_is_reached(activation, float64):
+    """Where twice the W would have a saddle at the constant vector."""
+    problem = make_problem(activation, 1000.0)
+    assert problem.condition == pytest.approx(1000, rel=1e-5)
+    assert np.ptp(problem.minimiser) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [

@@ -103,6 +103,17 @@ def test_a_run_that_does_not_count_is_listed_with_the_reason(
     assert "top-1 error 77.00 % (schedule.epochs = 1.0, not 300.0)" in last
 
 
+def test_the_reason_is_the_difference_from_the_nearest_entry(
+    tmp_path, made_runs, capsys
+):
+    """AGD-Net on digits has entries in two tables, at three depths in one of them."""
+    cell = made_runs.cell_of("digits", "agd_net")
+    made_runs.make_run(tmp_path, cell, change={"schedule": {"epochs": 1.0}})
+    report.main([str(tmp_path)])
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.endswith("(schedule.epochs = 1.0, not 30.0)")
+
+
 def test_a_network_of_no_table_is_listed_too(tmp_path, made_runs, capsys):
     cell = made_runs.cell_of("digits", "hb_net")
     made_runs.make_run(tmp_path, cell, network="admm_net")
