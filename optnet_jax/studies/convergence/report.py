@@ -57,7 +57,7 @@ def markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Layers needed to reach the minimiser of F (§5.1)",
         "",
-        f"Layers until ‖x_k - x*‖ ≤ {study['epsilon']:g} ‖x_0 - x*‖ for good, at most "
+        f"Layers until ‖xₖ - x⋆‖ ≤ {study['epsilon']:g} ‖x₀ - x⋆‖ for good, at most "
         f"{study['depth']}; p of layers ∝ κ^p; the contraction of one layer at the "
         f"largest κ, fitted and in theory. n = {study['dimension']}, float64, seed "
         f"{summary['config']['seed']}; {summary['device']}, JAX "
