@@ -1,0 +1,107 @@
+"""A whole epoch as one device program: shuffling, augmentation and every step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.benchmarks import jax_runs
+from optnet_jax.benchmarks.networks import clock
+from optnet_jax.benchmarks.suite import Row
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
+from optnet_jax.data.memory import pad_crop_flip
+from optnet_jax.networks import create
+from optnet_jax.training.steps import StepOptions, train_step
+
+PAD, REPEATS = 4, 3
+
+
+def measure(name: str, batch: int, size: int, images: int) -> Row:
+    """Time an epoch beside as many steps on a batch that is already there.
+
+    Args:
+      name: of the network, computing in bfloat16.
+      batch: images a step.
+      size: height and width of an image.
+      images: of the epoch; random uint8.
+
+    Returns:
+      JSON-able: the seconds of the epoch, and the share of them that the steps take.
+    """
+    network: Any = create(name, dtype=jnp.bfloat16)
+    shape, steps = (size, size, 3), images // batch
+    rng = np.random.default_rng(0)
+    pixels = jnp.asarray(rng.integers(0, 256, (images, *shape), np.uint8))
+    labels = jnp.asarray(rng.integers(0, network.num_classes, images))
+    state = jax_runs.initial_state(network, shape)
+    step = functools.partial(
+        train_step,
+        module=network,
+        optimizer=jax_runs.optimizer(),
+        options=StepOptions(),
+    )
+    with_input = functools.partial(_epoch, step, steps, batch)
+    alone = functools.partial(_steps, step, steps, batch)
+    key = jax.random.key(0)
+    programs = {
+        "epoch": jax_runs.carried_program(with_input, state, pixels, labels, key),
+        "steps": jax_runs.carried_program(alone, state, pixels, labels, key),
+    }
+    runs = {kind: program.run for kind, program in programs.items()}
+    times = take_turns(runs, REPEATS, clock(), warm_up=1)
+    return {
+        "case": f"epoch/{name}-{size}px-b{batch}",
+        "steps": steps,
+        "seconds": Spread.of(times["epoch"]).median,
+        "share": ratios(times["steps"], times["epoch"]).median,
+    }
+
+
+def sentence(row: Row) -> str:
+    """Return what :func:`measure` found."""
+    return (
+        f"An epoch of {row['steps']} steps as one program ({row['case']}): "
+        f"{row['seconds']:.2f} s, {100 * row['share']:.1f} % of it in the steps."
+    )
+
+
+def _epoch(
+    step: Callable[..., tuple[Any, Any]],
+    steps: int,
+    batch: int,
+    state: Any,
+    pixels: jax.Array,
+    labels: jax.Array,
+    key: jax.Array,
+) -> tuple[Any, Any]:
+    key = jax.random.fold_in(key, state.step)
+    order_key, crop_key, step_key = jax.random.split(key, 3)
+    order = jax.random.permutation(order_key, len(labels))[: steps * batch]
+
+    def one(state: Any, rows: jax.Array) -> tuple[Any, Any]:
+        images = pixels[rows].astype(jnp.float32) / 127.5 - 1
+        keys = jax.random.split(jax.random.fold_in(crop_key, state.step), batch)
+        crop = functools.partial(pad_crop_flip, pad=PAD, flip=True)
+        images = jax.vmap(crop)(keys, images)
+        return step(state, {"image": images, "label": labels[rows]}, step_key)
+
+    return jax.lax.scan(one, state, order.reshape(steps, batch))
+
+
+def _steps(
+    step: Callable[..., tuple[Any, Any]],
+    steps: int,
+    batch: int,
+    state: Any,
+    pixels: jax.Array,
+    labels: jax.Array,
+    key: jax.Array,
+) -> tuple[Any, Any]:
+    images = pixels[:batch].astype(jnp.float32) / 127.5 - 1
+    images = {"image": images, "label": labels[:batch]}
+    return jax.lax.scan(lambda state, _: step(state, images, key), state, length=steps)
