@@ -20,6 +20,8 @@ PANELS = (
     ("compile_seconds", 1.0, "compile time (s)"),
 )
 """Field of a row, factor, label."""
+DECADE = 10
+"""Factor that an axis spans at least."""
 
 
 class Curves(DrawnSuite):
@@ -103,7 +105,12 @@ class Curves(DrawnSuite):
                 axis.plot(x, y, label=curve, **styles[curve])
             ticks = sorted({row["at"] for row in rows})
             axis.set(xscale="log", yscale="log", xlabel=self.axis, title=label)
-            axis.set_xticks(ticks, [str(tick) for tick in ticks])
+            axis.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+            low, high = axis.get_ylim()
+            # What hardly changes is to look so.
+            if high < DECADE * low:
+                middle = (low * high) ** 0.5
+                axis.set_ylim(middle / DECADE**0.5, middle * DECADE**0.5)
             axis.minorticks_off()
             axis.grid(alpha=0.3)
         handles, labels = figure.axes[0].get_legend_handles_labels()
