@@ -20,10 +20,13 @@ DEVICE_COUNT = "--xla_force_host_platform_device_count"
 class Scaling(Suite):
     """Weak scaling: as many images on each device as the single device has.
 
-    The devices are virtual and share the core, so what is compared is CPU time: that of
-    the sharded step by that of as many single steps. Above 1 is overhead: collectives,
-    and what the partitioned program does besides.
+    The devices of a process are virtual and share its core, so what is compared is CPU
+    time: that of the sharded step by that of as many single steps. Above 1 is overhead:
+    collectives, and what the partitioned program does besides. Processes have a core
+    each while there are enough; they wait for each other in a loop, which counts.
     """
+
+    one_core = False
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the network, the devices and the processes."""

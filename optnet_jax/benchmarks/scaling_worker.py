@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 from typing import Any
 
 import jax
@@ -25,6 +26,9 @@ def main() -> None:
     parser.add_argument("--coordinator", default="")
     parser.add_argument("--processes", type=int)
     options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0), reverse=True)
+        os.sched_setaffinity(0, {cores[options.index % len(cores)]})
     if options.coordinator:
         initialize(False, options.coordinator, options.processes, options.index)
     network: Any = create(options.network)
