@@ -42,6 +42,7 @@ trap 'stopping=yes; [[ ! $child ]] || kill -TERM "$child" || true' TERM INT
 for ((try = 1; ; try++)); do
   "$@" &
   child=$!
+  [[ ! $stopping ]] || kill -TERM "$child" || true # told to stop while it started
   status=0 && wait "$child" || status=$?
   # A signal ends the wait, not yet the command.
   while kill -0 "$child" 2>/dev/null; do wait "$child" || status=$?; done

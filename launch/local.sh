@@ -41,7 +41,7 @@ run_all() { # Its status is 0 when all have finished, else the first other one.
     command=(python -m optnet_jax.main "$@" "--coordinator_address=$address"
       "--num_processes=$processes" "--process_id=$i")
     if [[ $dry_run ]]; then printf "%q " "${command[@]}" && echo; else "${command[@]}" & fi
-  done
+  done && { [[ ! $stopping ]] || signal_all -TERM; } # told to stop while they started
   while [[ $status == 0 && $(jobs -p) ]]; do wait -n || status=$?; done
   if [[ $status != 0 && ! $stopping ]]; then
     # Those that fail for the same reason get a moment to say so.

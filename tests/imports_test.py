@@ -31,6 +31,7 @@ ROOMS = {
         "recurrences",
     },
     "benchmarks": {
+        "configuration",
         "studies",
         "training",
         "data",

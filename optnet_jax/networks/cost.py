@@ -65,7 +65,7 @@ def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
     """Return the multiply-adds of a jaxpr's convolutions and matrix products.
 
     The body of a scan counts once for each step, the branches of a conditional as the
-    dearest of them.
+    dearest of them, those of a choice by platform as the default one.
 
     Args:
       jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.
@@ -103,7 +103,10 @@ def _cost(equation: Any) -> int:
         return 0
     costs = [count_multiply_adds(jaxpr) for jaxpr in inner]
     if name == "cond":
-        return max(costs)
+        # A CPU's form of a layer may need more or fewer products than its definition,
+        # which is the default.
+        platforms = equation.params.get("branches_platforms") or ()
+        return costs[platforms.index(None)] if None in platforms else max(costs)
     return sum(costs) * (equation.params["length"] if name == "scan" else 1)
 
 

@@ -62,6 +62,15 @@ def test_sigterm_is_handed_on_and_waited_for(launch, tmp_path):
     assert (tmp_path / "saved").exists()
 
 
+def test_sigterm_while_the_command_starts_is_handed_on_too(launch):
+    command = "trap 'exit 143' TERM; kill -TERM $PPID; while true; do sleep 0.05; done"
+    for _ in range(10):
+        with subprocess.Popen(
+            [launch.folder / "keep_running.sh", "--", "bash", "-c", command]
+        ) as process:
+            assert process.wait(timeout=60) == 143
+
+
 def test_the_lock_names_the_process_and_keeps_a_second_one_out(launch, tmp_path):
     lock = tmp_path / "run.lock"
     arguments = [f"--lock={lock}", "--", "bash", "-c", "echo ready; exec sleep 600"]

@@ -62,3 +62,12 @@ class _Network(nn.Module):
     def __call__(self, images, train=False):
         del train
         return self.conv(images)  # pyright: ignore
+
+
+def test_a_choice_by_platform_counts_as_its_default():
+    def either(x):
+        return jax.lax.platform_dependent(
+            x, cpu=lambda x: x @ x @ x, default=lambda x: x @ x
+        )
+
+    assert _count(either, jnp.ones((3, 3))) == 27
