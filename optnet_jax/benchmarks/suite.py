@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import argparse
 import datetime
-import importlib.metadata
 import platform
 import sys
 from collections.abc import Sequence
@@ -102,14 +101,15 @@ def environment() -> dict[str, str]:
     """Return what the numbers depend on."""
     import jax
 
-    packages = ["jax", "jaxlib", "flax"]
-    packages += [name for name in ("torch", "tensorflow") if name in sys.modules]
+    # Those that were used; tensorflow comes in packages of several names.
+    packages = ("jax", "jaxlib", "flax", "torch", "tensorflow")
+    modules = {name: sys.modules[name] for name in packages if name in sys.modules}
     return {
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
         "processor": _processor(),
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
+        **{name: module.__version__ for name, module in modules.items()},
     }
 
 
