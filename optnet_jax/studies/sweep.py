@@ -196,7 +196,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.print:
-        print("\n".join(command_line(run) for run in runs if not run.finished))
+        try:
+            for run in runs:
+                if not run.finished:
+                    print(command_line(run), flush=True)
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     failed = run_all(runs)
     print(f"{len(runs) - len(failed)} of {len(runs)} runs are finished", flush=True)

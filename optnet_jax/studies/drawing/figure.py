@@ -158,7 +158,8 @@ def draw_structure(axis: Any, structure: Structure) -> None:
         )
     low, high = _extent(structure)
     last = max(node.column for node in structure.nodes)
-    axis.set(xlim=(-0.4, last + 0.4), ylim=(low - 0.4, high + 0.4))
+    # The arcs are bent on the page, their labels placed in the graph's units.
+    axis.set(xlim=(-0.4, last + 0.4), ylim=(low - 0.4, high + 0.4), aspect="equal")
     axis.axis("off")
 
 
