@@ -47,8 +47,6 @@ def convolution(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
       precision: as in ``jax.lax``.
     """
     size, (channels, features) = w.shape[:2], w.shape[2:]
-    if size == (1, 1):
-        return jnp.tensordot(x, w[0, 0], 1, precision=precision)
     if size == (3, 3) and x.shape[2] % 2 == 0 and channels == features <= VECTOR:
         return in_pairs(x, w, precision)
     return direct(x, w, precision)

@@ -44,7 +44,3 @@ def test_the_forms_are_chosen_by_their_channels(float64):
     assert "concatenate" in _operations(cpu_convolution.convolution, few, w)
     many, w, _ = _operands(3, 6, 32, 32)
     assert _operations(cpu_convolution.convolution, many, w) == ["conv_general_dilated"]
-    pointwise, w, _ = _operands(1, 6, 5, 3)
-    operations = _operations(cpu_convolution.convolution, pointwise, w)
-    assert "dot_general" in operations
-    assert "conv_general_dilated" not in operations
