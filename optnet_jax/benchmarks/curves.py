@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from optnet_jax.benchmarks.jax_runs import Program
-from optnet_jax.benchmarks.networks import clock
 from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, table, whole_numbers
-from optnet_jax.benchmarks.timing import Spread, take_turns
+from optnet_jax.benchmarks.timing import Spread, clock, take_turns
 from optnet_jax.errors import InputError
 
 PANELS = (

@@ -9,8 +9,7 @@ from typing import Any
 
 from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.curves import Curves
-from optnet_jax.benchmarks.jax_runs import Program
-from optnet_jax.benchmarks.networks import random_batch
+from optnet_jax.benchmarks.jax_runs import Program, random_batch
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.benchmarks import jax_runs
-from optnet_jax.benchmarks.networks import clock
 from optnet_jax.benchmarks.suite import Row
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
+from optnet_jax.benchmarks.timing import Spread, clock, ratios, take_turns
 from optnet_jax.data.memory import pad_crop_flip
 from optnet_jax.networks import create
-from optnet_jax.training.steps import StepOptions, train_step
 
 PAD, REPEATS = 4, 3
 
@@ -39,18 +38,11 @@ def measure(name: str, batch: int, size: int, images: int) -> Row:
     pixels = jnp.asarray(rng.integers(0, 256, (images, *shape), np.uint8))
     labels = jnp.asarray(rng.integers(0, network.num_classes, images))
     state = jax_runs.initial_state(network, shape)
-    step = functools.partial(
-        train_step,
-        module=network,
-        optimizer=jax_runs.optimizer(),
-        options=StepOptions(),
-    )
-    with_input = functools.partial(_epoch, step, steps, batch)
-    alone = functools.partial(_steps, step, steps, batch)
-    key = jax.random.key(0)
+    epoch = _Epoch(jax_runs.training_step(network), steps, batch)
+    arguments = (state, pixels, labels, jax.random.key(0))
     programs = {
-        "epoch": jax_runs.carried_program(with_input, state, pixels, labels, key),
-        "steps": jax_runs.carried_program(alone, state, pixels, labels, key),
+        "epoch": jax_runs.carried_program(epoch.with_input, *arguments),
+        "steps": jax_runs.carried_program(epoch.alone, *arguments),
     }
     runs = {kind: program.run for kind, program in programs.items()}
     times = take_turns(runs, REPEATS, clock(), warm_up=1)
@@ -70,38 +62,47 @@ def sentence(row: Row) -> str:
     )
 
 
-def _epoch(
-    step: Callable[..., tuple[Any, Any]],
-    steps: int,
-    batch: int,
-    state: Any,
-    pixels: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
-) -> tuple[Any, Any]:
-    key = jax.random.fold_in(key, state.step)
-    order_key, crop_key, step_key = jax.random.split(key, 3)
-    order = jax.random.permutation(order_key, len(labels))[: steps * batch]
+@dataclasses.dataclass(frozen=True)
+class _Epoch:
+    """An epoch's steps with and without what prepares their batches.
 
-    def one(state: Any, rows: jax.Array) -> tuple[Any, Any]:
-        images = pixels[rows].astype(jnp.float32) / 127.5 - 1
-        keys = jax.random.split(jax.random.fold_in(crop_key, state.step), batch)
-        crop = functools.partial(pad_crop_flip, pad=PAD, flip=True)
-        images = jax.vmap(crop)(keys, images)
-        return step(state, {"image": images, "label": labels[rows]}, step_key)
+    Both map the state, uint8 images, labels and a key to the state and the sums.
+    """
 
-    return jax.lax.scan(one, state, order.reshape(steps, batch))
+    step: Callable[..., tuple[Any, Any]]
+    steps: int
+    batch: int
+
+    def with_input(
+        self, state: Any, pixels: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> tuple[Any, Any]:
+        """Shuffle, crop and mirror on the way."""
+        key = jax.random.fold_in(key, state.step)
+        order_key, crop_key, step_key = jax.random.split(key, 3)
+        order = jax.random.permutation(order_key, len(labels))
+
+        def one(state: Any, rows: jax.Array) -> tuple[Any, Any]:
+            key = jax.random.fold_in(crop_key, state.step)
+            crop = functools.partial(pad_crop_flip, pad=PAD, flip=True)
+            keys = jax.random.split(key, self.batch)
+            images = jax.vmap(crop)(keys, _normalise(pixels[rows]))
+            return self.step(state, {"image": images, "label": labels[rows]}, step_key)
+
+        order = order[: self.steps * self.batch].reshape(self.steps, self.batch)
+        return jax.lax.scan(one, state, order)
+
+    def alone(
+        self, state: Any, pixels: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> tuple[Any, Any]:
+        """Take the first batch in every step."""
+        images = _normalise(pixels[: self.batch])
+        batch = {"image": images, "label": labels[: self.batch]}
+
+        def one(state: Any, _: None) -> tuple[Any, Any]:
+            return self.step(state, batch, key)
+
+        return jax.lax.scan(one, state, length=self.steps)
 
 
-def _steps(
-    step: Callable[..., tuple[Any, Any]],
-    steps: int,
-    batch: int,
-    state: Any,
-    pixels: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
-) -> tuple[Any, Any]:
-    images = pixels[:batch].astype(jnp.float32) / 127.5 - 1
-    images = {"image": images, "label": labels[:batch]}
-    return jax.lax.scan(lambda state, _: step(state, images, key), state, length=steps)
+def _normalise(pixels: jax.Array) -> jax.Array:
+    return pixels.astype(jnp.float32) / 127.5 - 1

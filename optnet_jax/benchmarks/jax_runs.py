@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -51,6 +52,23 @@ def initial_state(network: nn.Module, image_shape: tuple[int, ...]) -> TrainStat
     return create_state(network, optimizer(), jax.random.key(0), image_shape)
 
 
+def random_batch(
+    count: int, shape: tuple[int, ...], num_classes: int
+) -> dict[str, jax.Array]:
+    """Return normally distributed images [count, *shape] and uniform labels."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((count, *shape), np.float32)
+    labels = rng.integers(0, num_classes, count)
+    return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+
+
+def training_step(network: nn.Module) -> Callable[..., tuple[Any, Any]]:
+    """Return the training loop's own step: state, batch, key -> state, sums."""
+    return functools.partial(
+        train_step, module=network, optimizer=optimizer(), options=StepOptions()
+    )
+
+
 def training_program(network: nn.Module, state: TrainState, batch: Any) -> Program:
     """Compile the training loop's own step; each run goes on from the last.
 
@@ -59,10 +77,8 @@ def training_program(network: nn.Module, state: TrainState, batch: Any) -> Progr
       state: it is copied: the step donates what it gets.
       batch: ``image`` and ``label``.
     """
-    step = functools.partial(
-        train_step, module=network, optimizer=optimizer(), options=StepOptions()
-    )
-    return carried_program(step, state, batch, jax.random.key(0))
+    key = jax.random.key(0)
+    return carried_program(training_step(network), state, batch, key)
 
 
 def carried_program(

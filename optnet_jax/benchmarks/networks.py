@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optnet_jax.benchmarks import jax_runs
+from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.benchmarks.suite import Row, Suite, number, table
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
+from optnet_jax.benchmarks.timing import Spread, clock, ratios, take_turns
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 
@@ -181,21 +180,6 @@ def _torch_runs(network: Any, state: Any, batch: Any, setting: Setting) -> dict:
 def image_size(network: Any, size: int = 0) -> int:
     """Return ``size``, or for 0 that of the images that a network is made for."""
     return size or (224 if getattr(network, "stem", "") == "imagenet" else 32)
-
-
-def random_batch(
-    count: int, shape: tuple[int, ...], num_classes: int
-) -> dict[str, jax.Array]:
-    """Return normally distributed images [count, *shape] and uniform labels."""
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((count, *shape), np.float32)
-    labels = rng.integers(0, num_classes, count)
-    return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
-
-
-def clock() -> Any:
-    """Return the clock that fits: the process's CPU time, where the CPU computes."""
-    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
 
 
 def has_torch() -> bool:

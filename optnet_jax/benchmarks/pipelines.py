@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from optnet_jax.benchmarks import jax_runs, jpegs
-from optnet_jax.benchmarks.networks import DEFAULT_BATCHES, clock, random_batch
+from optnet_jax.benchmarks.jax_runs import random_batch
+from optnet_jax.benchmarks.networks import DEFAULT_BATCHES
 from optnet_jax.benchmarks.suite import Row, Suite, number, table
-from optnet_jax.benchmarks.timing import Spread, take_turns
+from optnet_jax.benchmarks.timing import Spread, clock, take_turns
 from optnet_jax.data import Dataset, Options, get_spec
 from optnet_jax.data.memory import MemoryDataset, Split
 from optnet_jax.errors import InputError

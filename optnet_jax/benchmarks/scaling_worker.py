@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from optnet_jax.benchmarks import jax_runs
-from optnet_jax.benchmarks.networks import random_batch
+from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
 from optnet_jax.networks import create
 from optnet_jax.training import sharding

@@ -9,10 +9,9 @@ from typing import Any
 
 import jax
 
-from optnet_jax.benchmarks.networks import clock
 from optnet_jax.benchmarks.simulation import STRUCTURES
 from optnet_jax.benchmarks.suite import Row, Suite, number, table, whole_numbers
-from optnet_jax.benchmarks.timing import Spread, take_turns
+from optnet_jax.benchmarks.timing import Spread, clock, take_turns
 from optnet_jax.configs import table2
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError

@@ -7,6 +7,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
+
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
@@ -59,3 +61,8 @@ def take_turns(
 def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
     """Summarise the ratios round by round: what slows a whole round cancels."""
     return Spread.of([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def clock() -> Callable[[], float]:
+    """Return the clock that fits: the process's CPU time, where the CPU computes."""
+    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter

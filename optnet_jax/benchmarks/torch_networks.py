@@ -170,7 +170,6 @@ class DenseLayer(nn.Module):
     def _combine(norm: Any, conv: Any, x: Any, sources: list, alpha: Any) -> Any:
         weight = conv.weight
         if alpha is not None:
-            # A product with constants is faster than repeat_interleave's scatter.
             channels = torch.tensor([z.shape[1] for z in sources])
             scale = torch.repeat_interleave(alpha, channels.to(alpha.device))
             weight = weight * scale[:, None, None]

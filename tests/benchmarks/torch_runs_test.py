@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.benchmarks import jax_runs
-from optnet_jax.benchmarks.networks import random_batch
+from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 
