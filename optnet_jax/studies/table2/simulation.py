@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from optnet_jax.studies.table2.gradient import gradient
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -114,8 +116,8 @@ def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> R
 
     def train_step(step: jax.Array, state: tuple) -> tuple:
         params, memory = state
-        gradient = jax.grad(loss)(params, batch(inputs, step), batch(targets, step))
-        updates, memory = training.optimizer.update(gradient, memory, params)
+        grads = gradient(loss, params, batch(inputs, step), batch(targets, step))
+        updates, memory = training.optimizer.update(grads, memory, params)
         return optax.apply_updates(params, updates), memory
 
     def to_checkpoint(state: tuple, span: tuple) -> tuple:
