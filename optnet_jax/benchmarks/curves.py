@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from optnet_jax.benchmarks.jax_runs import Program
-from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, table, whole_numbers
+from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, clock, take_turns
 from optnet_jax.errors import InputError
+from optnet_jax.studies.tables import markdown_table
 
 PANELS = (
     ("seconds", 1e3, "ms a step"),
@@ -82,7 +83,9 @@ class Curves(DrawnSuite):
             + [number(_value(row, field), factor) for field, factor, _ in PANELS]
             for row in sorted(rows, key=lambda row: (row["curve"], row["at"]))
         ]
-        return table(["form", self.axis, *(label for *_, label in PANELS)], lines)
+        return markdown_table(
+            ["form", self.axis, *(label for *_, label in PANELS)], lines
+        )
 
     def draw(self, rows: list[Row], file: Path) -> None:
         """Draw a panel each for time, memory and compile time, log-log."""

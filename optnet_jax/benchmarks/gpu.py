@@ -9,10 +9,11 @@ import jax
 
 from optnet_jax.benchmarks import epoch
 from optnet_jax.benchmarks.networks import Setting, has_torch, image_size, measure
-from optnet_jax.benchmarks.suite import Row, Suite, number, table
+from optnet_jax.benchmarks.suite import Row, Suite, number
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.networks.cost import cost
+from optnet_jax.studies.tables import markdown_table
 
 
 class Peak(NamedTuple):
@@ -99,7 +100,9 @@ class Gpu(Suite):
             ]
             for row in steps
         ]
-        measured = table([*head, "of bandwidth (%)", "temporaries (GB)"], lines)
+        measured = markdown_table(
+            [*head, "of bandwidth (%)", "temporaries (GB)"], lines
+        )
         times = {row["case"]: row["ours"]["median"] for row in steps}
         pairs = [
             f"* {case}: {times[case] / times[other]:.3f} of {other}'s time"

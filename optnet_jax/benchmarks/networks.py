@@ -12,10 +12,11 @@ import jax.numpy as jnp
 
 from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import random_batch
-from optnet_jax.benchmarks.suite import Row, Suite, number, table
+from optnet_jax.benchmarks.suite import Row, Suite, number
 from optnet_jax.benchmarks.timing import Spread, clock, ratios, take_turns
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
+from optnet_jax.studies.tables import markdown_table
 
 DEFAULT_BATCHES = {
     "resnet56": 32,
@@ -108,7 +109,7 @@ class Networks(Suite):
                     number(row["temporary_bytes"], 1e-6),
                 ]
             )
-        return table([*head, "our compile (s)", "our temporaries (MB)"], lines)
+        return markdown_table([*head, "our compile (s)", "our temporaries (MB)"], lines)
 
 
 def measure(name: str, setting: Setting) -> list[Row]:

@@ -15,12 +15,13 @@ import numpy as np
 from optnet_jax.benchmarks import jax_runs, jpegs
 from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.benchmarks.networks import DEFAULT_BATCHES
-from optnet_jax.benchmarks.suite import Row, Suite, number, table
+from optnet_jax.benchmarks.suite import Row, Suite, number
 from optnet_jax.benchmarks.timing import Spread, clock, take_turns
 from optnet_jax.data import Dataset, Options, get_spec
 from optnet_jax.data.memory import MemoryDataset, Split
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
+from optnet_jax.studies.tables import markdown_table
 
 CASES = {
     "digits": ("optnet_digits", False, "agd_net40"),
@@ -77,7 +78,7 @@ class Pipelines(Suite):
             rate = number(spread["median"])
             network, trained = row["network"], number(trained)
             lines.append([row["case"], rate, quartiles, network, trained, factor])
-        return table([*head, "input / training"], lines)
+        return markdown_table([*head, "input / training"], lines)
 
 
 def _images_per_second(settings: Options, options: argparse.Namespace) -> Spread:

@@ -11,8 +11,9 @@ import statistics
 import subprocess
 import sys
 
-from optnet_jax.benchmarks.suite import Row, Suite, number, table, whole_numbers
+from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
 from optnet_jax.errors import InputError
+from optnet_jax.studies.tables import markdown_table
 
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
 
@@ -59,7 +60,9 @@ class Scaling(Suite):
             ]
             for row in rows
         ]
-        return table([*head, "sharded (CPU ms / image)", "sharded / single"], lines)
+        return markdown_table(
+            [*head, "sharded (CPU ms / image)", "sharded / single"], lines
+        )
 
 
 def _measure(devices: int, processes: int, options: argparse.Namespace) -> Row:

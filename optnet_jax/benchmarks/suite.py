@@ -7,7 +7,6 @@ import argparse
 import datetime
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,18 +58,6 @@ class DrawnSuite(Suite):
     @abc.abstractmethod
     def draw(self, rows: list[Row], file: Path) -> None:
         """Draw the rows into a file."""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose first column is text and whose others are numbers.
-
-    >>> print(table(["case", "ms"], [["train", "12"]]))
-    | case | ms |
-    | :-- | --: |
-    | train | 12 |
-    """
-    rule = [":--"] + ["--:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
 def number(value: float | None, factor: float = 1.0) -> str:

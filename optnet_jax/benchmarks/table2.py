@@ -10,13 +10,14 @@ from typing import Any
 import jax
 
 from optnet_jax.benchmarks.simulation import STRUCTURES
-from optnet_jax.benchmarks.suite import Row, Suite, number, table, whole_numbers
+from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, clock, take_turns
 from optnet_jax.configs import table2
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.studies.table2.cells import Cell, make_network, make_training, plan
 from optnet_jax.studies.table2.simulation import simulate
+from optnet_jax.studies.tables import markdown_table
 
 
 class Table2(Suite):
@@ -61,7 +62,7 @@ class Table2(Suite):
         )
         whole = sum(row["cell_seconds"] * row["seeds"] for row in rows)
         return (
-            f"{table(head, lines)}\n\n"
+            f"{markdown_table(head, lines)}\n\n"
             f"The paper's five structures, one seed: {number(five, 1 / 60)} minutes "
             f"of one core, {number(five, 1 / 120)} on two. All {len(labels)} rows with "
             f"the config's {rows[0]['seeds']} seeds: {number(whole, 1 / 3600)} hours "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.studies.cells import read_json
 from optnet_jax.training.progress import say
+from optnet_jax.training.result import describe_devices, versions
 from optnet_jax.training.workdir import (
     Workdir,
     as_json,
@@ -65,6 +67,25 @@ def run_once(
         say(f"\n{text}")
         say(f"written: {folder}/{name}.md, {file}, {pictures}")
         return report
+
+
+def provenance(config: Config) -> Report:
+    """Return what every report says of its study: what was run, on what, and when.
+
+    Args:
+      config: of the study.
+
+    Returns:
+      JSON-able: ``name``, ``config``, ``device``, ``versions`` and ``finished``, now
+      in UTC.
+    """
+    return {
+        "name": config.name,
+        "config": as_json(config),
+        "device": describe_devices(),
+        "versions": versions(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _identity(config: Config) -> Config:

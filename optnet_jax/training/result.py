@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+import optnet_jax
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
 from optnet_jax.training.leaves import tree_checksum
@@ -65,8 +66,9 @@ def describe_devices() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
+    """Versions of Python, of this package and of those that the numbers depend on."""
     return {
         "python": platform.python_version(),
+        "optnet_jax": optnet_jax.__version__,
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }

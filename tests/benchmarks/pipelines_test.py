@@ -19,7 +19,7 @@ def test_inputs_are_put_beside_training(monkeypatch):
     assert all(row["pipeline"]["median"] > 0 for row in rows)
     lines = pipelines.SUITE.markdown(rows).splitlines()
     assert len(lines) == 4
-    assert lines[3].startswith("| stream |")
+    assert lines[3].startswith("| stream ")
 
 
 def test_a_photograph_is_as_large_as_an_average_one():

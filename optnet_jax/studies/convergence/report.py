@@ -8,9 +8,8 @@ from typing import Any
 from optnet_jax.configuration import Config
 from optnet_jax.studies.convergence import measure as convergence
 from optnet_jax.studies.convergence.measure import Results
+from optnet_jax.studies.study import provenance
 from optnet_jax.studies.tables import markdown_table
-from optnet_jax.training.result import describe_devices, versions
-from optnet_jax.training.workdir import as_json
 
 
 def collect(
@@ -25,13 +24,10 @@ def collect(
       seconds: wall time.
     """
     return {
-        "name": config.name,
-        "config": as_json(config),
+        **provenance(config),
         "methods": _summarise(results, config.convergence.epsilon),
         "largest_duality_difference": duality,
         "wall_seconds": seconds,
-        "device": describe_devices(),
-        "versions": versions(),
     }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from optnet_jax.studies.tables import markdown_table
+
 NOT_RUN = "not run"
 
 
@@ -144,16 +146,3 @@ def _other_run(run: dict[str, Any]) -> str:
         f"- {run['path']}: {run['network']} on {run['dataset']}, seed {run['seed']}, "
         f"top-1 error {run['top1_error']:.2f} % ({why})"
     )
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown, numbers to the right of the first column.
-
-    >>> print(markdown_table(["a", "b"], [["x", "1"]]))
-    | a | b |
-    |---|--:|
-    | x | 1 |
-    """
-    rule = ["---", *["--:"] * (len(header) - 1)]
-    lines = [f"| {' | '.join(cells)} |" for cells in [header, *rows]]
-    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])

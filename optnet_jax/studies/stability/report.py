@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-import optnet_jax
 from optnet_jax.configuration import Config
 from optnet_jax.studies.comparison import Comparison, compare
 from optnet_jax.studies.stability.trial import STRUCTURES
+from optnet_jax.studies.study import provenance
 from optnet_jax.studies.tables import markdown_table
-from optnet_jax.training.result import describe_devices, versions
-from optnet_jax.training.workdir import as_json
 
 Report = dict[str, Any]
 """What ``stability.json`` holds, see :func:`collect`."""
@@ -38,11 +35,7 @@ def collect(
       cells: what ``train_cell`` returned for each.
     """
     return {
-        "name": config.name,
-        "config": as_json(config),
-        "device": describe_devices(),
-        "versions": {"optnet_jax": optnet_jax.__version__, **versions()},
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **provenance(config),
         "wall_seconds": round(sum(cell["wall_seconds"] for cell in cells), 1),
         "roots": list(roots),
         "norms": list(norms),

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 
 from optnet_jax.studies.table2.contenders import PAPER, contender
-from optnet_jax.studies.table2.report import Report, find
+from optnet_jax.studies.table2.tables import Report, find
 
 matplotlib.use("Agg", force=False)
 

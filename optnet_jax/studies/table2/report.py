@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -10,17 +9,20 @@ from typing import Any
 import jax
 import numpy as np
 
-import optnet_jax
 from optnet_jax.configuration import Config
-from optnet_jax.studies.table2.contenders import PAPER, contender
-from optnet_jax.studies.tables import markdown_table, mean_and_sd, with_sd
-from optnet_jax.training.result import describe_devices, versions
-from optnet_jax.training.workdir import as_json
-
-NOTHING = "-"
-
-Report = dict[str, Any]
-"""What ``table2.json`` holds, see :func:`collect`."""
+from optnet_jax.studies.study import provenance
+from optnet_jax.studies.table2.contenders import PAPER
+from optnet_jax.studies.table2.tables import (
+    Report,
+    comparison_table,
+    cost_table,
+    excess_at,
+    find,
+    readout_table,
+    timed,
+    timing_table,
+)
+from optnet_jax.studies.tables import mean_and_sd
 
 
 def collect(config: Config, cells: Sequence[dict[str, Any]]) -> Report:
@@ -36,13 +38,9 @@ def collect(config: Config, cells: Sequence[dict[str, Any]]) -> Report:
       ``config.steps``.
     """
     return {
-        "name": config.name,
-        "config": as_json(config),
-        "device": describe_devices(),
-        "versions": {"optnet_jax": optnet_jax.__version__, **versions()},
+        **provenance(config),
         "matmul_precision": config.matmul_precision,
         "backend": jax.default_backend(),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(sum(cell["wall_seconds"] for cell in cells), 2),
         "paper": {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()},
         "cells": [{**cell, "final": _final(cell, config.steps)} for cell in cells],
@@ -89,105 +87,12 @@ def markdown(report: Report) -> str:
         _timing_sentence(report),
         timing_table(report),
         _overtaking(report),
+        "## What a cell costs",
+        "Seconds with all its seeds and steps, of which "
+        f"{_compile_seconds(report):.1f} in the mean compile it.",
+        cost_table(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def comparison_table(report: Report) -> str:
-    """Lay out ours beside the paper's: a block of rows for each structure.
-
-    Args:
-      report: of :func:`collect`.
-    """
-    depths = report["config"]["depths"]
-    rows = []
-    for structure in report["config"]["structures"]:
-        found = {k: find(report, structure, k)["final"] for k in depths}
-        paper = PAPER.get(contender(structure).column or "", {})
-        block = {
-            "MSE": lambda k, f=found: with_sd(f[k]["mse"]["per_seed"]),
-            "excess over M": lambda k, f=found: with_sd(f[k]["excess"]["per_seed"]),
-            "paper, MSE": lambda k, p=paper: f"{p[k]:.5f}" if k in p else NOTHING,
-            "difference": lambda k, f=found, p=paper: (
-                f"{1 + f[k]['excess']['mean'] - p[k]:+.5f}" if k in p else NOTHING
-            ),
-        }
-        label = contender(structure).label
-        for i, (name, entry) in enumerate(block.items()):
-            rows.append([label if i == 0 else "", name, *map(entry, depths)])
-    return markdown_table(["structure", "", *(f"{k} layers" for k in depths)], rows)
-
-
-def readout_table(report: Report) -> str:
-    """Lay out the read-out ablation: the same weights' sequence, read out otherwise.
-
-    Args:
-      report: of :func:`collect`.
-    """
-    names = ("gd", "gd_readout", "agd", "agd_readout", "agd2")
-    rows = []
-    for depth in report["config"]["readout"]["depths"]:
-        for name in names:
-            cell = find(report, name, depth)
-            if cell is None:
-                continue
-            final = cell["final"]
-            spread = float(final["output_spread"]["mean"])
-            rows.append(
-                [
-                    contender(name).label,
-                    str(depth),
-                    with_sd(final["mse"]["per_seed"]),
-                    with_sd(final["excess"]["per_seed"]),
-                    f"{final['output_power']['mean']:.5f}",
-                    f"{spread:.1e}",
-                ]
-            )
-    header = ["structure", "layers", "MSE", "excess over M", "mean out²"]
-    return markdown_table([*header, "depends on input"], rows)
-
-
-def timing_table(report: Report) -> str:
-    """Lay out the excess over M, and the order, against the training time.
-
-    Args:
-      report: of :func:`collect`.
-    """
-    rate = report["config"]["optimizer"]["learning_rate"]
-    names = _timed(report)
-    rows = []
-    for step in report["config"]["timing"]["checkpoints"]:
-        excess = {name: _excess_at(report, name, step) for name in names}
-        order = " < ".join(sorted(names, key=excess.__getitem__))
-        entries = [f"{excess[name]:+.5f}" for name in names]
-        rows.append([f"{rate * step:g}", str(step), *entries, order])
-    return markdown_table(["rate x steps", "steps", *names, "order of MSE"], rows)
-
-
-def find(report: Report, structure: str, depth: int) -> Any:
-    """Return a cell of the report, or None.
-
-    Args:
-      report: of :func:`collect`.
-      structure: its name in the config.
-      depth: its number of layers.
-    """
-    for cell in report["cells"]:
-        if (cell["structure"], cell["depth"]) == (structure, depth):
-            return cell
-    return None
-
-
-def _timed(report: Report) -> list[str]:
-    depth = report["config"]["timing"]["depth"]
-    return [s for s in report["config"]["structures"] if find(report, s, depth)]
-
-
-def _excess_at(report: Report, structure: str, step: int) -> float:
-    cell = find(report, structure, report["config"]["timing"]["depth"])
-    at = cell["checkpoints"].index(step)
-    mse = [seed[at] for seed in cell["mse"]]
-    return float(np.mean(_minus(mse, cell["target_power"])))
 
 
 def _settings(report: Report) -> str:
@@ -210,6 +115,10 @@ def _settings(report: Report) -> str:
         f"{report['wall_seconds']:.0f} s summed over the cells; jax "
         f"{report['versions']['jax']}, flax {report['versions']['flax']}."
     )
+
+
+def _compile_seconds(report: Report) -> float:
+    return float(np.mean([cell["compile_seconds"] for cell in report["cells"]]))
 
 
 def _draws(report: Report) -> str:
@@ -271,8 +180,8 @@ def _overtaking(report: Report) -> str:
     """Say which structure passes which, and when."""
     rate = report["config"]["optimizer"]["learning_rate"]
     steps = report["config"]["timing"]["checkpoints"]
-    names = _timed(report)
-    excess = {s: [_excess_at(report, s, step) for step in steps] for s in names}
+    names = timed(report)
+    excess = {s: [excess_at(report, s, step) for step in steps] for s in names}
     lines = []
     for i, j in itertools.pairwise(range(len(steps))):
         passed = {

@@ -30,8 +30,9 @@ def row(markdown, start):
 
 
 def rows(markdown, start):
-    lines = [line for line in markdown.splitlines() if line.startswith(f"| {start} |")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    lines = [line.strip("|").split("|") for line in markdown.splitlines()]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    return [line for line in cells if line[0] == start]
 
 
 def test_digits_with_means_deviations_and_the_paired_test(digits_runs, capsys):
