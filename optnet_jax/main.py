@@ -185,7 +185,7 @@ def _prepare_devices(config: Config) -> None:
         from optnet_jax.training import determinism
 
         os.environ["XLA_FLAGS"] = determinism.flags(os.environ.get("XLA_FLAGS", ""))
-    from optnet_jax.training import distributed
+    from optnet_jax.training import distributed, memory
 
     distributed.initialize(
         _DISTRIBUTED.value,
@@ -194,6 +194,7 @@ def _prepare_devices(config: Config) -> None:
         _PROCESS_ID.value,
         _HEARTBEAT.value,
     )
+    memory.keep_freed_memory()
 
 
 def _summarize(config: Config, workdir: str) -> None:
