@@ -5,7 +5,7 @@
     python -m optnet_jax.benchmarks SUITE --help
 
 On a CPU one core is used and the process's CPU time is measured, which other processes
-do not lengthen. What is compared takes turns in one process.
+do not lengthen. What is compared takes turns: ours in one process, PyTorch in another.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
 from optnet_jax.errors import InputError
+from optnet_jax.training import memory
 
 SUITES = {
     "networks": "training step and inference of each network, beside PyTorch's",
@@ -62,6 +63,7 @@ def _run(name: str, arguments: list[str]) -> None:
     if suite.one_core and hasattr(os, "sched_setaffinity"):
         # Before JAX starts: its thread pool is as large as the set of cores.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    memory.keep_freed_memory()
     rows = suite.run(options)
     result = {"suite": name, "environment": environment(), "rows": rows}
     head = ", ".join(f"{key} {value}" for key, value in result["environment"].items())

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from optnet_jax.benchmarks.jax_runs import Program
 from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, whole_numbers
-from optnet_jax.benchmarks.timing import Spread, clock, take_turns
+from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.errors import InputError
 from optnet_jax.studies.tables import markdown_table
 
@@ -62,8 +62,8 @@ class Curves(DrawnSuite):
         for value in whole_numbers(options.values):
             made = self.programs(value, options).items()
             programs = {curve: make() for curve, make in made}
-            runs = {curve: program.run for curve, program in programs.items()}
-            times = take_turns(runs, options.repeats, clock())
+            runs = {curve: timed(program.run) for curve, program in programs.items()}
+            times = take_turns(runs, options.repeats)
             for curve, program in programs.items():
                 rows.append(
                     {

@@ -13,7 +13,7 @@ import numpy as np
 
 from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.suite import Row
-from optnet_jax.benchmarks.timing import Spread, clock, ratios, take_turns
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.data.memory import pad_crop_flip
 from optnet_jax.networks import create
 
@@ -44,8 +44,8 @@ def measure(name: str, batch: int, size: int, images: int) -> Row:
         "epoch": jax_runs.carried_program(epoch.with_input, *arguments),
         "steps": jax_runs.carried_program(epoch.alone, *arguments),
     }
-    runs = {kind: program.run for kind, program in programs.items()}
-    times = take_turns(runs, REPEATS, clock(), warm_up=1)
+    runs = {kind: timed(program.run) for kind, program in programs.items()}
+    times = take_turns(runs, REPEATS, warm_up=1)
     return {
         "case": f"epoch/{name}-{size}px-b{batch}",
         "steps": steps,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import importlib.util
 from typing import Any
 
@@ -11,9 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from optnet_jax.benchmarks import jax_runs
-from optnet_jax.benchmarks.jax_runs import random_batch
+from optnet_jax.benchmarks.jax_runs import Program, random_batch
 from optnet_jax.benchmarks.suite import Row, Suite, number
-from optnet_jax.benchmarks.timing import Spread, clock, ratios, take_turns
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
+from optnet_jax.benchmarks.torch_process import TorchProcess
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.studies.tables import markdown_table
@@ -55,7 +58,8 @@ class Setting:
 class Networks(Suite):
     """Ours beside PyTorch's channels-last form of the same network.
 
-    Both have the same weights, take turns, and are checked to compute the same logits.
+    Both have the same weights, take turns, each in a process of its own, and are
+    checked to compute the same logits.
     """
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -129,53 +133,48 @@ def measure(name: str, setting: Setting) -> list[Row]:
     size = image_size(network, setting.image_size)
     batch = random_batch(setting.batch, (size, size, 3), network.num_classes)
     state = jax_runs.initial_state(network, (size, size, 3))
-    theirs = _torch_runs(network, state, batch, setting) if setting.torch else {}
-    if setting.bfloat16:
-        network = network.clone(dtype=jnp.bfloat16)
-    programs = {
-        "train": jax_runs.training_program(network, state, batch),
-        "inference": jax_runs.inference_program(network, state, batch["image"]),
-    }
-    rows = []
-    for kind, program in programs.items():
-        functions = {"ours": program.run}
-        if kind in theirs:
-            functions["torch"] = theirs[kind]
-        times = take_turns(functions, setting.repeats, clock())
-        suffix = "-bf16" * setting.bfloat16
-        row: Row = {
-            "case": f"{kind}/{name}-{size}px-b{setting.batch}{suffix}",
-            "compile_seconds": program.compile_seconds,
-            "temporary_bytes": program.temporary_bytes,
-            "bytes_accessed": program.bytes_accessed,
-        }
-        for who, values in times.items():
-            row[who] = dataclasses.asdict(Spread.of(values))
-        if "torch" in times:
-            row["ratio"] = dataclasses.asdict(ratios(times["torch"], times["ours"]))
-            row["torch_form"] = "compiled" if setting.compiled else "eager"
-        rows.append(row)
-    return rows
-
-
-def _torch_runs(network: Any, state: Any, batch: Any, setting: Setting) -> dict:
-    """PyTorch's runs, once its logits are known to be ours in float32."""
-    import torch
-
-    from optnet_jax.benchmarks.torch_runs import Twin
-
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu:
-        torch.set_num_threads(1)
-    twin = Twin(network, state.eval_variables, batch, "cpu" if on_cpu else "cuda")
-    with jax.default_matmul_precision("highest"):
-        ours = jax_runs.inference_program(network, state, batch["image"]).run()
-    twin.check(ours)
     form = {"compiled": setting.compiled, "bfloat16": setting.bfloat16}
-    return {
-        "train": twin.training_run(**form),
-        "inference": twin.inference_run(**form),
+    with contextlib.ExitStack() as stack:
+        theirs = None
+        if setting.torch:
+            with jax.default_matmul_precision("highest"):
+                logits = jax_runs.inference_program(network, state, batch["image"])
+            variables = state.eval_variables
+            theirs = stack.enter_context(
+                TorchProcess(name, variables, batch, logits.run(), **form)
+            )
+        if setting.bfloat16:
+            network = network.clone(dtype=jnp.bfloat16)
+        programs = {
+            "train": jax_runs.training_program(network, state, batch),
+            "inference": jax_runs.inference_program(network, state, batch["image"]),
+        }
+        suffix = f"{name}-{size}px-b{setting.batch}{'-bf16' * setting.bfloat16}"
+        return [
+            {"case": f"{kind}/{suffix}", **_row(kind, program, theirs, setting)}
+            for kind, program in programs.items()
+        ]
+
+
+def _row(
+    kind: str, program: Program, theirs: TorchProcess | None, setting: Setting
+) -> Row:
+    """Time a program beside PyTorch's."""
+    functions = {"ours": timed(program.run)}
+    if theirs is not None:
+        functions["torch"] = functools.partial(theirs.seconds, kind)
+    times = take_turns(functions, setting.repeats)
+    row: Row = {
+        "compile_seconds": program.compile_seconds,
+        "temporary_bytes": program.temporary_bytes,
+        "bytes_accessed": program.bytes_accessed,
     }
+    for who, values in times.items():
+        row[who] = dataclasses.asdict(Spread.of(values))
+    if theirs is not None:
+        row["ratio"] = dataclasses.asdict(ratios(times["torch"], times["ours"]))
+        row["torch_form"] = "compiled" if setting.compiled else "eager"
+    return row
 
 
 def image_size(network: Any, size: int = 0) -> int:

@@ -16,7 +16,7 @@ from optnet_jax.benchmarks import jax_runs, jpegs
 from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.benchmarks.networks import DEFAULT_BATCHES
 from optnet_jax.benchmarks.suite import Row, Suite, number
-from optnet_jax.benchmarks.timing import Spread, clock, take_turns
+from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.data import Dataset, Options, get_spec
 from optnet_jax.data.memory import MemoryDataset, Split
 from optnet_jax.errors import InputError
@@ -94,7 +94,7 @@ def _rate(batches: Iterator[Any], options: argparse.Namespace) -> Spread:
         for batch in itertools.islice(batches, options.batches):
             jax.block_until_ready(batch)
 
-    (times,) = take_turns({"read": read}, ROUNDS, clock()).values()
+    (times,) = take_turns({"read": timed(read)}, ROUNDS).values()
     return Spread.of([options.batch * options.batches / t for t in times])
 
 
@@ -120,7 +120,7 @@ def _trained_per_second(name: str, shape: tuple[int, ...]) -> dict[str, float]:
     batch = random_batch(count, shape, network.num_classes)
     state = jax_runs.initial_state(network, shape)
     program = jax_runs.training_program(network, state, batch)
-    (times,) = take_turns({"step": program.run}, ROUNDS, clock()).values()
+    (times,) = take_turns({"step": timed(program.run)}, ROUNDS).values()
     return dataclasses.asdict(Spread.of([count / t for t in times]))
 
 

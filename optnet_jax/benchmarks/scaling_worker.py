@@ -11,10 +11,11 @@ import numpy as np
 
 from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import random_batch
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.networks import create
 from optnet_jax.training import sharding
 from optnet_jax.training.distributed import initialize
+from optnet_jax.training.memory import keep_freed_memory
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
         os.sched_setaffinity(0, {cores[options.index % len(cores)]})
     if options.coordinator:
         initialize(False, options.coordinator, options.processes, options.index)
+    keep_freed_memory()
     network: Any = create(options.network)
     shape = (options.image_size, options.image_size, 3)
     batch = random_batch(options.batch, shape, network.num_classes)
@@ -49,7 +51,8 @@ def main() -> None:
             network, everywhere, sharding.put_batch(rows, mesh)
         ),
     }
-    times = take_turns({k: p.run for k, p in programs.items()}, options.repeats)
+    runs = {name: timed(program.run) for name, program in programs.items()}
+    times = take_turns(runs, options.repeats)
     images = {"single": options.batch, "sharded": options.batch * local}
     per_image = {k: [t / images[k] for t in values] for k, values in times.items()}
     ratio = ratios(per_image["sharded"], per_image["single"])

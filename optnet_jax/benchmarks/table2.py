@@ -11,7 +11,7 @@ import jax
 
 from optnet_jax.benchmarks.simulation import STRUCTURES
 from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
-from optnet_jax.benchmarks.timing import Spread, clock, take_turns
+from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.configs import table2
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
@@ -75,8 +75,8 @@ def _measure(cell: Cell, config: Config, options: argparse.Namespace) -> Row:
         _program(dataclasses.replace(cell, checkpoints=(steps,)), config)
         for steps in (1, 1 + options.steps)
     )
-    runs = {"short": short, "long": long}
-    times = take_turns(runs, options.repeats, clock(), warm_up=1)
+    runs = {"short": timed(short), "long": timed(long)}
+    times = take_turns(runs, options.repeats, warm_up=1)
     pairs = zip(times["short"], times["long"], strict=True)
     step = Spread.of([(b - a) / options.steps for a, b in pairs])
     return {

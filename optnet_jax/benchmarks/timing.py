@@ -30,19 +30,33 @@ class Spread:
         return cls(middle, low, high, len(values))
 
 
-def take_turns(
-    functions: Mapping[str, Callable[[], object]],
-    repeats: int,
-    clock: Callable[[], float] = time.process_time,
-    warm_up: int = 2,
-) -> dict[str, list[float]]:
-    """Run each function in turn, again and again, and time each call.
+def timed(
+    function: Callable[[], object], clock: Callable[[], float] | None = None
+) -> Callable[[], float]:
+    """Make a function that runs another and returns the seconds that it took.
 
     Args:
-      functions: name -> function; each returns when its work is done.
-      repeats: timed rounds.
-      clock: seconds. The process's CPU time is not lengthened by other processes, but
-        is of use only where the work is done on the CPU.
+      function: returns when its work is done.
+      clock: seconds; by default the one that fits, see :func:`default_clock`.
+    """
+    clock = clock or default_clock()
+
+    def run() -> float:
+        start = clock()
+        function()
+        return clock() - start
+
+    return run
+
+
+def take_turns(
+    functions: Mapping[str, Callable[[], float]], repeats: int, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Run each function in turn, again and again.
+
+    Args:
+      functions: name -> function that runs once and returns the seconds of it.
+      repeats: rounds that count.
       warm_up: rounds before them.
 
     Returns:
@@ -51,10 +65,9 @@ def take_turns(
     times: dict[str, list[float]] = {name: [] for name in functions}
     for i in range(warm_up + repeats):
         for name, function in functions.items():
-            start = clock()
-            function()
+            seconds = function()
             if i >= warm_up:
-                times[name].append(clock() - start)
+                times[name].append(seconds)
     return times
 
 
@@ -63,6 +76,9 @@ def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
     return Spread.of([a / b for a, b in zip(numerator, denominator, strict=True)])
 
 
-def clock() -> Callable[[], float]:
-    """Return the clock that fits: the process's CPU time, where the CPU computes."""
+def default_clock() -> Callable[[], float]:
+    """Return the process's CPU time where the CPU computes, else the wall time.
+
+    Other processes do not lengthen CPU time, but a device's work is not in it.
+    """
     return time.process_time if jax.default_backend() == "cpu" else time.perf_counter

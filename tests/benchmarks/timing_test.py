@@ -1,14 +1,19 @@
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns
+import functools
+import itertools
+
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 
 
 def test_functions_take_turns_and_warm_up_is_left_out():
-    calls, now = [], iter(range(100))
-    times = take_turns(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
-        repeats=2,
-        clock=lambda: float(next(now)),
-        warm_up=1,
-    )
+    calls, now = [], itertools.count()
+
+    def clock():
+        return float(next(now))
+
+    functions = {
+        name: timed(functools.partial(calls.append, name), clock) for name in "ab"
+    }
+    times = take_turns(functions, repeats=2, warm_up=1)
     assert calls == ["a", "b"] * 3
     assert times == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 
