@@ -35,6 +35,24 @@ def test_all_forms_are_one_convolution(float64, size, width, channels, features)
     np.testing.assert_allclose(ours, vjp(dy)[1], atol=1e-11)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 6])
+@pytest.mark.parametrize(("channels", "features"), [(4, 5), (5, 2)])
+@pytest.mark.parametrize("size", [3, 5])
+def test_slices_of_rows_sum_to_the_kernel_gradient(
+    float64, monkeypatch, size, channels, features, rows
+):
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jax.random.normal(keys[0], (2, 6, 7, channels), jnp.float64)
+    dy = jax.random.normal(keys[1], (2, 6, 7, features), jnp.float64)
+    w = jnp.zeros((size, size, channels, features))
+    larger = max(x, dy, key=lambda operand: operand.nbytes)
+    monkeypatch.setattr(cpu_convolution, "WHOLE", 0)
+    monkeypatch.setattr(cpu_convolution, "SLICE", larger.nbytes * rows // 6)
+    ours = cpu_convolution.kernel_gradient(x, dy, w.shape)
+    derived = jax.vjp(cpu_convolution.direct, x, w)[1](dy)[1]
+    np.testing.assert_allclose(ours, derived, atol=1e-12)
+
+
 def _operations(function, *operands):
     return [eqn.primitive.name for eqn in jax.make_jaxpr(function)(*operands).eqns]
 
@@ -44,3 +62,13 @@ def test_the_forms_are_chosen_by_their_channels(float64):
     assert "concatenate" in _operations(cpu_convolution.convolution, few, w)
     many, w, _ = _operands(3, 6, 32, 32)
     assert _operations(cpu_convolution.convolution, many, w) == ["conv_general_dilated"]
+
+
+@pytest.mark.parametrize(("images", "rows"), [(4, 32), (16, 32), (17, 8), (64, 4)])
+def test_only_a_large_cotangent_is_cut_into_slices_that_fit(images, rows):
+    dy = jnp.zeros((images, 32, 32, 16))  # of 32 rows, 2 KiB each
+    assert cpu_convolution._rows(dy) == rows
+    operations = _operations(
+        lambda x, dy: cpu_convolution.kernel_gradient(x, dy, (3, 3, 16, 16)), dy, dy
+    )
+    assert ("scan" in operations) == (rows < 32)
