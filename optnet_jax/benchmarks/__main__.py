@@ -63,6 +63,8 @@ def _run(name: str, arguments: list[str]) -> None:
     if suite.one_core and hasattr(os, "sched_setaffinity"):
         # Before JAX starts: its thread pool is as large as the set of cores.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    # A GPU's memory is shared with PyTorch's process: JAX takes what it needs of it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     memory.keep_freed_memory()
     rows = suite.run(options)
     result = {"suite": name, "environment": environment(), "rows": rows}

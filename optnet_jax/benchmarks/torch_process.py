@@ -88,6 +88,8 @@ def _serve(
     connection: Connection, name: str, host: Any, device: str, form: dict[str, bool]
 ) -> None:
     """The process: compare the logits, then run what is asked for until the end."""
+    # The coefficients of a network are computed by JAX, which would take most of a GPU.
+    jax.config.update("jax_platforms", "cpu")
     import time
 
     import torch
