@@ -22,6 +22,7 @@ from optnet_jax.training import memory
 
 SUITES = {
     "networks": "training step and inference of each network, beside PyTorch's",
+    "convolutions": "single convolutions and their gradients, beside PyTorch's",
     "depth": "cost of a step of HB-Net against its layers",
     "batch": "cost of a step against the images in it",
     "dense": "cost of a step against the layers of a dense block",

@@ -16,7 +16,7 @@ from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import Program, random_batch
 from optnet_jax.benchmarks.suite import Row, Suite, number
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
-from optnet_jax.benchmarks.torch_process import TorchProcess
+from optnet_jax.benchmarks.torch_process import Runs, TorchProcess
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.studies.tables import markdown_table
@@ -141,7 +141,7 @@ def measure(name: str, setting: Setting) -> list[Row]:
                 logits = jax_runs.inference_program(network, state, batch["image"])
             variables = state.eval_variables
             theirs = stack.enter_context(
-                TorchProcess(name, variables, batch, logits.run(), **form)
+                TorchProcess(twin_runs, name, variables, batch, logits.run(), form)
             )
         if setting.bfloat16:
             network = network.clone(dtype=jnp.bfloat16)
@@ -154,6 +154,36 @@ def measure(name: str, setting: Setting) -> list[Row]:
             {"case": f"{kind}/{suffix}", **_row(kind, program, theirs, setting)}
             for kind, program in programs.items()
         ]
+
+
+def twin_runs(
+    device: str, name: str, variables: Any, batch: Any, logits: Any, form: dict
+) -> Runs:
+    """Make PyTorch's form of a network.
+
+    Args:
+      device: "cpu" or "cuda".
+      name: of the network.
+      variables: ``params`` and ``batch_stats``.
+      batch: ``image`` and ``label``.
+      logits: ours of evaluation, in float32.
+      form: ``compiled`` and ``bfloat16``, of
+        :meth:`~optnet_jax.benchmarks.torch_runs.Twin.training_run`.
+
+    Returns:
+      Its ``train`` and ``inference``.
+
+    Raises:
+      InputError: PyTorch's logits are others.
+    """
+    from optnet_jax.benchmarks.torch_runs import Twin
+
+    twin = Twin(create(name), variables, batch, device)
+    twin.check(logits)
+    return {
+        "train": twin.training_run(**form),
+        "inference": twin.inference_run(**form),
+    }
 
 
 def _row(

@@ -7,43 +7,46 @@ each is as fast as for a user who has only that one.
 from __future__ import annotations
 
 import multiprocessing
+import time
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
 import jax
 
+from optnet_jax.benchmarks.timing import timed
 from optnet_jax.errors import InputError
 
-KINDS = ("train", "inference")
+Runs = Mapping[str, Callable[[], object]]
+"""Name -> what runs once and waits until it is done."""
 
 
 class TorchProcess:
-    """A network's PyTorch twin that has been found to compute the same logits.
+    """A process in which PyTorch has a core, or a GPU, to itself.
 
     Used in a ``with`` statement, which ends the process.
     """
 
-    def __init__(self, name: str, variables: Any, batch: Any, logits: Any, **form: Any):
-        """Start the process and wait until its logits are compared.
+    def __init__(self, make: Callable[..., Runs], *arguments: Any):
+        """Start the process and wait until it has what it runs.
 
         Args:
-          name: of the network.
-          variables: ``params`` and ``batch_stats``.
-          batch: ``image`` and ``label``.
-          logits: ours of evaluation, in float32.
-          **form: ``compiled`` and ``bfloat16``, of
-            :meth:`~optnet_jax.benchmarks.torch_runs.Twin.training_run`.
+          make: called there with "cpu" or "cuda" and the arguments. It must be found by
+            its name in a module that does not need PyTorch, and check that what it
+            returns computes what is compared with it.
+          *arguments: anything that can be sent to a process, or arrays of JAX.
 
         Raises:
-          InputError: PyTorch's logits are others.
+          InputError: that of ``make``.
         """
         # A fork would copy JAX's locks, but not the threads that release them.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-        host = jax.device_get((variables, batch, logits))
         self._process = context.Process(
-            target=_serve, args=(theirs, name, host, device, form), daemon=True
+            target=_serve,
+            args=(theirs, device, make, jax.device_get(arguments)),
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -66,7 +69,7 @@ class TorchProcess:
         """Let it run once, and return the seconds that it took.
 
         Args:
-          kind: one of :data:`KINDS`.
+          kind: a name of the runs.
 
         Raises:
           InputError: it ended.
@@ -85,37 +88,27 @@ class TorchProcess:
 
 
 def _serve(
-    connection: Connection, name: str, host: Any, device: str, form: dict[str, bool]
+    connection: Connection, device: str, make: Callable[..., Runs], arguments: tuple
 ) -> None:
-    """The process: compare the logits, then run what is asked for until the end."""
+    """The process: make the runs, then run what is asked for until the end."""
     # The coefficients of a network are computed by JAX, which would take most of a GPU.
     jax.config.update("jax_platforms", "cpu")
-    import time
-
     import torch
-
-    from optnet_jax.benchmarks.timing import timed
-    from optnet_jax.benchmarks.torch_runs import Twin
-    from optnet_jax.networks import create
 
     clock = time.perf_counter
     if device == "cpu":
         torch.set_num_threads(1)
         clock = time.process_time
-    variables, batch, logits = host
-    twin = Twin(create(name), variables, batch, device)
     try:
-        connection.send(twin.check(logits))
+        runs = make(device, *arguments)
     except InputError as error:
         connection.send(error)
         return
-    runs = {
-        "train": timed(twin.training_run(**form), clock),
-        "inference": timed(twin.inference_run(**form), clock),
-    }
+    connection.send(None)
+    functions = {kind: timed(run, clock) for kind, run in runs.items()}
     while True:
         try:
             kind = connection.recv()
         except EOFError:  # the other end was closed
             return
-        connection.send(runs[kind]())
+        connection.send(functions[kind]())

@@ -40,6 +40,7 @@ def test_measurements_are_written(tmp_path, capsys, monkeypatch):
         ["speed"],
         ["--networks=resnet57"],
         ["networks", "--repeats=0"],
+        ["convolutions", "--cases=4x8"],
         ["depth", "--values=56,-1"],
         ["depth", "--values=57"],
         ["table2", "--steps=0"],
