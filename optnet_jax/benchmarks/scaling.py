@@ -16,6 +16,10 @@ from optnet_jax.errors import InputError
 from optnet_jax.studies.tables import markdown_table
 
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
+IN_ORDER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+"""One order of the operations on all devices. Otherwise two devices on one core, which
+have two threads, may each wait in another sum for the other (seen with jaxlib 0.10.2:
+half the runs ended after the 40 s that a sum waits)."""
 
 
 class Scaling(Suite):
@@ -70,7 +74,7 @@ def _measure(devices: int, processes: int, options: argparse.Namespace) -> Row:
     flags = re.sub(rf"{DEVICE_COUNT}=\d+", "", os.environ.get("XLA_FLAGS", ""))
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"{flags} {DEVICE_COUNT}={devices}",
+        "XLA_FLAGS": f"{flags} {IN_ORDER} {DEVICE_COUNT}={devices}",
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-m", "optnet_jax.benchmarks.scaling_worker"]
