@@ -141,9 +141,13 @@ def _by_convolution(
 
 
 def _rows(dy: jax.Array) -> int:
-    """Return how many rows of images a slice of ∂y has: a divisor of their number."""
+    """Return how many rows of images a slice of ∂y has: a divisor of their number.
+
+    Devices that share the batch would have to sum over each other for every slice, not
+    only once: there ∂y is one slice.
+    """
     height = dy.shape[1]
-    if dy.nbytes <= WHOLE:
+    if dy.nbytes <= WHOLE or jax.device_count() > 1:
         return height
     divisors = (n for n in range(1, height + 1) if height % n == 0)
     return max(n for n in divisors if n == 1 or n * dy.nbytes <= SLICE * height)
