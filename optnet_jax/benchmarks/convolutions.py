@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.benchmarks.networks import has_torch
-from optnet_jax.benchmarks.suite import Row, Suite, number
+from optnet_jax.benchmarks.suite import Row, Suite, interval, number
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.benchmarks.torch_process import Runs, TorchProcess
 from optnet_jax.errors import InputError
@@ -85,9 +85,6 @@ class Convolutions(Suite):
                 for who in ("ours", "torch")
                 if who in row
             }
-            ratio = "-"
-            if "ratio" in row:
-                ratio = "{median:.2f} ({low:.2f}-{high:.2f})".format(**row["ratio"])
             lines.append(
                 [
                     row["case"],
@@ -95,7 +92,7 @@ class Convolutions(Suite):
                     number(row["ours"]["median"], 1e3),
                     speed["ours"],
                     speed.get("torch", "not run"),
-                    ratio,
+                    interval(row["ratio"]) if "ratio" in row else "-",
                 ]
             )
         head = ["images x height x width x channels - features", "of", "ours (ms)"]

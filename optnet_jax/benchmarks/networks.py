@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import Program, random_batch
-from optnet_jax.benchmarks.suite import Row, Suite, number
+from optnet_jax.benchmarks.suite import Row, Suite, interval, number
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.benchmarks.torch_process import Runs, TorchProcess
 from optnet_jax.errors import InputError
@@ -102,7 +102,7 @@ class Networks(Suite):
             theirs, ratio = "not run", "-"
             if "ratio" in row:
                 theirs = number(row["torch"]["median"], 1e3)
-                ratio = "{median:.2f} ({low:.2f}-{high:.2f})".format(**row["ratio"])
+                ratio = interval(row["ratio"])
             lines.append(
                 [
                     row["case"],

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 
-from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
+from optnet_jax.benchmarks.suite import Row, Suite, interval, number, whole_numbers
 from optnet_jax.errors import InputError
 from optnet_jax.studies.tables import markdown_table
 
@@ -60,7 +60,7 @@ class Scaling(Suite):
                 str(row["images"]),
                 number(row["single"], 1e3),
                 number(row["sharded"], 1e3),
-                "{median:.2f} ({low:.2f}-{high:.2f})".format(**row["ratio"]),
+                interval(row["ratio"]),
             ]
             for row in rows
         ]

@@ -72,6 +72,15 @@ def number(value: float | None, factor: float = 1.0) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}" if value else "0"
 
 
+def interval(spread: dict[str, float]) -> str:
+    """Return a median and its quartiles.
+
+    >>> interval({"median": 1.02, "low": 0.984, "high": 1.05, "repeats": 7})
+    '1.02 (0.98-1.05)'
+    """
+    return "{median:.2f} ({low:.2f}-{high:.2f})".format(**spread)
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Read an option such as "1,2,4".
 
