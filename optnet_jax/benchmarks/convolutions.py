@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optnet_jax.benchmarks.networks import has_torch
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
-from optnet_jax.benchmarks.torch_process import Runs, TorchProcess
+from optnet_jax.benchmarks.torch_process import Runs, TorchProcess, has_torch
 from optnet_jax.errors import InputError
 from optnet_jax.networks.convolution import same_convolution
 from optnet_jax.studies.tables import markdown_table

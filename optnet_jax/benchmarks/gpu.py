@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 
 from optnet_jax.benchmarks import epoch
-from optnet_jax.benchmarks.networks import Setting, has_torch, image_size, measure
+from optnet_jax.benchmarks.networks import Setting, image_size, measure
 from optnet_jax.benchmarks.suite import Row, Suite, number
+from optnet_jax.benchmarks.torch_process import has_torch
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.networks.cost import cost

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import Program, random_batch
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
-from optnet_jax.benchmarks.torch_process import Runs, TorchProcess
+from optnet_jax.benchmarks.torch_process import Runs, TorchProcess, has_torch
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.studies.tables import markdown_table
@@ -210,11 +209,6 @@ def _row(
 def image_size(network: Any, size: int = 0) -> int:
     """Return ``size``, or for 0 that of the images that a network is made for."""
     return size or (224 if getattr(network, "stem", "") == "imagenet" else 32)
-
-
-def has_torch() -> bool:
-    """Whether PyTorch is installed."""
-    return importlib.util.find_spec("torch") is not None
 
 
 SUITE = Networks()

@@ -6,6 +6,7 @@ each is as fast as for a user who has only that one.
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,11 @@ from optnet_jax.errors import InputError
 
 Runs = Mapping[str, Callable[[], object]]
 """Name -> what runs once and waits until it is done."""
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed."""
+    return importlib.util.find_spec("torch") is not None
 
 
 class TorchProcess:
