@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,8 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
-from optnet_jax.benchmarks.torch_process import Runs, TorchProcess, has_torch
+from optnet_jax.benchmarks.torch_process import (
+    Runs,
+    TorchProcess,
+    beside,
+    has_torch,
+)
 from optnet_jax.errors import InputError
 from optnet_jax.networks.convolution import same_convolution
 from optnet_jax.studies.tables import markdown_table
@@ -138,20 +141,17 @@ def _measure(case: str, operands: Operands, repeats: int) -> list[Row]:
             theirs = stack.enter_context(
                 TorchProcess(torch_convolutions, *operands, results)
             )
-        rows = []
-        for of, program in compiled.items():
-            run = functools.partial(_run, program, arguments)
-            turns = {"ours": timed(run)}
-            if theirs is not None:
-                turns["torch"] = functools.partial(theirs.seconds, of)
-            times = take_turns(turns, repeats)
-            row: Row = {"case": case, "of": of, "operations": operands.operations}
-            for who, values in times.items():
-                row[who] = dataclasses.asdict(Spread.of(values))
-            if theirs is not None:
-                row["ratio"] = dataclasses.asdict(ratios(times["torch"], times["ours"]))
-            rows.append(row)
-        return rows
+        return [
+            {
+                "case": case,
+                "of": of,
+                "operations": operands.operations,
+                **beside(
+                    functools.partial(_run, program, arguments), theirs, of, repeats
+                ),
+            }
+            for of, program in compiled.items()
+        ]
 
 
 def _gradients(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -14,8 +13,12 @@ import jax.numpy as jnp
 from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import Program, random_batch
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
-from optnet_jax.benchmarks.torch_process import Runs, TorchProcess, has_torch
+from optnet_jax.benchmarks.torch_process import (
+    Runs,
+    TorchProcess,
+    beside,
+    has_torch,
+)
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.studies.tables import markdown_table
@@ -189,19 +192,13 @@ def _row(
     kind: str, program: Program, theirs: TorchProcess | None, setting: Setting
 ) -> Row:
     """Time a program beside PyTorch's."""
-    functions = {"ours": timed(program.run)}
-    if theirs is not None:
-        functions["torch"] = functools.partial(theirs.seconds, kind)
-    times = take_turns(functions, setting.repeats)
     row: Row = {
         "compile_seconds": program.compile_seconds,
         "temporary_bytes": program.temporary_bytes,
         "bytes_accessed": program.bytes_accessed,
+        **beside(program.run, theirs, kind, setting.repeats),
     }
-    for who, values in times.items():
-        row[who] = dataclasses.asdict(Spread.of(values))
     if theirs is not None:
-        row["ratio"] = dataclasses.asdict(ratios(times["torch"], times["ours"]))
         row["torch_form"] = "compiled" if setting.compiled else "eager"
     return row
 

@@ -6,6 +6,8 @@ each is as fast as for a user who has only that one.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib.util
 import multiprocessing
 import time
@@ -15,7 +17,7 @@ from typing import Any
 
 import jax
 
-from optnet_jax.benchmarks.timing import timed
+from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.errors import InputError
 
 Runs = Mapping[str, Callable[[], object]]
@@ -91,6 +93,31 @@ class TorchProcess:
         if isinstance(answer, InputError):
             raise answer
         return answer
+
+
+def beside(
+    run: Callable[[], object], theirs: TorchProcess | None, kind: str, repeats: int
+) -> dict[str, Any]:
+    """Time a run of ours and PyTorch's of the same in turns.
+
+    Args:
+      run: ours; returns when its work is done.
+      theirs: PyTorch's process, or None: ours alone is timed.
+      kind: the name of its run.
+      repeats: timed rounds.
+
+    Returns:
+      ``ours`` and, beside PyTorch, ``torch`` and ``ratio``, its time by ours: fields of
+      :class:`~optnet_jax.benchmarks.timing.Spread`.
+    """
+    functions = {"ours": timed(run)}
+    if theirs is not None:
+        functions["torch"] = functools.partial(theirs.seconds, kind)
+    times = take_turns(functions, repeats)
+    spreads = {who: Spread.of(values) for who, values in times.items()}
+    if theirs is not None:
+        spreads["ratio"] = ratios(times["torch"], times["ours"])
+    return {name: dataclasses.asdict(spread) for name, spread in spreads.items()}
 
 
 def _serve(
