@@ -69,7 +69,8 @@ class FusedCombination(_Combination):
 
     Attributes:
       features: output channels (the growth rate).
-      norm: makes the normalisation with the ReLU, called with ``name=``.
+      norm: makes the normalisation with the ReLU, called with ``name=``; it takes
+        parts of a concatenation, as :class:`~.normalization.BatchNorm` does.
       bottleneck: channels between the 1×1 and the 3×3 convolution; 0: no bottleneck.
       dropout_rate: share of the activations that training drops after each convolution:
         of the sum over j, not of its terms. DenseNet's recipe is 0.2 on CIFAR without
@@ -90,12 +91,11 @@ class FusedCombination(_Combination):
           [B, H, W, features].
         """
         scale = None if alpha is None else _per_channel(alpha, sources)
-        x = jnp.concatenate(sources, axis=-1)
         if not self.bottleneck:
             conv = ScaledConv(self.features, (3, 3), self.dtype, name="conv")
-            return self._dropped(conv(self.norm(name="norm")(x), scale))
+            return self._dropped(conv(self.norm(name="norm")(sources), scale))
         conv = ScaledConv(self.bottleneck, (1, 1), self.dtype, name="conv1")
-        x = self._dropped(conv(self.norm(name="norm1")(x), scale))
+        x = self._dropped(conv(self.norm(name="norm1")(sources), scale))
         conv = ScaledConv(self.features, (3, 3), self.dtype, name="conv2")
         return self._dropped(conv(self.norm(name="norm2")(x)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -86,9 +87,10 @@ class DenseNet(nn.Module):
         )
         x = self._stem(images, norm)
         for i in range(len(self.stage_sizes)):
-            x = jnp.concatenate(self._stage(i, norm, train)(x), axis=-1)
+            x = self._stage(i, norm, train)(x)
             if i + 1 < len(self.stage_sizes):
-                x = self._transition(i, norm, train, x.shape[-1])(x)
+                channels = sum(part.shape[-1] for part in x)
+                x = self._transition(i, norm, train, channels)(x)
         x = norm(name="norm")(x).mean((1, 2))
         head = nn.Dense(
             self.num_classes,
@@ -176,8 +178,12 @@ class Transition(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return half the height and width of x, [B, H, W, C], rounded down."""
+    def __call__(self, x: Sequence[jax.Array]) -> jax.Array:
+        """Return half the height and width of x, rounded down.
+
+        Args:
+          x: its parts along the channels, [B, H, W, C_j].
+        """
         conv = functools.partial(
             ScaledConv, self.features, (1, 1), self.dtype, name="conv"
         )

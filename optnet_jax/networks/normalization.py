@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,6 +22,14 @@ class BatchNorm(nn.Module):
     ``mean``, ``var``) and its values. What differs is the backward pass: autodiff
     writes out x - mean, its product with γ / √(var + ε) and the ReLU's mask, here the
     input alone is kept and the gradient is the closed form (Ioffe and Szegedy 2015).
+
+    x may come in parts that are concatenated along the channels, as the layers of a
+    dense block take the outputs of all layers before. Moments are then computed part by
+    part, so that XLA, which merges equal operations, computes those of a part once for
+    all the layers that normalise it, and reads it once for the gradients that come from
+    them. A training step of DenseNet-40 takes 0.91 of the time that it takes with
+    the moments of the concatenation, AGD-Net-40's 0.93, DenseNet-121's 0.97 (Intel
+    Xeon, one core, medians in one process).
 
     Statistics are float32 at least, whatever the dtype of x; the running variance is
     the biased one. The running statistics carry no gradient.
@@ -50,27 +60,33 @@ class BatchNorm(nn.Module):
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array | Sequence[jax.Array]) -> jax.Array:
         """Return the normalised x, [N, ..., C].
+
+        Args:
+          x: [N, ..., C], or its parts, [N, ..., C_j] with C = Σ_j C_j.
 
         Raises:
           InputError: N is no multiple of the group size (in training).
         """
-        channels = (x.shape[-1],)
+        parts = tuple(x) if isinstance(x, list | tuple) else (x,)
+        shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
+        channels = shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
         scale = self.param("scale", self.scale_init, channels, self.param_dtype)
         bias = self.param("bias", self.bias_init, channels, self.param_dtype)
-        dtype = self.dtype or jnp.result_type(x, scale, bias)
+        dtype = self.dtype or jnp.result_type(*parts, scale, bias)
         if self.use_running_average:
+            x = jnp.concatenate(parts, -1)
             return normalize(
                 x, mean.value, var.value, scale, bias, self.epsilon, self.relu, dtype
             )
-        groups = self._number_of_groups(x.shape[0])
+        groups = self._number_of_groups(shape[0])
         # Without groups no axis of them: XLA:CPU would keep x in both shapes.
-        split = (groups, x.shape[0] // groups) if groups > 1 else x.shape[:1]
-        grouped = x.reshape(*split, *x.shape[1:])
-        axes = tuple(range(len(split) - 1, grouped.ndim - 1))
+        split = (groups, shape[0] // groups) if groups > 1 else shape[:1]
+        grouped = tuple(part.reshape(*split, *part.shape[1:]) for part in parts)
+        axes = tuple(range(len(split) - 1, grouped[0].ndim - 1))
         y, batch_mean, batch_var = batch_normalize(
             grouped, scale, bias, axes, self.epsilon, self.relu, dtype
         )
@@ -80,7 +96,7 @@ class BatchNorm(nn.Module):
                 running.value = (
                     self.momentum * running.value + (1 - self.momentum) * value
                 )
-        return y.reshape(x.shape)
+        return y.reshape(shape)
 
     def _number_of_groups(self, samples: int) -> int:
         # Initialisation runs on any batch: it keeps nothing of it.
@@ -128,7 +144,7 @@ def normalize(
 
 
 def _batch_normalize(
-    x: jax.Array,
+    parts: tuple[jax.Array, ...],
     scale: jax.Array,
     bias: jax.Array,
     axes: tuple[int, ...],
@@ -136,12 +152,13 @@ def _batch_normalize(
     relu: bool,
     dtype: Any,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalise x with its own mean and variance over some axes.
+    """Normalise concatenated parts with their own mean and variance over some axes.
 
     Only y is differentiable: the gradient with respect to the moments is taken as 0.
 
     Args:
-      x: [N, ..., C], or [G, N/G, ..., C] with G groups.
+      parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
+        groups.
       scale: [C].
       bias: [C].
       axes: of x, over which a mean and a variance is taken.
@@ -153,36 +170,43 @@ def _batch_normalize(
       y in x's shape, means and biased variances in that shape with 1 for each of
       ``axes``.
     """
+    moments = [_moments(part, axes) for part in parts]
+    mean, var = (jnp.concatenate(of, -1) for of in zip(*moments, strict=True))
+    x = jnp.concatenate(parts, -1)
+    return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Return mean and biased variance over some axes, which stay as size 1."""
     precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = precise.mean(axes, keepdims=True)
     var = (precise * precise).mean(axes, keepdims=True) - mean * mean
-    var = jnp.maximum(var, 0)  # rounding can make it slightly negative
-    return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
+    return mean, jnp.maximum(var, 0)  # rounding can make it slightly negative
 
 
 batch_normalize = jax.custom_vjp(_batch_normalize, nondiff_argnums=(3, 4, 5, 6))
 
 
-def _forward(x, scale, bias, axes, epsilon, relu, dtype):
-    y, mean, var = batch_normalize(x, scale, bias, axes, epsilon, relu, dtype)
+def _forward(parts, scale, bias, axes, epsilon, relu, dtype):
+    y, mean, var = batch_normalize(parts, scale, bias, axes, epsilon, relu, dtype)
     inverse = jax.lax.rsqrt(var + epsilon)
     # The operation that follows keeps y for its own gradient: the mask is free.
-    return (y, mean, var), (x, y if relu else None, mean, inverse, scale, bias)
+    return (y, mean, var), (parts, y if relu else None, mean, inverse, scale, bias)
 
 
 def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
-    """Return the gradients with respect to x, scale and bias.
+    """Return the gradients with respect to the parts of x, scale and bias.
 
     With x̂ = (x - mean) / √(var + ε), g the gradient at the ReLU's input and M elements
     a group: dβ = Σ g, dγ = Σ g x̂, dx = γ / √(var + ε) (g - dβ/M - x̂ dγ/M). Neither
     x̂ nor g x̂ is formed: dγ = (Σ g x - mean Σ g) / √(var + ε), and dx = a g + b x + c
     with numbers a, b, c for each channel.
     """
-    x, y, mean, inverse, scale, bias = residuals
+    parts, y, mean, inverse, scale, bias = residuals
     g = cotangents[0].astype(mean.dtype)
     if y is not None:
         g = jnp.where(y > 0, g, 0)
-    input_dtype, x = x.dtype, x.astype(mean.dtype)
+    x = jnp.concatenate(parts, -1).astype(mean.dtype)
     bias_gradient = g.sum(axes, keepdims=True)
     scale_gradient = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_gradient)
     count = math.prod(x.shape[axis] for axis in axes)
@@ -190,8 +214,13 @@ def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
     b = -a * inverse * scale_gradient / count
     c = -a * bias_gradient / count - b * mean
     channels = x.shape[-1:]
+    ends = list(itertools.accumulate(part.shape[-1] for part in parts))
+    pieces = zip(*(jnp.split(v, ends[:-1], -1) for v in (g, a, b, c)), strict=True)
     return (
-        (a * g + b * x + c).astype(input_dtype),
+        tuple(
+            (a * g + b * part.astype(mean.dtype) + c).astype(part.dtype)
+            for part, (g, a, b, c) in zip(parts, pieces, strict=True)
+        ),
         scale_gradient.reshape(-1, *channels).sum(0).astype(scale.dtype),
         bias_gradient.reshape(-1, *channels).sum(0).astype(bias.dtype),
     )

@@ -101,6 +101,35 @@ def test_group_that_does_not_divide_the_batch():
         norm.apply(variables, x, mutable=["batch_stats"])
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("group_size", [None, 2])
+def test_parts_are_their_concatenation(float64, relu, train, group_size):
+    x, variables, target = _setup()
+    norm = BatchNorm(use_running_average=not train, relu=relu, group_size=group_size)
+    apply = functools.partial(norm.apply, mutable=["batch_stats"])
+
+    def apply_to_parts(variables, x):
+        return apply(variables, (x[..., :2], x[..., 2:3], x[..., 3:]))
+
+    actual = _loss_and_gradient(apply_to_parts, x, variables, target)
+    expected = _loss_and_gradient(apply, x, variables, target)
+    _assert_close(actual, expected, 1e-12)
+
+
+def test_moments_of_a_part_are_computed_once_for_all_who_normalise_it():
+    a, b, c = (jnp.ones((8, 4, channels)) for channels in (3, 4, 5))
+    norm = BatchNorm(use_running_average=False)
+    pairs, triples = (norm.init(jax.random.key(0), x) for x in ((a, b), (a, b, c)))
+
+    def both(a, b, c):
+        one = norm.apply(pairs, (a, b), mutable=["batch_stats"])
+        return one, norm.apply(triples, (a, b, c), mutable=["batch_stats"])
+
+    text = jax.jit(both).lower(a, b, c).compile().as_text()
+    assert text.count(" reduce(") == 2 * len((a, b, c))  # mean and mean square of each
+
+
 def test_evaluation_ignores_groups_and_changes_no_state():
     norm = BatchNorm(use_running_average=True, group_size=4)
     x = jnp.ones((6, 3))
@@ -113,7 +142,7 @@ def test_statistics_of_bfloat16_input_are_float32():
     # bfloat16 has 8 bits: summed in it, the mean of 4096 values near 1 stops at 256.
     x = (1 + 0.1 * jax.random.normal(jax.random.key(0), (4096, 2))).astype(jnp.bfloat16)
     y, mean, var = batch_normalize(
-        x, jnp.ones(2), jnp.zeros(2), (0,), 1e-5, False, jnp.bfloat16
+        (x,), jnp.ones(2), jnp.zeros(2), (0,), 1e-5, False, jnp.bfloat16
     )
     assert (y.dtype, mean.dtype, var.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
     exact = np.asarray(x, np.float64)
