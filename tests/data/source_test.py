@@ -66,7 +66,13 @@ def test_no_dataset_and_no_network(tmp_path, no_network, monkeypatch):
 
 def test_a_name_server_that_never_answers(monkeypatch):
     answer = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: answer.wait())
+
+    def getaddrinfo(*args, **kwargs):
+        answer.wait()
+        # Else the thread that is left behind fails in whichever test comes next.
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     try:
         reason = source.unreachable("https://example.org/file", seconds=0.01)
     finally:
