@@ -86,12 +86,13 @@ class DenseNet(nn.Module):
             dtype=self.dtype,
         )
         x = self._stem(images, norm)
+        parts = (x,)
         for i in range(len(self.stage_sizes)):
-            x = self._stage(i, norm, train)(x)
+            parts = self._stage(i, norm, train)(x)
             if i + 1 < len(self.stage_sizes):
-                channels = sum(part.shape[-1] for part in x)
-                x = self._transition(i, norm, train, channels)(x)
-        x = norm(name="norm")(x).mean((1, 2))
+                channels = sum(part.shape[-1] for part in parts)
+                x = self._transition(i, norm, train, channels)(parts)
+        x = norm(name="norm")(parts).mean((1, 2))
         head = nn.Dense(
             self.num_classes,
             kernel_init=xavier_normal,
@@ -178,16 +179,16 @@ class Transition(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Sequence[jax.Array]) -> jax.Array:
+    def __call__(self, parts: Sequence[jax.Array]) -> jax.Array:
         """Return half the height and width of x, rounded down.
 
         Args:
-          x: its parts along the channels, [B, H, W, C_j].
+          parts: of x along the channels, [B, H, W, C_j].
         """
         conv = functools.partial(
             ScaledConv, self.features, (1, 1), self.dtype, name="conv"
         )
-        x = self.norm(name="norm")(x)
+        x = self.norm(name="norm")(parts)
         if not (self.dropout_rate and self.train):
             return conv(operation=mean_pooled_product)(x)
         return mean_pool(nn.Dropout(self.dropout_rate, deterministic=False)(conv()(x)))

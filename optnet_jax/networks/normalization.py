@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
@@ -69,7 +70,7 @@ class BatchNorm(nn.Module):
         Raises:
           InputError: N is no multiple of the group size (in training).
         """
-        parts = tuple(x) if isinstance(x, list | tuple) else (x,)
+        parts = (x,) if isinstance(x, jax.Array | np.ndarray) else tuple(x)
         shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
         channels = shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
