@@ -85,13 +85,11 @@ class DenseNet(nn.Module):
             group_size=self.batch_norm_group,
             dtype=self.dtype,
         )
-        x = self._stem(images, norm)
-        parts = (x,)
-        for i in range(len(self.stage_sizes)):
+        parts = self._stage(0, norm, train)(self._stem(images, norm))
+        for i in range(1, len(self.stage_sizes)):
+            channels = sum(part.shape[-1] for part in parts)
+            x = self._transition(i - 1, norm, train, channels)(parts)
             parts = self._stage(i, norm, train)(x)
-            if i + 1 < len(self.stage_sizes):
-                channels = sum(part.shape[-1] for part in parts)
-                x = self._transition(i, norm, train, channels)(parts)
         x = norm(name="norm")(parts).mean((1, 2))
         head = nn.Dense(
             self.num_classes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -215,8 +214,8 @@ def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
     b = -a * inverse * scale_gradient / count
     c = -a * bias_gradient / count - b * mean
     channels = x.shape[-1:]
-    ends = list(itertools.accumulate(part.shape[-1] for part in parts))
-    pieces = zip(*(jnp.split(v, ends[:-1], -1) for v in (g, a, b, c)), strict=True)
+    ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
+    pieces = zip(*(jnp.split(v, ends, -1) for v in (g, a, b, c)), strict=True)
     return (
         tuple(
             (a * g + b * part.astype(mean.dtype) + c).astype(part.dtype)
