@@ -14,14 +14,16 @@ PACKAGE = Path(optnet_jax.__file__).parent
 # From the ground up; each room may import those named, besides itself and errors.
 ROOMS = {
     "errors": set(),
+    "files": set(),
     "configuration": set(),
     "recurrences": set(),
     "objectives": set(),
     "structures": {"recurrences", "objectives"},
     "networks": {"structures", "recurrences", "objectives"},
-    "data": set(),
-    "training": {"networks", "data", "recurrences", "configuration"},
+    "data": {"files"},
+    "training": {"networks", "data", "recurrences", "configuration", "files"},
     "studies": {
+        "files",
         "configuration",
         "training",
         "data",
@@ -31,6 +33,7 @@ ROOMS = {
         "recurrences",
     },
     "benchmarks": {
+        "files",
         "configuration",
         "studies",
         "training",

@@ -1,0 +1,99 @@
+"""Files that survive a power cut, and are never taken for what they are not.
+
+A file that is called saved is on the disk: its bytes and its folder's entry are synced
+before the name appears. Links are never followed, and nothing but a regular file is
+read: a FIFO would hang, a folder would end in a traceback.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from optnet_jax.errors import InputError
+
+
+def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a whole file; a reader sees the old one or the new one, never a part.
+
+    A symbolic link at ``path`` is replaced, not followed.
+
+    Args:
+        path: The file.
+        write: Its bytes, or a function that writes them into an open binary file.
+
+    Raises:
+        OSError: if it cannot be written; nothing is left behind then.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
+            if isinstance(write, bytes):
+                file.write(write)
+            else:
+                write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries (names, renames, deletions) to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Bring every file and folder below ``root``, and ``root``'s own entry, to disk."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            descriptor = os.open(
+                Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(folder))
+    sync_folder(root.parent)
+
+
+def read_regular(path: Path) -> bytes:
+    """Read a file that must be a regular one.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        InputError: if there is a folder, a link, a FIFO or the like, or if it cannot be
+            read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        pass
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): it must be a regular file; "
+            "move it away or give read permission"
+        ) from error
+    raise InputError(f"{path} is not a regular file: move it away")
