@@ -44,6 +44,14 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
     sync_folder(path.parent)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and its missing parents, and bring their entries to the disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries (names, renames, deletions) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -73,3 +73,16 @@ def test_a_tree_is_synced_file_by_file(tmp_path, monkeypatch):
     files.sync_tree(tmp_path / "a")
     names = [os.path.relpath(name, tmp_path) for name in synced]
     assert names == ["a", "a/b/leaf", "a/b", "."]
+
+
+def test_a_folder_is_made_with_its_parents_and_their_entries(tmp_path, monkeypatch):
+    synced = []
+    sync_folder = files.sync_folder
+    monkeypatch.setattr(
+        files, "sync_folder", lambda f: (synced.append(f), sync_folder(f))
+    )
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert set(synced) == {tmp_path, tmp_path / "a"}
+    files.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2

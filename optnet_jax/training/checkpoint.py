@@ -1,11 +1,13 @@
-"""Checkpoints that are checked on the way back: Orbax, with a checksum of every leaf.
+"""Checkpoints that are on the disk when called saved, and checked on the way back.
 
-A save that is killed leaves no trace, but damage after the commit does: a truncated
-file raises, flipped bytes restore silently wrong. So the checksum of each leaf is kept
-beside the arrays, and resuming walks back to the newest step that matches.
+Orbax writes below a temporary name. Only what is synced is renamed to its step, and
+only then are older steps deleted: a kill, a power cut or a full disk leaves no step in
+part. Damage after that does happen: a truncated file raises, flipped bytes restore
+silently wrong. So checksums are kept beside the arrays, and resuming walks back to the
+newest step that matches.
 """
 
-import dataclasses
+import concurrent.futures
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from optnet_jax.errors import InputError
+from optnet_jax.training import step_folders
 from optnet_jax.training.leaves import (
     Leaves,
     check_same_network,
@@ -22,27 +25,17 @@ from optnet_jax.training.leaves import (
     leaf_checksums,
     unflatten,
 )
+from optnet_jax.training.origin import Meta, Origin
+from optnet_jax.training.quiet import QuietOrbax
 from optnet_jax.training.state import TrainState
+
+# A folder that cannot be made must fail at once, in the thread that asked for it:
+# made in the background, Orbax's other threads wait 20 minutes for it.
+_NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
 
 
 class DamagedCheckpointError(Exception):
     """A committed checkpoint cannot be read back as it was written."""
-
-
-@dataclasses.dataclass
-class _LatestAndBest:
-    """Orbax preservation policy: the newest ``keep`` steps and the best one."""
-
-    keep: int
-    best_step: int | None = None
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any):
-        del context
-        first_kept = len(checkpoints) - self.keep
-        return [
-            index >= first_kept or checkpoint.step == self.best_step
-            for index, checkpoint in enumerate(checkpoints)
-        ]
 
 
 class Checkpoints:
@@ -50,9 +43,14 @@ class Checkpoints:
 
     Args:
         directory: ``<workdir>/checkpoints``; made where it is missing.
-        keep: How many of the newest checkpoints stay (the best one stays besides).
         sharding: Where restored arrays go.
+        origin: What the run is: saved with every checkpoint, and what
+            ``restore_newest`` holds a checkpoint against.
+        keep: How many of the newest checkpoints stay (the best one stays besides).
         read_only: For evaluation: nothing is made, renamed or deleted.
+
+    Raises:
+        InputError: if the directory cannot be used.
     """
 
     def __init__(
@@ -60,6 +58,7 @@ class Checkpoints:
         directory: Path,
         *,
         sharding: jax.sharding.Sharding,
+        origin: Origin | None = None,
         keep: int = 2,
         read_only: bool = False,
     ):
@@ -67,39 +66,52 @@ class Checkpoints:
             raise InputError(f"config.checkpoint.keep={keep} must be at least 1")
         self.directory = Path(directory).absolute()
         self._sharding = sharding
+        self._origin = origin
+        self._keep = keep
         self._read_only = read_only
-        self._policy = _LatestAndBest(keep)
         self._saved: int | None = None
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=self._policy,
-                cleanup_tmp_directories=not read_only,
-                # Orbax's own read_only warns about itself on every start.
-                create=not read_only,
+        self._writing: concurrent.futures.Future[int] | None = None
+        if not read_only and jax.process_index() == 0:
+            try:
+                step_folders.prepare(self.directory)
+            except OSError as error:
+                raise self._not_written(error) from error
+        self._quiet = QuietOrbax()
+        self._settler = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._orbax = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(
+                composite_options=ocp.CompositeOptions(
+                    async_options=_NOT_IN_BACKGROUND
+                ),
+                state=ocp.StandardCheckpointHandler(),
+                meta=ocp.JsonCheckpointHandler(),
             ),
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "meta": ocp.JsonCheckpointHandler(),
-            },
+            async_options=_NOT_IN_BACKGROUND,
         )
 
     def __enter__(self) -> "Checkpoints":
+        self._quiet.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+        try:
+            self.wait()
+        except InputError:
+            if not any(exception):
+                raise
+        finally:
+            self._settler.shutdown()
+            self._orbax.close()
+            self._quiet.__exit__()
 
     @property
     def last_saved(self) -> int | None:
-        """The newest step known to be committed."""
+        """The newest step known to be on the disk."""
         return self._saved
 
     def steps(self) -> list[int]:
         """Steps that have a committed checkpoint, oldest first."""
-        if not self.directory.is_dir():
-            return []
-        return sorted(self._manager.all_steps())
+        return step_folders.steps(self.directory)
 
     def save(
         self,
@@ -119,49 +131,55 @@ class Checkpoints:
         """
         self.wait()
         step = int(state.step)
-        if step in self._manager.all_steps():
+        if step == self._saved:
             return
-        self._policy.best_step = best_step
         leaves = flatten(state)
-        meta = {"checksums": leaf_checksums(leaves), "history": dict(history)}
+        meta = Meta(leaf_checksums(leaves), dict(history), self._origin)
+        temporary = step_folders.temporary(self.directory, step)
         try:
-            self._manager.save(
-                step,
+            self._orbax.save(
+                temporary,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(leaves),
-                    meta=ocp.args.JsonSave(meta),
+                    meta=ocp.args.JsonSave(meta.as_json()),
                 ),
                 force=True,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise self._not_written(error) from error
+        self._writing = self._settler.submit(self._settle, step, best_step)
+
+    def _settle(self, step: int, best_step: int | None) -> int:
+        """Commit a step once it is on the disk, and then delete older ones."""
+        self._orbax.wait_until_finished()
+        if jax.process_index() == 0:
+            step_folders.commit(self.directory, step)
+            older = [n for n in self.steps()[: -self._keep] if n != best_step]
+            for n in older:
+                step_folders.delete(self.directory, n)
+        return step
 
     def wait(self) -> None:
-        """Wait until the checkpoint that is being written is committed.
+        """Wait until the checkpoint that is being written is on the disk.
 
         Raises:
             InputError: if it could not be written (full disk, lost permission).
         """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
         try:
-            self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
+            self._saved = writing.result()
+        except (OSError, ValueError, RuntimeError) as error:
             raise self._not_written(error) from error
-        steps = self._manager.all_steps()
-        self._saved = max(steps) if steps else None
 
     def _not_written(self, error: Exception) -> InputError:
         cause = " ".join(str(error).split())[:200]
         return InputError(
             f"a checkpoint could not be written to {self.directory} ({cause}), "
-            f"{self.describe_last()}: make room or give write permission and run the "
-            "same command again"
+            f"{step_folders.describe_newest(self.directory)}: make room or give write "
+            "permission and run the same command again"
         )
-
-    def describe_last(self) -> str:
-        """The newest committed checkpoint in words."""
-        if self._saved is None:
-            return "there is no earlier checkpoint"
-        return f"the checkpoint of step {self._saved} is intact"
 
     def restore_newest(
         self, template: TrainState
@@ -175,12 +193,13 @@ class Checkpoints:
             The state and the history saved with it; ``None`` if there is none.
 
         Raises:
-            InputError: if the checkpoint belongs to another network, or if there are
-                checkpoints but none is sound.
+            InputError: if the checkpoint belongs to another run or network, or if there
+                are checkpoints but none is sound.
         """
         damaged = []
         for step in reversed(self.steps()):
             try:
+                self._check_origin(step)
                 state, history = self.restore(step, template)
             except DamagedCheckpointError as error:
                 logging.warning("%s; trying the one before it", error)
@@ -196,6 +215,26 @@ class Checkpoints:
             )
         return None
 
+    def _check_origin(self, step: int) -> None:
+        """Refuse a checkpoint of another run."""
+        if self._origin is None:
+            return
+        origin = self.read_meta(step).origin
+        if origin is None:
+            logging.warning(
+                "the checkpoint of step %d does not say which config and data it "
+                "belongs to (an older version wrote it): that is not checked",
+                step,
+            )
+            return
+        differences = origin.differences(self._origin)
+        if differences:
+            raise InputError(
+                f"the checkpoint of step {step} in {self.directory} belongs to another "
+                f"run ({'; '.join(differences)}): use its config and data, or another "
+                "--workdir"
+            )
+
     def restore(
         self, step: int, template: TrainState
     ) -> tuple[TrainState, dict[str, Any]]:
@@ -207,7 +246,7 @@ class Checkpoints:
         """
         expected = flatten(template)
         shapes = self._stored_shapes(step)
-        check_same_network(shapes, expected, self.directory / str(step))
+        check_same_network(shapes, expected, self._folder(step))
         leaves, history = self._read(step, shapes)
         return unflatten(template, leaves), history
 
@@ -219,38 +258,49 @@ class Checkpoints:
         """
         return self._read(step, self._stored_shapes(step))
 
+    def read_meta(self, step: int) -> Meta:
+        """Read what is saved beside the arrays of one step.
+
+        Raises:
+            DamagedCheckpointError: if it cannot be read back as it was written.
+        """
+        try:
+            args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+            return Meta.from_json(self._orbax.restore(self._folder(step), args)["meta"])
+        except Exception as error:
+            # Orbax and TensorStore raise whatever the damaged byte leads to.
+            raise self._damaged(step, error) from error
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
     def _stored_shapes(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
         try:
-            stored = self._manager.item_metadata(step)["state"]
+            items = self._orbax.metadata(self._folder(step)).item_metadata
+            if items is None:
+                raise ValueError("its arrays are not there")
             return {
                 name: jax.ShapeDtypeStruct(
                     leaf.shape, leaf.dtype, sharding=self._sharding
                 )
-                for name, leaf in stored.items()
+                for name, leaf in items["state"].items()
             }
         except Exception as error:
-            # Orbax and TensorStore raise whatever the damaged byte leads to.
             raise self._damaged(step, error) from error
 
     def _read(
         self, step: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
     ) -> tuple[Leaves, dict[str, Any]]:
+        meta = self.read_meta(step)
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(dict(shapes)),
-                    meta=ocp.args.JsonRestore(),
-                ),
-            )
-            leaves, meta = restored["state"], restored["meta"]
-            checksums, history = meta["checksums"], meta["history"]
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(dict(shapes)))
+            leaves = self._orbax.restore(self._folder(step), args)["state"]
         except Exception as error:
             raise self._damaged(step, error) from error
         for name, checksum in leaf_checksums(leaves).items():
-            if checksums.get(name) != checksum:
+            if meta.checksums.get(name) != checksum:
                 raise self._damaged(step, f"{name} does not match its checksum")
-        return leaves, history
+        return leaves, meta.history
 
     def _damaged(self, step: int, cause: object) -> DamagedCheckpointError:
         line = " ".join(str(cause).split())[:160]
@@ -264,13 +314,5 @@ class Checkpoints:
             return
         if jax.process_index() == 0:
             for step in steps:
-                source = self.directory / str(step)
-                target = self.directory.with_name("damaged_checkpoints") / str(step)
-                target.parent.mkdir(exist_ok=True)
-                number = 1
-                while target.exists():
-                    target = target.with_name(f"{step}.{number}")
-                    number += 1
-                source.rename(target)
+                step_folders.set_aside(self.directory, step)
         ocp.multihost.sync_global_processes("optnet_jax_damaged_set_aside")
-        self._manager.reload()

@@ -35,7 +35,8 @@ class History:
     def add_evaluation(self, step: int, epoch: float, means: dict[str, float]) -> bool:
         """Note an evaluation; says whether it is the best one so far."""
         self.last = {"step": step, "epoch": epoch, **means}
-        is_best = not self.best or means["top1_error"] < self.best["top1_error"]
+        # Put so that an error of NaN, which older versions took, never stays the best.
+        is_best = not (self.best and self.best["top1_error"] <= means["top1_error"])
         if is_best:
             self.best = dict(self.last)
         return is_best

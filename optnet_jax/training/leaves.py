@@ -28,6 +28,14 @@ def unflatten(template: Any, leaves: Mapping[str, Any]) -> Any:
     )
 
 
+def first_not_finite(leaves: Mapping[str, Any]) -> str | None:
+    """Name the first leaf that has a NaN or an infinity; ``None`` if all are finite."""
+    for name, leaf in leaves.items():
+        if not bool(np.isfinite(np.asarray(leaf)).all()):
+            return name
+    return None
+
+
 def leaf_checksums(leaves: Mapping[str, Any]) -> dict[str, str]:
     """Hash dtype, shape and bytes of each leaf (replicated arrays or NumPy)."""
 

@@ -1,11 +1,12 @@
 """The training loop: from a config and a workdir to ``result.json``."""
 
 import contextlib
+import errno
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
@@ -13,23 +14,39 @@ from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import result as result_lib
-from optnet_jax.training import sharding
+from optnet_jax.training import sharding, step_folders
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.coefficients import CoefficientLog, learned_coefficients
 from optnet_jax.training.evaluate import evaluate
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
 from optnet_jax.training.interruption import Interruption
+from optnet_jax.training.leaves import first_not_finite, flatten
+from optnet_jax.training.origin import Origin
 from optnet_jax.training.profile import ProfilerWindow
 from optnet_jax.training.progress import Progress, say
 from optnet_jax.training.schedule import steps_in_interval
 from optnet_jax.training.state import TrainState, count_parameters
 from optnet_jax.training.warm_start import warm_start
-from optnet_jax.training.workdir import Workdir
+from optnet_jax.training.workdir import Workdir, as_json
+
+# What a workdir that cannot be written raises: full, over quota, read-only, not ours.
+WRITE_ERRORS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ESTALE,
+    }
+)
 
 
 class DivergedError(InputError):
-    """The loss or the gradient is not finite any more."""
+    """The loss, the gradient, an evaluation or the state is not finite any more."""
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -53,6 +70,7 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     """
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_named_write_errors(Path(workdir).absolute()))
         place = stack.enter_context(Workdir(workdir, config))
         finished = place.result()
         if finished is not None:
@@ -60,38 +78,52 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
             return finished
         interruption = stack.enter_context(Interruption())
         experiment = experiment_lib.build(config)
-        place.write_config()
         checkpoints = stack.enter_context(
             Checkpoints(
                 place.checkpoints,
                 keep=config.checkpoint.keep,
                 sharding=experiment.state_sharding,
+                origin=Origin(as_json(config), _fingerprint(experiment)),
             )
         )
         state, history = _start(experiment, checkpoints)
+        # Only now is it known that what is there belongs to this config.
+        place.write_config()
         history_started = history.wall_seconds
         run = stack.enter_context(
             Run(experiment, place, checkpoints, history, int(state.step))
         )
         run.clock = lambda: history_started + time.monotonic() - started
-        try:
-            state = run.to_the_end(state, interruption)
-            run.save(state)
-            checkpoints.wait()
-            rate = run.images_per_second
-            result = result_lib.make_result(experiment, state, history, rate)
-            place.write_result(result)
-        except OSError as error:
-            raise InputError(
-                f"{place.path} could not be written ({error.strerror}), "
-                f"{checkpoints.describe_last()}: make room or give write permission "
-                "and run the same command again"
-            ) from error
+        state = run.to_the_end(state, interruption)
+        run.save(state)
+        checkpoints.wait()
+        rate = run.images_per_second
+        result = result_lib.make_result(experiment, state, history, rate)
+        place.write_result(result)
     say(
         f"finished: {describe(result['final'])}, best {_percent(history.best)}; "
         f"{result['parameters']:,} parameters"
     )
     return result
+
+
+def _fingerprint(experiment: Experiment) -> str:
+    return getattr(experiment.dataset, "fingerprint", "")
+
+
+@contextlib.contextmanager
+def _named_write_errors(path: Path) -> Iterator[None]:
+    """Say in one line that a workdir cannot be written, wherever that shows."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in WRITE_ERRORS:
+            raise
+        raise InputError(
+            f"{path} could not be written ({error.strerror}), "
+            f"{step_folders.describe_newest(path / 'checkpoints')}: make room or give "
+            "write permission and run the same command again"
+        ) from error
 
 
 def describe(evaluation: dict[str, Any]) -> str:
@@ -240,7 +272,8 @@ class Run:
         values = jax.device_get(sums)
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(values[name][0]):
-                self._diverged(step, name, values[name][0] / values[name][1])
+                value = values[name][0] / values[name][1]
+                self._diverged(step, name.replace("_", " "), value)
         self._history.add_train(values)
         self._progress.advance(step + 1)
         if self._progress.due():
@@ -248,14 +281,14 @@ class Run:
             epoch = (step + 1) / self._per_epoch
             self._progress.line(f"epoch {epoch:.2f}  step {step + 1}  loss {loss:.4f}")
 
-    def _diverged(self, step: int, name: str, value: float) -> None:
+    def _diverged(self, step: int, name: str, value: float) -> NoReturn:
         with contextlib.suppress(InputError):
             self._checkpoints.wait()
         good = self._checkpoints.last_saved
         kept = "no checkpoint yet" if good is None else f"last good checkpoint: {good}"
         rate = self._experiment.rate(step)
         raise DivergedError(
-            f"the {name.replace('_', ' ')} became {value} in step {step + 1} of "
+            f"the {name} became {value} in step {step + 1} of "
             f"{self._total} (learning rate {rate:g}, {kept}): lower "
             "--config.optimizer.learning_rate or set --config.schedule.warmup_epochs, "
             "with another --workdir"
@@ -270,6 +303,9 @@ class Run:
 
     def _evaluate(self, done: int, state: TrainState) -> bool:
         means = evaluate(self._eval_step, state.eval_variables, self._experiment)
+        for name, value in means.items():
+            if not math.isfinite(value):
+                self._diverged(done - 1, f"test {name.replace('_', ' ')}", value)
         epoch = round(done / self._per_epoch, 4)
         improved = self._history.add_evaluation(done, epoch, means)
         scalars = {f"test/{name}": value for name, value in means.items()}
@@ -286,7 +322,16 @@ class Run:
         return improved
 
     def save(self, state: TrainState) -> None:
-        """Save the state together with the history as it is now."""
+        """Save the state together with the history as it is now.
+
+        Raises:
+            DivergedError: if the state is not finite: the last good one stays the
+                newest.
+            InputError: if a checkpoint could not be written.
+        """
+        broken = first_not_finite(flatten(state))
+        if broken is not None:
+            self._diverged(int(state.step) - 1, broken, math.nan)
         self._history.wall_seconds = round(self.clock(), 3)
         self._checkpoints.save(state, self._history.as_json(), self._history.best_step)
 

@@ -9,8 +9,10 @@ from typing import Any, TextIO
 
 import jax
 import numpy as np
+from absl import logging
 from jax.experimental import multihost_utils
 
+from optnet_jax import files
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 
@@ -72,15 +74,32 @@ class Workdir:
         self._check_config()
 
     def _check_config(self) -> None:
-        new = as_json(self._config)
+        stored = self._stored_config() if self._has_results() else None
+        if stored is None:
+            return
+        differences = config_differences(stored, as_json(self._config))
+        if differences:
+            raise InputError(
+                f"{self.path} belongs to a run with another config "
+                f"({'; '.join(differences)}): use that config or another --workdir"
+            )
+
+    def _stored_config(self) -> dict[str, Any] | None:
+        """The content of ``config.json``; ``None`` where it is lost or damaged."""
         file = self.path / "config.json"
-        if file.exists() and self._has_results():
-            differences = config_differences(json.loads(file.read_text("utf-8")), new)
-            if differences:
-                raise InputError(
-                    f"{self.path} belongs to a run with another config "
-                    f"({'; '.join(differences)}): use that config or another --workdir"
-                )
+        try:
+            stored = json.loads(files.read_regular(file))
+            if not isinstance(stored, dict):
+                raise ValueError("it is no JSON object")
+        except FileNotFoundError:
+            return None
+        except InputError:
+            raise
+        except ValueError as error:
+            # The checkpoint says as well what it belongs to, and is asked next.
+            logging.warning("%s is damaged (%s): it is written anew", file, error)
+            return None
+        return stored
 
     def _has_results(self) -> bool:
         """Whether an earlier start left something that belongs to its config."""
@@ -123,7 +142,7 @@ def make_writable(path: Path) -> None:
         InputError: if not.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path)
         probe = path / f".writable.{os.getpid()}"
         probe.write_text("", "utf-8")
         probe.unlink()
@@ -135,10 +154,13 @@ def make_writable(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is never seen half-written."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, default=str) + "\n", "utf-8")
-    temporary.replace(path)
+    """Write a JSON file that is never seen half-written.
+
+    Raises:
+        ValueError: for a NaN or an infinity, which JSON has not.
+    """
+    text = json.dumps(value, indent=2, default=str, allow_nan=False)
+    files.write_durably(path, f"{text}\n".encode())
 
 
 def as_json(config: Config) -> dict[str, Any]:

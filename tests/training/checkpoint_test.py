@@ -1,4 +1,7 @@
+import json
+import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
+from optnet_jax.training.origin import Origin
 from optnet_jax.training.state import TrainState, create_state
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
@@ -119,15 +123,18 @@ def test_bytes_that_restore_silently_wrong_are_found(small, tmp_path, monkeypatc
     """Only the checksum sees an array that another state's leaf has replaced."""
     save_all(small, tmp_path, [1])
     with open_at(tmp_path) as checkpoints:
-        restore = checkpoints._manager.restore
+        restore = checkpoints._orbax.restore
 
-        def flipped(step, args):
-            restored = restore(step, args=args)
-            name = "params.Conv_0.kernel"
-            restored["state"][name] = restored["state"][name].at[0, 0, 0, 0].add(1e-7)
+        def flipped(folder, args):
+            restored = restore(folder, args=args)
+            if "state" in restored:
+                leaf = restored["state"]["params.Conv_0.kernel"]
+                restored["state"]["params.Conv_0.kernel"] = leaf.at[0, 0, 0, 0].add(
+                    1e-7
+                )
             return restored
 
-        monkeypatch.setattr(checkpoints._manager, "restore", flipped)
+        monkeypatch.setattr(checkpoints._orbax, "restore", flipped)
         with pytest.raises(
             DamagedCheckpointError, match=r"params.Conv_0.kernel.*checksum"
         ):
@@ -173,6 +180,126 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(small, tmp_path, room):
     with open_at(tmp_path) as checkpoints:
         state, _ = restore_newest(checkpoints, make_state(small, 0))
     assert_equal(state, make_state(small, 1))
+
+
+ORIGIN = Origin({"seed": 0, "optimizer": {"learning_rate": 0.1}}, "abc")
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (
+            Origin({"seed": 1, "optimizer": {"learning_rate": 0.2}}, "abc"),
+            "optimizer.learning_rate was 0.1, now 0.2; seed was 0, now 1",
+        ),
+        (Origin(ORIGIN.config, "xyz"), "its data was abc, now xyz"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(small, tmp_path, other, difference):
+    save_all(small, tmp_path, [1], origin=ORIGIN)
+    with (
+        open_at(tmp_path, origin=other) as checkpoints,
+        pytest.raises(InputError) as error,
+    ):
+        checkpoints.restore_newest(make_state(small, 0))
+    assert difference in str(error.value)
+    with open_at(tmp_path, origin=ORIGIN) as checkpoints:
+        assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
+
+
+def test_a_checkpoint_of_an_older_version_is_gone_on_with(small, tmp_path, caplog):
+    save_all(small, tmp_path, [1])
+    file = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
+    meta = json.loads(file.read_text("utf-8"))
+    del meta["digest"]
+    file.write_text(json.dumps(meta), "utf-8")
+    with open_at(tmp_path, origin=ORIGIN) as checkpoints:
+        assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
+    assert caplog.text.count("does not say which config and data") == 1
+
+
+def test_a_changed_history_is_damage(small, tmp_path, caplog):
+    save_all(small, tmp_path, [1, 2])
+    file = tmp_path / "checkpoints" / "2" / "meta" / "metadata"
+    file.write_text(file.read_text("utf-8").replace('"note": 2', '"note": 3'), "utf-8")
+    with open_at(tmp_path) as checkpoints:
+        assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
+    assert "does not match its digest" in caplog.text
+
+
+def record_disk(monkeypatch) -> list[tuple[str, str]]:
+    """What is synced, renamed and deleted from now on, in order."""
+    calls, fsync, rename, rmtree = [], os.fsync, Path.rename, shutil.rmtree
+
+    def note_fsync(descriptor):
+        calls.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def note_rename(path, target):
+        calls.append(("rename", str(path)))
+        return rename(path, target)
+
+    def note_rmtree(path, **options):
+        calls.append(("delete", str(path)))
+        rmtree(path, **options)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    monkeypatch.setattr(shutil, "rmtree", note_rmtree)
+    return calls
+
+
+def test_a_step_is_on_the_disk_before_it_has_its_name(small, tmp_path, monkeypatch):
+    """And the older one is deleted only after; until then nothing is called saved."""
+    save_all(small, tmp_path, [1])
+    with open_at(tmp_path, keep=1) as checkpoints:
+        calls = record_disk(monkeypatch)
+        checkpoints.save(make_state(small, 2), {})
+        assert checkpoints.last_saved is None
+        checkpoints.wait()
+        assert checkpoints.last_saved == 2
+    folder = tmp_path / "checkpoints"
+    named = calls.index(("rename", str(folder / "2.tmp")))
+    written = list((folder / "2").rglob("*"))
+    assert len(written) > 5
+    for path in written:
+        before = folder / "2.tmp" / path.relative_to(folder / "2")
+        assert ("sync", str(before)) in calls[:named]
+    entry = calls.index(("sync", str(folder)), named)
+    assert named < entry < calls.index(("rename", str(folder / "1")))
+
+
+def test_a_kill_while_a_step_is_deleted_leaves_no_step(small, tmp_path, monkeypatch):
+    def killed(path, **options):
+        next(file for file in Path(path).rglob("*") if file.is_file()).unlink()
+        raise OSError("killed")
+
+    save_all(small, tmp_path, [1])
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", killed)
+        with open_at(tmp_path, keep=1) as checkpoints:
+            checkpoints.save(make_state(small, 2), {})
+            with pytest.raises(InputError, match="step 2 is intact"):
+                checkpoints.wait()
+    with open_at(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [2]
+        assert [e.name for e in checkpoints.directory.iterdir()] == ["2"]
+
+
+def test_orbax_says_nothing_of_its_own(small, tmp_path, capfd, caplog):
+    """A damaged checkpoint is one line, which is ours."""
+    save_all(small, tmp_path, [1])
+    for file in (tmp_path / "checkpoints" / "1").rglob("*"):
+        if file.is_file():
+            truncate(file)
+    with (
+        open_at(tmp_path) as checkpoints,
+        pytest.raises(DamagedCheckpointError) as error,
+    ):
+        checkpoints.read(1)
+    assert "\n" not in str(error.value)
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_to_keep_is_refused(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.training import loop
+from optnet_jax.training import loop, step_folders
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.interruption import Interrupted
 
@@ -111,7 +111,7 @@ def test_the_result_and_a_second_start(small, tmp_path, capsys):
         loop.train(config, tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, caplog):
     config = small.small_config(**{"checkpoint.every_epochs": 0.25})
     batches = small.load(config.data, seed=0)
     broken = type(batches).train_batches
@@ -129,8 +129,50 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path):
     assert "learning rate 0.05, last good checkpoint: 5" in message
     assert "\n" not in message
     assert not (tmp_path / "result.json").exists()
+
+    # Whose run it is is known without config.json, too.
+    written = (tmp_path / "config.json").read_bytes()
+    (tmp_path / "config.json").unlink()
+    other = small.small_config(
+        **{"checkpoint.every_epochs": 0.25, "optimizer.learning_rate": 0.1}
+    )
+    match = r"another run \(optimizer.learning_rate was 0.05, now 0.1\)"
+    with pytest.raises(InputError, match=match):
+        loop.train(other, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
     # Nothing is lost: with the data mended the run goes on from step 5.
+    (tmp_path / "config.json").write_bytes(bytes(100))
     assert loop.train(config, tmp_path)["steps"] == 16
+    assert (tmp_path / "config.json").read_bytes() == written
+    assert caplog.text.count("config.json is damaged") == 1
+
+
+def test_a_last_step_that_diverges_is_no_result(small, tmp_path):
+    """Its loss is that of the state before it, which is finite."""
+    config = small.small_config(
+        **{"optimizer.learning_rate": 1e38, "schedule.steps": 1}
+    )
+    with pytest.raises(loop.DivergedError, match="test loss became nan in step 1 of 1"):
+        loop.train(config, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    assert step_folders.steps(tmp_path / "checkpoints") == []
+
+
+def test_a_state_that_is_not_finite_is_not_saved(small, tmp_path, monkeypatch):
+    """An evaluation need not show it: here the momentum alone is broken."""
+    at_event = loop.Run._at_event
+
+    def broken(run, done, state):
+        if done == 8:
+            momentum = jax.tree.map(lambda leaf: leaf * np.nan, state.opt_state)
+            state = state.replace(opt_state=momentum)
+        at_event(run, done, state)
+
+    monkeypatch.setattr(loop.Run, "_at_event", broken)
+    match = r"opt_state.* became nan in step 8 of 16.*last good checkpoint: 4"
+    with pytest.raises(loop.DivergedError, match=match):
+        loop.train(small.small_config(), tmp_path)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):

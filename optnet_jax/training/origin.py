@@ -1,0 +1,83 @@
+"""What is saved beside the arrays of a checkpoint: what it belongs to, and checksums.
+
+A checkpoint that is copied, or whose ``config.json`` is lost, still says which run it
+is of: going on with another learning rate, seed or data set would be a run that no
+config describes.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from optnet_jax.training.workdir import config_differences
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The run that a checkpoint belongs to.
+
+    Attributes:
+        config: Its config, as plain JSON types.
+        data: ``Dataset.fingerprint``: what its images and labels are.
+    """
+
+    config: dict[str, Any]
+    data: str
+
+    def differences(self, now: "Origin") -> list[str]:
+        """Say where this one, of a checkpoint, differs from the run under way."""
+        found = config_differences(self.config, now.config)
+        if self.data != now.data:
+            found.append(f"its data was {self.data}, now {now.data}")
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Meta:
+    """The JSON beside the arrays; a digest covers all of it.
+
+    Attributes:
+        checksums: Checksum of each leaf, by name.
+        history: The run's bookkeeping.
+        origin: The run; ``None`` where an older version wrote the checkpoint.
+    """
+
+    checksums: dict[str, str]
+    history: dict[str, Any]
+    origin: Origin | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON types, with the digest."""
+        content: dict[str, Any] = {
+            "checksums": self.checksums,
+            "history": self.history,
+        }
+        if self.origin is not None:
+            content["origin"] = dataclasses.asdict(self.origin)
+        return {**content, "digest": _digest(content)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Meta":
+        """Read what ``as_json`` returned.
+
+        Raises:
+            ValueError: if it is not what was written.
+        """
+        content = dict(content)
+        digest = content.pop("digest", None)
+        if digest is None and content.keys() != {"checksums", "history"}:
+            raise ValueError("the digest of its metadata is missing")
+        if digest is not None and digest != _digest(content):
+            raise ValueError("its metadata does not match its digest")
+        origin = content.get("origin")
+        return cls(
+            content["checksums"],
+            content["history"],
+            None if origin is None else Origin(**origin),
+        )
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,71 @@
+"""The folder ``checkpoints/``: one folder a step, each there whole or not at all.
+
+A step is written and deleted under a temporary name, which the next start removes. The
+order of syncing, renaming and deleting is what a power cut relies on.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from optnet_jax import files
+
+# Ours, ``12.tmp``, and Orbax's, ``12.orbax-checkpoint-tmp``.
+_TEMPORARY = re.compile(r"\d+\..*tmp.*")
+
+
+def prepare(directory: Path) -> None:
+    """Make the folder, and remove what a killed start left in part."""
+    files.make_folder(directory)
+    for entry in directory.iterdir():
+        if _TEMPORARY.fullmatch(entry.name):
+            # One that stays takes room, but is in nobody's way.
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps that are there, oldest first."""
+    if not directory.is_dir():
+        return []
+    names = [entry.name for entry in directory.iterdir()]
+    return sorted(int(n) for n in names if n.isascii() and n.isdigit())
+
+
+def describe_newest(directory: Path) -> str:
+    """The newest step in words."""
+    found = steps(directory)
+    if not found:
+        return "there is no earlier checkpoint"
+    return f"the checkpoint of step {found[-1]} is intact"
+
+
+def temporary(directory: Path, step: int) -> Path:
+    """Where a step is written before it is committed."""
+    return directory / f"{step}.tmp"
+
+
+def commit(directory: Path, step: int) -> None:
+    """Give a written step its name, once all of it is on the disk."""
+    written = temporary(directory, step)
+    files.sync_tree(written)
+    written.rename(directory / str(step))
+    files.sync_folder(directory)
+
+
+def delete(directory: Path, step: int) -> None:
+    """Delete a step; killed half-way, what is left is no step any more."""
+    doomed = directory / f"{step}.deleted.tmp"
+    (directory / str(step)).rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def set_aside(directory: Path, step: int) -> None:
+    """Move a damaged step to ``damaged_checkpoints/`` beside the folder."""
+    target = directory.with_name("damaged_checkpoints") / str(step)
+    target.parent.mkdir(exist_ok=True)
+    number = 1
+    while target.exists():
+        target = target.with_name(f"{step}.{number}")
+        number += 1
+    (directory / str(step)).rename(target)
+    files.sync_folder(directory)

@@ -1,0 +1,36 @@
+from optnet_jax.training import step_folders
+
+
+def make(directory, *names):
+    for name in names:
+        (directory / name / "state").mkdir(parents=True)
+        (directory / name / "state" / "file").write_text(name, "utf-8")
+
+
+def test_only_whole_steps_are_listed(tmp_path):
+    make(tmp_path, "2", "10", "4.tmp", "6.orbax-checkpoint-tmp", "5.deleted.tmp", "²")
+    assert step_folders.steps(tmp_path) == [2, 10]
+    assert step_folders.steps(tmp_path / "missing") == []
+
+
+def test_a_start_removes_what_a_kill_left_and_nothing_else(tmp_path):
+    make(tmp_path, "2", "4.tmp", "6.orbax-checkpoint-tmp", "5.deleted.tmp", "tmp")
+    step_folders.prepare(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["2", "tmp"]
+
+
+def test_commit_delete_and_set_aside(tmp_path):
+    directory = tmp_path / "checkpoints"
+    make(directory, "1", "2.tmp", "3")
+    step_folders.commit(directory, 2)
+    assert (directory / "2" / "state" / "file").read_text("utf-8") == "2.tmp"
+    step_folders.delete(directory, 1)
+    step_folders.set_aside(directory, 3)
+    make(directory, "3")
+    step_folders.set_aside(directory, 3)
+    assert [entry.name for entry in directory.iterdir()] == ["2"]
+    aside = tmp_path / "damaged_checkpoints"
+    assert sorted(entry.name for entry in aside.iterdir()) == ["3", "3.1"]
+    assert step_folders.describe_newest(directory) == (
+        "the checkpoint of step 2 is intact"
+    )
