@@ -60,7 +60,7 @@ def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
             spec = spec.with_image_size(options.image_size)
         return stream.StreamDataset(spec, options, builder, seed=seed)
 
-    from optnet_jax.data import memory
+    from optnet_jax.data import features, memory
 
     return memory.MemoryDataset(
         spec,
@@ -69,4 +69,5 @@ def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
         memory.read_split(builder, spec.eval_split),
         seed=seed,
         version=str(builder.version),
+        class_names=features.class_names(builder),
     )

@@ -1,7 +1,7 @@
 """What a training loop sees of a dataset."""
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,11 @@ class Dataset(abc.ABC):
         steps_per_epoch: whole batches in the training split; the images that are left
             over are others in every epoch.
         split: one line that says what is trained and evaluated on.
+        version: of the prepared set.
+        class_names: what the classes are called, in the order of their labels; their
+            numbers where the set has no names.
+        fingerprint: a digest of what the data is, wherever it lies: two runs with the
+            same one see the same images and labels.
     """
 
     def __init__(
@@ -39,6 +44,8 @@ class Dataset(abc.ABC):
         num_train: int,
         num_eval: int,
         version: str,
+        fingerprint: str,
+        class_names: Sequence[str] = (),
         process_index: int | None = None,
         process_count: int | None = None,
     ):
@@ -72,6 +79,26 @@ class Dataset(abc.ABC):
             f"{spec.name} {version}: train {num_train}, {spec.eval_split} {num_eval} "
             f"({spec.note})"
         )
+        self.version = version
+        self.class_names = tuple(class_names) or tuple(
+            str(label) for label in range(spec.num_classes)
+        )
+        self.fingerprint = fingerprint
+
+    def description(self) -> dict[str, Any]:
+        """What a run on this set says of it, in JSON's types."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "split": self.split,
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+            "mean": list(self.spec.mean),
+            "std": list(self.spec.std),
+            "num_train": self.num_train,
+            "num_eval": self.num_eval,
+        }
 
     @abc.abstractmethod
     def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:

@@ -7,8 +7,9 @@ batch does not depend on the number of processes, each of which makes its own ro
 """
 
 import functools
+import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,15 @@ def read_split(builder: Any, split: str) -> Split:
     return Split(table["image"], table["label"].astype(np.int32))
 
 
+def fingerprint(*splits: Split) -> str:
+    """A digest of every pixel and label of some splits, in their order."""
+    digest = hashlib.sha256()
+    for array in itertools.chain(*splits):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 class MemoryDataset(Dataset):
     """A dataset that fits into the memory of the device.
 
@@ -78,6 +88,7 @@ class MemoryDataset(Dataset):
         evaluation: the split that is evaluated.
         seed: of the shuffling and the augmentation.
         version: of the prepared data.
+        class_names: what the classes are called; by default, their numbers.
         process_index: this process; JAX's by default.
         process_count: number of processes; JAX's by default.
     """
@@ -91,6 +102,7 @@ class MemoryDataset(Dataset):
         *,
         seed: int,
         version: str,
+        class_names: Sequence[str] = (),
         process_index: int | None = None,
         process_count: int | None = None,
     ):
@@ -100,6 +112,8 @@ class MemoryDataset(Dataset):
             num_train=len(train.labels),
             num_eval=len(evaluation.labels),
             version=version,
+            fingerprint=fingerprint(train, evaluation),
+            class_names=class_names,
             process_index=process_index,
             process_count=process_count,
         )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from optnet_jax.data import crops, quiet, records
+from optnet_jax.data import crops, features, quiet, records
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
 from optnet_jax.data.records import Status
@@ -69,6 +69,8 @@ class StreamDataset(Dataset):
             num_train=splits["train"].num_examples,
             num_eval=splits[spec.eval_split].num_examples,
             version=str(builder.version),
+            fingerprint=features.fingerprint(builder),
+            class_names=features.class_names(builder),
             process_index=process_index,
             process_count=process_count,
         )
@@ -235,14 +237,14 @@ class StreamDataset(Dataset):
     def _decode(self, record: Any, number: Any, augment_seed: Any) -> dict[str, Any]:
         """A ``tf.train.Example`` with its image decoded, cropped and resized."""
         tf = quiet.import_tensorflow()
-        features = self._parse(record)
+        example = self._parse(record)
         seed = None
         if augment_seed is not None:
             seed = tf.stack([augment_seed, tf.cast(number, tf.int32)])
         return {
-            "image": self._image(features["image"], seed),
-            "label": tf.cast(features["label"], tf.int32),
-            "file_name": features["file_name"],
+            "image": self._image(example["image"], seed),
+            "label": tf.cast(example["label"], tf.int32),
+            "file_name": example["file_name"],
         }
 
     def _parse(self, record: Any) -> dict[str, Any]:
