@@ -9,15 +9,13 @@ import functools
 import importlib
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from optnet_jax import configuration
+from optnet_jax import configuration, program
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 
@@ -60,18 +58,21 @@ _CONFIG: dict[str, Config] = {}
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parse the command line; a mistake is one line and exit status 2.
+    """Parse the command line.
 
     Args:
         argv: The command line, program first.
 
     Returns:
         The arguments that are no flags: the program.
+
+    Raises:
+        InputError: for a mistake in it.
     """
     try:
         return _parse(list(argv))
-    except (InputError, flags.Error, AttributeError, TypeError, ValueError) as error:
-        _fail(error)
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -124,25 +125,21 @@ def _take_config(argv: list[str]) -> tuple[str | None, list[str]]:
     return value, rest
 
 
-def _fail(error: BaseException) -> NoReturn:
-    """Print one line and end with status 2."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    sys.exit(2)
-
-
 def main(argv: Sequence[str]) -> None:
     """Run what the config describes."""
     del argv
     config = _CONFIG["config"]
     workdir = _WORKDIR.value or str(Path("runs") / config.name)
-    try:
-        if _MODE.value != "summary":
-            # Said before the imports, which take seconds.
-            print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
-            _prepare_devices(config)
+    if _MODE.value == "summary":
+        run(config, workdir, "summary")
+        return
+    # Said before the imports, which take seconds.
+    print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
+    _prepare_devices(config)
+    from optnet_jax.training import distributed
+
+    with distributed.together():
         run(config, workdir, _MODE.value)
-    except InputError as error:
-        _fail(error)
 
 
 def run(config: Config, workdir: str, mode: str) -> None:
@@ -160,6 +157,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
         _summarize(config, workdir)
         return
     if config.experiment in STUDIES:
+        _refuse_several_processes(config.experiment)
         study = importlib.import_module(STUDIES[config.experiment])
         study.run(config, workdir)
         return
@@ -177,6 +175,16 @@ def run(config: Config, workdir: str, mode: str) -> None:
 
     loop.train(config, workdir)
     _draw(workdir)
+
+
+def _refuse_several_processes(study: str) -> None:
+    from optnet_jax.training import distributed
+
+    if distributed.group() is not None:
+        raise InputError(
+            f"the study {study} runs in one process: start it without --distributed "
+            "or --coordinator_address"
+        )
 
 
 def _prepare_devices(config: Config) -> None:
@@ -227,4 +235,5 @@ def _draw(workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    with program.edge():
+        app.run(main, flags_parser=parse_flags)

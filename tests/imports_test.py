@@ -15,15 +15,24 @@ PACKAGE = Path(optnet_jax.__file__).parent
 ROOMS = {
     "errors": set(),
     "files": set(),
+    "program": set(),
     "configuration": set(),
     "recurrences": set(),
     "objectives": set(),
     "structures": {"recurrences", "objectives"},
     "networks": {"structures", "recurrences", "objectives"},
-    "data": {"files"},
-    "training": {"networks", "data", "recurrences", "configuration", "files"},
+    "data": {"files", "program"},
+    "training": {
+        "networks",
+        "data",
+        "recurrences",
+        "configuration",
+        "files",
+        "program",
+    },
     "studies": {
         "files",
+        "program",
         "configuration",
         "training",
         "data",
@@ -34,6 +43,7 @@ ROOMS = {
     },
     "benchmarks": {
         "files",
+        "program",
         "configuration",
         "studies",
         "training",
@@ -42,7 +52,7 @@ ROOMS = {
         "structures",
         "recurrences",
     },
-    "main": {"training", "studies", "configuration"},
+    "main": {"training", "studies", "configuration", "program"},
 }
 LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from optnet_jax import program
 from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
 from optnet_jax.errors import InputError
 from optnet_jax.training import memory
@@ -81,4 +82,5 @@ def _run(name: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with program.edge():
+        sys.exit(main())

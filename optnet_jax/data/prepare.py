@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from optnet_jax import program
 from optnet_jax.data import source
 from optnet_jax.data.archives import archives_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
@@ -103,4 +104,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with program.edge():
+        sys.exit(main())

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from optnet_jax import program
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import tables
 
@@ -86,18 +87,14 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-class Stopped(SystemExit):  # noqa: N818 (it ends the program; it is no error)
-    """The sweep was asked to stop; the run that was under way has saved its state."""
-
-
 def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
-    """Run one command to its end, handing SIGTERM and Ctrl-C on to it.
+    """Run one command to its end, handing requests to stop on to it.
 
     Returns:
         Its exit status.
 
     Raises:
-        Stopped: after a signal, when the command has ended.
+        Interrupted: after a signal, when the command has ended.
     """
     received: list[int] = []
     process = subprocess.Popen([sys.executable, *arguments], env=environment)
@@ -109,15 +106,14 @@ def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
             process.send_signal(number)
         received.append(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, hand_on) for number in numbers}
+    previous = {n: program.set_handler(n, hand_on) for n in program.STOPPING}
     try:
         status = process.wait()
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            program.set_handler(number, handler)
     if received:
-        raise Stopped(128 + received[0])
+        raise program.Interrupted(received[0])
     return status
 
 
@@ -196,12 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.print:
-        try:
-            for run in runs:
-                if not run.finished:
-                    print(command_line(run), flush=True)
-        except BrokenPipeError:  # `| head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for run in runs:
+            if not run.finished:
+                print(command_line(run), flush=True)
         return 0
     failed = run_all(runs)
     print(f"{len(runs) - len(failed)} of {len(runs)} runs are finished", flush=True)
@@ -209,4 +202,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with program.edge():
+        sys.exit(main())

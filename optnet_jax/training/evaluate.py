@@ -9,8 +9,8 @@ import jax
 
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
+from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
-from optnet_jax.training import metrics, sharding
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
@@ -62,6 +62,7 @@ def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
     Raises:
         InputError: if there is no such checkpoint, or it is of another network.
     """
+    agreement.check_told("eval", config, workdir)
     directory = Path(workdir).absolute() / "checkpoints"
     if not directory.is_dir():
         raise InputError(
@@ -69,6 +70,7 @@ def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
             "of a run with --workdir"
         )
     experiment = experiment_lib.build(config)
+    agreement.check_found(experiment)
     shapes = experiment.state_shapes()
     variables = {name: getattr(shapes, name) for name in COLLECTIONS}
     with Checkpoints(

@@ -12,9 +12,9 @@ import jax
 
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
+from optnet_jax.training import agreement, sharding, step_folders
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import result as result_lib
-from optnet_jax.training import sharding, step_folders
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.coefficients import CoefficientLog, learned_coefficients
 from optnet_jax.training.evaluate import evaluate
@@ -69,15 +69,17 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         Interrupted: after SIGTERM, Ctrl-C or a preemption notice, with the state saved.
     """
     started = time.monotonic()
+    agreement.check_told("train", config, workdir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_named_write_errors(Path(workdir).absolute()))
         place = stack.enter_context(Workdir(workdir, config))
+        agreement.check_place(place.path)
         finished = place.result()
         if finished is not None:
             say(f"{place.path} is finished: {describe(finished['final'])}")
             return finished
-        interruption = stack.enter_context(Interruption())
         experiment = experiment_lib.build(config)
+        agreement.check_found(experiment)
         checkpoints = stack.enter_context(
             Checkpoints(
                 place.checkpoints,
@@ -94,6 +96,8 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
             Run(experiment, place, checkpoints, history, int(state.step))
         )
         run.clock = lambda: history_started + time.monotonic() - started
+        # Until here a signal ends the program: there is nothing to save.
+        interruption = stack.enter_context(Interruption())
         state = run.to_the_end(state, interruption)
         run.save(state)
         checkpoints.wait()

@@ -4,7 +4,30 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import pytest
+
+
+class Store:
+    """JAX's coordination service, in one process."""
+
+    def __init__(self):
+        self.values = {}
+
+    def key_value_set(self, key, value):
+        if key in self.values:
+            raise jax.errors.JaxRuntimeError(f"ALREADY_EXISTS: {key}")
+        self.values[key] = value
+
+    def key_value_try_get(self, key):
+        if key not in self.values:
+            raise jax.errors.JaxRuntimeError(f"NOT_FOUND: {key}")
+        return self.values[key]
+
+
+@pytest.fixture
+def store():
+    return Store()
 
 
 def _load() -> ModuleType:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from optnet_jax.configs import recipes
 
-from optnet_jax import data, networks
+from optnet_jax import data, networks, program
 from optnet_jax.data import memory
 
 NUM_TRAIN, NUM_EVAL, BATCH = 64, 20, 16
@@ -102,8 +102,10 @@ def main() -> None:
     fields = [text for text in sys.argv[2:] if not text.startswith("--")]
     changes = dict(text.split("=", 1) for text in fields)
     changes = {name: ast.literal_eval(value) for name, value in changes.items()}
-    loop.train(small_config(**changes), sys.argv[1])
+    with distributed.together():
+        loop.train(small_config(**changes), sys.argv[1])
 
 
 if __name__ == "__main__":
-    main()
+    with program.edge():
+        main()

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from optnet_jax import program
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import results
 from optnet_jax.studies.report.markdown import render
@@ -99,4 +100,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with program.edge():
+        sys.exit(main())

@@ -1,0 +1,156 @@
+"""Whether all processes of a run were told the same, before they compute together.
+
+A difference would be worse than an error: other learning rates drift apart without a
+word, and another batch size or directory makes a collective operation wait for ever.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from optnet_jax.configuration import Config
+from optnet_jax.errors import InputError
+from optnet_jax.training import distributed
+from optnet_jax.training.distributed import Group
+from optnet_jax.training.experiment import Experiment
+from optnet_jax.training.result import versions
+from optnet_jax.training.workdir import as_json, flatten
+
+SHOWN = 3
+"""Processes whose differences are named; a pod may have a thousand."""
+
+_NUMERICS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
+_rounds = itertools.count()
+
+
+def check_told(mode: str, config: Config, workdir: str | Path) -> None:
+    """Compare what the command lines and the installations say.
+
+    Args:
+        mode: ``train`` or ``eval``.
+        config: The run's config; a host may have the data elsewhere.
+        workdir: Directory of the run, which is one for all.
+
+    Raises:
+        InputError: on every process, naming the fields that differ.
+    """
+    if distributed.group() is None:
+        return
+    fields = flatten(as_json(config), "config.")
+    fields.pop("config.data.data_dir", None)
+    compare(
+        {
+            "mode": mode,
+            "workdir": str(Path(workdir).absolute()),
+            **fields,
+            **{f"version of {name}": value for name, value in versions().items()},
+            **{name: getattr(jax.config, name) for name in _NUMERICS},
+        }
+    )
+
+
+def check_place(workdir: str | Path) -> None:
+    """Compare what every process sees in the workdir, which all must share.
+
+    Args:
+        workdir: Directory of the run, claimed by process 0.
+
+    Raises:
+        InputError: on every process, if one sees another directory under this name.
+    """
+    if distributed.group() is None:
+        return
+    lock, result = Path(workdir, ".lock"), Path(workdir, "result.json")
+    owner = lock.read_text("utf-8", "replace") if lock.is_file() else "nobody"
+    compare({f"owner of {workdir}": owner, "finished": result.exists()})
+
+
+def check_found(experiment: Experiment) -> None:
+    """Compare the data and the devices that every process has found.
+
+    Args:
+        experiment: The run's parts.
+
+    Raises:
+        InputError: on every process, naming what differs.
+    """
+    if distributed.group() is None:
+        return
+    dataset = experiment.dataset
+    compare(
+        {
+            "data": f"{dataset.split} {getattr(dataset, 'fingerprint', '')}",
+            "devices": f"{jax.local_device_count()} x {jax.default_backend()}",
+        }
+    )
+
+
+def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
+    """Refuse to go on unless ``told`` is the same on every process.
+
+    All processes call it equally often. The wait for one that is late is announced; one
+    that is lost is noticed by its silence (``--heartbeat_timeout``).
+
+    Args:
+        told: Names and JSON-able values.
+        processes: Those that compare; all that have joined by default.
+
+    Raises:
+        InputError: on every process alike, with the names and values that differ.
+    """
+    processes = processes or distributed.group()
+    if processes is None:
+        return
+    place = f"optnet_jax/told/{next(_rounds)}"
+    told = {**told, "num_processes": processes.count}
+    mine = json.dumps(told, sort_keys=True, default=str)
+    processes.put(f"{place}/{processes.index}", mine)
+    if processes.index == 0:
+        differences = []
+        for index in range(1, processes.count):
+            theirs = _wait(processes, f"{place}/{index}", index)
+            differences += _differences(index, json.loads(mine), json.loads(theirs))
+        processes.put(f"{place}/verdict", json.dumps(differences))
+    differences = json.loads(_wait(processes, f"{place}/verdict", 0))
+    if differences:
+        more = len(differences) - SHOWN
+        raise InputError(
+            "the processes were not told the same: "
+            + "; ".join(differences[:SHOWN])
+            + (f"; and {more} more processes" if more > 0 else "")
+            + ": start all with the same flags, versions and data"
+        )
+
+
+def _differences(
+    index: int, first: Mapping[str, Any], other: Mapping[str, Any]
+) -> list[str]:
+    """What sets one process apart from process 0, as one text or none."""
+    unset = "not set"
+    names = [
+        f"{name} is {other.get(name, unset)}, not {first.get(name, unset)}"
+        for name in sorted(first.keys() | other.keys())
+        if first.get(name, unset) != other.get(name, unset)
+    ]
+    return [f"on process {index} {', '.join(names)} as on process 0"] if names else []
+
+
+def _wait(processes: Group, key: str, index: int) -> str:
+    """Returns what process ``index`` tells under ``key``, were it hours later."""
+    started, pause, said = time.monotonic(), 0.02, False
+    while (value := processes.get(key)) is None:
+        if not said and time.monotonic() - started > distributed.QUIET_SECONDS:
+            print(
+                f"process {processes.index} waits for process {index}, which has not "
+                "come as far",
+                flush=True,
+            )
+            said = True
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)
+    return value

@@ -1,0 +1,131 @@
+import concurrent.futures
+import itertools
+
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.training import agreement, distributed, experiment
+from optnet_jax.training.distributed import Group
+
+
+@pytest.fixture
+def compare(store, monkeypatch):
+    """Compares what some processes were told; returns each one's error or None."""
+
+    def call(*told):
+        # Every process counts its rounds for itself.
+        monkeypatch.setattr(agreement, "_rounds", itertools.repeat(0))
+
+        def one(index):
+            try:
+                agreement.compare(told[index], Group(store, index, len(told)))
+            except InputError as error:
+                return str(error)
+
+        with concurrent.futures.ThreadPoolExecutor(len(told)) as pool:
+            return list(pool.map(one, range(len(told))))
+
+    return call
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What would be compared between two processes, in order."""
+    told = []
+    monkeypatch.setattr(distributed, "group", lambda: "two")
+    monkeypatch.setattr(agreement, "compare", told.append)
+    return told
+
+
+def test_the_same_goes_on(compare):
+    assert compare(*[{"seed": 1, "widths": (8, 16), "name": None}] * 3) == [None] * 3
+
+
+def test_what_differs_is_named_on_every_process(compare):
+    first = {"rate": 0.1, "batch": 64, "workdir": "/a", "seed": 0}
+    errors = compare(
+        first, {**first, "rate": 0.01}, first, {"batch": 32, "workdir": "/a", "seed": 0}
+    )
+    assert set(errors) == {
+        "the processes were not told the same: on process 1 rate is 0.01, not 0.1 as "
+        "on process 0; on process 3 batch is 32, not 64, rate is not set, not 0.1 as "
+        "on process 0: start all with the same flags, versions and data"
+    }
+
+
+def test_a_thousand_differences_are_still_one_line(compare):
+    (error, *_) = compare({"x": 0}, *[{"x": 1}] * 9)
+    assert "on process 3" in error
+    assert "on process 4" not in error
+    assert "and 6 more processes" in error
+
+
+def test_the_number_of_processes_is_compared(store, monkeypatch):
+    monkeypatch.setattr(agreement, "_rounds", itertools.repeat(0))
+    store.values["optnet_jax/told/0/1"] = '{"num_processes": 3}'
+    with pytest.raises(InputError, match="num_processes is 3, not 2"):
+        agreement.compare({}, Group(store, 0, 2))
+
+
+def test_a_wait_is_announced(store, monkeypatch, capsys):
+    monkeypatch.setattr(agreement, "_rounds", itertools.repeat(0))
+    monkeypatch.setattr(distributed, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(
+        agreement.time,
+        "sleep",
+        lambda seconds: store.values.setdefault("optnet_jax/told/0/verdict", "[]"),
+    )
+    agreement.compare({}, Group(store, 1, 2))
+    assert capsys.readouterr().out.startswith("process 1 waits for process 0")
+
+
+def test_all_that_decides_the_run_is_compared(told, small, tmp_path):
+    def differences(mode="train", workdir=tmp_path, **changes):
+        told.clear()
+        agreement.check_told("train", small.small_config(), tmp_path)
+        agreement.check_told(mode, small.small_config(**changes), workdir)
+        before, after = told
+        return {name for name in before | after if before[name] != after[name]}
+
+    assert differences() == set()
+    assert differences(mode="eval") == {"mode"}
+    assert differences(workdir=tmp_path / "b") == {"workdir"}
+    # A host may have the data elsewhere; what is in it is compared when it is read.
+    assert differences(**{"data.data_dir": "/elsewhere"}) == set()
+    for field, value in {
+        "data.batch_size": 32,
+        "optimizer.learning_rate": 0.01,
+        "eval.checkpoint": "best",
+        "checkpoint.keep": 7,
+        "seed": 3,
+    }.items():
+        assert differences(**{field: value}) == {f"config.{field}"}
+    assert {"version of jax", "version of optnet_jax", "jax_enable_x64"} <= set(told[0])
+
+
+def test_a_directory_that_only_one_host_sees_is_noticed(told, tmp_path):
+    agreement.check_place(tmp_path)
+    (tmp_path / ".lock").write_text("process 7 on host a", "utf-8")
+    agreement.check_place(tmp_path)
+    (tmp_path / "result.json").write_text("{}", "utf-8")
+    agreement.check_place(tmp_path)
+    assert [list(seen.values()) for seen in told] == [
+        ["nobody", False],
+        ["process 7 on host a", False],
+        ["process 7 on host a", True],
+    ]
+    assert f"owner of {tmp_path}" in told[0]
+
+
+def test_other_data_is_noticed(told, small, monkeypatch):
+    parts = experiment.build(small.small_config())
+    agreement.check_found(parts)
+    monkeypatch.setattr(parts.dataset, "fingerprint", "other", raising=False)
+    agreement.check_found(parts)
+    assert told[0]["devices"] == told[1]["devices"] == "8 x cpu"
+    assert told[0]["data"] != told[1]["data"]
+
+
+def test_one_process_asks_nobody(small, tmp_path):
+    agreement.check_told("train", small.small_config(), tmp_path)
+    agreement.compare({"x": 1})
