@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from optnet_jax.errors import InputError
+from optnet_jax.networks import fields
 from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import he_normal, xavier_normal
@@ -45,6 +45,9 @@ class DenseNet(nn.Module):
       remat: recompute each layer in the backward pass instead of storing what is
         inside it.
       dtype: of the computation; parameters, statistics and logits stay in float32.
+
+    Raises:
+      InputError: a field out of its range, when the module is made.
     """
 
     stage_sizes: tuple[int, ...] = (12, 12, 12)
@@ -62,6 +65,10 @@ class DenseNet(nn.Module):
     remat: bool = False
     dtype: Any = None
 
+    def __post_init__(self):
+        fields.check_module(self)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Return the logits.
@@ -74,10 +81,10 @@ class DenseNet(nn.Module):
           [B, num_classes] float32.
 
         Raises:
-          InputError: images that are smaller than the network's down-sampling, or
-            fields out of their range.
+          InputError: images that are smaller than the network's down-sampling.
         """
-        self._check(images.shape)
+        halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
+        check_images(images.shape, smallest=2**halvings)
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
@@ -98,18 +105,6 @@ class DenseNet(nn.Module):
             name="head",
         )
         return head(x).astype(jnp.promote_types(x.dtype, jnp.float32))
-
-    def _check(self, shape: tuple[int, ...]) -> None:
-        if self.stem not in ("cifar", "imagenet"):
-            raise InputError(f'stem must be "cifar" or "imagenet", not {self.stem!r}')
-        if not 0 < self.compression <= 1:
-            raise InputError(f"compression must be in (0, 1], got {self.compression}")
-        if not 0 <= self.dropout_rate < 1:
-            raise InputError(f"dropout_rate must be in [0, 1), got {self.dropout_rate}")
-        if not self.stage_sizes:
-            raise InputError("stage_sizes must name at least one stage")
-        halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
-        check_images(shape, smallest=2**halvings)
 
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
         imagenet = self.stem == "imagenet"

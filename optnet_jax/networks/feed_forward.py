@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks import fields
 from optnet_jax.networks.convolution import convolution
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import xavier_normal
@@ -56,6 +57,10 @@ class LeNet5(nn.Module):
     activation: str = "tanh"
     dtype: Any = None
 
+    def __post_init__(self):
+        fields.check_module(self)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Return the logits.
@@ -68,10 +73,10 @@ class LeNet5(nn.Module):
           [B, num_classes] float32.
 
         Raises:
-          InputError: an unknown activation or images that are too small.
+          InputError: images that are too small.
         """
         del train
-        phi = _activation(self.activation)
+        phi = ACTIVATIONS[self.activation]
         smallest = 1
         for _ in self.widths:
             smallest = 2 * smallest + 4
@@ -117,6 +122,15 @@ class VGG(nn.Module):
     batch_norm_group: int | None = None
     dtype: Any = None
 
+    def __post_init__(self):
+        fields.check_module(self)
+        if len(self.stage_sizes) != len(self.widths):
+            raise InputError(
+                f"stage_sizes and widths need one entry for each stage, got "
+                f"{self.stage_sizes} and {self.widths}"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Return the logits.
@@ -129,14 +143,8 @@ class VGG(nn.Module):
           [B, num_classes] float32.
 
         Raises:
-          InputError: images that are too small, or stage_sizes and widths that differ
-            in length.
+          InputError: images that are too small.
         """
-        if len(self.stage_sizes) != len(self.widths):
-            raise InputError(
-                f"stage_sizes and widths need one entry for each stage, got "
-                f"{self.stage_sizes} and {self.widths}"
-            )
         check_images(images.shape, 2 ** len(self.stage_sizes))
         layers: list[Layer] = []
         for i, (size, features) in enumerate(
@@ -193,14 +201,6 @@ def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
 def _classifier(num_classes: int) -> Layer:
     head = _dense(num_classes, None, "head")
     return lambda x: head(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
-
-
-def _activation(name: str) -> Layer:
-    if name not in ACTIVATIONS:
-        raise InputError(
-            f"activation must be one of {', '.join(ACTIVATIONS)}, not {name!r}"
-        )
-    return ACTIVATIONS[name]
 
 
 FEED_FORWARD_NETWORKS: dict[str, Callable[..., nn.Module]] = {

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks import fields
 from optnet_jax.networks.convolution import convolution
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.initializers import xavier_normal
@@ -18,10 +19,8 @@ from optnet_jax.networks.normalization import BatchNorm
 from optnet_jax.networks.pooling import max_pool
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
 from optnet_jax.recurrences import Recurrence
-from optnet_jax.structures.stage import PREVIOUS, Stage
+from optnet_jax.structures.stage import Stage
 
-STEMS = ("cifar", "imagenet")
-SHORTCUTS = ("pad", "projection", "none")
 UNROLLED_DEPTH = 18
 """Up to this many steps a stage is written out: it compiles in seconds all the same."""
 
@@ -94,24 +93,11 @@ class RecurrenceNet(nn.Module):
     dtype: Any = None
 
     def __post_init__(self):
-        for field, value, known in (
-            ("stem", self.stem, STEMS),
-            ("shortcut", self.shortcut, SHORTCUTS),
-            ("start", self.start, PREVIOUS[1:]),
-            ("boundary", self.boundary, PREVIOUS),
-        ):
-            if value not in known:
-                raise InputError(
-                    f"{field} must be one of {', '.join(known)}, not {value!r}"
-                )
-        if isinstance(self.block, str) and self.block not in BLOCKS:
-            raise InputError(
-                f"block must be one of {', '.join(BLOCKS)}, not {self.block!r}"
-            )
+        fields.check_module(self)
         stages = len(self.stage_sizes)
-        if not stages or len(self.widths) != stages or min(self.stage_sizes) < 1:
+        if len(self.widths) != stages:
             raise InputError(
-                f"stage_sizes and widths need one entry of at least 1 for each stage, "
+                f"stage_sizes and widths need one entry for each stage, "
                 f"got {tuple(self.stage_sizes)} and {tuple(self.widths)}"
             )
         if isinstance(self.recurrence, tuple) and len(self.recurrence) != stages:

@@ -10,6 +10,7 @@ from typing import Any
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks import fields
 from optnet_jax.networks.dense_zoo import DENSE_NETWORKS
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
 from optnet_jax.networks.recurrence_zoo import RECURRENCE_NETWORKS
@@ -35,21 +36,22 @@ def create(name: str, **overrides: Any) -> nn.Module:
       [B, H, W, C] to logits [B, num_classes], float32.
 
     Raises:
-      InputError: an unknown name or field.
+      InputError: an unknown name or field, or a value that the field cannot have.
     """
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(
             f"unknown network {name!r}{_did_you_mean(name, NETWORKS)}; "
             f"there are {', '.join(NETWORKS)}"
         )
     constructor = NETWORKS[name]
-    fields = field_names(constructor)
+    names = field_names(constructor)
     for field in overrides:
-        if field not in fields:
+        if field not in names:
             raise InputError(
                 f"network {name!r} has no field {field!r}"
-                f"{_did_you_mean(field, fields)}; it has {', '.join(fields)}"
+                f"{_did_you_mean(field, names)}; it has {', '.join(names)}"
             )
+    fields.check(constructor, overrides)
     return constructor(**overrides)
 
 

@@ -13,6 +13,7 @@ from flax import linen as nn
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import check_depth
 from optnet_jax.recurrences.coefficients import momentum
+from optnet_jax.structures import fields
 
 
 class DenseStage(nn.Module):
@@ -48,6 +49,10 @@ class DenseStage(nn.Module):
     beta: float = 0.0
     learned: tuple[str, ...] = ()
     remat: bool = False
+
+    def __post_init__(self):
+        fields.check_module(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, z0: jax.Array) -> tuple[jax.Array, ...]:

@@ -23,6 +23,7 @@ from optnet_jax.recurrences.iterate import (
     check_lengths,
     step_in_dtype,
 )
+from optnet_jax.structures import fields
 
 
 class Layer(nn.Module):
@@ -86,6 +87,10 @@ class Propagation(nn.Module):
     separate_paths: bool = False
     unroll: bool = False
     remat: bool = False
+
+    def __post_init__(self):
+        fields.check_module(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -11,11 +11,9 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence, number_of_paths
+from optnet_jax.structures import fields
 from optnet_jax.structures.propagation import Propagation
 from optnet_jax.structures.reversible import ReversiblePropagation
-
-PREVIOUS = ("shortcut", "same", "zero")
-"""What x_{-1} of a stage may be: S(x), x_0 or 0."""
 
 
 class Stage(nn.Module):
@@ -42,6 +40,9 @@ class Stage(nn.Module):
       remat: recompute each layer in the backward pass.
       reversible: recompute the iterates in the backward pass, see
         :class:`~optnet_jax.structures.ReversiblePropagation`.
+
+    Raises:
+      InputError: a field out of its range, or a stage without any unit.
     """
 
     recurrence: Recurrence
@@ -57,6 +58,12 @@ class Stage(nn.Module):
     remat: bool = False
     reversible: bool = False
 
+    def __post_init__(self):
+        fields.check_module(self)
+        if self.transition is None and self.depth < 1:
+            raise InputError("a stage needs at least one unit")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Any) -> Any:
         """Return the iterate of each path.
@@ -67,16 +74,7 @@ class Stage(nn.Module):
 
         Returns:
           (x_K,), or (x'_K, x_K) of a two-path method.
-
-        Raises:
-          InputError: an unknown ``previous``, or a stage without any unit.
         """
-        if self.previous not in PREVIOUS:
-            raise InputError(
-                f"previous must be one of {', '.join(PREVIOUS)}, not {self.previous!r}"
-            )
-        if self.transition is None and self.depth < 1:
-            raise InputError("a stage needs at least one unit")
         paths = number_of_paths(self.recurrence)
         x = x if isinstance(x, tuple) else (x,) * paths
         shortcut = None

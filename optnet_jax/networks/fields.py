@@ -1,0 +1,90 @@
+"""What the fields of networks may hold: a kind and a range for each name, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from optnet_jax.networks.units import BLOCKS
+from optnet_jax.recurrences.two_path import Readout
+from optnet_jax.structures import fields
+from optnet_jax.structures.fields import (
+    COEFFICIENT,
+    FLAG,
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    PREVIOUS,
+    Kind,
+    choice,
+    number,
+    whole,
+    wholes,
+)
+
+
+def _is_floating(value: Any) -> bool:
+    if isinstance(value, jax.Array | np.ndarray):
+        return False
+    try:
+        return bool(jnp.issubdtype(jnp.dtype(value), jnp.floating))
+    except TypeError:
+        return False
+
+
+def _is_block(value: Any) -> bool:
+    return value in BLOCKS if isinstance(value, str) else callable(value)
+
+
+FIELDS: Mapping[str, Kind] = {
+    **fields.FIELDS,
+    "num_classes": whole(1, 10**6),
+    "stage_sizes": wholes(1, MOST_LAYERS),
+    "widths": wholes(1, MOST_CHANNELS),
+    "hidden": wholes(1, MOST_CHANNELS, empty=True),
+    "growth_rate": whole(1, MOST_CHANNELS),
+    "stem_features": whole(1, MOST_CHANNELS),
+    "batch_norm_group": whole(1, 2**31 - 1),
+    "stem": choice("cifar", "imagenet"),
+    "shortcut": choice("pad", "projection", "none"),
+    "start": choice(*PREVIOUS[1:]),
+    "boundary": choice(*PREVIOUS),
+    "readout": choice(*get_args(Readout)),
+    "activation": choice("relu", "tanh"),
+    "block": Kind(
+        f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block, str
+    ),
+    "unit_relu": FLAG,
+    "post_activation": FLAG,
+    "batch_norm": FLAG,
+    "bottleneck": FLAG,
+    "compression": number("in (0, 1]", lambda value: 0 < value <= 1),
+    "dropout_rate": number("in [0, 1)", lambda value: 0 <= value < 1),
+    "dtype": Kind('a floating-point type, such as "bfloat16"', _is_floating, str),
+    "beta1": COEFFICIENT,
+    "beta2": COEFFICIENT,
+    "memory": COEFFICIENT,
+}
+"""Field → kind, for every field of every network."""
+
+
+def check(constructor: Callable, values: Mapping[str, Any]) -> None:
+    """Check the values of a network's fields.
+
+    Args:
+      constructor: of the network, a value of :data:`~optnet_jax.networks.NETWORKS`.
+      values: field → value.
+
+    Raises:
+      InputError: a value that is not of its field's kind, or out of its range.
+    """
+    fields.check(constructor, values, FIELDS)
+
+
+def check_module(network: nn.Module) -> None:
+    """Check the fields of a network, see :func:`check`."""
+    fields.check_module(network, FIELDS)

@@ -1,0 +1,91 @@
+import inspect
+
+import jax
+import numpy as np
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.networks import NETWORKS, create, fields
+from optnet_jax.networks.registry import field_names
+
+# Values that no field of that kind holds, and the one line's first words.
+REFUSED = [
+    ("agd_net", "stage_sizes", (0, 1)),
+    ("agd_net", "stage_sizes", 3),
+    ("agd_net", "stage_sizes", ()),
+    ("hb_net", "stage_sizes", (2, True)),
+    ("hb_net", "widths", (8, 16.0)),
+    ("lenet5", "hidden", (10, 0)),
+    ("agd_net", "learned", "alpha"),
+    ("agd_net", "learned", (1,)),
+    ("agd_net", "growth_rate", -1),
+    ("agd_net", "growth_rate", 10**6),
+    ("densenet", "stem_features", None),
+    ("densenet", "compression", 0),
+    ("densenet", "compression", "half"),
+    ("densenet", "dropout_rate", 1.0),
+    ("densenet", "beta", None),
+    ("densenet", "alpha", [[1], [2, 3]]),
+    ("hb_net", "num_classes", "ten"),
+    ("hb_net", "num_classes", 0),
+    ("hb_net", "num_classes", 5.5),
+    ("hb_net", "batch_norm_group", "none"),
+    ("hb_net", "stem_features", 0),
+    ("hb_net", "dtype", "float33"),
+    ("hb_net", "dtype", 3),
+    ("hb_net", "dtype", "int8"),
+    ("hb_net", "tied", "best"),
+    ("hb_net", "unroll", 1),
+    ("hb_net", "beta1", float("nan")),
+    ("hb_net", "beta2", "one"),
+    ("nesterov_net", "beta1", [float("inf")]),
+    ("hb_net", "block", 3),
+    ("hb_net", "block", "bottle"),
+    ("hb_net", "stem", 3),
+    ("dmr_net", "readout", None),
+    ("dmr_net", "memory", None),
+    ("vgg16", "batch_norm", "no"),
+    ("lenet5", "activation", "gelu"),
+]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_field_of_every_network_has_a_kind_that_its_default_is_of(name):
+    constructor = NETWORKS[name]
+    assert set(field_names(constructor)) <= set(fields.FIELDS)
+    parameters = inspect.signature(constructor).parameters
+    defaults = {field: parameters[field].default for field in field_names(constructor)}
+    fields.check(constructor, defaults)
+
+
+@pytest.mark.parametrize(("name", "field", "value"), REFUSED)
+def test_a_value_of_another_kind_or_out_of_range_is_refused_in_one_line(
+    name, field, value
+):
+    with pytest.raises(InputError, match=f"^{field} must be ") as caught:
+        create(name, **{field: value})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_module_that_is_made_without_the_registry_is_checked_as_well():
+    with pytest.raises(InputError, match="^widths must be "):
+        type(create("hb_net20"))(create("hb_net20").recurrence, widths=(8, 16.0, 4))  # pyright: ignore
+    with pytest.raises(InputError, match="^growth_rate must be "):
+        type(create("densenet40"))(growth_rate=True)
+
+
+def test_numpy_numbers_and_lists_are_taken():
+    network = create(
+        "hb_net",
+        stage_sizes=[np.int64(1), 2],
+        widths=(4, np.int32(8)),
+        beta1=np.float32(0.5),
+        tied=np.bool_(True),
+        dtype="bfloat16",
+    )
+    assert network.widths == (4, 8)  # pyright: ignore
+
+
+def test_a_traced_coefficient_is_taken():
+    assert jax.jit(lambda beta: fields.check(create, {"beta1": beta}) or beta)(1.0) == 1
