@@ -2,8 +2,9 @@
 
 ``digits``, ``cifar`` and ``imagenet`` parse a config's arguments, such as the text
 after the colon in ``--config=configs/cifar_agd.py:dataset=cifar100,depth=52``, and
-return the config without its model block. The values are those of §7.1 of the paper
-unless a comment says otherwise; every field can be overridden on the command line.
+return the config without its model block. Every field that there is, its default and
+its range are in ``optnet_jax/configuration/train.py``; here is what differs from
+dataset to dataset. Any of them can be overridden on the command line.
 """
 
 import difflib
@@ -11,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
 
 # What a config takes after the colon; a recipe adds its own.
@@ -80,67 +81,8 @@ def describe(stem: str, given: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 
 def _base(name: str, seed: int) -> Config:
-    """The fields that every recipe has, with the paper's values."""
-    return ConfigDict(
-        {
-            "name": name,
-            "experiment": "train",
-            "seed": seed,
-            # Repeatable on a GPU too, at some cost in speed; a CPU always is.
-            "deterministic": False,
-            # Of the forward and backward pass: float32 or bfloat16.
-            "precision": "float32",
-            "data": {
-                "dataset": "",
-                # Empty: TFDS's default, ~/tensorflow_datasets or $TFDS_DATA_DIR.
-                "data_dir": "",
-                "batch_size": 64,
-                "augment": False,
-            },
-            "optimizer": {
-                "learning_rate": 0.1,
-                "momentum": 0.9,
-                "nesterov": True,
-                # L2, in the gradient of every parameter ...
-                "weight_decay": 1e-4,
-                # ... but those with these leaf names, such as ("bias", "scale").
-                "decay_exclude": (),
-                # Pieces that a batch is run in where it does not fit at once.
-                "accumulate": 1,
-            },
-            "schedule": {
-                "epochs": 300.0,
-                # Above 0, the length in steps, instead of epochs.
-                "steps": 0,
-                # Fractions of the run at which the rate is multiplied by drop_factor.
-                "drop_at": (0.5, 0.75),
-                "drop_factor": 0.1,
-                # Linear warm-up; 0 is off.
-                "warmup_epochs": 0.0,
-            },
-            "loss": {"label_smoothing": 0.0},
-            # Moving average of the variables, evaluated instead of them; 0 is off.
-            "average": {"decay": 0.0},
-            "eval": {
-                "every_epochs": 1.0,
-                # For --mode=eval: last, best, or a step.
-                "checkpoint": "last",
-            },
-            "checkpoint": {
-                "every_epochs": 10.0,
-                # The newest ones; the best stays besides if keep_best.
-                "keep": 2,
-                "keep_best": True,
-                # DIR or DIR@STEP, another run, or a file of torchvision's weights:
-                # what the variables of this run start from.
-                "warm_start": "",
-            },
-            # Steps between two entries of the training metrics; 0: once an epoch.
-            "log": {"every_steps": 0},
-            # Trace of a few steps in <workdir>/profile; 0 steps is off.
-            "profile": {"start_step": 10, "steps": 0},
-        }
-    )
+    """The fields that every training config has, with the paper's values."""
+    return ConfigDict({"name": name, **TrainConfig.defaults(), "seed": seed})
 
 
 def digits(
@@ -208,15 +150,6 @@ def imagenet(stem: str, args: str) -> tuple[Config, dict[str, Any]]:
     config = _base(describe(stem, given, defaults), given["seed"])
     config.data.dataset = "imagenet2012"
     config.data.augment = given["augment"]
-    # 8 to 100 % of the area, as the authors of DenseNet trained, whose strategy §7.1
-    # adopts; "fixed" resizes the short side and crops a square.
-    config.data.crop = "random_resized"
-    # Side of the network's input; 0 for ImageNet's own, 224.
-    config.data.image_size = 0
-    # Undecoded records that are shuffled at a time, over all processes together.
-    config.data.shuffle_buffer = 10_000
-    # Leave unreadable images and records out and count them, or stop at the first.
-    config.data.skip_corrupt = False
     config.data.batch_size = 256
     config.schedule.epochs = 100.0
     config.schedule.drop_at = (0.3, 0.6, 0.9)

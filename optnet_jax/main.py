@@ -9,14 +9,16 @@ import functools
 import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from optnet_jax import configuration, program
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Block, Config
+from optnet_jax.configuration.train import Name
 from optnet_jax.errors import InputError
 
 MODES = ("train", "eval", "summary")
@@ -84,9 +86,11 @@ def _parse(argv: list[str]) -> list[str]:
             "--config is missing: give one of "
             + ", ".join(f"configs/{name}" for name in configuration.packaged_configs())
         )
-    config = configuration.load(value)
+    loaded = configuration.load(value)
+    config = loaded if type(loaded) is ConfigDict else ConfigDict(dict(loaded.items()))
+    configuration.add_defaults(config)
     configuration.check_fields(config, rest)
-    rest = configuration.add_model_fields(config, rest)
+    rest = configuration.add_model_fields(config, rest, _network_kinds)
     holder = config_flags.DEFINE_config_dict("config", config, sys_argv=rest)
     try:
         leftover = flags.FLAGS(rest)
@@ -100,8 +104,17 @@ def _parse(argv: list[str]) -> list[str]:
     if not flags.FLAGS["verbosity"].present:
         # Orbax tells pages at INFO; --verbosity=0 shows them.
         logging.set_verbosity(logging.WARNING)
+    # The workdir is named after it, before the rest is checked.
+    configuration.convert(holder.value.get("name"), Name, "config.name")
     _CONFIG["config"] = holder.value
     return leftover
+
+
+def _network_kinds(name: str) -> Mapping[str, Any]:
+    """The kinds of a network's fields; only a command line with some needs them."""
+    from optnet_jax import networks
+
+    return networks.field_kinds(name)
 
 
 def _wrong_type(config: Config, message: str) -> str:
@@ -156,14 +169,21 @@ def run(config: Config, workdir: str, mode: str) -> None:
     if mode == "summary":
         _summarize(config, workdir)
         return
-    if config.experiment in STUDIES:
-        _refuse_several_processes(config.experiment)
-        study = importlib.import_module(STUDIES[config.experiment])
+    fields = config.as_mapping() if isinstance(config, Block) else config
+    experiment = fields.get("experiment", "train")
+    if isinstance(experiment, str) and experiment in STUDIES:
+        if mode != "train":
+            raise InputError(
+                f"{experiment} is a study, which has no checkpoint to evaluate: leave "
+                f"out --mode={mode} to run it, or to see its report again"
+            )
+        _refuse_several_processes(experiment)
+        study = importlib.import_module(STUDIES[experiment])
         study.run(config, workdir)
         return
-    if config.experiment != "train":
+    if experiment != "train":
         raise InputError(
-            f"config.experiment={config.experiment!r} is unknown: use train, "
+            f"config.experiment={experiment!r} is unknown: use train, "
             + ", ".join(STUDIES)
         )
     if mode == "eval":

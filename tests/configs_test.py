@@ -135,7 +135,7 @@ def test_a_config_says_how_to_run_it(name):
 def test_every_field_is_read_somewhere():
     """An option that nothing reads is a promise that nobody keeps."""
     from optnet_jax import main
-    from optnet_jax.data import options
+    from optnet_jax.data import options, stream
     from optnet_jax.training import (
         evaluate,
         experiment,
@@ -145,8 +145,9 @@ def test_every_field_is_read_somewhere():
         result,
     )
 
-    modules = (main, options, evaluate, experiment, loop, optimizer, profile, result)
-    text = "".join(map(inspect.getsource, modules))
+    rooms = (main, data, options, stream)
+    parts = (evaluate, experiment, loop, optimizer, profile, result)
+    text = "".join(map(inspect.getsource, rooms + parts))
     leaves = {
         field.split(".")[-1]
         for name in ("cifar_hb", "imagenet_hb")

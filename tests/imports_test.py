@@ -21,7 +21,7 @@ ROOMS = {
     "objectives": set(),
     "structures": {"recurrences", "objectives"},
     "networks": {"structures", "recurrences", "objectives"},
-    "data": {"files", "program"},
+    "data": {"configuration", "files", "program"},
     "training": {
         "networks",
         "data",
@@ -52,7 +52,7 @@ ROOMS = {
         "structures",
         "recurrences",
     },
-    "main": {"training", "studies", "configuration", "program"},
+    "main": {"networks", "training", "studies", "configuration", "program"},
 }
 LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")
 

@@ -58,7 +58,7 @@ class Pipelines(Suite):
             )
         rows, steps = [], {}
         for label, (name, augment, network) in CASES.items():
-            settings = Options(name, batch_size=options.batch, augment=augment)
+            settings = Options(dataset=name, batch_size=options.batch, augment=augment)
             spread = _images_per_second(settings, options)
             shape = get_spec(name).image_shape
             if (network, shape) not in steps:

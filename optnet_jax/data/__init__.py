@@ -26,13 +26,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from optnet_jax.data.dataset import Dataset
-from optnet_jax.data.options import Options, options_from
+from optnet_jax.data.options import Options, options_from, spec_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 
-__all__ = ["SPECS", "Dataset", "Options", "Spec", "get_spec", "load"]
+__all__ = ["SPECS", "Dataset", "Options", "Spec", "get_spec", "load", "spec_of"]
 
 
-def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
+def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
     """Loads a dataset, and prepares it where that needs nobody's help.
 
     Args:
@@ -47,7 +47,7 @@ def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
             cannot be had: without a network within two seconds.
     """
     options = options_from(config)
-    spec = get_spec(options.dataset)
+    spec = spec_of(options)
 
     from optnet_jax.data import source
 
@@ -56,8 +56,6 @@ def load(config: Mapping[str, Any], *, seed: int) -> Dataset:
     if spec.streamed:
         from optnet_jax.data import stream
 
-        if options.image_size:
-            spec = spec.with_image_size(options.image_size)
         return stream.StreamDataset(spec, options, builder, seed=seed)
 
     from optnet_jax.data import features, memory

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +61,42 @@ def field_names(constructor: Callable[..., nn.Module]) -> list[str]:
     """Return the names of the fields that a constructor takes."""
     parameters = inspect.signature(constructor).parameters
     return [name for name in parameters if name not in ("parent", "name")]
+
+
+def field_kinds(name: str) -> dict[str, Any]:
+    """Return the annotations of a network's fields; none if there is no such network.
+
+    Args:
+      name: one of :data:`NETWORKS`.
+    """
+    constructor = NETWORKS.get(name)
+    if constructor is None:
+        return {}
+    names = field_names(constructor)
+    while isinstance(constructor, functools.partial):
+        constructor = constructor.func
+    hints = typing.get_type_hints(constructor, include_extras=True)
+    made = hints.get("return")
+    if isinstance(made, type):
+        # Those that a function hands on to the module that it makes.
+        hints = typing.get_type_hints(made, include_extras=True) | hints
+    return {field: hints.get(field, Any) for field in names}
+
+
+def field_defaults(name: str) -> dict[str, Any]:
+    """Return the values that a network's fields have where none is given.
+
+    Args:
+      name: one of :data:`NETWORKS`; of another, nothing is returned.
+    """
+    if name not in NETWORKS:
+        return {}
+    parameters = inspect.signature(NETWORKS[name]).parameters
+    return {
+        field: parameters[field].default
+        for field in field_names(NETWORKS[name])
+        if parameters[field].default is not inspect.Parameter.empty
+    }
 
 
 def _did_you_mean(name: str, names: Any) -> str:

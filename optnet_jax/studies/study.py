@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Config, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.studies.cells import read_json
+from optnet_jax.training.differences import config_differences
 from optnet_jax.training.progress import say
 from optnet_jax.training.result import describe_devices, versions
 from optnet_jax.training.workdir import (
     Workdir,
-    as_json,
-    config_differences,
     write_json,
 )
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import jax
 
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.training import distributed
+from optnet_jax.training.differences import flatten
 from optnet_jax.training.distributed import Group
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.result import versions
-from optnet_jax.training.workdir import as_json, flatten
 
 SHOWN = 3
 """Processes whose differences are named; a pod may have a thousand."""
@@ -28,7 +28,7 @@ _NUMERICS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng
 _rounds = itertools.count()
 
 
-def check_told(mode: str, config: Config, workdir: str | Path) -> None:
+def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
     """Compare what the command lines and the installations say.
 
     Args:

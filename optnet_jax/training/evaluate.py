@@ -7,16 +7,17 @@ from typing import Any
 
 import jax
 
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Config, TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training.checkpoint import Checkpoints
+from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
 from optnet_jax.training.progress import say
 from optnet_jax.training.warm_start import COLLECTIONS, read_variables
-from optnet_jax.training.workdir import write_json
+from optnet_jax.training.workdir import Workdir, write_json
 
 MAX_PENDING = 4
 
@@ -48,7 +49,9 @@ def evaluate(
     return metrics.divide(totals)
 
 
-def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
+def evaluate_checkpoint(
+    config: Config | TrainConfig, workdir: str | Path
+) -> dict[str, Any]:
     """Evaluate a saved checkpoint and write ``eval_<step>.json`` beside it.
 
     Args:
@@ -60,10 +63,13 @@ def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
         ``step``, ``loss``, ``top1_error``, ``top5_error`` and ``split``.
 
     Raises:
-        InputError: if there is no such checkpoint, or it is of another network.
+        InputError: if there is no such checkpoint, if it is of another network, or of
+            one with other options that no shape tells apart.
     """
+    config = TrainConfig.of(config)
     agreement.check_told("eval", config, workdir)
-    directory = Path(workdir).absolute() / "checkpoints"
+    place = Workdir(workdir, config)
+    directory = place.checkpoints
     if not directory.is_dir():
         raise InputError(
             f"there is no checkpoint in {directory}: train first, or name the workdir "
@@ -77,16 +83,44 @@ def evaluate_checkpoint(config: Config, workdir: str | Path) -> dict[str, Any]:
         directory, sharding=experiment.state_sharding, read_only=True
     ) as checkpoints:
         step, leaves = read_variables(checkpoints, config.eval.checkpoint)
+        origin = checkpoints.read_meta(step).origin
     check_same_network(leaves, flatten(variables), directory / str(step))
+    trained = origin.config if origin else place.stored_config()
+    _check_same_function(trained, config, directory / str(step))
     means = evaluate(
         experiment.compiled_eval_step(), unflatten(variables, leaves), experiment
     )
     found = {"step": step, **means, "split": experiment.dataset.split}
     if jax.process_index() == 0:
-        write_json(Path(workdir) / f"eval_{step}.json", found)
+        write_json(place.path / f"eval_{step}.json", found)
     say(
         f"{directory}, step {step}, {experiment.dataset.split}: test loss "
         f"{means['loss']:.4f}, top-1 error {means['top1_error']:.2f} %, top-5 error "
         f"{means['top5_error']:.2f} %"
     )
     return found
+
+
+def _check_same_function(
+    trained: dict[str, Any] | None, config: TrainConfig, where: Path
+) -> None:
+    """Refuse options that make another function of the same variables.
+
+    Args:
+        trained: The config that the checkpoint was trained with, if that is known.
+        config: The config to evaluate with.
+        where: The checkpoint.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    if trained is None:
+        say(f"{where} does not say with which config it was trained: not compared")
+        return
+    differences = config_differences(trained, as_json(config), only=FUNCTION_FIELDS)
+    if differences:
+        raise InputError(
+            f"checkpoint {where} was trained with other options "
+            f"({'; '.join(differences)}): evaluate it with the config that it was "
+            "trained with"
+        )

@@ -12,11 +12,11 @@ import numpy as np
 import optax
 
 from optnet_jax import data, networks
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.training import schedule as schedule_lib
 from optnet_jax.training import sharding
-from optnet_jax.training.optimizer import create_optimizer
+from optnet_jax.training.optimizer import check_excluded, create_optimizer
 from optnet_jax.training.state import TrainState, create_state
 from optnet_jax.training.steps import StepOptions, eval_step, train_step
 
@@ -28,7 +28,7 @@ class Experiment:
     """The parts of a run, built from its config.
 
     Attributes:
-        config: The config.
+        config: The checked config.
         dataset: Batches; see ``optnet_jax.data``.
         module: The network.
         schedule: Learning rate as a function of the step.
@@ -38,7 +38,7 @@ class Experiment:
         total_steps: Length of the run.
     """
 
-    config: Config
+    config: TrainConfig
     dataset: Any
     module: nn.Module
     schedule: optax.Schedule
@@ -112,7 +112,7 @@ class Experiment:
         return jax.jit(step, in_shardings=(whole, split), out_shardings=whole)
 
 
-def create_network(config: Config, num_classes: int) -> nn.Module:
+def create_network(config: Config | TrainConfig, num_classes: int) -> nn.Module:
     """Build the network of ``config.model``.
 
     Args:
@@ -122,25 +122,23 @@ def create_network(config: Config, num_classes: int) -> nn.Module:
         num_classes: Classes of the dataset, unless ``config.model`` says otherwise.
 
     Raises:
-        InputError: for an unknown network, field or precision.
+        InputError: for an unknown network, field or precision, or a field of another
+            kind than the network's.
     """
-    fields = dict(config.model.items())
-    name = fields.pop("name")
-    if config.precision not in PRECISIONS:
-        raise InputError(
-            f"config.precision={config.precision!r} is unknown: use "
-            f"{' or '.join(PRECISIONS)}"
-        )
+    config = TrainConfig.of(config)
+    name = config.model.name
+    fields = dict(config.model.fields)
     if config.precision != "float32":
         fields["dtype"] = PRECISIONS[config.precision]
     return networks.create(name, **{"num_classes": num_classes, **fields})
 
 
-def build(config: Config) -> Experiment:
+def build(config: Config | TrainConfig) -> Experiment:
     """Build all parts of a run; loads the dataset.
 
     Args:
-        config: The run's config; ``configs/recipes.py`` lists its fields.
+        config: The run's config;
+            :class:`~optnet_jax.configuration.train.TrainConfig` has its fields.
 
     Returns:
         The experiment.
@@ -148,8 +146,10 @@ def build(config: Config) -> Experiment:
     Raises:
         InputError: for whatever in the config cannot be run, before anything slow.
     """
-    spec = data.get_spec(config.data.dataset)
+    config = TrainConfig.of(config)
+    spec = data.spec_of(config.data)
     module = create_network(config, spec.num_classes)
+    check_classes(module, spec)
     mesh = sharding.data_mesh()
     options = step_options(config, sharding.split_batch(mesh))
     sharding.check_batch_size(
@@ -161,14 +161,17 @@ def build(config: Config) -> Experiment:
     total = schedule_lib.steps_in_run(
         config.schedule.epochs, per_epoch, config.schedule.steps
     )
+    warmup = schedule_lib.steps_of(
+        "schedule.warmup_epochs", config.schedule.warmup_epochs, per_epoch
+    )
     rate = schedule_lib.learning_rate_schedule(
         config.optimizer.learning_rate,
         total,
         drop_at=config.schedule.drop_at,
         drop_factor=config.schedule.drop_factor,
-        warmup_steps=round(config.schedule.warmup_epochs * per_epoch),
+        warmup_steps=warmup,
     )
-    return Experiment(
+    experiment = Experiment(
         config=config,
         dataset=dataset,
         module=module,
@@ -178,6 +181,23 @@ def build(config: Config) -> Experiment:
         mesh=mesh,
         total_steps=total,
     )
+    if config.optimizer.decay_exclude:
+        check_excluded(config.optimizer.decay_exclude, experiment.state_shapes().params)
+    return experiment
+
+
+def check_classes(module: nn.Module, spec: data.Spec) -> None:
+    """Refuse a network that has fewer outputs than the dataset has classes.
+
+    Raises:
+        InputError: naming both.
+    """
+    classes = getattr(module, "num_classes", spec.num_classes)
+    if classes < spec.num_classes:
+        raise InputError(
+            f"config.model.num_classes={classes} is less than the {spec.num_classes} "
+            f"classes of {spec.name}: leave it out"
+        )
 
 
 def check_pieces(module: nn.Module, batch_size: int, pieces: int) -> None:
@@ -204,7 +224,8 @@ def check_pieces(module: nn.Module, batch_size: int, pieces: int) -> None:
 
 
 def step_options(
-    config: Config, batch_sharding: jax.sharding.NamedSharding | None = None
+    config: Config | TrainConfig,
+    batch_sharding: jax.sharding.NamedSharding | None = None,
 ) -> StepOptions:
     """Read the options of the step.
 
@@ -213,21 +234,12 @@ def step_options(
         batch_sharding: How a batch lies on the devices.
 
     Raises:
-        InputError: for a value out of its range.
+        InputError: for a config that is not sound.
     """
-    smoothing, decay = config.loss.label_smoothing, config.average.decay
-    accumulate = config.optimizer.accumulate
-    for field, value in {
-        "loss.label_smoothing": smoothing,
-        "average.decay": decay,
-    }.items():
-        if not 0 <= value < 1:
-            raise InputError(f"config.{field}={value} must be in [0, 1); 0 is off")
-    if accumulate < 1:
-        raise InputError(f"config.optimizer.accumulate={accumulate} must be at least 1")
+    config = TrainConfig.of(config)
     return StepOptions(
-        label_smoothing=smoothing,
-        accumulate=accumulate,
-        average_decay=decay,
+        label_smoothing=config.loss.label_smoothing,
+        accumulate=config.optimizer.accumulate,
+        average_decay=config.average.decay,
         batch_sharding=batch_sharding,
     )

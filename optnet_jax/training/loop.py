@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Config, TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.training import agreement, sharding, step_folders
 from optnet_jax.training import experiment as experiment_lib
@@ -28,7 +28,7 @@ from optnet_jax.training.progress import Progress, say
 from optnet_jax.training.schedule import steps_in_interval
 from optnet_jax.training.state import TrainState, count_parameters
 from optnet_jax.training.warm_start import warm_start
-from optnet_jax.training.workdir import Workdir, as_json
+from optnet_jax.training.workdir import Workdir
 
 # What a workdir that cannot be written raises: full, over quota, read-only, not ours.
 WRITE_ERRORS = frozenset(
@@ -49,7 +49,7 @@ class DivergedError(InputError):
     """The loss, the gradient, an evaluation or the state is not finite any more."""
 
 
-def train(config: Config, workdir: str | Path) -> dict[str, Any]:
+def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
     """Train a network, or go on with a run that was interrupted.
 
     The rest of an interrupted run is bit for bit what it would have been: the batch is
@@ -57,7 +57,8 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     checkpoint.
 
     Args:
-        config: The run's config; ``configs/recipes.py`` lists its fields.
+        config: The run's config, an ``ml_collections.ConfigDict`` or a dict;
+            :class:`~optnet_jax.configuration.train.TrainConfig` has its fields.
         workdir: Directory of the run.
 
     Returns:
@@ -69,6 +70,7 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         Interrupted: after SIGTERM, Ctrl-C or a preemption notice, with the state saved.
     """
     started = time.monotonic()
+    config = TrainConfig.of(config)
     agreement.check_told("train", config, workdir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_named_write_errors(Path(workdir).absolute()))

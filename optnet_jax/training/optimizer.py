@@ -1,16 +1,17 @@
 """SGD with Nesterov momentum and L2 in the gradient: the optimiser of §7.1."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import optax
 
-from optnet_jax.configuration import Config
+from optnet_jax.configuration.train import Optimizer
 from optnet_jax.errors import InputError
 
 
 def create_optimizer(
-    config: Config, schedule: optax.Schedule
+    config: Optimizer, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
     """Build the optimiser that a config names.
 
@@ -22,25 +23,13 @@ def create_optimizer(
     so that the L2 term passes through the momentum, as in the authors' Torch code.
 
     Args:
-        config: ``config.optimizer``: ``momentum``, ``nesterov``, ``weight_decay`` and
-            ``decay_exclude``, the leaf names (such as ``("bias", "scale", "alpha")``)
-            of parameters that get no L2 term; empty means every parameter has it.
+        config: ``config.optimizer``; every parameter has an L2 term but those whose
+            leaf name is in ``decay_exclude``, such as ``("bias", "scale", "alpha")``.
         schedule: Learning rate as a function of the step.
 
     Returns:
         The optimiser.
-
-    Raises:
-        InputError: for a momentum outside [0, 1) or a negative L2 coefficient.
     """
-    if not 0 <= config.momentum < 1:
-        raise InputError(
-            f"config.optimizer.momentum={config.momentum} must be in [0, 1)"
-        )
-    if config.weight_decay < 0:
-        raise InputError(
-            f"config.optimizer.weight_decay={config.weight_decay} must not be negative"
-        )
     excluded = frozenset(config.decay_exclude)
 
     def decayed(params: Any) -> Any:
@@ -52,3 +41,24 @@ def create_optimizer(
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
         optax.sgd(schedule, momentum=config.momentum, nesterov=config.nesterov),
     )
+
+
+def check_excluded(names: Sequence[str], params: Any) -> None:
+    """Refuse to exclude a parameter from the L2 term that there is not.
+
+    Args:
+        names: ``config.optimizer.decay_exclude``.
+        params: The parameters, or their shapes.
+
+    Raises:
+        InputError: naming the leaf names that there are.
+    """
+    paths, _ = zip(*jax.tree_util.tree_leaves_with_path(params), strict=True)
+    known = sorted({path[-1].key for path in paths})
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"config.optimizer.decay_exclude has {name!r}, which is the name of no "
+                f"parameter: choose from {', '.join(known)}, as in "
+                f"{tuple(known[:2])!r}"
+            )

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from optnet_jax.training.workdir import config_differences
+from optnet_jax.training.differences import config_differences
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,25 +5,18 @@ from typing import Any
 
 import jax
 
-from optnet_jax.configuration import Config
-from optnet_jax.errors import InputError
+from optnet_jax.configuration.train import Profile
 
 
 class ProfilerWindow:
     """Profiles steps ``start_step`` to ``start_step + steps - 1`` of a run.
 
     Args:
-        config: ``config.profile``: ``start_step`` (past compilation: at least 1) and
-            ``steps``; 0 steps switch it off.
+        config: ``config.profile``; 0 steps switch it off.
         directory: Where the trace goes, for TensorBoard's profile page or Perfetto.
     """
 
-    def __init__(self, config: Config, directory: Path):
-        if config.steps < 0 or config.start_step < 0:
-            raise InputError(
-                f"config.profile has start_step={config.start_step} and steps="
-                f"{config.steps}: neither may be negative; steps=0 is off"
-            )
+    def __init__(self, config: Profile, directory: Path):
         self._first = config.start_step
         self._last = config.start_step + config.steps - 1
         self._directory = directory

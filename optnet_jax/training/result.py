@@ -8,11 +8,11 @@ from typing import Any
 import jax
 
 import optnet_jax
+from optnet_jax.configuration import as_json
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.state import TrainState, count_parameters
-from optnet_jax.training.workdir import as_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import optax
 
+from optnet_jax.configuration.kinds import INT32, convert
+from optnet_jax.configuration.train import DropFactor, Fraction, Rate
 from optnet_jax.errors import InputError
 
 
@@ -21,7 +23,8 @@ def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
         The length in steps, at least 1.
 
     Raises:
-        InputError: if neither length is positive.
+        InputError: if neither length is positive, or it is longer than a run's step
+            counts.
 
     >>> steps_in_run(300.0, 781)
     234300
@@ -31,7 +34,27 @@ def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
             f"the run has no length (epochs={epochs}, steps={steps}): set "
             "--config.schedule.epochs=300.0 or --config.schedule.steps=1000"
         )
-    return steps or max(1, round(epochs * steps_per_epoch))
+    return steps or max(1, steps_of("schedule.epochs", epochs, steps_per_epoch))
+
+
+def steps_of(field: str, epochs: float, steps_per_epoch: int) -> int:
+    """Length in steps of what the config gives in epochs, rounded.
+
+    Args:
+        field: The config field, for the error message.
+        epochs: The length in epochs.
+        steps_per_epoch: Steps of one epoch.
+
+    Raises:
+        InputError: if it is more than the step of a run's state, int32, counts to.
+    """
+    steps = round(epochs * steps_per_epoch)
+    if steps > INT32:
+        raise InputError(
+            f"config.{field}={epochs:g} are {steps:,} steps: a run has at most "
+            f"{INT32:,}, so at most --config.{field}={INT32 // steps_per_epoch}"
+        )
+    return steps
 
 
 def steps_in_interval(field: str, epochs: float, steps_per_epoch: int) -> int:
@@ -80,23 +103,18 @@ def learning_rate_schedule(
         A function of the step (counted from 0) that gives the rate of that step.
 
     Raises:
-        InputError: for a fraction outside (0, 1) or a rate that is not positive.
+        InputError: for a fraction outside (0, 1), a rate that is not positive, or a
+            factor outside (0, 1].
 
     >>> rate = learning_rate_schedule(0.1, 8, drop_at=(0.5, 0.75))
     >>> [round(float(rate(step)), 4) for step in range(8)]
     [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     """
-    if not learning_rate > 0:
-        raise InputError(
-            f"config.optimizer.learning_rate={learning_rate} must be above 0"
-        )
-    for fraction in drop_at:
-        if not 0 < fraction < 1:
-            raise InputError(
-                f"config.schedule.drop_at has {fraction}: drops are fractions of the "
-                "run, between 0 and 1 (0.5 is half-way)"
-            )
-    boundaries = jnp.array([round(f * total_steps) for f in drop_at], jnp.int32)
+    convert(learning_rate, Rate, "config.optimizer.learning_rate")
+    convert(tuple(drop_at), tuple[Fraction, ...], "config.schedule.drop_at")
+    convert(drop_factor, DropFactor, "config.schedule.drop_factor")
+    # A drop that rounding puts at the very start would leave no step the full rate.
+    boundaries = jnp.array([max(1, round(f * total_steps)) for f in drop_at], jnp.int32)
 
     def schedule(step):
         drops = jnp.sum(step >= boundaries)

@@ -3,13 +3,13 @@
 from flax import linen as nn
 
 from optnet_jax import data
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.networks import summary
-from optnet_jax.training.experiment import create_network
+from optnet_jax.training.experiment import check_classes, create_network
 
 
-def network(config: Config) -> tuple[nn.Module, tuple[int, int, int]]:
+def network(config: Config | TrainConfig) -> tuple[nn.Module, tuple[int, int, int]]:
     """Return the network of a config and the shape of its images.
 
     Args:
@@ -18,17 +18,19 @@ def network(config: Config) -> tuple[nn.Module, tuple[int, int, int]]:
     Raises:
         InputError: if the config has no network, or names one that there is not.
     """
-    if "model" not in config:
+    if not isinstance(config, TrainConfig) and "model" not in config:
         raise InputError(
-            f"{config.name} has no network to summarise: give a config that trains one"
+            f"{config.get('name', 'the config')} has no network to summarise: give a "
+            "config that trains one"
         )
-    spec = data.get_spec(config.data.dataset)
-    if config.data.get("image_size"):
-        spec = spec.with_image_size(config.data.image_size)
-    return create_network(config, spec.num_classes), spec.image_shape
+    config = TrainConfig.of(config)
+    spec = data.spec_of(config.data)
+    module = create_network(config, spec.num_classes)
+    check_classes(module, spec)
+    return module, spec.image_shape
 
 
-def summarize(config: Config) -> str:
+def summarize(config: Config | TrainConfig) -> str:
     """Describe the network of a config.
 
     Args:
@@ -42,5 +44,6 @@ def summarize(config: Config) -> str:
         InputError: see :func:`network`.
     """
     module, image_shape = network(config)
+    config = TrainConfig.of(config)
     piece = config.data.batch_size // config.optimizer.accumulate
     return summary.summarize(module, image_shape, piece)

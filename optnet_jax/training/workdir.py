@@ -13,12 +13,9 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from optnet_jax import files
-from optnet_jax.configuration import Config
+from optnet_jax.configuration import Block, Config, as_json, local_path
 from optnet_jax.errors import InputError
-
-# What may change between two starts of one run: where things are and how often they
-# are written, never what is computed.
-FREE_FIELDS = ("data.data_dir", "log", "checkpoint.keep", "eval.checkpoint", "profile")
+from optnet_jax.training.differences import config_differences
 
 
 class Workdir:
@@ -32,8 +29,8 @@ class Workdir:
         config: The run's config.
     """
 
-    def __init__(self, path: str | Path, config: Config):
-        self.path = Path(path).absolute()
+    def __init__(self, path: str | Path, config: Config | Block):
+        self.path = local_path(path, "workdir").absolute()
         self._config = config
         self._lock: TextIO | None = None
 
@@ -74,7 +71,7 @@ class Workdir:
         self._check_config()
 
     def _check_config(self) -> None:
-        stored = self._stored_config() if self._has_results() else None
+        stored = self.stored_config() if self._has_results() else None
         if stored is None:
             return
         differences = config_differences(stored, as_json(self._config))
@@ -84,7 +81,7 @@ class Workdir:
                 f"({'; '.join(differences)}): use that config or another --workdir"
             )
 
-    def _stored_config(self) -> dict[str, Any] | None:
+    def stored_config(self) -> dict[str, Any] | None:
         """The content of ``config.json``; ``None`` where it is lost or damaged."""
         file = self.path / "config.json"
         try:
@@ -161,39 +158,3 @@ def write_json(path: Path, value: Any) -> None:
     """
     text = json.dumps(value, indent=2, default=str, allow_nan=False)
     files.write_durably(path, f"{text}\n".encode())
-
-
-def as_json(config: Config) -> dict[str, Any]:
-    """The config as plain JSON types (tuples become lists)."""
-    return json.loads(config.to_json_best_effort())
-
-
-def config_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say where two configs differ, leaving out ``FREE_FIELDS``.
-
-    >>> config_differences({"seed": 0, "log": {"n": 1}}, {"seed": 1, "log": {"n": 2}})
-    ['seed was 0, now 1']
-    """
-    before, after = flatten(old), flatten(new)
-    missing = "not set"
-    return [
-        f"{name} was {before.get(name, missing)}, now {after.get(name, missing)}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, missing) != after.get(name, missing)
-        and not any(f"{name}.".startswith(f"{free}.") for free in FREE_FIELDS)
-    ]
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested fields as one dict by their dotted names.
-
-    >>> flatten({"seed": 0, "log": {"n": 1}})
-    {'seed': 0, 'log.n': 1}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

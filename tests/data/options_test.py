@@ -13,7 +13,10 @@ def test_absent_fields_have_their_defaults():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"bach_size": 8}, "data.bach_size is not an option; .* batch_size"),
+        (
+            {"bach_size": 8},
+            "config.data.bach_size: there is no .* did you mean batch_size",
+        ),
         ({"dataset": "mnist"}, "no dataset is called 'mnist'; there are optnet_digits"),
         ({"batch_size": 0}, "at least 1"),
     ],
@@ -28,11 +31,14 @@ def test_bad_fields(config, message):
     [
         (
             {"crop": "centre"},
-            "data.crop='centre' is not known; it is random_resized or",
+            "data.crop='centre' is unknown: use random_resized or fixed",
         ),
         ({"image_size": 16}, "image_size=16 cannot be had of optnet_digits"),
-        ({"dataset": "imagenet2012", "image_size": -1}, "image_size=-1 cannot be had"),
-        ({"shuffle_buffer": 0}, "shuffle_buffer is 0; it must be at least 1"),
+        (
+            {"dataset": "imagenet2012", "image_size": -1},
+            "image_size=-1 must be at least 0",
+        ),
+        ({"shuffle_buffer": 0}, "shuffle_buffer=0 must be at least 1"),
     ],
 )
 def test_bad_values(config, message):

@@ -5,8 +5,8 @@ import types
 
 import pytest
 
+from optnet_jax.configuration import as_json
 from optnet_jax.studies.report import tables
-from optnet_jax.training import workdir
 
 
 def cell_of(table, network, column=0):
@@ -20,7 +20,7 @@ def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, *
     with config.unlocked():
         config.update(change or {})
     result = {
-        "config": workdir.as_json(config),
+        "config": as_json(config),
         "network": config.model.name,
         "dataset": config.data.dataset,
         "seed": seed,

@@ -1,24 +1,16 @@
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
 
+from optnet_jax.configuration.train import Optimizer
 from optnet_jax.errors import InputError
 from optnet_jax.training.optimizer import create_optimizer
 
 
 def config(**changes):
-    return ml_collections.ConfigDict(
-        {
-            "momentum": 0.9,
-            "nesterov": True,
-            "weight_decay": 1e-2,
-            "decay_exclude": (),
-            **changes,
-        }
-    )
+    return Optimizer(**{"weight_decay": 1e-2, **changes})
 
 
 def run(optimizer, params, gradients):

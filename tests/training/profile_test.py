@@ -1,6 +1,6 @@
-import ml_collections
 import pytest
 
+from optnet_jax.configuration.train import Profile
 from optnet_jax.errors import InputError
 from optnet_jax.training import profile
 
@@ -22,7 +22,7 @@ def run(window, steps):
 
 
 def make(start_step, steps, path):
-    config = ml_collections.ConfigDict({"start_step": start_step, "steps": steps})
+    config = Profile(start_step=start_step, steps=steps)
     return profile.ProfilerWindow(config, path)
 
 

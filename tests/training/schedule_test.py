@@ -68,7 +68,7 @@ def test_interval_in_epochs():
         ),
         (
             lambda: schedule_lib.learning_rate_schedule(0.1, 10, drop_at=(150,)),
-            "drop_at has 150.*fractions",
+            "drop_at has 150.*fraction of the run",
         ),
         (lambda: schedule_lib.learning_rate_schedule(-1.0, 10), "learning_rate=-1.0"),
     ],

@@ -53,7 +53,7 @@ def split(size: int, seed: int) -> memory.Split:
 
 def load(config, *, seed: int):
     """Stands in for ``data.load``: the real pipeline on generated images."""
-    options = data.Options(**config)
+    options = data.Options.of(config)
     spec = data.get_spec(options.dataset)
     return memory.MemoryDataset(
         spec,

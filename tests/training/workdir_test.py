@@ -6,7 +6,7 @@ import ml_collections
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.training.workdir import Workdir, config_differences, write_json
+from optnet_jax.training.workdir import Workdir, write_json
 
 
 def make_config(**changes):
@@ -95,13 +95,6 @@ def test_a_directory_without_results_takes_any_config(tmp_path):
     with Workdir(tmp_path, make_config(seed=1)) as workdir:
         workdir.write_config()
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
-
-
-def test_added_and_removed_fields_are_differences():
-    assert config_differences({"a": 1}, {"b": {"c": 2}}) == [
-        "a was 1, now not set",
-        "b.c was not set, now 2",
-    ]
 
 
 def test_json_is_replaced_whole(tmp_path):

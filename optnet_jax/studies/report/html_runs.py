@@ -11,7 +11,7 @@ import numpy as np
 
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import results
-from optnet_jax.training import workdir
+from optnet_jax.training import differences
 
 METRICS, RESULT, CONFIG = "metrics.jsonl", "result.json", "config.json"
 
@@ -134,11 +134,11 @@ def group(runs: Iterable[ShownRun]) -> list[Group]:
     """
     groups: dict[str, list[ShownRun]] = {}
     for run in runs:
-        flat = workdir.flatten(run.config)
+        flat = differences.flatten(run.config)
         kept = {name: v for name, v in flat.items() if not is_ignored(name)}
         groups.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
     members = [tuple(sorted(g, key=lambda run: run.seed)) for g in groups.values()]
-    configs = [workdir.flatten(runs[0].config) for runs in members]
+    configs = [differences.flatten(runs[0].config) for runs in members]
     labels = [re.sub(r"-?seed=\d+", "", runs[0].name) for runs in members]
     differing = [name for name in differing_fields(configs) if not is_ignored(name)]
     taken = {label for label in labels if labels.count(label) > 1}

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optnet_jax.configuration import as_json
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import tables
-from optnet_jax.training import workdir
+from optnet_jax.training.differences import FREE_FIELDS, flatten
 
 # What may differ between a run and the entry that it counts for: the seed, and where
 # and how often something is written.
@@ -18,7 +19,7 @@ IGNORED = (
     "seed",
     "checkpoint.every_epochs",
     "checkpoint.keep_best",
-    *workdir.FREE_FIELDS,
+    *FREE_FIELDS,
 )
 
 NEEDED = frozenset(
@@ -116,8 +117,8 @@ def differences(run: Run, cell: tables.Cell) -> list[str]:
     Returns:
         Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
-    ours = workdir.flatten(run.result["config"])
-    expected = workdir.flatten(workdir.as_json(cell.get_config(run.seed)))
+    ours = flatten(run.result["config"])
+    expected = flatten(as_json(cell.get_config(run.seed)))
     return [
         f"{field} = {ours[field]}, not {expected[field]}"
         for field in sorted(ours.keys() & expected.keys())

@@ -3,9 +3,10 @@ import itertools
 import jax
 import pytest
 
+from optnet_jax.configuration import as_json
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import published, tables
-from optnet_jax.training import experiment, workdir
+from optnet_jax.training import experiment
 
 CELLS = [
     pytest.param(table, cell, id=f"{table.name}-{cell.row.network}-{cell.column.label}")
@@ -49,8 +50,7 @@ def test_a_method_differs_from_its_baseline_in_the_model_only(table):
     assert {row.network for pair in pairs for row in pair} == set(rows)
     for column, (row, baseline) in itertools.product(table.columns, pairs):
         ours, theirs = (
-            workdir.as_json(tables.Cell(r, column).get_config(0))
-            for r in (row, baseline)
+            as_json(tables.Cell(r, column).get_config(0)) for r in (row, baseline)
         )
         for fields in (ours, theirs):
             del fields["model"], fields["name"]

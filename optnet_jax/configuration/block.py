@@ -1,0 +1,149 @@
+"""Blocks of fields: frozen dataclasses whose annotations are what is checked.
+
+A config comes from a file, a command line or Python as an ml_collections.ConfigDict or
+a dict. ``TrainConfig.of(config)`` turns it into frozen dataclasses once, where a run
+begins; whatever is wrong with it, an unknown field included, is said there.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+from optnet_jax.configuration.kinds import as_mapping, closest, convert, shown
+from optnet_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some fields that belong together; a subclass annotates each with its kind.
+
+    Every instance is checked, also one that is made from Python or by
+    ``dataclasses.replace``.
+
+    Attributes:
+        path: Dotted name of the block, with a dot at its end; empty for a whole config.
+        free: Of a whole config: dotted names of fields and blocks that may change
+            between two starts of one run: where things are and how often they are
+            written, never what is computed.
+    """
+
+    path: ClassVar[str] = ""
+    free: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name, kind in kinds_of(type(self)).items():
+            value = getattr(self, name)
+            if _is_block(kind):
+                value = kind.of(value)
+            else:
+                value = convert(value, kind, f"config.{self.path}{name}")
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise InputError for fields that do not fit together."""
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """Return the checked block.
+
+        Args:
+            config: An ``ml_collections.ConfigDict``, a dict, or such a block already.
+
+        Raises:
+            InputError: for an unknown or missing field, a value of another kind or out
+                of its range, or fields that do not fit together.
+        """
+        if isinstance(config, cls):
+            return config
+        fields = as_mapping(config)
+        known = kinds_of(cls)
+        where = f"config.{cls.path}".rstrip(".")
+        if fields is None:
+            raise InputError(
+                f"{where}={shown(config)} must be a block with the fields "
+                f"{', '.join(known)}"
+            )
+        for name in fields:
+            if name not in known:
+                close = closest(str(name), known)
+                hint = f"did you mean {close}? " if close else ""
+                raise InputError(
+                    f"config.{cls.path}{_one_line(name)}: there is no such config "
+                    f"field; {hint}there are {', '.join(known)}"
+                )
+        for field in dataclasses.fields(cls):
+            if field.name not in fields and _is_required(field):
+                raise InputError(f"{where} lacks the field {field.name}")
+        return cls(**fields)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The fields, and those of the blocks within, as dicts."""
+        return {
+            field.name: value.as_mapping() if isinstance(value, Block) else value
+            for field in dataclasses.fields(self)
+            for value in (getattr(self, field.name),)
+        }
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The fields that have a default, and it, with the blocks within as dicts."""
+        found = {}
+        for field in dataclasses.fields(cls):
+            if not _is_required(field):
+                value = field.default
+                found[field.name] = (
+                    value.as_mapping() if isinstance(value, Block) else value
+                )
+        return found
+
+
+@functools.cache
+def kinds_of(block: type[Block]) -> Mapping[str, Any]:
+    """The fields of a block and their annotations."""
+    hints = typing.get_type_hints(block, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(block)}
+
+
+def names_of(block: type[Block]) -> Iterator[str]:
+    """Dotted names of all fields, inner ones included.
+
+    A block comes before its fields, as in :func:`fields`.
+    """
+    for name, kind in kinds_of(block).items():
+        yield f"{block.path}{name}"
+        if _is_block(kind):
+            yield from names_of(kind)
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """A config, of whatever form, as plain JSON types (tuples become lists)."""
+    mapping = config.as_mapping() if isinstance(config, Block) else config
+    return json.loads(json.dumps(mapping, default=_describe))
+
+
+def _describe(value: Any) -> Any:
+    """What JSON cannot hold, in words that are the same in every process."""
+    nested = as_mapping(value)
+    if nested is not None:
+        return dict(nested)
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
+
+def _is_block(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Block)
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return (
+        field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    )
+
+
+def _one_line(name: Any) -> str:
+    return shown(name).strip("'\"")

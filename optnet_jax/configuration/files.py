@@ -1,0 +1,116 @@
+"""Config files: found by name, and executed, with errors a person can use."""
+
+import difflib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from optnet_jax.configuration.kinds import as_mapping, shown
+from optnet_jax.errors import InputError
+
+# What a config file returns, an ml_collections.ConfigDict: its fields are looked up at
+# run time, and a type checker that is told so takes each of them for a union of all
+# that a field can be. Behind the border it is a Block.
+Config: TypeAlias = Any
+
+
+def find_file(path: str) -> Path:
+    """Find a config file.
+
+    Args:
+        path: Relative to the current directory; ``configs/X.py`` is also looked up in
+            the installed package.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: if there is none, naming the configs that there are.
+    """
+    file = Path(path).expanduser() if path.startswith("~/") else Path(path)
+    if _is_file(file):
+        return file
+    packaged = packaged_configs()
+    if file.parent.name in ("", "configs") and file.name in packaged:
+        return packaged[file.name]
+    close = difflib.get_close_matches(file.name, packaged, n=1)
+    if close:
+        hint = f"did you mean configs/{close[0]}?"
+    else:
+        hint = "there are " + ", ".join(f"configs/{name}" for name in packaged)
+    raise InputError(f"there is no config file {path}; {hint}")
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def packaged_configs() -> dict[str, Path]:
+    """The installed config files by name."""
+    spec = importlib.util.find_spec("optnet_jax.configs")
+    folders = spec.submodule_search_locations if spec else None
+    files = [file for folder in folders or () for file in Path(folder).glob("*.py")]
+    return {
+        file.name: file
+        for file in sorted(files)
+        if file.name not in ("__init__.py", "recipes.py")
+    }
+
+
+def load(value: str) -> Config:
+    """Load a config.
+
+    Args:
+        value: ``path`` or ``path:arguments``, as after ``--config=``.
+
+    Returns:
+        What the file's ``get_config`` returns.
+
+    Raises:
+        InputError: if there is no such file, if it has no ``get_config``, or if
+            executing it fails, naming the line.
+    """
+    path, _, arguments = value.partition(":")
+    file = find_file(path)
+    name = f"optnet_config_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{file} is not a Python file: give --config=configs/X.py")
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks its own module up there.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise InputError(
+                f"{file} defines no get_config(): see configs/digits_agd.py"
+            )
+        config = module.get_config(arguments) if arguments else module.get_config()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(_where(file, error)) from error
+    if as_mapping(config) is None:
+        raise InputError(
+            f"get_config() of {file} returned {shown(config)}: return an "
+            "ml_collections.ConfigDict or a dict"
+        )
+    return config
+
+
+def _where(file: Path, error: Exception) -> str:
+    """An error inside a config file in one line, with the line that it comes from."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file)
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    place = f", line {line}" if line else ""
+    return f"{file}{place}: {type(error).__name__}: {' '.join(message.split())}"

@@ -1,0 +1,344 @@
+"""What a field may hold, read from its annotation: its kind, its range, its choices.
+
+``Annotated[int, Range(least=1)]`` is a whole number of at least 1,
+``Literal["last", "best"]`` one of two words, ``tuple[float, ...]`` any number of
+numbers. :func:`convert` is the only reader of these annotations.
+"""
+
+import collections
+import dataclasses
+import difflib
+import math
+import numbers
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from optnet_jax.errors import InputError
+
+LONGEST = 80
+"""Characters of a value that an error message repeats."""
+INT32 = 2**31 - 1
+"""The largest step that the state of a run counts to."""
+
+
+class WrongValueError(ValueError):
+    """A value does not fit; the message is what follows its name in a sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers between two bounds; a bound that is None is none.
+
+    Attributes:
+        least: The smallest.
+        above: What all are above.
+        most: The largest.
+        below: What all are below.
+        meaning: What else a message says of the number.
+    """
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    meaning: str = ""
+
+    def check(self, value: Any) -> Any:
+        """Return the value if it lies between the bounds."""
+        inside = (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+        if inside:
+            return value
+        words = {
+            "at least": self.least,
+            "above": self.above,
+            "at most": self.most,
+            "below": self.below,
+        }
+        bounds = [
+            f"{word} {bound}" for word, bound in words.items() if bound is not None
+        ]
+        meaning = f" ({self.meaning})" if self.meaning else ""
+        raise WrongValueError(f"must be {' and '.join(bounds)}{meaning}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """The texts that match a regular expression as a whole."""
+
+    expression: str
+    meaning: str
+
+    def check(self, value: str) -> str:
+        """Return the text if it matches."""
+        if re.fullmatch(self.expression, value, re.ASCII | re.DOTALL):
+            return value
+        raise WrongValueError(f"must be {self.meaning}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """How many values a tuple has, and whether each may come once only."""
+
+    least: int = 0
+    distinct: bool = False
+
+    def check(self, value: tuple) -> tuple:
+        """Return the tuple if it is long enough and has nothing twice."""
+        if len(value) < self.least:
+            raise WrongValueError(f"must have at least {self.least}")
+        twice = [item for item, n in collections.Counter(value).items() if n > 1]
+        if self.distinct and twice:
+            raise WrongValueError(f"must name each once: {twice[0]!r} comes twice")
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class OnDisk:
+    """A path on this machine; ``~`` is expanded, and empty means none."""
+
+    def check(self, value: str) -> str:
+        """Return the path with its ``~`` expanded."""
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", value):
+            raise WrongValueError(
+                "must be a path on this machine: mount the bucket, or copy it"
+            )
+        if value.lower() in ("none", "null"):
+            raise WrongValueError("is no path: leave it empty where none is meant")
+        try:
+            return str(Path(value).expanduser()) if value.startswith("~") else value
+        except RuntimeError as error:
+            raise WrongValueError("names a home folder that is not there") from error
+
+
+LocalPath = Annotated[str, OnDisk()]
+
+
+def local_path(value: str | os.PathLike, name: str) -> Path:
+    """Return a path that a person gave, with its ``~`` expanded.
+
+    Args:
+        value: The path.
+        name: Of the flag or argument, for the message.
+
+    Raises:
+        InputError: if it is empty, no text, or not on this machine.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    kind = Annotated[str, Pattern(".+", "the path of a folder"), OnDisk()]
+    return Path(convert(text, kind, name))
+
+
+def convert(value: Any, kind: Any, name: str) -> Any:
+    """Return a value as its kind has it.
+
+    Args:
+        value: What a config holds.
+        kind: The annotation of its field.
+        name: Of the field, for the message.
+
+    Returns:
+        The value; a whole number where a float is wanted becomes one, a list a tuple.
+
+    Raises:
+        InputError: naming the field, its value and what it must be.
+
+    >>> convert([1, 2], tuple[float, ...], "rates")
+    (1.0, 2.0)
+    """
+    try:
+        return _converted(value, kind)
+    except WrongItemError as error:
+        raise InputError(f"{name} has {shown(error.item)}: each {error}") from error
+    except WrongValueError as error:
+        raise InputError(f"{name}={shown(value)} {error}") from error
+
+
+class WrongItemError(WrongValueError):
+    """An item of a tuple does not fit."""
+
+    def __init__(self, item: Any, problem: str):
+        super().__init__(problem)
+        self.item = item
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        value = _converted(value, arguments[0])
+        for rule in arguments[1:]:
+            value = rule.check(value)
+        return value
+    if origin is Literal:
+        return _choice(value, arguments)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(value, arguments)
+    if origin is tuple or kind is tuple:
+        return _tuple(value, arguments or (Any, ...))
+    if kind in _PLAIN:
+        return _PLAIN[kind](value)
+    if kind in (None, type(None)):
+        if value is None:
+            return None
+        raise WrongValueError("must be None")
+    if origin is not None and isinstance(origin, type):
+        kind = origin
+    if isinstance(kind, type) and not isinstance(value, kind):
+        raise WrongValueError(f"must be a {kind.__name__}")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise WrongValueError("must be True or False")
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_):
+        return int(value)
+    raise WrongValueError("must be a whole number")
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise WrongValueError("must be a finite number")
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise WrongValueError("must be text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise WrongValueError("must be text in UTF-8") from error
+    if "\0" in value:
+        raise WrongValueError("must be text without a NUL")
+    return value
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {
+    bool: _bool,
+    int: _int,
+    float: _float,
+    str: _str,
+    Any: lambda value: value,
+}
+
+
+def _choice(value: Any, choices: tuple) -> Any:
+    if isinstance(value, str) and value in choices:
+        return value
+    close = did_you_mean(value, choices)
+    raise WrongValueError(f"is unknown: use {' or '.join(map(str, choices))}{close}")
+
+
+def _one_of(value: Any, kinds: tuple) -> Any:
+    problems = []
+    for kind in kinds:
+        try:
+            return _converted(value, kind)
+        except WrongValueError as error:
+            problems.append(str(error).removeprefix("must be "))
+    raise WrongValueError(f"must be {' or '.join(dict.fromkeys(problems))}")
+
+
+def _tuple(value: Any, kinds: tuple) -> tuple:
+    if not isinstance(value, tuple | list):
+        example = f": ({value!r},) is one" if isinstance(value, str) else ""
+        raise WrongValueError(f"must be a tuple{example[: LONGEST + 10]}")
+    if kinds[-1] is not ...:
+        if len(value) != len(kinds):
+            raise WrongValueError(f"must have {len(kinds)} values")
+        pairs = zip(value, kinds, strict=True)
+    else:
+        pairs = ((item, kinds[0]) for item in value)
+    converted = []
+    for item, kind in pairs:
+        try:
+            converted.append(_converted(item, kind))
+        except WrongValueError as error:
+            raise WrongItemError(item, str(error)) from error
+    return tuple(converted)
+
+
+def shown(value: Any) -> str:
+    """A value as an error message repeats it: on one line, and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """The hint of an error message: the name that was probably meant, or nothing."""
+    close = closest(str(name), known)
+    return f" (did you mean {close}?)" if close else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Find the dotted name that a person probably meant.
+
+    Spelling counts first, then the last parts alone, then abbreviations.
+
+    >>> names = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
+    >>> closest("optimizer.lr", names), closest("weight_decay", names)
+    ('optimizer.learning_rate', 'optimizer.weight_decay')
+    >>> closest("xyzzy", names)
+    """
+    known = list(known)
+    name = name[:LONGEST]
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    if found:
+        return found[0]
+    block, _, last = name.rpartition(".")
+    lasts: dict[str, list[str]] = {}
+    for full in known:
+        lasts.setdefault(full.rpartition(".")[2], []).append(full)
+    good = [part for part in lasts if last and _stands_for(last, part)]
+    good = good or difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
+    fields = [full for part in good for full in lasts[part]]
+    # Of several, one in the block that was named.
+    fields.sort(key=lambda full: full.rpartition(".")[0] != block)
+    if fields:
+        return fields[0]
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+
+
+def _stands_for(short: str, field: str) -> bool:
+    """Whether ``short`` is a word of a field's name, its start, or its initials."""
+    words = field.split("_")
+    initials = "".join(word[0] for word in words if word)
+    return (
+        short == field
+        or (len(short) > 1 and short == initials)
+        or short in words
+        or (len(short) > 2 and any(word.startswith(short) for word in words))
+    )
+
+
+def as_mapping(value: Any) -> Mapping[str, Any] | None:
+    """A dict, or an ml_collections.ConfigDict as one; None if the value is neither."""
+    if isinstance(value, Mapping):
+        return value
+    if hasattr(value, "to_dict") and hasattr(value, "items"):
+        return dict(value.items())
+    return None

@@ -1,0 +1,294 @@
+"""Every field of a training config: its kind, its range and its default.
+
+The defaults are the values of §7.1 of the paper unless a comment says otherwise;
+``configs/recipes.py`` has what differs from dataset to dataset.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from optnet_jax.configuration.block import Block
+from optnet_jax.configuration.kinds import (
+    INT32,
+    LocalPath,
+    Pattern,
+    Range,
+    as_mapping,
+    shown,
+)
+from optnet_jax.errors import InputError
+
+FLOAT32 = 1e38
+"""Larger numbers, and the inverse of it, are none in single precision."""
+
+Name = Annotated[str, Pattern(r"[^\n\r]+", "a name of one line")]
+# Those that no two generators take for the same: JAX's keys have 32 bits of a seed.
+Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
+Count = Annotated[int, Range(least=1, most=INT32)]
+CountOrOff = Annotated[int, Range(least=0, most=INT32)]
+Rate = Annotated[float, Range(least=1 / FLOAT32, most=FLOAT32)]
+Fraction = Annotated[float, Range(above=0, below=1, meaning="a fraction of the run")]
+DropFactor = Annotated[float, Range(above=0, most=1)]
+BelowOne = Annotated[float, Range(least=0, below=1, meaning="0 is off")]
+Interval = Annotated[float, Range(above=0, most=1e9)]
+Epochs = Annotated[float, Range(least=0, most=1e9)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data(Block):
+    """``config.data``.
+
+    Attributes:
+        dataset: A name of :data:`optnet_jax.data.SPECS`.
+        data_dir: Where prepared sets lie; empty for TFDS's default
+            (``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``).
+        batch_size: Images of a step, over all processes together.
+        augment: Random crops and, where the dataset's entry says so, mirror images.
+        crop: How a streamed set is cropped with augmentation: "random_resized" (8 to
+            100 % of the area, as the authors of DenseNet trained, whose strategy §7.1
+            adopts) or "fixed" (short side resized, then a random square: §7.1 to the
+            letter).
+        image_size: Side of the network's input for a streamed set; 0 for the
+            dataset's own (224 for ImageNet).
+        shuffle_buffer: Undecoded records of a streamed set that are shuffled at a time,
+            over all processes together (10,000 of ImageNet's take 1.1 GB).
+        skip_corrupt: Whether a streamed set leaves unreadable images and records out
+            and counts them; otherwise the first one ends the run.
+    """
+
+    path: ClassVar[str] = "data."
+
+    dataset: str = "optnet_digits"
+    data_dir: LocalPath = ""
+    batch_size: Count = 64
+    augment: bool = False
+    crop: Literal["random_resized", "fixed"] = "random_resized"
+    image_size: Annotated[int, Range(least=0, most=16_384)] = 0
+    shuffle_buffer: Count = 10_000
+    skip_corrupt: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer(Block):
+    """``config.optimizer``: SGD with momentum, L2 in the gradient.
+
+    Attributes:
+        learning_rate: The rate before the first drop.
+        momentum: m of :func:`optnet_jax.training.optimizer.create_optimizer`.
+        nesterov: Nesterov's form of it.
+        weight_decay: L2, in the gradient of every parameter ...
+        decay_exclude: ... but those with these leaf names, such as
+            ``("bias", "scale")``.
+        accumulate: Pieces that a batch is run in where it does not fit at once.
+    """
+
+    path: ClassVar[str] = "optimizer."
+
+    learning_rate: Rate = 0.1
+    momentum: Annotated[float, Range(least=0, below=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Range(least=0, most=FLOAT32)] = 1e-4
+    decay_exclude: tuple[str, ...] = ()
+    accumulate: Count = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule(Block):
+    """``config.schedule``.
+
+    Attributes:
+        epochs: Length of the run.
+        steps: Above 0, the length in steps, instead of epochs.
+        drop_at: Fractions of the run at which the rate is multiplied by drop_factor.
+        drop_factor: What a drop multiplies the rate by.
+        warmup_epochs: Length of the linear warm-up; 0 is off.
+    """
+
+    path: ClassVar[str] = "schedule."
+
+    epochs: Epochs = 300.0
+    steps: CountOrOff = 0
+    drop_at: tuple[Fraction, ...] = (0.5, 0.75)
+    drop_factor: DropFactor = 0.1
+    warmup_epochs: Epochs = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss(Block):
+    """``config.loss``.
+
+    Attributes:
+        label_smoothing: Share of the target spread evenly over all classes.
+    """
+
+    path: ClassVar[str] = "loss."
+
+    label_smoothing: BelowOne = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Average(Block):
+    """``config.average``.
+
+    Attributes:
+        decay: Of the moving average of the variables, which is evaluated instead of
+            them; 0 is off.
+    """
+
+    path: ClassVar[str] = "average."
+
+    decay: BelowOne = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval(Block):
+    """``config.eval``.
+
+    Attributes:
+        every_epochs: Between two evaluations.
+        checkpoint: For ``--mode=eval``: last, best, or a step.
+    """
+
+    path: ClassVar[str] = "eval."
+
+    every_epochs: Interval = 1.0
+    checkpoint: Annotated[
+        str, Pattern("last|best|[0-9]{1,10}", "last, best, or a step such as 1000")
+    ] = "last"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint(Block):
+    """``config.checkpoint``.
+
+    Attributes:
+        every_epochs: Between two checkpoints.
+        keep: How many of the newest are kept; the best stays besides if keep_best.
+        keep_best: Save a checkpoint whenever the test error is the lowest so far.
+        warm_start: DIR or DIR@STEP, another run, or a file of torchvision's weights:
+            what the variables of this run start from; empty for none.
+    """
+
+    path: ClassVar[str] = "checkpoint."
+
+    every_epochs: Interval = 10.0
+    keep: Count = 2
+    keep_best: bool = True
+    warm_start: LocalPath = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Log(Block):
+    """``config.log``.
+
+    Attributes:
+        every_steps: Between two entries of the training metrics; 0: once an epoch.
+    """
+
+    path: ClassVar[str] = "log."
+
+    every_steps: CountOrOff = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile(Block):
+    """``config.profile``: a trace of a few steps in ``<workdir>/profile``.
+
+    Attributes:
+        start_step: The first of them; past compilation, so at least 1.
+        steps: How many; 0 is off.
+    """
+
+    path: ClassVar[str] = "profile."
+
+    start_step: CountOrOff = 10
+    steps: CountOrOff = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Model(Block):
+    """``config.model``: a network of ``optnet_jax.networks`` and fields of it.
+
+    The network's constructor knows what its fields hold; see
+    :func:`optnet_jax.training.experiment.create_network`.
+
+    Attributes:
+        name: Of the network.
+        fields: Those that differ from the network's defaults.
+    """
+
+    path: ClassVar[str] = "model."
+
+    name: Name
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """Return the block; see :meth:`Block.of`."""
+        if isinstance(config, cls):
+            return config
+        fields = as_mapping(config)
+        if fields is None or "name" not in fields:
+            raise InputError(
+                f"config.model={shown(config)} must be a block with the name of a "
+                'network and fields of it, such as {"name": "agd_net"}'
+            )
+        fields = {str(name): _plain(value) for name, value in fields.items()}
+        return cls(name=fields.pop("name"), fields=fields)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The name and the fields, in one dict as in the config."""
+        return {"name": self.name, **self.fields}
+
+
+def _plain(value: Any) -> Any:
+    mapping = as_mapping(value)
+    return value if mapping is None else dict(mapping)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(Block):
+    """A training run.
+
+    Attributes:
+        name: Of the run; ``runs/<name>`` is its default workdir.
+        experiment: What is done with the config: it is trained.
+        seed: Of the parameters, the data order, the augmentation and dropout.
+        deterministic: Repeatable on a GPU too, at some cost in speed; a CPU always is.
+        precision: Of the forward and backward pass.
+        data: The images.
+        optimizer: The optimiser.
+        schedule: Length of the run, and the learning rate over it.
+        loss: The loss.
+        average: Moving average of the variables.
+        eval: Evaluation.
+        checkpoint: Checkpoints, and what the run starts from.
+        log: Training metrics.
+        profile: A profile of a few steps.
+        model: The network.
+    """
+
+    free: ClassVar[tuple[str, ...]] = (
+        "data.data_dir",
+        "log",
+        "checkpoint.keep",
+        "eval.checkpoint",
+        "profile",
+    )
+
+    name: Name
+    experiment: Literal["train"] = "train"
+    seed: Seed = 0
+    deterministic: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    loss: Loss = Loss()
+    average: Average = Average()
+    eval: Eval = Eval()
+    checkpoint: Checkpoint = Checkpoint()
+    log: Log = Log()
+    profile: Profile = Profile()
+    model: Model

@@ -1,0 +1,62 @@
+from optnet_jax.training.differences import config_differences, settled
+
+
+def test_added_and_removed_fields_are_differences():
+    assert config_differences({"a": 1}, {"b": {"c": 2}}) == [
+        "a was 1, now not set",
+        "b.c was not set, now 2",
+    ]
+
+
+def base(**model):
+    return {
+        "name": "a",
+        "experiment": "train",
+        "seed": 0,
+        "data": {"dataset": "optnet_digits"},
+        "model": {"name": "hb_net", **model},
+    }
+
+
+def test_a_default_that_is_written_out_is_no_difference():
+    old, new = base(), base(beta2=-1.0, tied=False, num_classes=10)
+    new["optimizer"] = {"momentum": 0.9}
+    new["average"] = {"decay": 0.0}
+    new["data"]["crop"] = "random_resized"
+    assert config_differences(old, new) == []
+
+
+def test_the_networks_own_defaults_count():
+    """A ResNet is an HB-Net with another β2, which neither config names."""
+    old, new = base(), base()
+    new["model"]["name"] = "resnet"
+    assert config_differences(old, new) == [
+        # A ResNet has no β1 to set: it is 1.
+        "model.beta1 was 1.0, now not set",
+        "model.beta2 was -1.0, now 0.0",
+        "model.name was hb_net, now resnet",
+        "model.post_activation was False, now True",
+    ]
+
+
+def test_only_what_is_asked_for_is_compared():
+    old, new = base(), base(start="zero")
+    new["seed"] = 3
+    assert config_differences(old, new, only=("model",)) == [
+        "model.start was same, now zero"
+    ]
+    assert config_differences(old, new, only=("model.start", "seed")) == [
+        "model.start was same, now zero",
+        "seed was 0, now 3",
+    ]
+
+
+def test_a_field_that_no_version_knows_stays_a_difference():
+    old = base() | {"removed": {"option": 3}}
+    assert config_differences(old, base()) == ["removed.option was 3, now not set"]
+
+
+def test_the_classes_of_an_unset_network_are_the_datasets():
+    old = base()
+    old["data"]["dataset"] = "cifar100"
+    assert settled(old)["model"]["num_classes"] == 100
