@@ -74,6 +74,17 @@ class Range:
 
 
 @dataclasses.dataclass(frozen=True)
+class OneOf:
+    """The names of a table that is filled at run time; others are ``Literal``."""
+
+    names: tuple[Any, ...]
+
+    def check(self, value: Any) -> Any:
+        """Return the name if it is in the table."""
+        return _choice(value, self.names)
+
+
+@dataclasses.dataclass(frozen=True)
 class Pattern:
     """The texts that match a regular expression as a whole."""
 

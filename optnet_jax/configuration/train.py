@@ -30,6 +30,7 @@ CountOrOff = Annotated[int, Range(least=0, most=INT32)]
 Rate = Annotated[float, Range(least=1 / FLOAT32, most=FLOAT32)]
 Fraction = Annotated[float, Range(above=0, below=1, meaning="a fraction of the run")]
 DropFactor = Annotated[float, Range(above=0, most=1)]
+Momentum = Annotated[float, Range(least=0, below=1)]
 BelowOne = Annotated[float, Range(least=0, below=1, meaning="0 is off")]
 Interval = Annotated[float, Range(above=0, most=1e9)]
 Epochs = Annotated[float, Range(least=0, most=1e9)]
@@ -86,7 +87,7 @@ class Optimizer(Block):
     path: ClassVar[str] = "optimizer."
 
     learning_rate: Rate = 0.1
-    momentum: Annotated[float, Range(least=0, below=1)] = 0.9
+    momentum: Momentum = 0.9
     nesterov: bool = True
     weight_decay: Annotated[float, Range(least=0, most=FLOAT32)] = 1e-4
     decay_exclude: tuple[str, ...] = ()

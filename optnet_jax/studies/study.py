@@ -87,14 +87,11 @@ def provenance(config: Config) -> Report:
     }
 
 
-def _identity(config: Config) -> Config:
+def _identity(config: Config) -> dict[str, Any]:
     """The config without what changes no cell: how many at once, where the data is."""
-    identity = config.copy_and_resolve_references()
-    with identity.unlocked():
-        if "parallel_cells" in identity:
-            del identity.parallel_cells
-        if "data" in identity:
-            del identity.data.data_dir
+    identity = as_json(config)
+    identity.pop("parallel_cells", None)
+    identity.get("data", {}).pop("data_dir", None)
     return identity
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from optnet_jax.configuration import Config
 from optnet_jax.studies.convergence import measure as convergence
+from optnet_jax.studies.convergence.config import ConvergenceConfig
 from optnet_jax.studies.convergence.measure import Results
 from optnet_jax.studies.study import provenance
 from optnet_jax.studies.tables import markdown_table
 
 
 def collect(
-    config: Config, results: Results, duality: float, seconds: float
+    config: ConvergenceConfig, results: Results, duality: float, seconds: float
 ) -> dict[str, Any]:
     """Put together what ``convergence.json`` holds.
 

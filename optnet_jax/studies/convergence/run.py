@@ -12,12 +12,13 @@ from optnet_jax.configuration import Config
 from optnet_jax.studies.convergence import measure as convergence
 from optnet_jax.studies.convergence import plot
 from optnet_jax.studies.convergence import report as reports
+from optnet_jax.studies.convergence.config import ConvergenceConfig
 from optnet_jax.studies.convergence.measure import METHODS, Results
 from optnet_jax.studies.convergence.minimiser import make_problem
 from optnet_jax.studies.study import run_once
 
 
-def run(config: Config, workdir: str | Path) -> dict[str, Any]:
+def run(config: Config | ConvergenceConfig, workdir: str | Path) -> dict[str, Any]:
     """Measure every method on every problem; write tables, data and figures.
 
     Args:
@@ -33,6 +34,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
       InputError: a bad field, or a workdir that is not writable or belongs to another
         config.
     """
+    config = ConvergenceConfig.of(config)
     results: Results = {}
 
     def measure(_: Path) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
     )
 
 
-def _measure_all(config: Config, results: Results) -> float:
+def _measure_all(config: ConvergenceConfig, results: Results) -> float:
     """Fill in the results; returns the largest difference of network and method."""
     study = config.convergence
     duality = 0.0

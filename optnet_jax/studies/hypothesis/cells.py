@@ -15,6 +15,7 @@ import numpy as np
 from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.studies.convergence.measure import METHODS, Method
+from optnet_jax.studies.hypothesis.config import HypothesisConfig
 from optnet_jax.studies.hypothesis.task import Problem, Task, draw
 from optnet_jax.studies.hypothesis.training import (
     Budget,
@@ -26,10 +27,7 @@ from optnet_jax.studies.hypothesis.training import (
 )
 
 PARTS = ("linear_term", "constant")
-TYINGS = ("untied", "tied")
 TRAINING, VALIDATION, TEST = range(3)
-BASELINE = METHODS[0].label
-"""Gradient descent: what every other structure is compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +80,7 @@ def get_method(label: str) -> Method:
     )
 
 
-def plan(config: Config) -> list[Cell]:
+def plan(config: Config | HypothesisConfig) -> list[Cell]:
     """List the cells, shallow ones first.
 
     Args:
@@ -91,30 +89,7 @@ def plan(config: Config) -> list[Cell]:
     Raises:
       InputError: a value that cannot be run, before anything slow.
     """
-    study = config.hypothesis
-    for label in study.methods:
-        get_method(label)
-    if BASELINE not in study.methods:
-        raise InputError(
-            f"config.hypothesis.methods lacks the baseline, {BASELINE!r}: add it"
-        )
-    if set(study.seeds) & set(study.tuning_seeds):
-        raise InputError(
-            "config.hypothesis.tuning_seeds must differ from seeds: a rate that is "
-            "tuned on what is reported favours whatever is tuned"
-        )
-    unknown = set(study.tyings) - set(TYINGS)
-    if unknown:
-        raise InputError(
-            f"config.hypothesis.tyings has {', '.join(sorted(unknown))}: use some of "
-            + ", ".join(TYINGS)
-        )
-    for name in ("train", "validation", "test"):
-        if study.samples[name] < study.batch_size:
-            raise InputError(
-                f"config.hypothesis.samples.{name}={study.samples[name]} must be at "
-                f"least batch_size={study.batch_size}"
-            )
+    study = HypothesisConfig.of(config).hypothesis
     cells = [
         Cell("linear_term", label, depth, tying)
         for tying in study.tyings
@@ -128,7 +103,7 @@ def plan(config: Config) -> list[Cell]:
     ]
 
 
-def make_task(part: str, config: Config) -> Task:
+def make_task(part: str, config: HypothesisConfig) -> Task:
     """Return the task of a part of the study."""
     study = config.hypothesis
     constant = part == "constant"
@@ -140,10 +115,10 @@ def make_task(part: str, config: Config) -> Task:
     )
 
 
-def draw_all(config: Config, part: str) -> dict[int, Problem]:
+def draw_all(config: HypothesisConfig, part: str) -> dict[int, Problem]:
     """Draw the problem of every seed, those for tuning included."""
     study = config.hypothesis
-    samples = tuple(study.samples[name] for name in ("train", "validation", "test"))
+    samples = (study.samples.train, study.samples.validation, study.samples.test)
     seeds = (*study.seeds, *study.tuning_seeds)
     with jax.enable_x64(True):
         return {seed: draw(make_task(part, config), samples, seed) for seed in seeds}
@@ -160,7 +135,7 @@ def split(problems: Sequence[Problem], which: int) -> Split:
 
 
 def train_cell(
-    cell: Cell, config: Config, problems: dict[int, Problem]
+    cell: Cell, config: HypothesisConfig, problems: dict[int, Problem]
 ) -> dict[str, Any]:
     """Tune the learning rate of a cell on the tuning seeds, then train its seeds.
 
@@ -185,7 +160,9 @@ def train_cell(
         Budget(study.steps, study.batch_size),
     )
     # Leading axis: rates, then seeds.
-    rates = np.repeat(np.float32(study.learning_rates), len(study.tuning_seeds))
+    rates = np.repeat(
+        np.asarray(study.learning_rates, np.float32), len(study.tuning_seeds)
+    )
     seeds = np.tile(study.tuning_seeds, len(study.learning_rates))
     tuning = _run(program, problems, seeds, rates, VALIDATION)
     shape = len(study.learning_rates), len(study.tuning_seeds)
@@ -222,7 +199,7 @@ def _run(
 
 
 def run_untrained(
-    label: str, config: Config, problems: dict[int, Problem]
+    label: str, config: HypothesisConfig, problems: dict[int, Problem]
 ) -> dict[str, Any]:
     """Run the method itself, with the true W, on the test inputs.
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from optnet_jax.configuration import Config
 from optnet_jax.studies.comparison import Comparison, compare, student_interval
 from optnet_jax.studies.hypothesis import verdict
-from optnet_jax.studies.hypothesis.cells import BASELINE
+from optnet_jax.studies.hypothesis.config import BASELINE, HypothesisConfig
 from optnet_jax.studies.study import provenance
 from optnet_jax.studies.tables import markdown_table
 
@@ -20,7 +19,7 @@ Report = dict[str, Any]
 
 
 def collect(
-    config: Config,
+    config: HypothesisConfig,
     cells: Sequence[dict[str, Any]],
     untrained: Sequence[dict[str, Any]],
     largest_residual: float,

@@ -25,11 +25,12 @@ from optnet_jax.studies.hypothesis.cells import (
     run_untrained,
     train_cell,
 )
+from optnet_jax.studies.hypothesis.config import HypothesisConfig
 from optnet_jax.studies.hypothesis.task import residual
 from optnet_jax.studies.study import run_once
 
 
-def run(config: Config, workdir: str | Path) -> dict[str, Any]:
+def run(config: Config | HypothesisConfig, workdir: str | Path) -> dict[str, Any]:
     """Train the cells that a workdir lacks, then write and print the report.
 
     Args:
@@ -45,6 +46,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
       InputError: a config that cannot be run, or a workdir that is not writable or
         belongs to another config.
     """
+    config = HypothesisConfig.of(config)
     cells = plan(config)
 
     def measure(folder: Path) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
     )
 
 
-def _largest_residual(config: Config, problems: dict) -> float:
+def _largest_residual(config: HypothesisConfig, problems: dict) -> float:
     with jax.enable_x64(True):
         return max(
             residual(make_task(part, config), problem.w, inputs, targets)

@@ -13,8 +13,8 @@ import numpy as np
 
 from optnet_jax import data
 from optnet_jax.configuration import Config
-from optnet_jax.errors import InputError
 from optnet_jax.studies.stability import trial as trials
+from optnet_jax.studies.stability.config import StabilityConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +44,13 @@ class Cell:
         return self.depth
 
 
-def plan(config: Config) -> list[Cell]:
+def plan(config: Config | StabilityConfig) -> list[Cell]:
     """List the cells, shallow ones first.
 
     Raises:
       InputError: a depth that is no 2 n + 2.
     """
-    for depth in config.trial.depths:
-        if depth < 4 or depth % 2:
-            raise InputError(
-                f"config.trial.depths has {depth}: two layers a unit and two around "
-                f"them make an even number of at least 4"
-            )
+    config = StabilityConfig.of(config)
     return [
         Cell(structure, depth, normalize)
         for depth in config.trial.depths
@@ -64,7 +59,7 @@ def plan(config: Config) -> list[Cell]:
     ]
 
 
-def load_batches(config: Config) -> tuple[jax.Array, jax.Array]:
+def load_batches(config: StabilityConfig) -> tuple[jax.Array, jax.Array]:
     """Return the batch of every step: images [steps, B, pixels], labels [steps, B]."""
     dataset = data.load(config.data, seed=config.seed)
     batches = itertools.islice(dataset.train_batches(), config.trial.steps)
@@ -74,7 +69,7 @@ def load_batches(config: Config) -> tuple[jax.Array, jax.Array]:
 
 
 def train_cell(
-    cell: Cell, config: Config, batches: tuple[jax.Array, jax.Array]
+    cell: Cell, config: StabilityConfig, batches: tuple[jax.Array, jax.Array]
 ) -> dict[str, Any]:
     """Train a cell.
 

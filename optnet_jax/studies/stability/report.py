@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from optnet_jax.configuration import Config
 from optnet_jax.studies.comparison import Comparison, compare
+from optnet_jax.studies.stability.config import StabilityConfig
 from optnet_jax.studies.stability.trial import STRUCTURES
 from optnet_jax.studies.study import provenance
 from optnet_jax.studies.tables import markdown_table
@@ -21,7 +21,7 @@ RESNET, RESNET_SUM, HB_NET = STRUCTURES
 
 
 def collect(
-    config: Config,
+    config: StabilityConfig,
     roots: Sequence[dict[str, Any]],
     norms: Sequence[dict[str, Any]],
     cells: Sequence[dict[str, Any]],

@@ -26,6 +26,7 @@ from optnet_jax.studies.cells import complete
 from optnet_jax.studies.stability import plot
 from optnet_jax.studies.stability import report as reports
 from optnet_jax.studies.stability.cells import load_batches, plan, train_cell
+from optnet_jax.studies.stability.config import StabilityConfig
 from optnet_jax.studies.stability.norms import measure
 from optnet_jax.studies.stability.roots import (
     characteristic_roots,
@@ -49,7 +50,7 @@ RECURRENCES: dict[str, Recurrence] = {
 """What is reported on; the functions take any recurrence."""
 
 
-def run(config: Config, workdir: str | Path) -> dict[str, Any]:
+def run(config: Config | StabilityConfig, workdir: str | Path) -> dict[str, Any]:
     """Measure, train what a workdir lacks, then write and print the report.
 
     Args:
@@ -64,6 +65,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
       InputError: a config that cannot be run, or a workdir that is not writable or
         belongs to another config.
     """
+    config = StabilityConfig.of(config)
     cells = plan(config)
 
     def measure_all(folder: Path) -> dict[str, Any]:
@@ -107,7 +109,9 @@ def report_roots(name: str, recurrence: Recurrence) -> dict[str, Any]:
     }
 
 
-def report_norms(name: str, recurrence: Recurrence, config: Config) -> dict[str, Any]:
+def report_norms(
+    name: str, recurrence: Recurrence, config: StabilityConfig
+) -> dict[str, Any]:
     """Return what the report holds of a structure's norms, JSON-able."""
     settings = config.stability.norms
     activation, _ = activation_pair(settings.activation)

@@ -18,6 +18,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.structures import FullyConnected, Propagation
+from optnet_jax.studies.table2.config import Table2Config
 from optnet_jax.studies.table2.contenders import Contender, contender
 from optnet_jax.studies.table2.simulation import Training, simulate
 
@@ -28,9 +29,6 @@ INITIALIZERS = {
     "lecun_normal": nn.initializers.lecun_normal,
 }
 """``config.network.init`` → how W is drawn."""
-
-PRECISIONS = ("default", "high", "highest")
-"""``config.matmul_precision``: of float32 products, where a device has a choice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Cell:
         return paths * self.depth * self.checkpoints[-1]
 
 
-def plan(config: Config) -> list[Cell]:
+def plan(config: Config | Table2Config) -> list[Cell]:
     """List the cells of the table and of its explanation, each once.
 
     Args:
@@ -76,7 +74,7 @@ def plan(config: Config) -> list[Cell]:
     Raises:
       InputError: a value that cannot be run, before anything slow.
     """
-    _check(config)
+    config = Table2Config.of(config)
     pairs = {(s, k) for s in config.structures for k in config.depths}
     pairs |= {(s, config.timing.depth) for s in config.structures}
     pairs |= {(s, k) for s in config.readout.structures for k in config.readout.depths}
@@ -90,7 +88,7 @@ def plan(config: Config) -> list[Cell]:
     return sorted(cells, key=lambda c: (c.depth, order.index(c.structure)))
 
 
-def make_network(cell: Cell, config: Config) -> Propagation:
+def make_network(cell: Cell, config: Table2Config) -> Propagation:
     """Build the structure of a cell.
 
     Args:
@@ -114,13 +112,13 @@ def make_network(cell: Cell, config: Config) -> Propagation:
     )
 
 
-def learning_rate(cell: Cell, config: Config) -> float:
+def learning_rate(cell: Cell, config: Table2Config) -> float:
     """Return the rate that a cell is trained at."""
     factor = config.optimizer.slow_factor if cell.contender.slow else 1.0
     return config.optimizer.learning_rate * factor
 
 
-def make_training(cell: Cell, config: Config) -> Training:
+def make_training(cell: Cell, config: Table2Config) -> Training:
     """Return how a cell is trained: plain SGD, with momentum where it is not 0."""
     momentum = config.optimizer.momentum or None
     return Training(
@@ -132,7 +130,7 @@ def make_training(cell: Cell, config: Config) -> Training:
     )
 
 
-def train_cell(cell: Cell, config: Config) -> dict[str, Any]:
+def train_cell(cell: Cell, config: Table2Config) -> dict[str, Any]:
     """Train one cell: all its seeds, in one jitted program.
 
     The seeds run one after another inside it: vectorised over the seeds it was not
@@ -179,67 +177,3 @@ def train_cell(cell: Cell, config: Config) -> dict[str, Any]:
         "wall_seconds": round(end - start, 2),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _check(config: Config) -> None:
-    _check_names(config)
-    _check_counts(config)
-    if config.task.samples % config.batch_size:
-        raise InputError(
-            f"config.batch_size={config.batch_size} must divide "
-            f"config.task.samples={config.task.samples}: every sample counts the same"
-        )
-    optimizer = config.optimizer
-    if not (optimizer.learning_rate > 0 and optimizer.slow_factor > 0):
-        raise InputError(
-            "config.optimizer.learning_rate and slow_factor must be above 0, not "
-            f"{optimizer.learning_rate} and {optimizer.slow_factor}"
-        )
-    if not 0 <= optimizer.momentum < 1:
-        raise InputError(
-            f"config.optimizer.momentum={optimizer.momentum} must be in [0, 1)"
-        )
-
-
-def _check_names(config: Config) -> None:
-    structures = (*config.structures, *config.readout.structures)
-    for name in structures:
-        contender(name)
-    activation_pair(config.network.activation)
-    for name, value, known in (
-        ("network.init", config.network.init, INITIALIZERS),
-        ("matmul_precision", config.matmul_precision, PRECISIONS),
-    ):
-        if value not in known:
-            raise InputError(
-                f"config.{name}={value!r} is unknown: use one of {', '.join(known)}"
-            )
-    if not config.structures:
-        raise InputError("config.structures is empty: name at least one structure")
-    for name, values in (
-        ("seeds", config.seeds),
-        ("depths", config.depths),
-        ("structures and readout.structures", structures),
-    ):
-        if len(set(values)) < len(values):
-            raise InputError(f"config.{name} must name each once, not {values}")
-
-
-def _check_counts(config: Config) -> None:
-    for name, values, least in (
-        ("seeds", config.seeds, 0),
-        ("depths", config.depths, 1),
-        ("readout.depths", config.readout.depths or (1,), 1),
-        ("timing.depth", (config.timing.depth,), 1),
-        ("timing.checkpoints", config.timing.checkpoints, 1),
-        ("steps", (config.steps,), 1),
-        ("batch_size", (config.batch_size,), 1),
-        ("task.samples", (config.task.samples,), 1),
-        ("task.dim", (config.task.dim,), 1),
-        ("parallel_cells", (config.parallel_cells,), 1),
-    ):
-        whole = all(isinstance(v, int) and least <= v < 2**31 for v in values)
-        if not values or not whole:
-            raise InputError(
-                f"config.{name} must be whole and at least {least}, not {values}"
-            )

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from optnet_jax.configuration import Config
 from optnet_jax.studies.study import provenance
+from optnet_jax.studies.table2.config import Table2Config
 from optnet_jax.studies.table2.contenders import PAPER
 from optnet_jax.studies.table2.tables import (
     Report,
@@ -25,7 +25,7 @@ from optnet_jax.studies.table2.tables import (
 from optnet_jax.studies.tables import mean_and_sd
 
 
-def collect(config: Config, cells: Sequence[dict[str, Any]]) -> Report:
+def collect(config: Table2Config, cells: Sequence[dict[str, Any]]) -> Report:
     """Put the cells together with what they were made from.
 
     Args:

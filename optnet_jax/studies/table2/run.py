@@ -32,10 +32,11 @@ from optnet_jax.studies.study import run_once
 from optnet_jax.studies.table2 import plot
 from optnet_jax.studies.table2 import report as reports
 from optnet_jax.studies.table2.cells import plan, train_cell
+from optnet_jax.studies.table2.config import Table2Config
 from optnet_jax.studies.tables import with_sd
 
 
-def run(config: Config, workdir: str | Path) -> dict[str, Any]:
+def run(config: Config | Table2Config, workdir: str | Path) -> dict[str, Any]:
     """Train the cells that a workdir lacks, then write and print the report.
 
     Args:
@@ -51,6 +52,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
       InputError: a config that cannot be run, or a workdir that is not writable or
         belongs to another config.
     """
+    config = Table2Config.of(config)
     cells = plan(config)
 
     def measure(folder: Path) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
     )
 
 
-def _outcome(result: dict[str, Any], config: Config) -> str:
+def _outcome(result: dict[str, Any], config: Table2Config) -> str:
     at = result["checkpoints"].index(config.steps)
     mse = [values[at] for values in result["mse"]]
     return f"{result['label']}, {result['depth']} layers: MSE {with_sd(mse)}"

@@ -136,10 +136,10 @@ def test_every_default_cell_has_a_file_of_its_own():
 @pytest.mark.parametrize(
     ("field", "value", "match"),
     [
-        ("methods", ("GD (7)", "SGD"), "has 'SGD': use some of 'GD"),
+        ("methods", ("GD (7)", "SGD"), "has 'SGD': each is unknown: use GD"),
         ("methods", ("ADMM (14)",), "lacks the baseline, 'GD"),
         ("tuning_seeds", (5,), "tuning_seeds must differ"),
-        ("tyings", ("loose",), "has loose: use some of untied, tied"),
+        ("tyings", ("loose",), "has 'loose': each is unknown: use untied or tied"),
         ("batch_size", 10_000, "must be at least batch_size=10000"),
     ],
 )
