@@ -1,26 +1,47 @@
-"""Strict numerics for every test, and eight virtual CPU devices.
+"""Strict numerics for every test, eight virtual CPU devices, and nothing of the user's.
 
 Set before JAX starts its backend: nothing above this file may import JAX first.
 """
 
 import os
+import shutil
+import tempfile
 
+# The user's own settings of JAX would change what is tested.
+for name in [name for name in os.environ if name.startswith("JAX_")]:
+    del os.environ[name]
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8"
+    "--xla_force_host_platform_device_count=8"
     # Most of the tests' time is compilation; this takes 40 % off it.
-    + " --xla_backend_optimization_level=0"
+    " --xla_backend_optimization_level=0"
 )
 # TensorFlow reads these when it is first imported.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["MPLBACKEND"] = "Agg"
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Give all processes of the session one folder of prepared sets, new and their own.
+
+    TFDS's default lies in the user's home, where another version of this package may
+    have prepared a set of the same name.
+    """
+    if not hasattr(config, "workerinput"):
+        config.data_dir = tempfile.mkdtemp(prefix="optnet_jax_sets_")
+        os.environ["TFDS_DATA_DIR"] = config.data_dir
+
+
+def pytest_unconfigure(config):
+    """Remove that folder."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.data_dir, ignore_errors=True)
 
 
 @pytest.fixture
@@ -28,3 +49,10 @@ def float64():
     """Run the test in double precision: where the mathematics is what is tested."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path_factory, monkeypatch):
+    """Run each test in a folder of its own: what lies in the clone, such as the runs
+    of the README's first command, must not be read by accident."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("folder"))
