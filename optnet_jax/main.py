@@ -9,9 +9,10 @@ import functools
 import importlib
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -55,6 +56,8 @@ _HEARTBEAT = flags.DEFINE_integer(
     lower_bound=1,
 )
 
+HELP = ("-h", "--h", "-help", "--help", "--helpshort", "-helpfull", "--helpfull", "-?")
+
 # Filled by parse_flags: ml_collections wants the config before it defines its flag.
 _CONFIG: dict[str, Config] = {}
 
@@ -79,9 +82,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def _parse(argv: list[str]) -> list[str]:
     value, rest = _take_config(argv)
+    asked = [argument for argument in rest if argument in HELP]
+    if value is None and asked:
+        _help({}, asked)
     if value is None:
-        if any(argument.lstrip("-") in ("help", "helpfull") for argument in rest):
-            return flags.FLAGS(rest)
         raise InputError(
             "--config is missing: give one of "
             + ", ".join(f"configs/{name}" for name in configuration.packaged_configs())
@@ -89,6 +93,8 @@ def _parse(argv: list[str]) -> list[str]:
     loaded = configuration.load(value)
     config = loaded if type(loaded) is ConfigDict else ConfigDict(dict(loaded.items()))
     configuration.add_defaults(config)
+    if asked:
+        _help(config, asked)
     configuration.check_fields(config, rest)
     rest = configuration.add_model_fields(config, rest, _network_kinds)
     holder = config_flags.DEFINE_config_dict("config", config, sys_argv=rest)
@@ -110,6 +116,24 @@ def _parse(argv: list[str]) -> list[str]:
     return leftover
 
 
+def _help(config: Config, asked: Sequence[str]) -> NoReturn:
+    """Print the flags, and the fields of the config if one is given; end well."""
+    module = flags.FLAGS.find_module_defining_flag("workdir")
+    everything = any("helpfull" in argument for argument in asked)
+    print(__doc__)
+    print(flags.FLAGS.get_help() if everything else flags.FLAGS.module_help(module))
+    print("\n  --config: Config file, or FILE:argument=value,..; see configs/.")
+    for field in configuration.fields(config):
+        value = _value(config, field)
+        if not isinstance(value, ConfigDict):
+            print(f"  --config.{field}: {value!r} here")
+    sys.exit(0)
+
+
+def _value(config: Config, field: str) -> Any:
+    return functools.reduce(lambda tree, name: tree[name], field.split("."), config)
+
+
 def _network_kinds(name: str) -> Mapping[str, Any]:
     """The kinds of a network's fields; only a command line with some needs them."""
     from optnet_jax import networks
@@ -122,7 +146,7 @@ def _wrong_type(config: Config, message: str) -> str:
     match = re.search(r"--config\.([\w.]+)=", message)
     if match is None:
         return message
-    value = functools.reduce(lambda tree, name: tree[name], match[1].split("."), config)
+    value = _value(config, match[1])
     return f"{message}: its type is {type(value).__name__}, as of {value!r}"
 
 
@@ -143,6 +167,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = _CONFIG["config"]
     workdir = _WORKDIR.value or str(Path("runs") / config.name)
+    workdir = str(configuration.local_path(workdir, "--workdir"))
     if _MODE.value == "summary":
         run(config, workdir, "summary")
         return
@@ -166,6 +191,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
     Raises:
         InputError: if there is no such experiment, or from the work itself.
     """
+    workdir = str(configuration.local_path(workdir, "workdir"))
     if mode == "summary":
         _summarize(config, workdir)
         return

@@ -67,7 +67,7 @@ def check_fields(config: Config, argv: Sequence[str]) -> None:
     for _, field, _ in overrides(argv):
         if field.startswith("model."):
             continue
-        inner = [name for name in known if name.startswith(f"{field}.")]
+        inner = list(filter(_inside(field), known))
         if inner:
             raise InputError(
                 f"--config.{field} is a block: set its fields, such as "
@@ -75,12 +75,20 @@ def check_fields(config: Config, argv: Sequence[str]) -> None:
             )
         if field in known:
             continue
-        close = closest(field, known)
+        leaves = [name for name in known if not any(map(_inside(name), known))]
+        close = closest(field, leaves)
         if close:
             hint = f"did you mean --config.{close}?"
         else:
-            hint = f"there are {', '.join(sorted({k.split('.')[0] for k in known}))}"
+            block = field.rpartition(".")[0]
+            beside = list(filter(_inside(block), known)) if block else known
+            first = {name.removeprefix(f"{block}.").split(".")[0] for name in beside}
+            hint = f"there are {', '.join(sorted(first or known))}"
         raise InputError(f"--config.{field}: there is no such config field; {hint}")
+
+
+def _inside(block: str) -> Callable[[str], bool]:
+    return lambda name: name.startswith(f"{block}.")
 
 
 def fields(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -308,41 +308,34 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Find the dotted name that a person probably meant.
 
-    Spelling counts first, then the last parts alone, then abbreviations.
+    The last parts are compared: the same one elsewhere comes first, then a word, the
+    beginning or the initials of one, then another spelling. Of several, the one in the
+    block that was named.
 
     >>> names = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
     >>> closest("optimizer.lr", names), closest("weight_decay", names)
     ('optimizer.learning_rate', 'optimizer.weight_decay')
     >>> closest("xyzzy", names)
     """
-    known = list(known)
-    name = name[:LONGEST]
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    if found:
-        return found[0]
-    block, _, last = name.rpartition(".")
-    lasts: dict[str, list[str]] = {}
+    block, _, last = name[:LONGEST].rpartition(".")
+    fields: dict[str, list[str]] = {}
     for full in known:
-        lasts.setdefault(full.rpartition(".")[2], []).append(full)
-    good = [part for part in lasts if last and _stands_for(last, part)]
-    good = good or difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
-    fields = [full for part in good for full in lasts[part]]
-    # Of several, one in the block that was named.
-    fields.sort(key=lambda full: full.rpartition(".")[0] != block)
-    if fields:
-        return fields[0]
-    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+        fields.setdefault(full.rpartition(".")[2], []).append(full)
+    good = (
+        [last] * (last in fields)
+        or [part for part in fields if _stands_for(last, part)]
+        or difflib.get_close_matches(last, fields, n=1)
+    )
+    found = [full for part in good for full in fields[part]]
+    return max(found, key=lambda full: full.rpartition(".")[0] == block, default=None)
 
 
 def _stands_for(short: str, field: str) -> bool:
-    """Whether ``short`` is a word of a field's name, its start, or its initials."""
+    """Whether ``short`` is a word of a field's name, its beginning, or its initials."""
     words = field.split("_")
-    initials = "".join(word[0] for word in words if word)
-    return (
-        short == field
-        or (len(short) > 1 and short == initials)
-        or short in words
-        or (len(short) > 2 and any(word.startswith(short) for word in words))
+    initials = "".join(word[:1] for word in words)
+    return len(short) > 1 and (
+        short in (initials, *words) or any(word.startswith(short) for word in words)
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from optnet_jax import program
+from optnet_jax.configuration import local_path
 from optnet_jax.data import source
 from optnet_jax.data.archives import archives_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
@@ -47,6 +48,7 @@ def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
         InputError: if the archives are not those of the dataset.
     """
     spec = get_spec(dataset)
+    data_dir = data_dir and str(local_path(data_dir, "--data_dir"))
     if not archives:
         builder = source.prepared_builder(spec, data_dir)
     else:
@@ -63,7 +65,7 @@ def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
 def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) -> None:
     """Links the archives under the names by which TFDS looks for them."""
     wanted = list(archives_of(source.find_builder(spec, data_dir)))
-    for archive in map(Path, archives):
+    for archive in (local_path(archive, "--archive") for archive in archives):
         if not archive.is_file():
             raise InputError(f"there is no file {archive}; see --archive")
         if not wanted:

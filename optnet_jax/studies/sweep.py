@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optnet_jax import program
+from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import tables
 
@@ -187,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         table = tables.get_table(options.table)
         seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
-        runs = plan(table, seeds, Path(options.workdir), flags)
+        runs = plan(table, seeds, local_path(options.workdir, "--workdir"), flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

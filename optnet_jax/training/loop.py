@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from optnet_jax.configuration import Config, TrainConfig, as_json
+from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.training import agreement, sharding, step_folders
 from optnet_jax.training import experiment as experiment_lib
@@ -71,9 +71,10 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
     """
     started = time.monotonic()
     config = TrainConfig.of(config)
+    workdir = local_path(workdir, "workdir").absolute()
     agreement.check_told("train", config, workdir)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_named_write_errors(Path(workdir).absolute()))
+        stack.enter_context(_named_write_errors(workdir))
         place = stack.enter_context(Workdir(workdir, config))
         agreement.check_place(place.path)
         finished = place.result()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from optnet_jax import program
+from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import results
 from optnet_jax.studies.report.markdown import render
@@ -63,7 +64,9 @@ def write_page(directories: Sequence[Path], file: str) -> Path:
 
     place = directories[0] if len(directories) == 1 else Path()
     runs = html_runs.find(directories)
-    return html_page.write(runs, Path(file) if file else place / "report.html")
+    return html_page.write(
+        runs, local_path(file, "--html") if file else place / "report.html"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,8 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="write one self-contained page about the runs, unfinished ones as well",
     )
     options = parser.parse_args(argv)
-    directories = [Path(directory) for directory in options.directories]
     try:
+        directories = [local_path(place, "directory") for place in options.directories]
+        out = local_path(options.out, "--out") if options.out else None
         if options.html is not None:
             file = write_page(directories, options.html)
             print(f"written: {file}", file=sys.stderr)
@@ -93,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(render(summary), end="")
-    if options.out:
-        for file in write(summary, Path(options.out)):
+    if out:
+        for file in write(summary, out):
             print(f"written: {file}", file=sys.stderr)
     return 0
 
