@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 
@@ -121,11 +122,44 @@ def activation_pair(name: str) -> tuple[Callable, Callable]:
     Raises:
       InputError: there is no such row.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise InputError(
             f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}"
         )
     return ACTIVATIONS[name]
+
+
+def _floating(name: str, value: Any) -> jax.Array:
+    """Return an array of floating-point numbers: products of whole ones overflow."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or not jnp.issubdtype(array.dtype, jnp.number):
+        raise InputError(f"{name} must be an array of numbers, got {value!r:.60}")
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def _square(name: str, value: Any) -> jax.Array:
+    """Return a square matrix of floating-point numbers."""
+    matrix = _floating(name, value)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise InputError(f"{name} must be a square matrix, got shape {matrix.shape}")
+    return matrix
+
+
+def _symmetric(name: str, value: Any) -> jax.Array:
+    """Return a symmetric matrix; that a traced one is symmetric is taken on trust."""
+    matrix = _square(name, value)
+    if isinstance(matrix, Tracer):
+        return matrix
+    asymmetry = jnp.abs(matrix - matrix.T).max()
+    if not asymmetry <= 1e-5 * jnp.abs(matrix).max():
+        raise InputError(
+            f"{name} must be symmetric (Lemma 1): it and its transpose differ by "
+            f"{asymmetry:.3g}; use ({name} + {name}.T) / 2"
+        )
+    return matrix
 
 
 def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
@@ -143,11 +177,13 @@ def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
       A function from z, [n] or [..., n], to f(z), [] or [...].
 
     Raises:
-      InputError: an unknown activation.
+      InputError: an unknown activation, or U is not symmetric.
     """
     _, potential = activation_pair(activation)
+    u = _symmetric("U", u)
 
     def f(z: Any) -> jax.Array:
+        z = _floating("z", z)
         return jnp.sum(z * z / 2 - potential(jnp.dot(z, u)), axis=-1)
 
     return f
@@ -164,10 +200,10 @@ def gradient(activation: str, u: Any) -> Callable[[Any], jax.Array]:
       A function from z to ∇f(z), [n] or [..., n].
 
     Raises:
-      InputError: an unknown activation.
+      InputError: an unknown activation, or U is not symmetric.
     """
     step = gradient_step(activation, u)
-    return lambda z: z - step(z)
+    return lambda z: _floating("z", z) - step(z)
 
 
 def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
@@ -181,10 +217,11 @@ def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
       A function from [n] or [..., n] to the same.
 
     Raises:
-      InputError: an unknown activation.
+      InputError: an unknown activation, or U is not symmetric.
     """
     phi, _ = activation_pair(activation)
-    return lambda z: jnp.dot(phi(jnp.dot(z, u)), u)
+    u = _symmetric("U", u)
+    return lambda z: jnp.dot(phi(jnp.dot(_floating("z", z), u)), u)
 
 
 def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
@@ -198,10 +235,11 @@ def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
       A function from [n] or [..., n] to the same.
 
     Raises:
-      InputError: an unknown activation.
+      InputError: an unknown activation, or W is not square.
     """
     phi, _ = activation_pair(activation)
-    return lambda x: phi(jnp.dot(x, jnp.transpose(w)))
+    w = _square("W", w)
+    return lambda x: phi(jnp.dot(_floating("x", x), w.T))
 
 
 def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
@@ -219,7 +257,7 @@ def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """
     u = square_root(w)
     f = objective(activation, u)
-    return lambda x: f(jnp.dot(x, u))
+    return lambda x: f(jnp.dot(_floating("x", x), u))
 
 
 def square_root(w: Any) -> jax.Array:
@@ -235,9 +273,9 @@ def square_root(w: Any) -> jax.Array:
       InputError: W is not symmetric (to 1e-6 of its largest entry) or not positive
         definite: Lemma 1 holds for such W only.
     """
-    matrix = np.asarray(w)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise InputError(f"W must be a square matrix, got shape {matrix.shape}")
+    if isinstance(_square("W", w), Tracer):
+        raise InputError("W is traced, and its root needs its numbers: take it before")
+    matrix = np.asarray(w)  # double precision stays double without JAX's x64
     asymmetry = np.abs(matrix - matrix.T).max()
     if not asymmetry <= 1e-6 * np.abs(matrix).max():
         raise InputError(

@@ -120,6 +120,35 @@ def test_square_root_refuses_what_lemma_1_excludes(w, cause):
         objectives.square_root(w)
 
 
+def test_whole_numbers_are_taken_for_floating_point_ones():
+    z, u = jnp.array([100_000, -3]), jnp.eye(2, dtype=int)
+    assert objectives.objective("relu", u)(z) == pytest.approx(4.5)  # 10¹⁰ overflows
+    assert objectives.gradient("relu", u)(z).tolist() == [0.0, -3.0]
+    assert objectives.layer("relu", u)(z).dtype == jnp.float32
+    assert objectives.network_objective("relu", np.eye(2, dtype=int))(z) == 4.5
+
+
+@pytest.mark.parametrize(
+    ("u", "cause"),
+    [
+        ([[1.0, 2.0], [0.0, 1.0]], "must be symmetric"),
+        (np.full((2, 2), np.nan), "must be symmetric"),
+        (np.ones((2, 3)), r"square matrix, got shape \(2, 3\)"),
+        ("eye", "must be an array of numbers"),
+        ([[1.0], [1.0, 2.0]], "must be an array of numbers"),
+    ],
+)
+def test_what_is_no_symmetric_matrix_is_refused(u, cause):
+    for make in (objectives.objective, objectives.gradient, objectives.gradient_step):
+        with pytest.raises(InputError, match=cause):
+            make("relu", u)
+
+
+def test_a_traced_matrix_is_taken():
+    slope = jax.grad(lambda u: objectives.objective("relu", u)(jnp.ones(2)))
+    np.testing.assert_allclose(slope(jnp.eye(2)), -np.ones((2, 2)))
+
+
 def _positive_definite(n, seed):
     a = np.random.default_rng(seed).normal(size=(n, n))
     return a @ a.T / n + 0.1 * np.eye(n)

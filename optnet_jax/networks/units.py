@@ -8,6 +8,7 @@ import jax
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.structures import template
 
 Factory = Callable[..., nn.Module]
 """A partial made once in the network, called with what differs from unit to unit."""
@@ -137,7 +138,7 @@ class Transition(nn.Module):
     """x ↦ (T(x), S(x)): the first unit of a stage whose shape changes.
 
     Attributes:
-      unit: makes T, which has the stride, ``unit(name=...)``.
+      unit: makes T, which has the stride, ``unit(parent=...)``.
       shortcut: makes S, or None for a structure without skip connections.
     """
 
@@ -147,7 +148,7 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Return T(x) and S(x), None without a shortcut."""
-        transformed = self.unit(name="unit")(x)
+        transformed = template.make(self.unit, "unit")(x)
         if self.shortcut is None:
             return transformed, None
         return transformed, self.shortcut(name="shortcut")(x)

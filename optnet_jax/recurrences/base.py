@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.core import Tracer
+from jax.errors import TracerArrayConversionError
 from jax.typing import ArrayLike
 
 from optnet_jax.errors import InputError
@@ -137,10 +140,10 @@ def per_step(name: str, value: float | ArrayLike, depth: int) -> np.ndarray | ja
       An array [depth].
 
     Raises:
-      InputError: ``value`` has another number of entries.
+      InputError: ``value`` has another number of entries, or no numbers.
     """
     depth = check_depth(depth)
-    array = value if isinstance(value, jax.Array) else np.asarray(value, float)
+    array = value if isinstance(value, jax.Array) else numbers(name, value)
     if array.ndim == 0:
         return array * np.ones(depth)
     if array.shape != (depth,):
@@ -151,16 +154,54 @@ def per_step(name: str, value: float | ArrayLike, depth: int) -> np.ndarray | ja
     return array
 
 
-def as_field(value: Any) -> Any:
-    """Return ``value`` as nested tuples, so that a recurrence that holds it can hash.
+def as_field(name: str, value: Any) -> Any:
+    """Return a coefficient as nested tuples, so that a recurrence that holds it hashes.
+
+    A traced value has no numbers yet. It stays what it is: the recurrence runs, and
+    gradients go through it, but it does not hash.
 
     Args:
-      value: a scalar, None, or a concrete array or sequence of numbers.
+      name: the coefficient's name, for the error.
+      value: a scalar, None, or an array or sequence of numbers.
 
     Returns:
       The same numbers as a float or nested tuples of floats; None stays None.
+
+    Raises:
+      InputError: ``value`` is no finite number and no array of them.
     """
-    return None if value is None else _tuples(np.asarray(value, float).tolist())
+    if value is None or isinstance(value, Tracer):
+        return value
+    return _tuples(numbers(name, value).tolist())
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """Return concrete numbers in double precision.
+
+    Args:
+      name: what they are called in the error.
+      value: a scalar, or an array or sequence of numbers.
+
+    Raises:
+      InputError: they are not finite, no numbers, rows of unequal length, or traced.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":  # NumPy makes numbers of texts and None, too
+            raise TypeError
+        array = array.astype(float)
+    except TracerArrayConversionError:
+        raise InputError(
+            f"{name} is traced, and this method needs its numbers: give them to "
+            f"iterate(..., coefficients=...) instead"
+        ) from None
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} must be a number or an array of them, got {reprlib.repr(value)}"
+        ) from None
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite, got {reprlib.repr(value)}")
+    return array
 
 
 def _tuples(value: Any) -> Any:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    Transform,
+    as_field,
+    numbers,
+    per_step,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +34,8 @@ class HeavyBall:
     post_activation: Transform | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "beta1", as_field(self.beta1))
-        object.__setattr__(self, "beta2", as_field(self.beta2))
+        object.__setattr__(self, "beta1", as_field("beta1", self.beta1))
+        object.__setattr__(self, "beta2", as_field("beta2", self.beta2))
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return beta1 and beta2, [depth] each."""
@@ -71,4 +77,6 @@ def heavy_ball(beta: ArrayLike) -> HeavyBall:
     Returns:
       ``HeavyBall(beta, -beta)``.
     """
-    return HeavyBall(beta, -np.asarray(beta))
+    return HeavyBall(
+        beta, -beta if isinstance(beta, Tracer) else -numbers("beta", beta)
+    )

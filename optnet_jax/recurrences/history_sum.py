@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences.base import Coefficients, Transform, as_field, check_depth
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    Transform,
+    as_field,
+    check_depth,
+    numbers,
+)
 from optnet_jax.recurrences.coefficients import h_matrix
 
 
@@ -28,14 +34,14 @@ class HistorySum:
       beta: β, likewise. [K, K]
 
     Raises:
-      InputError: alpha and beta are not square matrices of one size.
+      InputError: alpha and beta are not square matrices of one size, or traced.
     """
 
     alpha: Any
     beta: Any
 
     def __post_init__(self):
-        alpha, beta = np.asarray(self.alpha, float), np.asarray(self.beta, float)
+        alpha, beta = numbers("alpha", self.alpha), numbers("beta", self.beta)
         if alpha.ndim != 2 or alpha.shape[0] != alpha.shape[1] or not alpha.size:
             raise InputError(f"alpha must be a matrix [K, K], got shape {alpha.shape}")
         if beta.shape != alpha.shape:
@@ -46,8 +52,8 @@ class HistorySum:
             raise InputError(
                 "alpha and beta must be lower triangular: step k knows x_0..x_k only"
             )
-        object.__setattr__(self, "alpha", as_field(alpha))
-        object.__setattr__(self, "beta", as_field(beta))
+        object.__setattr__(self, "alpha", as_field("alpha", alpha))
+        object.__setattr__(self, "beta", as_field("beta", beta))
 
     @classmethod
     def nesterov(cls, depth: int) -> HistorySum:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences.base import Coefficients, Recurrence, State, check_depth
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    Recurrence,
+    State,
+    check_depth,
+    number_of_paths,
+    numbers,
+)
 
 
 def iterate(
@@ -34,7 +42,8 @@ def iterate(
       recurrence: the method.
       transform: the operator T, x ↦ T(x), shape-preserving; for two-path methods also
         a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x).
-      x0: the start x_0, an array of any shape.
+      x0: the start x_0, an array of any shape; for two-path methods also a pair
+        (x'_0, x_0). Whole numbers are taken as floating-point ones.
       depth: the number of steps K.
       trajectory: return all iterates.
       coefficients: to run with others than the method's own: a dict of arrays with
@@ -46,21 +55,27 @@ def iterate(
       leading axis of depth + 1 with x_0 first.
 
     Raises:
-      InputError: depth < 1, or coefficients or weights of another length.
+      InputError: depth < 1, coefficients or weights of another length, coefficients
+        that are not those of the method, an operator that changes the shape, or a pair
+        of operators or starts for a method of one path.
     """
     depth = check_depth(depth)
-    x0 = jnp.asarray(x0)
-    if not jnp.issubdtype(x0.dtype, jnp.inexact):
-        x0 = x0.astype(jnp.result_type(float))
-    if coefficients is None:
-        coefficients = recurrence.coefficients(depth)
-    coefficients = cast_coefficients(coefficients, x0.dtype)
+    _check_operators(recurrence, transform)
+    x0 = as_start(recurrence, x0)
+    own = recurrence.coefficients(depth)
+    if coefficients is not None:
+        check_names(recurrence, coefficients, own)
+    dtype = jax.tree.leaves(x0)[0].dtype
+    coefficients = cast_coefficients(
+        own if coefficients is None else coefficients, dtype
+    )
     check_lengths(coefficients, depth, "coefficients")
     check_lengths(weights, depth, "weights")
 
     def body(state: State, layer: tuple) -> tuple:
         c, w = layer
         operator = transform if weights is None else _bind(transform, w)
+        operator = _checked(operator)
         state = step_in_dtype(recurrence, operator, state, c)
         return state, recurrence.output(state) if trajectory else None
 
@@ -70,6 +85,101 @@ def iterate(
         return recurrence.output(state)
     first = recurrence.output(initial)
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs)
+
+
+def as_start(recurrence: Recurrence, x0: Any) -> Any:
+    """Return x_0, or the pair (x'_0, x_0), as floating-point arrays of one dtype.
+
+    The state keeps its dtype from step to step, and in whole numbers every step would
+    be rounded.
+
+    Args:
+      recurrence: the method.
+      x0: an array of any dtype, or for a two-path method a pair of them.
+
+    Raises:
+      InputError: a tuple that is no pair, for one path, or of unequal shapes.
+    """
+    if not isinstance(x0, tuple):
+        return _floating(x0)
+    name = type(recurrence).__name__
+    if number_of_paths(recurrence) == 1:
+        raise InputError(f"{name} has one path: give it one start, an array, no tuple")
+    shapes = [jnp.shape(x) for x in x0]
+    if len(x0) != 2 or shapes[0] != shapes[1]:
+        raise InputError(
+            f"{name} has two paths: give it one start, or a pair of one shape, "
+            f"got shapes {', '.join(map(str, shapes))}"
+        )
+    starts = [_floating(x) for x in x0]
+    dtype = jnp.result_type(*starts)
+    return tuple(x.astype(dtype) for x in starts)
+
+
+def _floating(x: Any) -> jax.Array:
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
+
+
+def shape_preserving(transform: Callable) -> Callable:
+    """Return the operator with a check of what it returns.
+
+    Without it an operator that changes the shape would be broadcast by the sums.
+
+    Args:
+      transform: T.
+    """
+
+    def checked(x: Any) -> Any:
+        y = transform(x)
+        if jnp.shape(y) != jnp.shape(x):
+            raise InputError(
+                f"the transform of a recurrence must preserve the shape, and this one "
+                f"maps {jnp.shape(x)} to {jnp.shape(y)}: change the shape between "
+                f"stages instead"
+            )
+        if jnp.iscomplexobj(y) and not jnp.iscomplexobj(x):
+            raise InputError(
+                "the transform of a recurrence maps real numbers to complex ones: give "
+                "a complex x_0"
+            )
+        return y
+
+    return checked
+
+
+def _check_operators(recurrence: Recurrence, transform: Any) -> None:
+    operators = transform if isinstance(transform, tuple) else (transform,)
+    paths = number_of_paths(recurrence)
+    if len(operators) not in (1, paths):
+        cure = "a pair, or one for both" if paths == 2 else "one"
+        raise InputError(
+            f"{type(recurrence).__name__} applies T to {paths} of its iterates, and "
+            f"there are {len(operators)} operators: give it {cure}"
+        )
+    if not all(map(callable, operators)):
+        raise InputError(
+            f"the operator T must be a function, not {reprlib.repr(transform)}"
+        )
+
+
+def check_names(recurrence: Recurrence, coefficients: Any, own: Coefficients) -> None:
+    """Check that coefficients are those of the method.
+
+    Args:
+      recurrence: the method.
+      coefficients: given in the place of ``own``.
+      own: what the method's ``coefficients`` returns.
+
+    Raises:
+      InputError: no dict, a name that is missing, or one that the method does not have.
+    """
+    if not isinstance(coefficients, Mapping) or set(coefficients) != set(own):
+        given = coefficients if isinstance(coefficients, Mapping) else ()
+        raise InputError(
+            f"the coefficients of {type(recurrence).__name__} are a dict of "
+            f"{', '.join(own) or 'nothing'}; got {', '.join(map(str, given)) or 'none'}"
+        )
 
 
 def step_in_dtype(
@@ -98,7 +208,15 @@ def cast_coefficients(coefficients: Coefficients, dtype: Any) -> Coefficients:
       dtype: the dtype of the iterates.
     """
     dtype = jnp.promote_types(dtype, jnp.float32)
-    return jax.tree.map(lambda c: jnp.asarray(c, dtype), coefficients)
+
+    def cast(path: tuple, c: Any) -> jax.Array:
+        if not isinstance(c, jax.Array):
+            c = numbers(f"coefficients{jax.tree_util.keystr(path)}", c)
+        return jnp.asarray(c, dtype)
+
+    return jax.tree_util.tree_map_with_path(
+        cast, coefficients, is_leaf=lambda c: isinstance(c, list)
+    )
 
 
 def check_lengths(tree: Any, depth: int, name: str) -> None:
@@ -118,6 +236,12 @@ def check_lengths(tree: Any, depth: int, name: str) -> None:
                 f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: its "
                 f"leading axis must be the depth, {depth}"
             )
+
+
+def _checked(transform: Any) -> Any:
+    if isinstance(transform, tuple):
+        return tuple(map(shape_preserving, transform))
+    return shape_preserving(transform)
 
 
 def _bind(transform: Any, w: Any) -> Any:

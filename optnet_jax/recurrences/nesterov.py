@@ -26,8 +26,8 @@ class Nesterov:
     beta2: Any = None
 
     def __post_init__(self):
-        object.__setattr__(self, "beta1", as_field(self.beta1))
-        object.__setattr__(self, "beta2", as_field(self.beta2))
+        object.__setattr__(self, "beta1", as_field("beta1", self.beta1))
+        object.__setattr__(self, "beta2", as_field("beta2", self.beta2))
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return beta1 and beta2, [depth] each."""

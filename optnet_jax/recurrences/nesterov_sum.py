@@ -38,7 +38,7 @@ class NesterovSum:
     beta: Any = None
 
     def __post_init__(self):
-        object.__setattr__(self, "beta", as_field(self.beta))
+        object.__setattr__(self, "beta", as_field("beta", self.beta))
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return beta = β_1..β_K, [depth]: step k extrapolates with β_{k+1}."""

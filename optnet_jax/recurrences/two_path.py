@@ -49,7 +49,7 @@ class TwoPath:
     def __post_init__(self):
         check_readout(self.readout)
         for name in ("alpha", "beta", "memory"):
-            object.__setattr__(self, name, as_field(getattr(self, name)))
+            object.__setattr__(self, name, as_field(name, getattr(self, name)))
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return alpha, beta and memory, [depth] each."""

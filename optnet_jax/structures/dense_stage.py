@@ -13,7 +13,7 @@ from flax import linen as nn
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import check_depth
 from optnet_jax.recurrences.coefficients import momentum
-from optnet_jax.structures import fields
+from optnet_jax.structures import fields, template
 
 
 class DenseStage(nn.Module):
@@ -82,7 +82,9 @@ class DenseStage(nn.Module):
         return tuple(iterates)
 
     def _layer(self, k: int) -> Any:
-        layer = self.combination.clone(parent=self, name=f"layer_{k}")
+        layer = template.copy(self.combination)
+        if isinstance(layer, nn.Module):
+            layer = layer.clone(parent=self, name=f"layer_{k}")
         return functools.partial(nn.remat(_call), layer) if self.remat else layer
 
     def _coefficients(self) -> tuple[list, Any]:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 
@@ -65,7 +65,7 @@ def number(says: str, holds: Callable[[Any], bool]) -> Kind:
     return Kind(
         f"a number {says}",
         lambda value: (
-            isinstance(value, jax.core.Tracer)
+            isinstance(value, Tracer)
             or (isinstance(value, Real) and not isinstance(value, bool | np.bool_))
             and bool(holds(value))
         ),
@@ -88,7 +88,7 @@ def _is_whole(value: Any) -> bool:
 
 def _are_finite(value: Any) -> bool:
     """Return whether a value is a finite number, or an array of them."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return True
     try:
         array = np.asarray(value)

@@ -51,8 +51,10 @@ def stack_layers(variables: Any) -> Any:
     if not isinstance(variables, Mapping):
         return variables
     names = [name for name in variables if re.fullmatch(r"layer_\d+", name)]
+    # What is inside a layer, also a propagation, belongs to its transform: neither
+    # direction looks there.
     result = {
-        name: stack_layers(value)
+        name: value if name == "layers" else stack_layers(value)
         for name, value in variables.items()
         if name not in names
     }

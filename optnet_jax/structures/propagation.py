@@ -19,11 +19,13 @@ from optnet_jax.recurrences.base import (
     restart,
 )
 from optnet_jax.recurrences.iterate import (
+    as_start,
     cast_coefficients,
     check_lengths,
+    shape_preserving,
     step_in_dtype,
 )
-from optnet_jax.structures import fields
+from optnet_jax.structures import fields, template
 
 
 class Layer(nn.Module):
@@ -44,9 +46,9 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, state: State, c: Coefficients) -> tuple[State, Any]:
         """Return the next state and, for a trajectory, its output."""
-        operator: Any = _shape_preserving(self.transform)
+        operator: Any = shape_preserving(self.transform)
         if self.transform_prime is not None:
-            operator = (_shape_preserving(self.transform_prime), operator)
+            operator = (shape_preserving(self.transform_prime), operator)
         state = step_in_dtype(self.recurrence, operator, state, c)
         return state, self.recurrence.output(state) if self.trajectory else None
 
@@ -90,6 +92,17 @@ class Propagation(nn.Module):
 
     def __post_init__(self):
         fields.check_module(self)
+        if not callable(self.transform):
+            raise InputError(
+                f"transform must be a linen module or a function, got "
+                f"{type(self.transform).__name__}: for weights of its own in each path "
+                f"give one module and separate_paths=True"
+            )
+        if template.holds_module(getattr(self.recurrence, "__dict__", None)):
+            raise InputError(
+                f"a field of {type(self.recurrence).__name__} is a module, which all "
+                f"layers would share: give a function without parameters"
+            )
         super().__post_init__()
 
     @nn.compact
@@ -112,11 +125,13 @@ class Propagation(nn.Module):
           InputError: depth < 1, a learned name that is no coefficient, separate paths
             of a one-path method, or a transform that changes the shape.
         """
-        coefficients = self._coefficients(jax.tree.leaves(x0)[0].dtype)
+        x0 = as_start(self.recurrence, x0)
+        dtype = jax.tree.leaves(x0)[0].dtype
+        coefficients = self._coefficients(dtype)
         if previous is None:
             state = self.recurrence.init(x0)
         else:
-            state = restart(self.recurrence, x0, previous)
+            state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
         first = self.recurrence.output(state)
         # A scan cannot create the running statistics that it carries from layer to
         # layer, so weights that are shared are made by running the layers one by one.
@@ -151,10 +166,11 @@ class Propagation(nn.Module):
                 f"separate_paths needs a two-path recurrence, and "
                 f"{type(self.recurrence).__name__} has one path"
             )
+        prime = template.copy(self.transform) if self.separate_paths else None
         return layer_class(
             recurrence=self.recurrence,
-            transform=_copy(self.transform),
-            transform_prime=_copy(self.transform) if self.separate_paths else None,
+            transform=template.copy(self.transform),
+            transform_prime=prime,
             trajectory=trajectory,
             name=name,
         )
@@ -190,24 +206,3 @@ class Propagation(nn.Module):
             axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
         scanned = nn.scan(layer_class, length=self.depth, **axes)
         return self._layer(scanned, "layers", trajectory)(state, coefficients)
-
-
-def _copy(transform: Callable) -> Callable:
-    """Return an unbound copy: a layer must own its transform's parameters."""
-    if isinstance(transform, nn.Module):
-        return transform.clone(parent=None, name=None)
-    return transform
-
-
-def _shape_preserving(transform: Callable) -> Callable:
-    def checked(x: Any) -> Any:
-        y = transform(x)
-        if jnp.shape(y) != jnp.shape(x):
-            raise InputError(
-                f"the transform of a recurrence must preserve the shape, and this one "
-                f"maps {jnp.shape(x)} to {jnp.shape(y)}: change the shape between "
-                f"stages instead"
-            )
-        return y
-
-    return checked

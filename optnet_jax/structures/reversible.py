@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, HeavyBall, State
 from optnet_jax.recurrences.iterate import step_in_dtype
+from optnet_jax.structures import template
 from optnet_jax.structures.propagation import Propagation
 
 _LOGGER = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class ReversiblePropagation(Propagation):
                 "reversible needs post_activation=None: an activation of the sum "
                 "cannot be undone"
             )
-        if not np.all(np.asarray(method.beta2)):
+        if not isinstance(method.beta2, Tracer) and not np.all(method.beta2):
             raise InputError(
                 "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
                 "dividing by it. Use remat=True to save memory instead"
@@ -95,9 +97,9 @@ class ReversiblePropagation(Propagation):
 
 def _pure(transform: Any, mutable: list[str]) -> Any:
     """Return (params, collections, x) ↦ (T(x), updated collections) of one layer."""
-    if not isinstance(transform, nn.Module):
+    module = template.copy(transform)
+    if not isinstance(module, nn.Module):
         return lambda params, collections, x: (transform(x), {})
-    module = transform.clone(parent=None, name=None)
 
     def apply(params: Any, collections: Any, x: jax.Array) -> tuple:
         variables = {"params": params, **collections}

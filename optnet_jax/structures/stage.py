@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence, number_of_paths
-from optnet_jax.structures import fields
+from optnet_jax.structures import fields, template
 from optnet_jax.structures.propagation import Propagation
 from optnet_jax.structures.reversible import ReversiblePropagation
 
@@ -62,6 +62,11 @@ class Stage(nn.Module):
         fields.check_module(self)
         if self.transition is None and self.depth < 1:
             raise InputError("a stage needs at least one unit")
+        if template.holds_module(self.post_activation):
+            raise InputError(
+                "post_activation is a module, which all paths would share: give a "
+                "function without parameters"
+            )
         super().__post_init__()
 
     @nn.compact
@@ -92,7 +97,7 @@ class Stage(nn.Module):
         names = ["transition"]
         if len(x) == 2 and self.separate_paths:
             names = ["transition_prime", "transition"]
-        modules: list[Any] = [transition(name=name) for name in names]
+        modules: list[Any] = [template.copy(transition)(name=name) for name in names]
         steps = [modules[i % len(modules)](x_i) for i, x_i in enumerate(x)]
         transformed, shortcuts = zip(*steps, strict=True)
         if shortcuts[0] is None:

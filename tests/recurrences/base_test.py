@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,3 +58,40 @@ def test_per_step_spreads_scalars_and_checks_lengths():
 def test_pair_shares_one_operator_or_takes_two():
     assert base.pair(abs) == (abs, abs)
     assert base.pair((abs, min)) == (abs, min)
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        ("0.3", "must be a number"),
+        ([1, [2, 3]], "must be a number"),
+        (1j, "must be a number"),
+        (object(), "must be a number"),
+        ([0.1, None], "must be a number"),
+        ([0.1, float("nan")], "must be finite"),
+    ],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        recurrences.heavy_ball,
+        recurrences.HeavyBall,
+        recurrences.Nesterov,
+        recurrences.NesterovSum,
+        recurrences.TwoPath,
+        lambda value: recurrences.HistorySum(value, value),
+    ],
+)
+def test_a_coefficient_of_a_wrong_kind_is_refused_in_one_line(make, value, cause):
+    with pytest.raises(InputError, match=cause) as caught:
+        make(value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_traced_coefficient_stays_and_where_numbers_are_needed_the_cure_is_named():
+    def entry(beta):
+        return recurrences.HeavyBall(beta, 0).coefficients(2)["beta1"][1]
+
+    assert jax.grad(entry)(0.5) == 1.0
+    with pytest.raises(InputError, match=r"iterate\(..., coefficients=...\)"):
+        jax.jit(lambda h: recurrences.HistorySum(h, h))(jnp.eye(2))

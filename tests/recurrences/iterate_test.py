@@ -78,10 +78,73 @@ def test_integers_become_floats():
     [
         ({"depth": 0}, "depth must be a whole number of at least 1, got 0"),
         ({"weights": {"w": jnp.ones((2, 1))}}, r"weights\['w'\] .* depth, 3"),
-        ({"coefficients": {"beta1": jnp.ones(2)}}, r"coefficients\['beta1'\]"),
+        (
+            {"coefficients": dict.fromkeys(("beta1", "beta2"), jnp.ones(2))},
+            r"coefficients\['beta1'\]",
+        ),
+        ({"coefficients": {"beta1": jnp.ones(3)}}, "dict of beta1, beta2; got beta1$"),
+        (
+            {"coefficients": dict.fromkeys(("beta1", "beta2", "beta"), jnp.ones(3))},
+            "got beta1, beta2, beta$",
+        ),
+        (
+            {"coefficients": {"beta1": [1, 1, float("nan")], "beta2": jnp.ones(3)}},
+            r"coefficients\['beta1'\] must be finite",
+        ),
     ],
 )
 def test_bad_input(kwargs, cause):
     arguments = {"depth": 3, **kwargs}
     with pytest.raises(InputError, match=cause):
         iterate(HeavyBall(), lambda x, *_: x, jnp.ones(1), **arguments)
+
+
+class TestStart:
+    def test_a_pair_starts_each_path_for_itself(self):
+        x_prime, x = jnp.ones(3), jnp.zeros(3)
+        xs = iterate(recurrences.ADMM(), jnp.tanh, (x_prime, x), 1)
+        new = (np.tanh(1.0) + 0 - 0) / 2
+        np.testing.assert_allclose(xs, (np.tanh(0.0) + new + 0) / 2, rtol=1e-6)
+
+    def test_a_pair_has_one_dtype(self):
+        start = (jnp.ones(3, int), jnp.zeros(3))
+        assert iterate(recurrences.ADMM(), jnp.tanh, start, 2).dtype == jnp.float32
+
+    @pytest.mark.parametrize(
+        ("method", "start", "cause"),
+        [
+            (HeavyBall(), (jnp.ones(3), jnp.ones(3)), "HeavyBall has one path"),
+            (recurrences.ADMM(), (jnp.ones(3),) * 3, "ADMM has two paths"),
+            (recurrences.ADMM(), (jnp.ones(3), jnp.ones(1)), r"shapes \(3,\), \(1,\)"),
+        ],
+    )
+    def test_other_tuples_are_refused(self, method, start, cause):
+        with pytest.raises(InputError, match=cause):
+            iterate(method, jnp.tanh, start, 2)
+
+
+class TestOperator:
+    @pytest.mark.parametrize(
+        ("method", "operator", "cause"),
+        [
+            (HeavyBall(), lambda x: x[:1], r"maps \(2, 3\) to \(1, 3\)"),
+            (HeavyBall(), jnp.sum, r"maps \(2, 3\) to \(\)"),
+            (recurrences.ADMM(), (jnp.tanh, jnp.sum), r"maps \(2, 3\) to \(\)"),
+            (HeavyBall(), lambda x: x * 1j, "real numbers to complex ones"),
+            (HeavyBall(), (jnp.tanh, jnp.tanh), "1 of its iterates.* 2 operators"),
+            (recurrences.ADMM(), (jnp.tanh,) * 3, "2 of its iterates.* 3 operators"),
+            (HeavyBall(), None, "must be a function, not None"),
+        ],
+    )
+    def test_that_does_not_fit_is_refused(self, method, operator, cause):
+        with pytest.raises(InputError, match=cause):
+            iterate(method, operator, jnp.ones((2, 3)), 2)
+
+
+def test_a_traced_coefficient_has_a_gradient():
+    def final(beta):
+        return iterate(recurrences.heavy_ball(beta), lambda x: x / 2, jnp.ones(()), 2)
+
+    # x_1 = ½, x_2 = ¼ + β (½ - 1)
+    assert jax.grad(final)(0.3) == -0.5
+    assert jax.jit(final)(0.5) == 0.0

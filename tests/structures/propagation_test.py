@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from flax import linen as nn
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, iterate
-from optnet_jax.structures import FullyConnected, Propagation
+from optnet_jax.structures import FullyConnected, Propagation, ReversiblePropagation
 
 DEPTH = 4
 METHODS = [
@@ -234,3 +236,24 @@ def test_a_recurrence_of_the_users_own_works_as_the_built_in_ones_do(tied):
         QuasiHyperbolic(), lambda x, w: nn.sigmoid(x @ w), X, DEPTH, weights=w
     )
     np.testing.assert_allclose(module.apply(variables, X), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_whole_numbers_give_what_floating_point_ones_give(unroll):
+    network = Propagation(HeavyBall(1, -1), lambda x: x / 3, 3, unroll=unroll)
+    whole = jnp.arange(4)
+    expected = iterate(HeavyBall(1, -1), lambda x: x / 3, whole.astype(float), 3)
+    assert network.apply({}, whole).dtype == jnp.float32
+    np.testing.assert_allclose(network.apply({}, whole), expected, rtol=1e-6)
+    np.testing.assert_allclose(network.apply({}, whole, whole), expected, rtol=1e-6)
+
+
+def test_gradients_go_through_a_traced_coefficient():
+    def final(structure, beta):
+        network = structure(HeavyBall(beta, -1), lambda x: x / 2, 2)
+        return network.apply({}, jnp.ones(()))
+
+    # x_1 = ½ + β - 1, x_2 = x_1 / 2 + β x_1 - 1 at x_0 = x_{-1} = 1
+    for structure in (Propagation, ReversiblePropagation):
+        slope = jax.grad(functools.partial(final, structure))(0.25)
+        np.testing.assert_allclose(slope, 0.5 + 2 * 0.25 - 0.5, rtol=1e-6)
