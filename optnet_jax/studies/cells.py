@@ -1,11 +1,19 @@
-"""The cells of a study: each is worked out once, kept in a file, and never again."""
+"""The cells of a study: each is worked out once, kept in a file, and never again.
+
+A file is named by a digest of what defines its cell, and holds that definition: a
+method that is renamed, moved to another row or given other coefficients is another
+cell, and never reads the file that it had before.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
+import hashlib
 import json
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,13 +28,13 @@ class Cell(Protocol):
     """What a study works out at a time.
 
     Attributes:
-      name: of its file.
+      name: what a person calls it; the digest of its definition tells it from others.
       work: what it costs, up to a factor.
     """
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """What a person calls it."""
         ...
 
     @property
@@ -44,6 +52,7 @@ def complete(
     work_out: Callable[[AnyCell], dict[str, Any]],
     describe: Callable[[dict[str, Any]], str],
     workers: int,
+    definition: Callable[[AnyCell], Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Work out the cells that have no file yet, a few at a time, and read them all.
 
@@ -54,25 +63,29 @@ def complete(
       describe: that -> what is printed of it.
       workers: how many at once on a CPU, where small matrices leave most of a second
         core idle; an accelerator is filled by one.
+      definition: a cell -> all that its result depends on, such as its fields, its
+        recurrence and the study's config; see :func:`described` for what it may hold.
 
     Returns:
       What the files hold, in the order of the cells.
 
     Raises:
-      InputError: from a cell, or a damaged file.
+      InputError: from a cell, or a file that is damaged or of another cell.
       SystemExit: after Ctrl-C, with status 130; finished cells are kept.
     """
     folder.mkdir(exist_ok=True)
-    missing = [cell for cell in cells if not _file(folder, cell).exists()]
+    definitions = {cell: described(definition(cell)) for cell in cells}
+    files = {cell: folder / file_name(cell.name, definitions[cell]) for cell in cells}
+    missing = [cell for cell in cells if not files[cell].exists()]
     if len(missing) < len(cells):
         say(f"going on: {len(cells) - len(missing)} of {len(cells)} cells are there")
     start, count = time.perf_counter(), len(cells) - len(missing)
     done, total = 0.0, sum(cell.work for cell in missing)
 
     def work_out_and_keep(cell: AnyCell) -> dict[str, Any]:
-        result = work_out(cell)
+        result = {**work_out(cell), "definition": definitions[cell]}
         # In the worker, so that a cell that ends after Ctrl-C is not lost.
-        write_json(_file(folder, cell), result)
+        write_json(files[cell], result)
         return result
 
     pool = concurrent.futures.ThreadPoolExecutor(
@@ -94,7 +107,62 @@ def complete(
         raise SystemExit(130) from None
     finally:
         pool.shutdown(cancel_futures=True)
-    return [read_json(_file(folder, cell)) for cell in cells]
+    return [_read_cell(files[cell], definitions[cell]) for cell in cells]
+
+
+def described(value: Any) -> Any:
+    """Return what a value is, in JSON types, the same in every process.
+
+    >>> from optnet_jax.recurrences import heavy_ball
+    >>> described(heavy_ball(0.3))
+    {'kind': 'HeavyBall', 'beta1': 0.3, 'beta2': -0.3, 'post_activation': None}
+
+    Args:
+      value: numbers, strings, None, arrays, sequences, mappings and dataclasses of
+        such; functions count by their name.
+
+    Raises:
+      TypeError: anything else, which could not be told apart.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): described(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence):
+        return [described(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if dataclasses.is_dataclass(value):
+        inner = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **described(inner)}
+    raise TypeError(f"{value!r} cannot be told from others of {type(value).__name__}")
+
+
+def file_name(name: str, definition: Any) -> str:
+    """Return the name of a cell's file.
+
+    >>> file_name("HB (11), 10 layers", {"depth": 10})
+    'HB_11_10_layers-501bae62.json'
+
+    Args:
+      name: what a person calls the cell.
+      definition: all that its result depends on, in JSON types.
+    """
+    text = json.dumps(definition, sort_keys=True)
+    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
+    return f"{re.sub(r'[^a-zA-Z0-9.=-]+', '_', name).strip('_')}-{digest}.json"
+
+
+def _read_cell(file: Path, definition: Any) -> dict[str, Any]:
+    result = read_json(file)
+    if not isinstance(result, dict) or result.pop("definition", None) != definition:
+        raise InputError(
+            f"{file} holds another cell than its name says: delete it, and the same "
+            "command makes it again"
+        )
+    return result
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -109,7 +177,3 @@ def read_json(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{file} is damaged: delete it, and the same command makes it again"
         ) from error
-
-
-def _file(folder: Path, cell: Cell) -> Path:
-    return folder / f"{cell.name}.json"

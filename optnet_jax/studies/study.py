@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ def run_once(
     Raises:
       InputError: a workdir that is not writable or belongs to another config.
     """
-    identity = _identity(config)
-    with Workdir(workdir, identity) as claimed:
+    own = identity(config)
+    with Workdir(workdir, own) as claimed:
         folder = claimed.path
-        refuse_another_config(name, folder, identity)
+        refuse_another_config(name, folder, own)
         claimed.write_config()
         file = folder / f"{name}.json"
         if file.exists():
@@ -57,7 +58,7 @@ def run_once(
             say(markdown(report))
             say(f"finished before, in {folder}: --workdir=DIR starts another run")
             return report
-        report = measure(folder / "cells")
+        report = _finite_or_none(measure(folder / "cells"))
         text = markdown(report)
         (folder / f"{name}.md").write_text(text, "utf-8")
         pictures = ", ".join(map(str, draw(report, folder / "plots")))
@@ -66,6 +67,15 @@ def run_once(
         say(f"\n{text}")
         say(f"written: {folder}/{name}.md, {file}, {pictures}")
         return report
+
+
+def _finite_or_none(tree: Any) -> Any:
+    """Return a report with None for what JSON has no number for: NaN and infinity."""
+    if isinstance(tree, dict):
+        return {name: _finite_or_none(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite_or_none(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def provenance(config: Config) -> Report:
@@ -87,12 +97,12 @@ def provenance(config: Config) -> Report:
     }
 
 
-def _identity(config: Config) -> dict[str, Any]:
+def identity(config: Config) -> dict[str, Any]:
     """The config without what changes no cell: how many at once, where the data is."""
-    identity = as_json(config)
-    identity.pop("parallel_cells", None)
-    identity.get("data", {}).pop("data_dir", None)
-    return identity
+    own = as_json(config)
+    own.pop("parallel_cells", None)
+    own.get("data", {}).pop("data_dir", None)
+    return own
 
 
 def refuse_another_config(name: str, folder: Path, config: Config) -> None:

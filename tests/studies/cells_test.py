@@ -1,9 +1,12 @@
 import dataclasses
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
+from optnet_jax.recurrences import HeavyBall, heavy_ball
 from optnet_jax.studies import cells
 
 
@@ -21,16 +24,26 @@ def work_out(cell):
     return {"value": cell.number**2, "wall_seconds": 0.0}
 
 
-def complete(folder, numbers, work=work_out):
+def complete(folder, numbers, work=work_out, recurrence=None):
     return cells.complete(
-        [Square(n) for n in numbers], folder, work, lambda r: f"is {r['value']}", 1
+        [Square(n) for n in numbers],
+        folder,
+        work,
+        lambda r: f"is {r['value']}",
+        1,
+        lambda cell: {"cell": cell, "recurrence": recurrence},
     )
+
+
+def file_of(folder, number):
+    (file,) = folder.glob(f"square{number}-*.json")
+    return file
 
 
 def test_results_come_in_the_order_of_the_cells(tmp_path, capsys):
     found = complete(tmp_path / "cells", [3, 1, 2])
     assert [result["value"] for result in found] == [9, 1, 4]
-    assert json.loads((tmp_path / "cells/square3.json").read_text())["value"] == 9
+    assert json.loads(file_of(tmp_path / "cells", 3).read_text())["value"] == 9
     assert "[1/3] is 9; 0 s" in capsys.readouterr().out
 
 
@@ -55,10 +68,73 @@ def test_a_cell_that_fails_leaves_the_finished_ones(tmp_path):
 
     with pytest.raises(InputError, match="it diverged"):
         complete(tmp_path, [1, 2], failing)
-    assert [file.name for file in tmp_path.glob("*.json")] == ["square1.json"]
+    assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "square1.json").write_text('{"value":')
-    with pytest.raises(InputError, match=r"square1\.json is damaged: delete it"):
+    complete(tmp_path, [1])
+    file_of(tmp_path, 1).write_text('{"value":')
+    with pytest.raises(InputError, match=r"square1-\w+\.json is damaged: delete it"):
         complete(tmp_path, [1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A cell that is called by its place in a list, as an old study might do."""
+
+    recurrence: HeavyBall
+    name: str = "method0"
+    work: float = 1.0
+
+
+def test_a_cell_is_its_definition_and_not_its_place(tmp_path):
+    """Reordered, renamed or given other coefficients, nothing reads another's file."""
+    done = []
+
+    def run(*recurrences):
+        def work(cell):
+            done.append(cell.recurrence.beta1)
+            return {"value": cell.recurrence.beta1, "wall_seconds": 0.0}
+
+        found = cells.complete(
+            [Method(recurrence) for recurrence in recurrences],
+            tmp_path,
+            work,
+            str,
+            1,
+            lambda cell: {"recurrence": cell.recurrence},
+        )
+        return [result["value"] for result in found]
+
+    assert run(heavy_ball(0.3), heavy_ball(0.5)) == [0.3, 0.5]
+    assert run(heavy_ball(0.5), heavy_ball(0.3)) == [0.5, 0.3]
+    assert run(heavy_ball(0.4), heavy_ball(0.3)) == [0.4, 0.3]
+    assert done == [0.3, 0.5, 0.4]
+
+
+def test_a_file_that_was_renamed_is_not_believed(tmp_path):
+    complete(tmp_path, [1])
+    complete(tmp_path, [2])
+    file_of(tmp_path, 1).replace(file_of(tmp_path, 2))
+    with pytest.raises(InputError, match="holds another cell than its name says"):
+        complete(tmp_path, [2])
+
+
+def test_what_defines_a_cell_is_the_same_in_every_process():
+    """No address and no order of a dict gets into it."""
+    recurrence = HeavyBall(1, np.array([0.5, 1.0]), jax.nn.relu)
+    described = cells.described({"b": (1, None), "a": recurrence})
+    assert described == {
+        "b": [1, None],
+        "a": {
+            "kind": "HeavyBall",
+            "beta1": 1.0,
+            "beta2": [0.5, 1.0],
+            "post_activation": "jax._src.nn.functions.relu",
+        },
+    }
+    assert cells.file_name("x", {"a": 1, "b": 2}) == cells.file_name(
+        "x", {"b": 2, "a": 1}
+    )
+    with pytest.raises(TypeError, match="cannot be told from others"):
+        cells.described(object())

@@ -54,10 +54,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the cell's file."""
-        number = [method.label for method in METHODS].index(self.label)
-        kind = self.label.split()[0].lower()
-        return f"{self.part}_{self.tying}_{kind}{number}_depth{self.depth}"
+        """The part, the tying, the method and its depth."""
+        return f"{self.part} {self.tying} {self.label} depth{self.depth}"
 
     @property
     def work(self) -> float:

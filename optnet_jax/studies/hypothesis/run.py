@@ -27,7 +27,7 @@ from optnet_jax.studies.hypothesis.cells import (
 )
 from optnet_jax.studies.hypothesis.config import HypothesisConfig
 from optnet_jax.studies.hypothesis.task import residual
-from optnet_jax.studies.study import run_once
+from optnet_jax.studies.study import identity, run_once
 
 
 def run(config: Config | HypothesisConfig, workdir: str | Path) -> dict[str, Any]:
@@ -61,6 +61,11 @@ def run(config: Config | HypothesisConfig, workdir: str | Path) -> dict[str, Any
             lambda cell: train_cell(cell, config, problems[cell.part]),
             _outcome,
             config.parallel_cells,
+            lambda cell: {
+                "cell": cell,
+                "recurrence": cell.method.recurrence(1 / config.hypothesis.condition),
+                "config": identity(config),
+            },
         )
         return reports.collect(
             config, results, untrained, _largest_residual(config, problems)

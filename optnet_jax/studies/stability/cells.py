@@ -33,10 +33,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the cell's file."""
-        number = list(trials.STRUCTURES).index(self.structure)
+        """With or without normalisation, the structure and its depth."""
         kind = "normalized" if self.normalize else "plain"
-        return f"{kind}_structure{number}_depth{self.depth}"
+        return f"{kind} {self.structure} depth{self.depth}"
 
     @property
     def work(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ def collect(
 
     Args:
       config: the study's config.
-      roots: a structure's name, radius, angle and period.
+      roots: a structure's name, radius, angle and period (None: it does not turn).
       norms: a structure's name, norms, growth and warnings.
       cells: what ``train_cell`` returned for each.
     """
@@ -164,7 +163,7 @@ def _root_table(report: Report) -> str:
             entry["name"],
             f"{entry['radius']:.4g}",
             f"{entry['angle']:.4g}°",
-            "-" if math.isinf(entry["period"]) else f"{entry['period']:.4g}",
+            "-" if entry["period"] is None else f"{entry['period']:.4g}",
             f"{entry['largest_radius']:.4g}",
         ]
         for entry in report["roots"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from optnet_jax.studies.stability.roots import (
     radius_over_slopes,
     slopes_to_try,
 )
-from optnet_jax.studies.study import run_once
+from optnet_jax.studies.stability.trial import STRUCTURES
+from optnet_jax.studies.study import identity, run_once
 from optnet_jax.training.progress import say
 
 RECURRENCES: dict[str, Recurrence] = {
@@ -71,8 +73,12 @@ def run(config: Config | StabilityConfig, workdir: str | Path) -> dict[str, Any]
     def measure_all(folder: Path) -> dict[str, Any]:
         roots = [report_roots(*item) for item in RECURRENCES.items()]
         norms = [report_norms(*item, config) for item in RECURRENCES.items()]
-        for line in (line for entry in norms for line in entry["warnings"]):
-            say(f"warning: {line}")
+        # Most structures do: it is what the report is about, and its table says more.
+        growing = sum(len(entry["warnings"]) for entry in norms)
+        say(
+            f"{growing} of {2 * len(norms)} norms grow by more than "
+            f"{config.stability.tolerance:.0%} a layer; stability.md lists them"
+        )
         batches = load_batches(config)
         results = complete(
             cells,
@@ -80,6 +86,11 @@ def run(config: Config | StabilityConfig, workdir: str | Path) -> dict[str, Any]
             lambda cell: train_cell(cell, config, batches),
             _outcome,
             config.parallel_cells,
+            lambda cell: {
+                "cell": cell,
+                "recurrence": STRUCTURES[cell.structure],
+                "config": identity(config),
+            },
         )
         return reports.collect(config, roots, norms, results)
 
@@ -102,7 +113,7 @@ def report_roots(name: str, recurrence: Recurrence) -> dict[str, Any]:
         "name": name,
         "radius": roots.radius,
         "angle": roots.angle,
-        "period": roots.period,
+        "period": roots.period if math.isfinite(roots.period) else None,
         "slopes": slopes.tolist(),
         "radius_by_slope": radii.tolist(),
         "largest_radius": float(radii.max()),

@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the cell's file."""
+        """The structure and its depth."""
         return f"{self.structure}_depth{self.depth}"
 
     @property

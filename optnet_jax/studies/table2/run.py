@@ -28,7 +28,7 @@ from typing import Any
 
 from optnet_jax.configuration import Config
 from optnet_jax.studies.cells import complete
-from optnet_jax.studies.study import run_once
+from optnet_jax.studies.study import identity, run_once
 from optnet_jax.studies.table2 import plot
 from optnet_jax.studies.table2 import report as reports
 from optnet_jax.studies.table2.cells import plan, train_cell
@@ -62,6 +62,12 @@ def run(config: Config | Table2Config, workdir: str | Path) -> dict[str, Any]:
             lambda cell: train_cell(cell, config),
             lambda result: _outcome(result, config),
             config.parallel_cells,
+            lambda cell: {
+                "cell": cell,
+                "recurrence": cell.contender.make(config.heavy_ball_beta),
+                "contender": cell.contender,
+                "config": identity(config),
+            },
         )
         return reports.collect(config, results)
 

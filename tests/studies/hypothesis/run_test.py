@@ -85,9 +85,10 @@ def test_the_comparison_is_with_gradient_descent_seed_by_seed(finished):
 def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
     before = json.loads((workdir / "hypothesis.json").read_text("utf-8"))
     (workdir / "hypothesis.json").unlink()
-    (workdir / "cells/constant_untied_gd0_depth1.json").unlink()
+    (file,) = workdir.glob("cells/constant_untied_GD_7_depth1-*.json")
+    file.unlink()
     after = hypothesis.run(small_config(), workdir)
-    assert trained == ["constant_untied_gd0_depth1"]
+    assert trained == ["constant untied GD (7) depth1"]
     assert "going on: 5 of 6 cells are there" in capsys.readouterr().out
     for old, new in zip(before["cells"], after["cells"], strict=True):
         assert new["error"] == pytest.approx(old["error"])
