@@ -97,14 +97,10 @@ class DenseNet(nn.Module):
             channels = sum(part.shape[-1] for part in parts)
             x = self._transition(i - 1, norm, train, channels)(parts)
             parts = self._stage(i, norm, train)(x)
-        x = norm(name="norm")(parts).mean((1, 2))
-        head = nn.Dense(
-            self.num_classes,
-            kernel_init=xavier_normal,
-            dtype=self.dtype,
-            name="head",
-        )
-        return head(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = norm(name="norm")(parts)
+        # In float32 from here on: neither the mean nor the logits are rounded.
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+        return nn.Dense(self.num_classes, kernel_init=xavier_normal, name="head")(x)
 
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
         imagenet = self.stem == "imagenet"

@@ -22,7 +22,8 @@ from optnet_jax.recurrences import Recurrence
 from optnet_jax.structures.stage import Stage
 
 UNROLLED_DEPTH = 18
-"""Up to this many steps a stage is written out: it compiles in seconds all the same."""
+"""Up to this many steps with weights of their own a stage is written out: it compiles
+in seconds all the same."""
 
 
 class RecurrenceNet(nn.Module):
@@ -61,7 +62,7 @@ class RecurrenceNet(nn.Module):
       tied: one set of weights for all steps of a stage.
       unroll: write the layers out (parameters ``layer_0``, ``layer_1``, ...) instead of
         scanning them (``layers`` with a leading axis of depth); None: stages of up to
-        18 steps are written out.
+        18 steps with weights of their own are written out, tied ones are scanned.
       remat: recompute each layer in the backward pass.
       reversible: recompute the iterates in the backward pass; scans every stage.
       batch_norm_group: the number of samples that BatchNorm's statistics are taken
@@ -173,7 +174,9 @@ class RecurrenceNet(nn.Module):
         strides = 1 if i == 0 else 2
         changes = strides != 1 or channels != features
         depth = self.stage_sizes[i] - changes
-        unroll = depth <= UNROLLED_DEPTH if self.unroll is None else self.unroll
+        unroll = self.unroll
+        if unroll is None:
+            unroll = depth <= UNROLLED_DEPTH and not self.tied
         unroll = unroll and not self.reversible
         conv = functools.partial(convolution, dtype=self.dtype)
         unit = self._block(features, norm)

@@ -110,13 +110,15 @@ def dmr_net(
     shortcut: str = "projection",
     **fields: Any,
 ) -> RecurrenceNet:
-    """Return a network of (20); the defaults are DMRNet's (Table 3).
+    """Return a network of (20); the defaults are DMRNet's.
 
     Args:
       alpha: α, a scalar or one value for each step of a stage.
       beta: β, likewise.
-      memory: how much of the sum over t is kept from step to step: 0 is DMRNet, 1 is
-        (20) as printed.
+      memory: how much of the sum over t is kept from step to step: 0 is DMRNet, 1
+        keeps all of it, from t = 0 of each stage on, where (20) is printed with a sum
+        from t = 1 on: ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for each
+        stage is that.
       readout: "x", "x_prime" or their "mean", taken once, before the pooling.
       separate_paths: each path has weights of its own.
       shortcut: DFN-MR has projections.

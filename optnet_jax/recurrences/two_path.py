@@ -6,12 +6,15 @@ import dataclasses
 from typing import Any, ClassVar, Literal, get_args
 
 import jax.numpy as jnp
+import numpy as np
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import (
     Coefficients,
     Transform,
     as_field,
+    check_depth,
+    numbers,
     pair,
     per_step,
 )
@@ -25,9 +28,10 @@ class TwoPath:
     """x' ← T'(x') + s, x ← T(x) + s, with s ← μ s + α x' + β x before both.
 
     (20) with its sum over t kept as a running sum s. μ = 0 keeps only the newest term:
-    with α = β = ½ that is DMRNet (Table 3), the default. μ = 1 is (20) as printed,
-    Σ_t α_t x'_t + Σ_t β_t x_t; its sum starts at t = 1, so the first α and β are 0
-    there. Both lines use the old x', so (20) does not contain (14): that is
+    with α = β = ½ that is DMRNet, the default. μ = 1 keeps all of them, from t = 0 on:
+    Σ_{t=0}^k (α_t x'_t + β_t x_t). (20) is printed with a sum from t = 1 on, so x'_0
+    and x_0 are in no sum and the first step adds nothing: :meth:`printed`. Both lines
+    use the old x', so (20) does not contain (14): that is
     :class:`~optnet_jax.recurrences.ADMM`.
 
     Attributes:
@@ -50,6 +54,29 @@ class TwoPath:
         check_readout(self.readout)
         for name in ("alpha", "beta", "memory"):
             object.__setattr__(self, name, as_field(name, getattr(self, name)))
+
+    @classmethod
+    def printed(
+        cls, depth: int, alpha: Any = 0.5, beta: Any = 0.5, readout: Readout = "mean"
+    ) -> TwoPath:
+        """Return (20) as printed: a sum over t = 1..k, so α_0 = β_0 = 0 and μ = 1.
+
+        Args:
+          depth: the number of steps K.
+          alpha: α_1..α_{K-1}, a scalar for all of them or one value for each, [K-1].
+          beta: β_1..β_{K-1}, likewise.
+          readout: what is returned.
+        """
+        rows = {"alpha": alpha, "beta": beta}
+        for name, value in rows.items():
+            later = numbers(name, value)
+            if later.ndim and later.shape != (check_depth(depth) - 1,):
+                raise InputError(
+                    f"{name} must be a scalar or have one entry for each of the steps "
+                    f"1 to {depth - 1}, got shape {later.shape}"
+                )
+            rows[name] = [0.0, *np.broadcast_to(later, (check_depth(depth) - 1,))]
+        return cls(**rows, memory=1.0, readout=readout)
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return alpha, beta and memory, [depth] each."""
@@ -85,7 +112,7 @@ class TwoPath:
         return read_out(self.readout, state[0], state[1])
 
 
-def check_readout(readout: str) -> None:
+def check_readout(readout: Any) -> None:
     """Check the name of a readout.
 
     Raises:

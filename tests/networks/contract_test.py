@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.networks import NETWORKS, create
+from optnet_jax.networks.registry import field_names
 
 # The large geometries are checked by their shapes; each family runs at a small one.
 _small = {"stage_sizes": (1, 2), "widths": (4, 8)}
@@ -42,6 +43,39 @@ def test_bfloat16_computes_and_the_rest_is_float32(name):
     assert (logits.shape, logits.dtype) == ((3, 7), jnp.float32)
     assert set(variables) <= {"params", "batch_stats"}
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_logits_of_bfloat16_networks_are_not_rounded_to_it(random_variables, name):
+    network = create(name, num_classes=3, dtype="bfloat16", **SMALL[name])
+    images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
+    variables = random_variables(network, images)
+    logits = jax.jit(network.apply, compiler_options=QUICK)(variables, images)
+    rounded = logits.astype(jnp.bfloat16).astype(jnp.float32)
+    assert (logits != rounded).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NETWORKS if "tied" in field_names(NETWORKS[name])]
+)
+def test_tied_weights_are_scanned(name):
+    """Where a stage shares its weights there is one ``lax.scan`` over its steps."""
+    network = create(name, tied=True)
+    images = jax.ShapeDtypeStruct((1, *_image_shape(name)), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    for train in (False, True):
+        apply = functools.partial(
+            network.apply, train=train, mutable=["batch_stats"] if train else False
+        )
+        traced = jax.make_jaxpr(apply)(variables, images)
+        lengths = [
+            equation.params["length"]
+            for equation in traced.eqns
+            if equation.primitive.name == "scan"
+        ]
+        sizes = network.stage_sizes  # pyright: ignore
+        # The first unit of a stage that changes the shape is its transition.
+        assert lengths == [size - (i > 0) for i, size in enumerate(sizes)]
 
 
 @pytest.mark.parametrize("name", SMALL)

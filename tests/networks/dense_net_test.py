@@ -180,7 +180,7 @@ def test_dropout_acts_in_training_only():
 @pytest.mark.parametrize(
     ("fields", "shape", "message"),
     [
-        ({"stem": "mnist"}, (1, 8, 8, 1), 'stem must be "cifar" or "imagenet"'),
+        ({"stem": "mnist"}, (1, 8, 8, 1), "stem must be one of cifar, imagenet"),
         ({"compression": 0.0}, (1, 8, 8, 1), "compression must be"),
         ({"stage_sizes": ()}, (1, 8, 8, 1), "stage_sizes"),
         ({}, (8, 8, 1), r"\[B, H, W, C\]"),

@@ -252,6 +252,22 @@ def test_layouts_and_reversible_compute_the_same(float64, random_variables):
         _assert_close([unroll_layers(tree) for tree in found], expected, 1e-10)
 
 
+@pytest.mark.parametrize("name", ["hb_net", "dmr_net"])
+def test_tied_stages_compute_the_same_scanned_and_written_out(
+    float64, random_variables, name
+):
+    """The running statistics, too, which pass from step to step."""
+    images = _images()
+    scanned = create(name, tied=True, **CIFAR)
+    written_out = create(name, tied=True, unroll=True, **CIFAR)
+    variables = random_variables(scanned, images)
+    found, expected = (
+        _run(network, network, variables, images, train=True)
+        for network in (scanned, written_out)
+    )
+    _assert_close(list(found), list(expected), 1e-10)
+
+
 def test_reversible_trains_in_bfloat16(random_variables):
     network = create("hb_net", **CIFAR, reversible=True, dtype="bfloat16")
     images = _images()
@@ -335,8 +351,8 @@ def test_blocks_have_their_weight_layers(block):
         ({"start": "shortcut"}, "start must be one of same, zero"),
         ({"boundary": "x"}, "boundary must be one of"),
         ({"block": "dense"}, "block must be one of basic"),
-        ({"widths": (16, 32)}, "one entry of at least 1 for each stage"),
-        ({"stage_sizes": (9, 0, 9)}, "one entry of at least 1 for each stage"),
+        ({"widths": (16, 32)}, "one entry for each stage"),
+        ({"stage_sizes": (9, 0, 9)}, "stage_sizes must be a tuple of whole numbers"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused_at_once(fields, message):

@@ -47,7 +47,7 @@ RECURRENCES: dict[str, Recurrence] = {
     "AGD2 (13), θ_k": NesterovSum(),
     "ADMM (14)": ADMM(),
     "DMRNet (20)": TwoPath(),
-    "(20) as printed": TwoPath(memory=1.0),
+    "(20) from t = 0": TwoPath(memory=1.0),
 }
 """What is reported on; the functions take any recurrence."""
 
