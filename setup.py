@@ -15,7 +15,13 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    # TensorFlow, which reads the data sets, has no release for Python 3.14.
+    python_requires=">=3.11,<3.14",
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
     packages=[*find_packages(include=["optnet_jax*"]), "optnet_jax.configs"],
     # The configs are read as files (--config=configs/X.py) and, after any install,
     # imported as optnet_jax.configs.X.

@@ -205,3 +205,15 @@ def test_what_a_page_names_exists(page, config_fields, words):
     names = re.findall(r"\b[A-Za-z]\w*_\w+|\b[A-Z][a-z]+[A-Z]\w+", "\n".join(spans))
     unknown = set(names) - words - set(re.findall(r"\w+", own))
     assert not unknown, f"nothing in the source is called {unknown}"
+
+
+def test_the_readme_names_the_pythons_that_setup_py_allows():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    setup = (ROOT / "setup.py").read_text("utf-8")
+    ci = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    versions = re.findall(r"Python :: (3\.\d+)", setup)
+    *first, newest = versions
+    assert f"Python {', '.join(first)} or {newest} (not 3.14" in readme
+    after = f"3.{int(newest.split('.')[1]) + 1}"
+    assert f'python_requires=">={versions[0]},<{after}"' in setup
+    assert f'python-version: ["{versions[0]}", "{newest}"]' in ci
