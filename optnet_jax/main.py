@@ -77,7 +77,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         return _parse(list(argv))
     except (flags.Error, AttributeError, TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
+        raise InputError(configuration.one_line(error)) from error
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -97,7 +97,9 @@ def _parse(argv: list[str]) -> list[str]:
         _help(config, asked)
     configuration.check_fields(config, rest)
     rest = configuration.add_model_fields(config, rest, _network_kinds)
-    holder = config_flags.DEFINE_config_dict("config", config, sys_argv=rest)
+    holder = config_flags.DEFINE_config_dict(
+        "config", config, sys_argv=rest, flag_values=flags.FLAGS
+    )
     try:
         leftover = flags.FLAGS(rest)
     except flags.IllegalFlagValueError as error:

@@ -15,7 +15,7 @@ from optnet_jax.configuration.command_line import (
     overrides,
 )
 from optnet_jax.configuration.files import Config, find_file, load, packaged_configs
-from optnet_jax.configuration.kinds import convert, did_you_mean, local_path
+from optnet_jax.configuration.kinds import convert, local_path, one_line
 from optnet_jax.configuration.train import TrainConfig
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "as_json",
     "check_fields",
     "convert",
-    "did_you_mean",
     "fields",
     "find_file",
     "load",
     "local_path",
+    "one_line",
     "overrides",
     "packaged_configs",
 ]

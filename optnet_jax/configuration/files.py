@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from optnet_jax.configuration.kinds import as_mapping, shown
+from optnet_jax.configuration.kinds import as_mapping, one_line, shown
 from optnet_jax.errors import InputError
 
 # What a config file returns, an ml_collections.ConfigDict: its fields are looked up at
@@ -111,6 +111,6 @@ def _where(file: Path, error: Exception) -> str:
         if frame.filename == str(file)
     ]
     line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    message = error.msg if isinstance(error, SyntaxError) else one_line(error)
     place = f", line {line}" if line else ""
-    return f"{file}{place}: {type(error).__name__}: {' '.join(message.split())}"
+    return f"{file}{place}: {type(error).__name__}: {message}"

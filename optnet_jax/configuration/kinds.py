@@ -290,12 +290,19 @@ def _tuple(value: Any, kinds: tuple) -> tuple:
     return tuple(converted)
 
 
+def one_line(error: BaseException, longest: int = 500) -> str:
+    """The message of an error of another library, on one line and not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
+
+
 def shown(value: Any) -> str:
     """A value as an error message repeats it: on one line, and not too long."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # more digits than Python writes
-        text = "a number of thousands of digits"
+    except Exception:  # more digits or levels than Python writes, or a foreign repr
+        text = f"a {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
