@@ -7,3 +7,16 @@ class InputError(ValueError):
     The library raises it as the ``ValueError`` that it is; the command line prints its
     message alone and exits with status 2. The message names the cause and the cure.
     """
+
+
+LONGEST = 80
+"""Characters of a value that an error message repeats."""
+
+
+def shown(value: object) -> str:
+    """A value as an error message repeats it: on one line, and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # more digits or levels than Python writes, or a foreign repr
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from optnet_jax import configuration, program
 from optnet_jax.configuration import Block, Config
 from optnet_jax.configuration.train import Name
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 MODES = ("train", "eval", "summary")
 STUDIES = {
@@ -149,7 +149,7 @@ def _wrong_type(config: Config, message: str) -> str:
     if match is None:
         return message
     value = _value(config, match[1])
-    return f"{message}: its type is {type(value).__name__}, as of {value!r}"
+    return f"{message}: its type is {type(value).__name__}, as of {shown(value)}"
 
 
 def _take_config(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -211,7 +211,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
         return
     if experiment != "train":
         raise InputError(
-            f"config.experiment={experiment!r} is unknown: use train, "
+            f"config.experiment={shown(experiment)} is unknown: use train, "
             + ", ".join(STUDIES)
         )
     if mode == "eval":

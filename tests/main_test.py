@@ -101,6 +101,53 @@ def test_studies_are_called_by_name(monkeypatch, tmp_path):
     assert calls == list(main.STUDIES)
 
 
+@pytest.mark.parametrize("name", main.STUDIES)
+def test_a_study_is_not_started_by_an_evaluation(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(f"{main.STUDIES[name]}.run", None)
+    config = configuration.load(f"configs/{name}.py")
+    with pytest.raises(InputError, match=f"{name} is a study, which has no checkpoint"):
+        main.run(config, str(tmp_path), "eval")
+
+
+@pytest.mark.parametrize("name", main.STUDIES)
+def test_a_studys_config_is_checked_where_it_begins(name, tmp_path):
+    config = configuration.load(f"configs/{name}.py")
+    with config.unlocked():
+        config.sede = 3
+    with pytest.raises(InputError, match="config.sede: there is no such config field"):
+        main.run(config, str(tmp_path / "run"), "train")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "workdir", ["gs://bucket/run", "s3://bucket/run", "\udcff", ""]
+)
+@pytest.mark.parametrize("mode", main.MODES)
+def test_a_workdir_is_a_folder_of_this_machine(workdir, mode):
+    config = configuration.load("configs/digits_agd.py")
+    with pytest.raises(InputError, match="workdir=.* must be"):
+        main.run(config, workdir, mode)
+
+
+def test_a_workdirs_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = configuration.load("configs/digits_hb.py")
+    config.model.stage_sizes = (1, 1)
+    main.run(config, "~/run", "summary")
+    assert (tmp_path / "run" / "plots" / "structure.png").exists()
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "--helpfull"])
+@pytest.mark.parametrize("config", [(), ("--config=configs/digits_agd.py",)])
+def test_help_ends_well(flag, config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.parse_flags(["main", *config, flag])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--workdir" in shown
+    assert ("--config.optimizer.learning_rate: 0.1" in shown) == bool(config)
+
+
 def test_an_unknown_experiment_is_named(tmp_path):
     config = configuration.load("configs/digits_agd.py")
     config.experiment = "tabel2"

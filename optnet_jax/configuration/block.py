@@ -13,8 +13,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
-from optnet_jax.configuration.kinds import as_mapping, closest, convert, shown
-from optnet_jax.errors import InputError
+from optnet_jax.configuration.kinds import as_mapping, closest, convert
+from optnet_jax.errors import InputError, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

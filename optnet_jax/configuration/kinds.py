@@ -20,10 +20,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import LONGEST, InputError, shown
 
-LONGEST = 80
-"""Characters of a value that an error message repeats."""
 INT32 = 2**31 - 1
 """The largest step that the state of a run counts to."""
 
@@ -297,18 +295,9 @@ def one_line(error: BaseException, longest: int = 500) -> str:
     return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
 
 
-def shown(value: Any) -> str:
-    """A value as an error message repeats it: on one line, and not too long."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # more digits or levels than Python writes, or a foreign repr
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
 def did_you_mean(name: Any, known: Iterable[str]) -> str:
     """The hint of an error message: the name that was probably meant, or nothing."""
-    close = closest(str(name), known)
+    close = closest(shown(name).strip("'"), known)
     return f" (did you mean {close}?)" if close else ""
 
 

@@ -15,9 +15,8 @@ from optnet_jax.configuration.kinds import (
     Pattern,
     Range,
     as_mapping,
-    shown,
 )
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 FLOAT32 = 1e38
 """Larger numbers, and the inverse of it, are none in single precision."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,5 +107,5 @@ def get_spec(name: str) -> Spec:
     """
     if name not in SPECS:
         known = ", ".join(SPECS)
-        raise InputError(f"no dataset is called {name!r}; there are {known}")
+        raise InputError(f"no dataset is called {shown(name)}; there are {known}")
     return SPECS[name]

@@ -32,7 +32,7 @@ def _is_floating(value: Any) -> bool:
         return False
     try:
         return bool(jnp.issubdtype(jnp.dtype(value), jnp.floating))
-    except TypeError:
+    except (TypeError, ValueError):
         return False
 
 

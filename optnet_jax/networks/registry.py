@@ -11,7 +11,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.networks import fields
 from optnet_jax.networks.dense_zoo import DENSE_NETWORKS
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
@@ -42,7 +42,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
     """
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(
-            f"unknown network {name!r}{_did_you_mean(name, NETWORKS)}; "
+            f"unknown network {shown(name)}{_did_you_mean(name, NETWORKS)}; "
             f"there are {', '.join(NETWORKS)}"
         )
     constructor = NETWORKS[name]
@@ -50,7 +50,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
     for field in overrides:
         if field not in names:
             raise InputError(
-                f"network {name!r} has no field {field!r}"
+                f"network {name!r} has no field {shown(field)}"
                 f"{_did_you_mean(field, names)}; it has {', '.join(names)}"
             )
     fields.check(constructor, overrides)
@@ -100,5 +100,5 @@ def field_defaults(name: str) -> dict[str, Any]:
 
 
 def _did_you_mean(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(names), n=1)
+    close = difflib.get_close_matches(shown(name)[1:-1], list(names), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

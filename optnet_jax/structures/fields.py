@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import reprlib
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.core import Tracer
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 MOST_LAYERS, MOST_CHANNELS = 10**6, 2**16
 """Beyond these a number is a slip of the hand: no machine holds such a network."""
@@ -150,7 +149,7 @@ def check(
             continue
         if not kind.holds(value):
             says = f"{kind.says} or None" if name in optional else kind.says
-            raise InputError(f"{name} must be {says}, got {reprlib.repr(value)}")
+            raise InputError(f"{name} must be {says}, got {shown(value)}")
 
 
 def check_module(module: Any, fields: Mapping[str, Kind] = FIELDS) -> None:

@@ -84,9 +84,9 @@ def evaluate_checkpoint(
     ) as checkpoints:
         step, leaves = read_variables(checkpoints, config.eval.checkpoint)
         origin = checkpoints.read_meta(step).origin
-    check_same_network(leaves, flatten(variables), directory / str(step))
     trained = origin.config if origin else place.stored_config()
     _check_same_function(trained, config, directory / str(step))
+    check_same_network(leaves, flatten(variables), directory / str(step))
     means = evaluate(
         experiment.compiled_eval_step(), unflatten(variables, leaves), experiment
     )

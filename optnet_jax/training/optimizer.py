@@ -7,7 +7,7 @@ import jax
 import optax
 
 from optnet_jax.configuration.train import Optimizer
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 
 def create_optimizer(
@@ -58,7 +58,7 @@ def check_excluded(names: Sequence[str], params: Any) -> None:
     for name in names:
         if name not in known:
             raise InputError(
-                f"config.optimizer.decay_exclude has {name!r}, which is the name of no "
-                f"parameter: choose from {', '.join(known)}, as in "
+                f"config.optimizer.decay_exclude has {shown(name)}, which is the name "
+                f"of no parameter: choose from {', '.join(known)}, as in "
                 f"{tuple(known[:2])!r}"
             )

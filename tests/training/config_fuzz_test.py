@@ -11,7 +11,7 @@ import pytest
 from absl import flags
 
 from optnet_jax import configuration, main
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.studies.convergence.config import ConvergenceConfig
 from optnet_jax.studies.hypothesis.cells import plan as plan_hypothesis
 from optnet_jax.studies.stability.cells import plan as plan_stability
@@ -95,7 +95,7 @@ def survives(call, what):
         assert len(text) < 1500, what
         return False
     except BaseException as error:
-        raise AssertionError(f"{what}: {type(error).__name__}: {error}"[:600]) from error
+        raise AssertionError(f"{what}: {error!r}"[:600]) from error
     return True
 
 
@@ -111,7 +111,7 @@ def mutate_in_python(draw, begin):
         value = "deleted"
     else:
         value = block[path[-1]] = draw.choice(VALUES)
-    what = f"{name}: {'.'.join(path)} = {configuration.kinds.shown(value)}"
+    what = f"{name}: {'.'.join(path)} = {shown(value)}"
     return survives(lambda: begin(config), what)
 
 
@@ -153,7 +153,7 @@ def run_many(count, seed, begin, monkeypatch):
         for index in range(count)
     ]
     # Most of what is drawn is wrong, and not all: both ways are seen.
-    assert 0.1 < np.mean(ends) < 0.6
+    assert 0.03 < np.mean(ends) < 0.6
 
 
 def test_no_config_ends_in_a_traceback(begin, monkeypatch):

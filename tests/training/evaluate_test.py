@@ -1,3 +1,5 @@
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.training import evaluate as evaluate_lib
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import loop
+from optnet_jax.training.checkpoint import Checkpoints
 
 
 class KnownLogits(nn.Module):
@@ -50,6 +53,41 @@ def test_the_whole_split_is_measured_exactly(small, monkeypatch):
     assert means["loss"] == pytest.approx(loss, rel=1e-4)
 
 
+def test_options_that_no_shape_tells_apart_are_compared(
+    small, tmp_path, monkeypatch, capsys
+):
+    """Another β2, start, activation or precision is another function of one tree."""
+    one_step = {"schedule.steps": 1}
+    loop.train(small.small_config(**one_step), tmp_path)
+    # What only training reads may differ, and so may a default that is written out.
+    config = small.small_config(**one_step, **{"optimizer.momentum": 0.5, "seed": 9})
+    config.model.dropout_rate = 0.1
+    found = evaluate_lib.evaluate_checkpoint(config, tmp_path)
+    file = tmp_path / "eval_1.json"
+    before = file.read_bytes()
+
+    def refuse(**changes):
+        for field, value in changes.items():
+            other = small.small_config(**one_step)
+            with other.unlocked():
+                other.update_from_flattened_dict({field: value})
+            match = rf"trained with other options \(.*{field} was"
+            with pytest.raises(InputError, match=match):
+                evaluate_lib.evaluate_checkpoint(other, tmp_path)
+            assert file.read_bytes() == before
+
+    changes = {"precision": "bfloat16", "data.dataset": "cifar10"}
+    refuse(**changes, **{"model.dropout_rate": 0.2})
+    # A checkpoint of an older version does not say what it is of; config.json does.
+    read = Checkpoints.read_meta
+    older = lambda *args: dataclasses.replace(read(*args), origin=None)  # noqa: E731
+    monkeypatch.setattr(Checkpoints, "read_meta", older)
+    refuse(precision="bfloat16")
+    (tmp_path / "config.json").unlink()
+    assert evaluate_lib.evaluate_checkpoint(config, tmp_path) == found
+    assert "does not say with which config it was trained" in capsys.readouterr().out
+
+
 def test_any_checkpoint_can_be_evaluated(small, tmp_path):
     config = small.small_config(**{"average.decay": 0.5})
     result = loop.train(config, tmp_path)
@@ -69,7 +107,7 @@ def test_any_checkpoint_can_be_evaluated(small, tmp_path):
         evaluate_lib.evaluate_checkpoint(config, tmp_path)
     config.eval.checkpoint = "last"
     config.model.features = 6
-    with pytest.raises(InputError, match=r"\(4,\) there and \(6,\) here"):
+    with pytest.raises(InputError, match=r"options \(model.features was 4, now 6\)"):
         evaluate_lib.evaluate_checkpoint(config, tmp_path)
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from optnet_jax import networks
 from optnet_jax.errors import InputError
+from optnet_jax.training import evaluate, loop, summary
 from optnet_jax.training import experiment as experiment_lib
 
 
@@ -52,12 +53,42 @@ def test_shapes_are_those_of_the_state(small):
         ("model.name", "smol", "unknown network 'smol'"),
         ("schedule.epochs", 0.0, "the run has no length"),
         ("schedule.drop_at", (150.0,), "drop_at has 150.0"),
+        (
+            "schedule.warmup_epochs",
+            1e9,
+            r"warmup_epochs=1e\+09 are 4,000,000,000 steps",
+        ),
+        ("model.num_classes", 5, "num_classes=5 is less than the 10 classes of optnet"),
+        (
+            "optimizer.decay_exclude",
+            ("bais",),
+            "choose from alpha, bias, kernel, scale",
+        ),
+        ("data.image_size", 32, "image_size=32 cannot be had of optnet_digits"),
     ],
 )
 def test_bad_input(small, field, value, match):
-    config = small.small_config(**{field: value})
+    config = small.small_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=match):
         experiment_lib.build(config)
+
+
+def test_a_field_that_there_is_not_is_refused_from_python_too(small, tmp_path):
+    """It would be recorded, and train what it does not say."""
+    config = small.small_config()
+    with config.unlocked():
+        config.optimizer.name = "adam"
+    for begin in (
+        lambda: experiment_lib.build(config),
+        lambda: loop.train(config, tmp_path / "run"),
+        lambda: evaluate.evaluate_checkpoint(config, tmp_path / "run"),
+        lambda: summary.summarize(config),
+    ):
+        with pytest.raises(InputError, match="config.optimizer.name: there is no such"):
+            begin()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from optnet_jax.configuration.train import Optimizer
 from optnet_jax.errors import InputError
-from optnet_jax.training.optimizer import create_optimizer
+from optnet_jax.training.optimizer import check_excluded, create_optimizer
 
 
 def config(**changes):
@@ -55,6 +55,15 @@ def test_every_parameter_decays_unless_excluded():
     np.testing.assert_array_equal(moved["bn"]["scale"], 1)
     np.testing.assert_array_equal(moved["alpha"], 1)
     np.testing.assert_allclose(moved["conv"]["kernel"], 1 - 1e-2 * 1.9, rtol=1e-6)
+
+
+def test_an_excluded_name_is_that_of_a_parameter():
+    params = {"bn": {"scale": 1, "bias": 1}, "head": {"kernel": 1, "bias": 1}}
+    check_excluded(("bias", "scale"), params)
+    for name in ("Bias", "bais", "params.head.bias", "head", "bias,scale"):
+        match = f"has '{name}', which .* no parameter: choose from bias, kernel, scale"
+        with pytest.raises(InputError, match=match):
+            check_excluded(("bias", name), params)
 
 
 @pytest.mark.parametrize("field", [{"momentum": 1.0}, {"weight_decay": -1e-4}])

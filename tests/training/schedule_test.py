@@ -46,6 +46,12 @@ def test_drops_are_independent_of_the_warm_up():
     np.testing.assert_allclose(rates, [1.0, 0.5])
 
 
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_the_first_step_has_the_full_rate_however_short_the_run(total):
+    schedule = schedule_lib.learning_rate_schedule(0.1, total, drop_at=(0.1, 0.5, 0.75))
+    assert float(schedule(0)) == pytest.approx(0.1)
+
+
 def test_steps_win_over_epochs():
     assert schedule_lib.steps_in_run(300.0, 781, steps=7) == 7
     assert schedule_lib.steps_in_run(0.5, 10) == 5
@@ -71,6 +77,15 @@ def test_interval_in_epochs():
             "drop_at has 150.*fraction of the run",
         ),
         (lambda: schedule_lib.learning_rate_schedule(-1.0, 10), "learning_rate=-1.0"),
+        (
+            lambda: schedule_lib.learning_rate_schedule(0.1, 10, drop_factor=-0.1),
+            "drop_factor=-0.1 must be above 0",
+        ),
+        (
+            lambda: schedule_lib.steps_in_run(1e9, 781),
+            r"schedule.epochs=1e\+09 are 781,000,000,000 steps: .* at most "
+            "--config.schedule.epochs=2749658",
+        ),
     ],
 )
 def test_bad_input(call, match):
