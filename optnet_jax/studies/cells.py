@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 import jax
 
 from optnet_jax.errors import InputError
+from optnet_jax.files import read_regular
 from optnet_jax.training.progress import duration, say
 from optnet_jax.training.workdir import write_json
 
@@ -76,6 +78,9 @@ def complete(
     folder.mkdir(exist_ok=True)
     definitions = {cell: described(definition(cell)) for cell in cells}
     files = {cell: folder / file_name(cell.name, definitions[cell]) for cell in cells}
+    foreign = set(folder.glob("*.json")) - set(files.values())
+    if foreign:
+        say(f"not used: {len(foreign)} file(s) in {folder} of cells defined otherwise")
     missing = [cell for cell in cells if not files[cell].exists()]
     if len(missing) < len(cells):
         say(f"going on: {len(cells) - len(missing)} of {len(cells)} cells are there")
@@ -83,9 +88,9 @@ def complete(
     done, total = 0.0, sum(cell.work for cell in missing)
 
     def work_out_and_keep(cell: AnyCell) -> dict[str, Any]:
-        result = {**work_out(cell), "definition": definitions[cell]}
+        result = finite(work_out(cell))
         # In the worker, so that a cell that ends after Ctrl-C is not lost.
-        write_json(files[cell], result)
+        write_json(files[cell], {**result, "definition": definitions[cell]})
         return result
 
     pool = concurrent.futures.ThreadPoolExecutor(
@@ -157,7 +162,7 @@ def file_name(name: str, definition: Any) -> str:
 
 def _read_cell(file: Path, definition: Any) -> dict[str, Any]:
     result = read_json(file)
-    if not isinstance(result, dict) or result.pop("definition", None) != definition:
+    if result.pop("definition", None) != definition:
         raise InputError(
             f"{file} holds another cell than its name says: delete it, and the same "
             "command makes it again"
@@ -169,11 +174,31 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a file of a study.
 
     Raises:
-      InputError: it is damaged.
+      InputError: it is damaged, or no regular file.
     """
+    content = read_regular(file)
     try:
-        return json.loads(file.read_text("utf-8"))
-    except json.JSONDecodeError as error:
+        found = json.loads(content.decode("utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
         raise InputError(
             f"{file} is damaged: delete it, and the same command makes it again"
-        ) from error
+        )
+    return found
+
+
+def finite(value: Any) -> Any:
+    """Put None for what JSON has no number for: NaN and ±∞.
+
+    >>> finite({"period": float("inf"), "norms": (1.0, float("nan"))})
+    {'period': None, 'norms': [1.0, None]}
+
+    Args:
+      value: of dicts, lists, tuples and plain values; tuples become lists.
+    """
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from optnet_jax.configuration import Config, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.studies.cells import read_json
+from optnet_jax.studies.cells import finite, read_json
 from optnet_jax.training.differences import config_differences
 from optnet_jax.training.progress import say
 from optnet_jax.training.result import describe_devices, versions
@@ -58,7 +57,7 @@ def run_once(
             say(markdown(report))
             say(f"finished before, in {folder}: --workdir=DIR starts another run")
             return report
-        report = _finite_or_none(measure(folder / "cells"))
+        report = finite(measure(folder / "cells"))
         text = markdown(report)
         (folder / f"{name}.md").write_text(text, "utf-8")
         pictures = ", ".join(map(str, draw(report, folder / "plots")))
@@ -67,15 +66,6 @@ def run_once(
         say(f"\n{text}")
         say(f"written: {folder}/{name}.md, {file}, {pictures}")
         return report
-
-
-def _finite_or_none(tree: Any) -> Any:
-    """Return a report with None for what JSON has no number for: NaN and infinity."""
-    if isinstance(tree, dict):
-        return {name: _finite_or_none(value) for name, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite_or_none(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def provenance(config: Config) -> Report:
@@ -97,7 +87,7 @@ def provenance(config: Config) -> Report:
     }
 
 
-def identity(config: Config) -> dict[str, Any]:
+def identity(config: Any) -> dict[str, Any]:
     """The config without what changes no cell: how many at once, where the data is."""
     own = as_json(config)
     own.pop("parallel_cells", None)
@@ -105,22 +95,31 @@ def identity(config: Config) -> dict[str, Any]:
     return own
 
 
-def refuse_another_config(name: str, folder: Path, config: Config) -> None:
-    """Refuse results of another config, which would be taken for this one's.
+def refuse_another_config(name: str, folder: Path, fields: Mapping[str, Any]) -> None:
+    """Refuse the workdir of a study with another config.
+
+    A finished report says itself what it is of; ``config.json`` says it for cells.
 
     Args:
       name: of the study.
       folder: workdir of the study.
-      config: the study's, without what does not change its cells.
+      fields: of :func:`identity`.
 
     Raises:
-      InputError: naming what differs.
+      InputError: naming what differs, or a file that is damaged.
     """
-    file = folder / "config.json"
-    results = [folder / f"{name}.json", *folder.glob("cells/*.json")]
-    if not file.exists() or not any(result.exists() for result in results):
+    report, told = folder / f"{name}.json", folder / "config.json"
+    if report.exists():
+        found = read_json(report).get("config")
+    elif told.exists() and any(folder.glob("cells/*.json")):
+        found = read_json(told)
+    else:
         return
-    differences = config_differences(read_json(file), as_json(config))
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{report} is damaged: delete it, and the same command makes it again"
+        )
+    differences = config_differences(identity(found), fields)
     if differences:
         raise InputError(
             f"{folder} belongs to a study with another config "

@@ -71,11 +71,38 @@ def test_a_cell_that_fails_leaves_the_finished_ones(tmp_path):
     assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("content", [b'{"value":', b"", b"\0" * 9, b"[]", b"\xff"])
+def test_a_damaged_file_is_named(tmp_path, content):
     complete(tmp_path, [1])
-    file_of(tmp_path, 1).write_text('{"value":')
+    file_of(tmp_path, 1).write_bytes(content)
     with pytest.raises(InputError, match=r"square1-\w+\.json is damaged: delete it"):
         complete(tmp_path, [1])
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    complete(tmp_path, [1])
+    file = file_of(tmp_path, 1)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(InputError, match="is not a regular file: move it away"):
+        complete(tmp_path, [1])
+
+
+def test_what_is_no_number_is_none_at_once_and_when_it_is_read(tmp_path):
+    def diverged(cell):
+        return {**work_out(cell), "value": [float("nan"), -float("inf"), 1.0]}
+
+    for _ in range(2):
+        assert complete(tmp_path, [1], diverged)[0]["value"] == [None, None, 1.0]
+
+
+def test_the_files_of_earlier_versions_are_not_read(tmp_path, capsys):
+    """They were named by places in lists: which cell they are of is not known."""
+    old = tmp_path / "square1.json"
+    old.write_text(json.dumps({"value": 7, "wall_seconds": 0.0}), "utf-8")
+    assert complete(tmp_path, [1])[0]["value"] == 1
+    assert "not used: 1 file(s)" in capsys.readouterr().out
+    assert old.exists()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ def run(config, folder, measured):
         measured.append(config.seed)
         cells.mkdir()
         (cells / "one.json").write_text("{}")
-        return {"square": config.seed**2}
+        return {**study.provenance(config), "square": config.seed**2}
 
     def draw(report, plots):
         plots.mkdir()
@@ -38,9 +38,8 @@ def run(config, folder, measured):
 def test_it_is_worked_out_once(tmp_path, capsys):
     measured = []
     report = run(make_config(seed=3), tmp_path, measured)
-    assert (
-        report == json.loads((tmp_path / "squares.json").read_text()) == {"square": 9}
-    )
+    assert report == json.loads((tmp_path / "squares.json").read_text())
+    assert report["square"] == 9
     assert (tmp_path / "squares.md").read_text() == "It is 9.\n"
     printed = capsys.readouterr().out
     assert "It is 9." in printed
@@ -54,6 +53,21 @@ def test_another_config_is_refused_and_the_difference_named(tmp_path):
     run(make_config(seed=3), tmp_path, [])
     with pytest.raises(InputError, match="seed"):
         run(make_config(seed=4), tmp_path, [])
+
+
+def test_a_report_says_itself_what_it_is_of(tmp_path):
+    run(make_config(seed=3), tmp_path, [])
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(InputError, match="seed was 3, now 4"):
+        run(make_config(seed=4), tmp_path, [])
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"square": 9}', "\0\0"])
+def test_a_damaged_report_is_named(tmp_path, content):
+    run(make_config(), tmp_path, [])
+    (tmp_path / "squares.json").write_text(content, "utf-8")
+    with pytest.raises(InputError, match=r"squares\.json is damaged: delete it"):
+        run(make_config(), tmp_path, [])
 
 
 def test_what_changes_no_cell_is_no_other_config(tmp_path):

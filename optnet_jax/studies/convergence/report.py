@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from optnet_jax.studies.convergence import measure as convergence
@@ -82,4 +81,4 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None or math.isnan(value) else format(value, form)
+    return "-" if value is None else format(value, form)

@@ -73,9 +73,8 @@ def train_cell(
     """Train a cell.
 
     Returns:
-      JSON-able: the final loss (the mean of the last tenth of the steps; None where it
-      is not finite), whether it failed, and the gradient's norm at the first step and
-      at its largest, each [rates][seeds].
+      The final loss (the mean of the last tenth of the steps), whether it failed, and
+      the gradient's norm at the first step and at its largest, each [rates][seeds].
     """
     start = time.perf_counter()
     settings = config.trial
@@ -96,16 +95,10 @@ def train_cell(
     final = loss[..., -max(1, settings.steps // 10) :].mean(-1)
     return {
         **dataclasses.asdict(cell),
-        "final_loss": _finite(final),
+        "final_loss": final.tolist(),
         "failed": (~(final <= settings.failed_above)).tolist(),
         "diverged": (~np.isfinite(loss).all(-1)).tolist(),
-        "first_gradient_norm": _finite(norm[..., 0]),
-        "largest_gradient_norm": _finite(norm.max(-1)),
+        "first_gradient_norm": norm[..., 0].tolist(),
+        "largest_gradient_norm": norm.max(-1).tolist(),
         "wall_seconds": round(time.perf_counter() - start, 2),
     }
-
-
-def _finite(array: np.ndarray) -> list:
-    values = array.astype(object)
-    values[~np.isfinite(array)] = None
-    return values.tolist()

@@ -40,8 +40,8 @@ def draw_roots(roots: list[dict[str, Any]], file: Path) -> Path:
     figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
     for index, entry in enumerate(roots):
         axis.plot(
-            entry["slopes"], entry["radius_by_slope"], STYLES[index % 3],
-            label=entry["name"],
+            entry["slopes"], np.array(entry["radius_by_slope"], float),
+            STYLES[index % 3], label=entry["name"],
         )  # fmt: skip
     axis.axhline(1, color="black", linewidth=0.8)
     axis.set(xlabel="λ, the slope of T", ylabel="largest modulus of a root")
@@ -55,7 +55,8 @@ def draw_norms(norms: list[dict[str, Any]], file: Path) -> Path:
     """Draw signal and gradient norms against depth."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for index, entry in enumerate(norms):
-        signal, gradient = np.array(entry["signal"]), np.array(entry["gradient"])
+        signal = np.array(entry["signal"], float)
+        gradient = np.array(entry["gradient"], float)
         layers = np.arange(1, len(signal) + 1)
         style = STYLES[index % 3]
         axes[0].plot(layers, signal / signal[0], style, label=entry["name"])

@@ -163,7 +163,7 @@ def _root_table(report: Report) -> str:
             entry["name"],
             f"{entry['radius']:.4g}",
             f"{entry['angle']:.4g}°",
-            "-" if entry["period"] is None else f"{entry['period']:.4g}",
+            _number(entry["period"], ".4g"),
             f"{entry['largest_radius']:.4g}",
         ]
         for entry in report["roots"]
@@ -179,10 +179,10 @@ def _norm_table(report: Report) -> str:
         rows.append(
             [
                 entry["name"],
-                f"{signal[-1] / signal[0]:.2g}",
-                f"{entry['signal_growth']:.3f}",
-                f"{gradient[0] / gradient[-1]:.2g}",
-                f"{entry['gradient_growth']:.3f}",
+                _ratio(signal[-1], signal[0]),
+                _number(entry["signal_growth"], ".3f"),
+                _ratio(gradient[0], gradient[-1]),
+                _number(entry["gradient_growth"], ".3f"),
             ]
         )
     header = ["structure", "signal, last / first", "a layer"]
@@ -251,5 +251,9 @@ def largest_rates(cell: dict[str, Any], rates: Sequence[float]) -> np.ndarray:
     return np.array([0.0, *rates])[trains]
 
 
-def _number(value: float) -> str:
-    return f"{value:.2g}" if np.isfinite(value) and value else "-"
+def _number(value: float | None, form: str = ".2g") -> str:
+    return format(value, form) if value and np.isfinite(value) else "-"
+
+
+def _ratio(value: float | None, to: float | None) -> str:
+    return _number(value / to if value is not None and to else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,7 @@ def report_roots(name: str, recurrence: Recurrence) -> dict[str, Any]:
         "name": name,
         "radius": roots.radius,
         "angle": roots.angle,
-        "period": roots.period if math.isfinite(roots.period) else None,
+        "period": roots.period,
         "slopes": slopes.tolist(),
         "radius_by_slope": radii.tolist(),
         "largest_radius": float(radii.max()),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from optnet_jax.studies.stability import plot
 from optnet_jax.studies.stability import report as reports
 
 SEEDS = tuple(range(6))
@@ -58,3 +59,18 @@ def test_a_seed_that_diverged_counts_as_infinitely_bad():
     np.testing.assert_array_equal(
         reports.median_loss({"final_loss": loss}), [0.2, np.inf]
     )
+
+
+def test_norms_that_overflow_are_dashes_and_gaps(tmp_path):
+    entry = {
+        "name": "explodes",
+        "signal": [1.0, 2.0, None],
+        "gradient": [None, 3.0, 1.0],
+        "signal_growth": 2.0,
+        "gradient_growth": None,
+    }
+    row = reports._norm_table({"norms": [entry]}).splitlines()[-1]
+    assert [each.strip() for each in row.split("|")[1:-1]] == [
+        "explodes", "-", "2.000", "-", "-",
+    ]  # fmt: skip
+    assert plot.draw_norms([entry], tmp_path / "norms.png").stat().st_size > 10_000
