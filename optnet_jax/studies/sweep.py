@@ -3,26 +3,28 @@
     python -m optnet_jax.studies.sweep digits
     python -m optnet_jax.studies.sweep table4 --seeds=0-4 --print
 
-Runs that are finished are skipped, and an interrupted one goes on where it stopped: the
-same command continues the sweep.
+Runs that are finished with the config that is asked for are skipped, and an interrupted
+one goes on where it stopped: the same command continues the sweep.
 """
 
 import argparse
-import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optnet_jax import program
-from optnet_jax.configuration import local_path
+from absl import flags
+from ml_collections import config_flags
+
+from optnet_jax import configuration, networks, program
+from optnet_jax.configuration import Config, local_path
 from optnet_jax.errors import InputError
-from optnet_jax.studies.report import tables
+from optnet_jax.studies.report import results, tables
 
 PRINTED_PYTHON = "python"
 
@@ -33,22 +35,40 @@ class Planned(NamedTuple):
     Attributes:
         workdir: Its directory, ``<root>/<config name>``.
         arguments: Of ``python``.
+        config: What it is to be run with, as plain JSON types.
     """
 
     workdir: Path
     arguments: list[str]
+    config: Mapping[str, Any]
+
+    def result(self) -> results.Run | None:
+        """Its result; ``None`` while it has none, or only one that cannot be read."""
+        try:
+            return results.read(self.workdir)
+        except InputError:
+            return None  # the run itself says so, and writes it anew
+
+    def strange(self) -> list[str]:
+        """In what the finished run in its directory is another one."""
+        found = self.result()
+        if found is None:
+            return []
+        seed = self.config["seed"]
+        other = [f"seed = {found.seed}, not {seed}"] if found.seed != seed else []
+        return other + results.differences(found, self.config)
 
     @property
     def finished(self) -> bool:
-        """Whether it wrote its result."""
-        return (self.workdir / "result.json").exists()
+        """Whether it wrote its result, which `report` will count."""
+        return self.result() is not None and not self.strange()
 
 
 def plan(
     table: tables.Table,
     seeds: Sequence[int],
     root: Path,
-    flags: Sequence[str] = (),
+    more: Sequence[str] = (),
 ) -> list[Planned]:
     """List the runs of a table; seed by seed, so that a part of it is a whole table.
 
@@ -56,15 +76,38 @@ def plan(
         table: The table.
         seeds: One run each per entry.
         root: Directory of the workdirs.
-        flags: More flags of ``optnet_jax.main``, for every run.
+        more: Flags of ``optnet_jax.main``, for every run.
+
+    Raises:
+        InputError: for a flag that no run could be started with.
     """
     runs = []
     for seed in seeds:
         for cell in table.cells():
-            workdir = root / cell.get_config(seed).name
+            config = cell.get_config(seed)
+            workdir = root / config.name
             arguments = ["-m", "optnet_jax.main", f"--config={cell.config_flag(seed)}"]
-            runs.append(Planned(workdir, [*arguments, f"--workdir={workdir}", *flags]))
+            arguments += [f"--workdir={workdir}", *more]
+            runs.append(Planned(workdir, arguments, _overridden(config, more)))
     return runs
+
+
+def _overridden(config: Config, given: Sequence[str]) -> Mapping[str, Any]:
+    """A config with the flags of the command line, as plain JSON types."""
+    configuration.add_defaults(config)
+    configuration.check_fields(config, given)
+    argv = configuration.add_model_fields(
+        config, [PRINTED_PYTHON, *given], networks.field_kinds
+    )
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict(
+        "config", config, flag_values=values, sys_argv=list(argv)
+    )
+    try:
+        values(argv, known_only=True)
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+    return configuration.as_json(config)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -137,6 +180,10 @@ def run_all(
         if run.finished:
             print(f"{head}: finished before", flush=True)
             continue
+        if strange := run.strange():
+            print(f"{head}: {another(run, strange)}", flush=True)
+            failed.append(run)
+            continue
         print(f"{head}: {command_line(run)}", flush=True)
         began = time.monotonic()
         status = start(run.arguments, child_environment(run.workdir.parent))
@@ -156,9 +203,19 @@ def child_environment(root: Path) -> dict[str, str]:
 
 def describe(run: Planned) -> str:
     """A finished run's errors."""
-    result = json.loads((run.workdir / "result.json").read_text("utf-8"))
+    found = run.result()
+    assert found is not None
+    result = found.result
     last, best = result["final"]["top1_error"], result["best"]["top1_error"]
     return f"top-1 error {last:.2f} % (best {best:.2f} %)"
+
+
+def another(run: Planned, strange: Sequence[str]) -> str:
+    """Say that a directory holds another run, which is neither read nor replaced."""
+    return (
+        f"{run.workdir} holds another run ({'; '.join(strange)}): move it away or "
+        "choose another --workdir"
+    )
 
 
 def command_line(run: Planned) -> str:
@@ -184,17 +241,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", default="runs", help="directory of the workdirs")
     given = list(sys.argv[1:] if argv is None else argv)
     split = given.index("--") if "--" in given else len(given)
-    options, flags = parser.parse_args(given[:split]), given[split + 1 :]
+    options, more = parser.parse_args(given[:split]), given[split + 1 :]
     try:
         table = tables.get_table(options.table)
         seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
-        runs = plan(table, seeds, local_path(options.workdir, "--workdir"), flags)
+        runs = plan(table, seeds, local_path(options.workdir, "--workdir"), more)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.print:
         for run in runs:
-            if not run.finished:
+            if strange := run.strange():
+                print(f"error: {another(run, strange)}", file=sys.stderr)
+            elif not run.finished:
                 print(command_line(run), flush=True)
         return 0
     failed = run_all(runs)

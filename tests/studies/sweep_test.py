@@ -8,11 +8,11 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.studies import sweep
-from optnet_jax.studies.report import tables
+from optnet_jax.studies.report import results, tables
 
 # Stands in for a training run: says when it is under way, saves when told to stop.
 CHILD = """
-import pathlib, signal, sys, time
+import pathlib, signal, sys
 def stop(number, frame):
     pathlib.Path(sys.argv[1], "saved").touch()
     sys.exit(143)
@@ -20,14 +20,27 @@ signal.signal(signal.SIGTERM, stop)
 pathlib.Path(sys.argv[1], "started").touch()
 print("started", flush=True)
 while True:
-    time.sleep(0.05)
+    signal.pause()
 """
 
 
-def finish(run, last=1.25):
+def finish(run, last=1.25, config=None):
     run.workdir.mkdir(parents=True)
-    result = {"final": {"top1_error": last}, "best": {"top1_error": last}}
+    config = config or run.config
+    result = dict.fromkeys(results.NEEDED) | {
+        "config": config,
+        "network": config["model"]["name"],
+        "dataset": config["data"]["dataset"],
+        "seed": config["seed"],
+        "final": {"top1_error": last},
+        "best": {"top1_error": last},
+    }
     (run.workdir / "result.json").write_text(json.dumps(result), "utf-8")
+
+
+def changed(config, **blocks):
+    """A config with other fields in some of its blocks."""
+    return {**config, **{name: config[name] | new for name, new in blocks.items()}}
 
 
 def printed(capsys, *arguments):
@@ -88,6 +101,71 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
     assert "[3/4] digits_densenet: top-1 error 1.25 % (best 1.25 %)" in said
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            lambda config: changed(config, schedule={"epochs": 1.0}),
+            "schedule.epochs = 1.0, not 30.0",
+        ),
+        (lambda config: {**config, "seed": 1}, "seed = 1, not 0"),
+        (
+            lambda config: changed(config, model={"widths": [3, 4]}),
+            "model.widths = [3, 4], not [11, 22]",
+        ),
+    ],
+)
+def test_another_run_is_not_taken_for_the_tables(tmp_path, capsys, config, said):
+    """The same comparison as the report's, which would say "not run"."""
+    runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:2]
+    finish(runs[0])
+    finish(runs[1], config=config(runs[1].config))
+    assert sweep.run_all(runs, lambda *_: pytest.fail("started")) == [runs[1]]
+    printed_lines = capsys.readouterr().out.splitlines()
+    assert printed_lines == [
+        "[1/2] digits_resnet: finished before",
+        f"[2/2] digits_hb: {runs[1].workdir} holds another run ({said}): move it away "
+        "or choose another --workdir",
+    ]
+    if said.startswith("schedule"):
+        counted, apart = results.sort(results.find([tmp_path]), tables.DIGITS)
+        assert [bool(entry.runs) for entry in counted] == [True, False, False, False]
+        assert list(apart.values()) == [[said]]
+
+
+def test_flags_of_the_sweep_say_what_its_runs_are(tmp_path, capsys):
+    flag = "--config.schedule.epochs=1.0"
+    arguments = ["--seeds=0", f"--workdir={tmp_path}"]
+    run = sweep.plan(tables.DIGITS, [0], tmp_path, [flag])[1]
+    finish(run)
+    assert len(printed(capsys, "digits", *arguments, "--", flag)) == 3
+    assert len(printed(capsys, "digits", *arguments)) == 3
+    tied = sweep.plan(tables.DIGITS, [0], tmp_path, ["--config.model.tied=True"])[1]
+    assert tied.config["model"]["tied"] is True
+    assert not tied.finished
+
+
+@pytest.mark.parametrize(
+    "flag", ["--config.schedule.epoch=1", "--config.seed=x", "--config.model.tied=best"]
+)
+def test_a_flag_that_no_run_could_take_is_refused_at_once(flag, capsys):
+    assert sweep.main(["digits", "--print", "--", flag]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "\0"])
+def test_a_damaged_result_is_no_result(tmp_path, content):
+    """The run is started, which says what is wrong and writes it anew."""
+    runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:1]
+    runs[0].workdir.mkdir()
+    (runs[0].workdir / "result.json").write_text(content, "utf-8")
+    started = []
+    sweep.run_all(runs, lambda arguments, _: started.append(arguments) or 1)
+    assert started == [runs[0].arguments]
+
+
 def test_a_command_that_ends_well_without_a_result_has_failed(tmp_path):
     runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:1]
     assert sweep.run_all(runs, lambda arguments, environment: 0) == runs
@@ -105,7 +183,7 @@ def test_sigterm_is_handed_on_and_nothing_more_is_started(tmp_path):
         "from optnet_jax.studies import sweep\n"
         "from optnet_jax.studies.report import tables\n"
         f"child = ['-c', {CHILD!r}]\n"
-        "runs = [sweep.Planned(run.workdir, [*child, str(run.workdir)])\n"
+        "runs = [run._replace(arguments=[*child, str(run.workdir)])\n"
         "        for run in sweep.plan(tables.DIGITS, [0], "
         f"sweep.Path({str(tmp_path)!r}))]\n"
         "for run in runs:\n"

@@ -10,7 +10,7 @@ from typing import Any
 from optnet_jax.configuration import as_json
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import tables
-from optnet_jax.training.differences import FREE_FIELDS, flatten
+from optnet_jax.training.differences import FREE_FIELDS, flatten, settled
 
 # What may differ between a run and the entry that it counts for: the seed, and where
 # and how often something is written.
@@ -108,26 +108,37 @@ def _read(file: Path) -> Mapping[str, Any]:
     return result
 
 
-def differences(run: Run, cell: tables.Cell) -> list[str]:
-    """Say in what a run's config differs from that of an entry.
+def read(directory: Path) -> Run | None:
+    """Read the result of one run; ``None`` where it has not finished.
 
-    Only fields that both have are compared: a field that was added to the recipes since
-    the run is off by default.
+    Raises:
+        InputError: if the file is damaged.
+    """
+    file = directory / "result.json"
+    return Run(directory, _read(file)) if file.exists() else None
+
+
+def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
+    """Say in what a run's config differs from the one that is asked for.
+
+    A field that one of them lacks has its default; one that this version knows in none
+    of its blocks does not count.
+
+    Args:
+        run: The run.
+        expected: A config, as plain JSON types.
 
     Returns:
         Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
-    ours = flatten(run.result["config"])
-    expected = flatten(as_json(cell.get_config(run.seed)))
+    ours, theirs = flatten(settled(run.result["config"])), flatten(settled(expected))
+    missing = "not set"
     return [
-        f"{field} = {ours[field]}, not {expected[field]}"
-        for field in sorted(ours.keys() & expected.keys())
-        if ours[field] != expected[field] and not _ignored(field)
-    ] + [
-        # The network's own fields have defaults: one that is set is a difference.
-        f"{field} is {'set' if field in ours else 'not set'}"
-        for field in sorted(ours.keys() ^ expected.keys())
-        if field.startswith("model.")
+        f"{field} = {ours.get(field, missing)}, not {theirs.get(field, missing)}"
+        for field in sorted(ours.keys() | theirs.keys())
+        if (field in ours and field in theirs) or field.startswith("model.")
+        if ours.get(field, missing) != theirs.get(field, missing)
+        if not _ignored(field)
     ]
 
 
@@ -157,7 +168,7 @@ def sort(
         for run in runs:
             if not _same_place(run, cell):
                 continue
-            differing = differences(run, cell)
+            differing = differences(run, as_json(cell.get_config(run.seed)))
             if differing:
                 # A table may have several cells of one network: the one it comes near.
                 apart[run] = min(apart.get(run, differing), differing, key=len)

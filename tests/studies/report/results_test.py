@@ -37,7 +37,7 @@ def test_an_entry_holds_its_runs_by_seed(tmp_path, made_runs):
             {"optimizer": {"learning_rate": 0.2}},
             "optimizer.learning_rate = 0.2, not 0.1",
         ),
-        ({"model": {"beta": 0.2}}, "model.beta is set"),
+        ({"model": {"beta": 0.2}}, "model.beta = 0.2, not 0.1"),
     ],
 )
 def test_a_run_with_another_recipe_does_not_count(tmp_path, made_runs, change, said):
