@@ -13,9 +13,9 @@ from optnet_jax.benchmarks.simulation import STRUCTURES
 from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.configs import table2
-from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 from optnet_jax.studies.table2.cells import Cell, make_network, make_training, plan
+from optnet_jax.studies.table2.config import Table2Config
 from optnet_jax.studies.table2.simulation import simulate
 from optnet_jax.studies.tables import markdown_table
 
@@ -41,6 +41,7 @@ class Table2(Suite):
         config = table2.get_config("full")
         config.depths = whole_numbers(options.depths)
         config.task.samples = config.batch_size = options.samples
+        config = Table2Config.of(config)
         cells = [cell for cell in plan(config) if cell.structure in config.structures]
         cells = [cell for cell in cells if cell.depth in config.depths]
         return [_measure(cell, config, options) for cell in cells]
@@ -70,7 +71,7 @@ class Table2(Suite):
         )
 
 
-def _measure(cell: Cell, config: Config, options: argparse.Namespace) -> Row:
+def _measure(cell: Cell, config: Table2Config, options: argparse.Namespace) -> Row:
     short, long = (
         _program(dataclasses.replace(cell, checkpoints=(steps,)), config)
         for steps in (1, 1 + options.steps)
@@ -89,7 +90,7 @@ def _measure(cell: Cell, config: Config, options: argparse.Namespace) -> Row:
     }
 
 
-def _program(cell: Cell, config: Config) -> Any:
+def _program(cell: Cell, config: Table2Config) -> Any:
     """One seed of a cell, compiled: what the study maps over its seeds."""
     run = functools.partial(
         simulate, make_network(cell, config), make_training(cell, config)
