@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from optnet_jax import program
+from optnet_jax.benchmarks import activity
 from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
 from optnet_jax.errors import InputError
 from optnet_jax.training import memory
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if name not in SUITES:
             raise InputError(f"no suite is called {name!r}; use {', '.join(SUITES)}")
-        _run(name, arguments)
+        with activity.shown():
+            _run(name, arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> None:
+    activity.begin(f"{name}: load")
     suite: Suite = importlib.import_module(f"optnet_jax.benchmarks.{name}").SUITE
     parser = argparse.ArgumentParser(
         prog=f"python -m optnet_jax.benchmarks {name}",

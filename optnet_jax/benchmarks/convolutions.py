@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number
 from optnet_jax.benchmarks.torch_process import (
     Runs,
@@ -129,6 +130,7 @@ def _measure(case: str, operands: Operands, repeats: int) -> list[Row]:
         "its gradient by x": lambda x, w, dy: _gradients(x, w, dy)[0],
         "its gradient by w": lambda x, w, dy: _gradients(x, w, dy)[1],
     }
+    begin(f"{case}: {repeats} rounds of a convolution and its two gradients")
     arguments = tuple(map(jnp.asarray, operands))
     compiled = {
         of: jax.jit(function).lower(*arguments).compile()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.jax_runs import Program
 from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, take_turns, timed
@@ -60,9 +61,12 @@ class Curves(DrawnSuite):
             raise InputError("--repeats and --batch must be positive")
         rows: list[Row] = []
         for value in whole_numbers(options.values):
-            made = self.programs(value, options).items()
-            programs = {curve: make() for curve, make in made}
+            programs = {}
+            for curve, make in self.programs(value, options).items():
+                begin(f"{curve}, {value} {self.axis}: compile")
+                programs[curve] = make()
             runs = {curve: timed(program.run) for curve, program in programs.items()}
+            begin(f"{value} {self.axis}: {options.repeats} rounds")
             times = take_turns(runs, options.repeats)
             for curve, program in programs.items():
                 rows.append(

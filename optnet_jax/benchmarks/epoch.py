@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.benchmarks import jax_runs
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.suite import Row
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.data.memory import pad_crop_flip
@@ -32,6 +33,7 @@ def measure(name: str, batch: int, size: int, images: int) -> Row:
     Returns:
       JSON-able: the seconds of the epoch, and the share of them that the steps take.
     """
+    begin(f"{name}: an epoch of {images} images as one program")
     network: Any = create(name, dtype=jnp.bfloat16)
     shape, steps = (size, size, 3), images // batch
     rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from optnet_jax.benchmarks import jax_runs
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.jax_runs import Program, random_batch
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number
 from optnet_jax.benchmarks.torch_process import (
@@ -131,6 +132,7 @@ def measure(name: str, setting: Setting) -> list[Row]:
     Raises:
       InputError: an unknown network, or one whose PyTorch form computes other logits.
     """
+    begin(f"{name}: draw the parameters")
     network: Any = create(name)
     size = image_size(network, setting.image_size)
     batch = random_batch(setting.batch, (size, size, 3), network.num_classes)
@@ -139,6 +141,7 @@ def measure(name: str, setting: Setting) -> list[Row]:
     with contextlib.ExitStack() as stack:
         theirs = None
         if setting.torch:
+            begin(f"{name}: check PyTorch's form of it")
             with jax.default_matmul_precision("highest"):
                 logits = jax_runs.inference_program(network, state, batch["image"])
             variables = state.eval_variables
@@ -147,13 +150,14 @@ def measure(name: str, setting: Setting) -> list[Row]:
             )
         if setting.bfloat16:
             network = network.clone(dtype=jnp.bfloat16)
+        begin(f"{name}: compile the training step and inference")
         programs = {
             "train": jax_runs.training_program(network, state, batch),
             "inference": jax_runs.inference_program(network, state, batch["image"]),
         }
         suffix = f"{name}-{size}px-b{setting.batch}{'-bf16' * setting.bfloat16}"
         return [
-            {"case": f"{kind}/{suffix}", **_row(kind, program, theirs, setting)}
+            {"case": f"{kind}/{suffix}", **_row(name, kind, program, theirs, setting)}
             for kind, program in programs.items()
         ]
 
@@ -189,9 +193,14 @@ def twin_runs(
 
 
 def _row(
-    kind: str, program: Program, theirs: TorchProcess | None, setting: Setting
+    name: str,
+    kind: str,
+    program: Program,
+    theirs: TorchProcess | None,
+    setting: Setting,
 ) -> Row:
     """Time a program beside PyTorch's."""
+    begin(f"{name}: {kind}, {setting.repeats} rounds")
     row: Row = {
         "compile_seconds": program.compile_seconds,
         "temporary_bytes": program.temporary_bytes,

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from optnet_jax.benchmarks import jax_runs, jpegs
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.benchmarks.networks import DEFAULT_BATCHES
 from optnet_jax.benchmarks.suite import Row, Suite, number
@@ -59,9 +60,11 @@ class Pipelines(Suite):
         rows, steps = [], {}
         for label, (name, augment, network) in CASES.items():
             settings = Options(dataset=name, batch_size=options.batch, augment=augment)
+            begin(f"{label}: read images")
             spread = _images_per_second(settings, options)
             shape = get_spec(name).image_shape
             if (network, shape) not in steps:
+                begin(f"{network}: the training step that they are for")
                 steps[network, shape] = _trained_per_second(network, shape)
             row = {"case": label, "network": network, "train": steps[network, shape]}
             rows.append(row | {"pipeline": dataclasses.asdict(spread)})

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.suite import Row, Suite, interval, number, whole_numbers
 from optnet_jax.errors import InputError
 from optnet_jax.studies.tables import markdown_table
@@ -82,6 +83,7 @@ def _measure(devices: int, processes: int, options: argparse.Namespace) -> Row:
         command.append(f"--{name}={getattr(options, name)}")
     if processes > 1:
         command += [f"--coordinator={_free_address()}", f"--processes={processes}"]
+    begin(f"{processes} process(es) of {devices} device(s)")
     workers = [
         subprocess.Popen(
             [*command, f"--index={index}"],
@@ -89,10 +91,17 @@ def _measure(devices: int, processes: int, options: argparse.Namespace) -> Row:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Ctrl-C is this process's alone to answer.
+            start_new_session=True,
         )
         for index in range(processes)
     ]
-    outputs = [worker.communicate() for worker in workers]
+    try:
+        outputs = [worker.communicate() for worker in workers]
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
     for worker, (_, errors) in zip(workers, outputs, strict=True):
         if worker.returncode:
             last = (errors.strip().splitlines() or ["no message"])[-1]

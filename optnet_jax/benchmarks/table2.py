@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from optnet_jax.benchmarks.activity import begin
 from optnet_jax.benchmarks.simulation import STRUCTURES
 from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, take_turns, timed
@@ -72,6 +73,7 @@ class Table2(Suite):
 
 
 def _measure(cell: Cell, config: Table2Config, options: argparse.Namespace) -> Row:
+    begin(f"{cell.contender.label}, {cell.depth} layers")
     short, long = (
         _program(dataclasses.replace(cell, checkpoints=(steps,)), config)
         for steps in (1, 1 + options.steps)

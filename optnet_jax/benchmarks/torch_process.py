@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib.util
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -56,12 +57,15 @@ class TorchProcess:
             args=(theirs, device, make, jax.device_get(arguments)),
             daemon=True,
         )
+        # Ctrl-C is ours to answer; a process inherits what is ignored when it starts.
+        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._process.start()
+        signal.signal(signal.SIGINT, answer)
         theirs.close()
         try:
             self._receive()
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(error)
             raise
 
     def __enter__(self) -> TorchProcess:
@@ -69,8 +73,10 @@ class TorchProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """End the process."""
+        """End the process, at once after an exception."""
         self._connection.close()
+        if any(exception):
+            self._process.terminate()
         self._process.join()
 
     def seconds(self, kind: str) -> float:

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from optnet_jax.benchmarks import __main__ as benchmarks
-from optnet_jax.benchmarks import simulation
+from optnet_jax.benchmarks import activity, simulation
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,19 @@ def test_measurements_are_written(tmp_path, capsys, monkeypatch):
     assert {row["at"] for row in result["rows"]} == {2, 3}
     assert markdown.read_text("utf-8") in capsys.readouterr().out
     assert figure.stat().st_size > 10_000
+
+
+def test_what_is_begun_is_said_from_the_first_moment(capsys, monkeypatch):
+    monkeypatch.setattr(activity, "PATIENCE", 1e6)
+    monkeypatch.setattr(simulation, "STRUCTURES", {"GD": "gd"})
+    arguments = ["--values=2", "--batch=2", "--repeats=1"]
+    assert benchmarks.main(["simulation", *arguments]) == 0
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "simulation: load",
+        "GD, 2 layers: compile",
+        "GD, remat, 2 layers: compile",
+        "2 layers: 1 rounds",
+    ]
 
 
 @pytest.mark.parametrize(
