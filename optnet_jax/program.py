@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import traceback
 import types
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ def edge() -> Iterator[None]:
     stop = _Stop()
     for number in STOPPING:
         set_handler(number, stop)
+    sys.unraisablehook = stop.dropped
     try:
         yield
     except (InputError, Interrupted, KeyboardInterrupt) as error:
@@ -116,6 +118,21 @@ class _Stop:
             os._exit(128 + number)
         self.ending = True
         raise Interrupted(number)
+
+    def dropped(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Ask again where Python dropped the exception.
+
+        It does in the callbacks of weak references and in ``__del__``, in which a
+        program of JAX spends time: the request would be lost.
+        """
+        if not isinstance(unraisable.exc_value, Interrupted):
+            sys.__unraisablehook__(unraisable)
+            return
+        self.ending = False
+        number = signal.Signals[unraisable.exc_value.name]
+        # From another thread: here it would be dropped once more.
+        arguments = (os.getpid(), number)
+        threading.Timer(0.01, os.kill, arguments).start()
 
 
 class Screen(io.FileIO):

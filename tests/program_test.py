@@ -89,6 +89,41 @@ def test_a_second_signal_ends_it_in_the_middle_of_cleaning_up():
     assert (status, error) == (130, "")
 
 
+@pytest.mark.parametrize("number", program.STOPPING)
+def test_a_request_is_not_lost_where_python_drops_exceptions(number):
+    """As in the weak references of JAX's caches, while it traces and compiles."""
+    status, _, error = finish(
+        f"""
+        import weakref
+
+        class Thing:
+            pass
+
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), {int(number)}))
+        del thing
+        time.sleep(600)
+        """
+    )
+    assert (status, error) == (128 + number, f"stopped by {number.name}\n")
+
+
+def test_other_exceptions_that_python_drops_are_shown():
+    status, _, error = finish(
+        """
+        import weakref
+
+        class Thing:
+            def __del__(self):
+                raise RuntimeError("boom")
+
+        Thing()
+        """
+    )
+    assert status == 0
+    assert "RuntimeError: boom" in error
+
+
 def test_after_the_end_a_signal_leaves_no_traceback():
     body = (
         "import atexit\n"
