@@ -20,7 +20,7 @@ ROOMS = {
     "recurrences": set(),
     "objectives": set(),
     "structures": {"recurrences", "objectives"},
-    "networks": {"structures", "recurrences", "objectives"},
+    "networks": {"structures", "recurrences", "objectives", "files"},
     "data": {"configuration", "files", "program"},
     "training": {
         "networks",

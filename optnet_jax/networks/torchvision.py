@@ -26,16 +26,16 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks import state_dict
 from optnet_jax.networks.dense_net import DenseNet
-from optnet_jax.networks.state_dict import (
-    StateDict,
-    read_state_dict,
-    write_state_dict,
+from optnet_jax.networks.torchvision_names import (
+    WEIGHT_LEAVES,
+    modern_name,
+    torchvision_name,
 )
-from optnet_jax.networks.torchvision_names import modern_name, torchvision_name
 
-_WEIGHTS = ("kernel", "scale", "bias", "mean", "var")
 _SCANNED = "/layers/"
+_SHOWN = 4
 # HWIO to OIHW, [in, out] to [out, in], and back, by the number of axes.
 _TO_TORCH = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 _TO_FLAX = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
@@ -74,7 +74,7 @@ def load(network: nn.Module, path: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       InputError: a file that cannot be read or does not fit.
     """
-    return import_state_dict(network, read_state_dict(path))
+    return import_state_dict(network, state_dict.read_state_dict(path))
 
 
 def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
@@ -89,7 +89,7 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
       InputError: a network that torchvision has no names for, or a file ending that is
         not known.
     """
-    write_state_dict(path, export_state_dict(network, variables))
+    state_dict.write_state_dict(path, export_state_dict(network, variables))
 
 
 def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,26 +105,46 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
 
     Raises:
       InputError: a network that torchvision has no names for, or a state dict with
-        missing, extra or misshapen entries, all of them listed.
+        missing, extra or misshapen entries, or with values that no weights have.
     """
-    state = {
-        modern_name(key): np.asarray(value)
-        for key, value in state.items()
-        if not key.endswith("num_batches_tracked")
-    }
+    flat: Any = flatten_dict(import_weights(network, state))
+    channels = flat["params", "stem_conv", "kernel"].shape[2]
+    _, coefficients = _leaves(network, channels)
+    return unflatten_dict(flat | dict(_initial(network, channels, coefficients)))
+
+
+def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what torchvision has of a network's variables: not the coefficients.
+
+    Args:
+      network: as for :func:`import_state_dict`.
+      state: likewise.
+
+    Raises:
+      InputError: likewise.
+    """
+    if state_dict.has_own_names(state):
+        raise InputError(
+            "the state dict has this library's names, not torchvision's: read its file "
+            "with optnet_jax.networks.state_dict.load_variables"
+        )
+    state = _as_today(state)
     stem = state.get("features.conv0.weight", state.get("conv1.weight"))
     channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
-    leaves, coefficients = _leaves(network, channels)
+    leaves, _ = _leaves(network, channels)
     _check(state, leaves)
-    flat = dict(_initial(network, channels, coefficients))
+    flat = {}
     for leaf in leaves:
         axes = _TO_FLAX[len(leaf.torch_shape)]
-        arrays = [state[key].astype(np.float32).transpose(axes) for key in leaf.keys]
+        arrays = [
+            state_dict.checked_weight(key, state[key]).transpose(axes)
+            for key in leaf.keys
+        ]
         flat[leaf.path] = jnp.asarray(np.stack(arrays) if leaf.stacked else arrays[0])
     return unflatten_dict(flat)
 
 
-def export_state_dict(network: nn.Module, variables: Any) -> StateDict:
+def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDict:
     """Return a network's variables under torchvision's names.
 
     What torchvision's network has no place for, the learned coefficients, is left out.
@@ -173,7 +193,7 @@ def _leaves(network: nn.Module, channels: int) -> tuple[list[_Leaf], list[tuple]
         if keys:
             stacked = _SCANNED in "/".join(path)
             leaves.append(_Leaf(path, value.shape, keys, stacked))
-        elif path[-1] in _WEIGHTS:
+        elif path[-1] in WEIGHT_LEAVES:
             unknown.append("/".join(path[1:]))
         else:
             coefficients.append(path)
@@ -218,14 +238,32 @@ def _initial(
     yield from zip(paths, jax.jit(coefficients)(key), strict=True)
 
 
+def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return a state dict without counters, under today's names."""
+    today: dict[str, np.ndarray] = {}
+    for key, value in state.items():
+        name = modern_name(key)
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name in today:
+            raise InputError(f"the state dict has two entries for {name}")
+        today[name] = np.asarray(value)
+    return today
+
+
 def _check(state: Mapping[str, np.ndarray], leaves: list[_Leaf]) -> None:
     expected = {key: leaf.torch_shape for leaf in leaves for key in leaf.keys}
-    problems = [f"missing {key}" for key in expected if key not in state]
-    problems += [f"extra {key}" for key in state if key not in expected]
-    problems += [
+    problems = [
         f"{key} is {state[key].shape} instead of {shape}"
         for key, shape in expected.items()
         if key in state and state[key].shape != shape
     ]
+    problems += [f"missing {key}" for key in expected if key not in state]
+    problems += [f"extra {key}" for key in state if key not in expected]
     if problems:
-        raise InputError(f"the state dict does not fit: {'; '.join(problems)}")
+        more = len(problems) - _SHOWN
+        raise InputError(
+            f"the state dict does not fit: {'; '.join(problems[:_SHOWN])}"
+            f"{f' and {more} more' if more > 0 else ''}: give the network the fields, "
+            "such as num_classes, that the weights were made with"
+        )

@@ -12,6 +12,8 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+WEIGHT_LEAVES = tuple(_LEAVES)
+"""Names of the leaves that are weights; what has another name is a coefficient."""
 
 # Paths of modules in DenseNet, and the names as functions of the indices in them.
 _DENSE: Any = (
@@ -80,12 +82,19 @@ def torchvision_name(path: str, *, dense: bool, has_transition: bool) -> str | N
 
 
 def modern_name(key: str) -> str:
-    """Return today's spelling of a key from the first DenseNet files.
+    """Return a key as torchvision spells it today.
+
+    The first DenseNet files put a dot before a layer's numbers; DataParallel and
+    torch.compile put ``module.`` and ``_orig_mod.`` before everything, a module that
+    holds the network ``model.`` or ``net.``.
 
     >>> modern_name("features.denseblock1.denselayer2.norm.1.weight")
     'features.denseblock1.denselayer2.norm1.weight'
+    >>> modern_name("_orig_mod.module.fc.bias")
+    'fc.bias'
 
     Args:
       key: of a state dict.
     """
+    key = re.sub(r"^((module|_orig_mod|model|net)\.)+", "", key)
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)

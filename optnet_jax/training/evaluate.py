@@ -16,7 +16,11 @@ from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
 from optnet_jax.training.progress import say
-from optnet_jax.training.warm_start import COLLECTIONS, read_variables
+from optnet_jax.training.warm_start import (
+    COLLECTIONS,
+    read_variables,
+    trained_config,
+)
 from optnet_jax.training.workdir import Workdir, write_json
 
 MAX_PENDING = 4
@@ -83,8 +87,7 @@ def evaluate_checkpoint(
         directory, sharding=experiment.state_sharding, read_only=True
     ) as checkpoints:
         step, leaves = read_variables(checkpoints, config.eval.checkpoint)
-        origin = checkpoints.read_meta(step).origin
-    trained = origin.config if origin else place.stored_config()
+        trained = trained_config(checkpoints, step)
     _check_same_function(trained, config, directory / str(step))
     check_same_network(leaves, flatten(variables), directory / str(step))
     means = evaluate(

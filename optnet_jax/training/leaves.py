@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -55,7 +55,10 @@ def tree_checksum(tree: Any) -> str:
 
 
 def check_same_network(
-    stored: Mapping[str, Any], expected: Mapping[str, Any], where: object
+    stored: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    where: object,
+    cure: str = "use the config that it was trained with, or another --workdir",
 ) -> None:
     """Refuse leaves of another network.
 
@@ -63,26 +66,25 @@ def check_same_network(
         stored: What the checkpoint holds, by leaf name.
         expected: What this network needs.
         where: The checkpoint, for the message.
+        cure: What to do then, likewise.
 
     Raises:
         InputError: naming the first difference, with both shapes.
     """
+
+    def refuse(difference: str) -> NoReturn:
+        raise InputError(
+            f"checkpoint {where} is of another network: {difference}; {cure}"
+        )
+
     for name in expected:
         if name not in stored:
-            _refuse(where, f"it has no {name}, which this one needs")
+            refuse(f"it has no {name}, which this one needs")
         if tuple(stored[name].shape) != tuple(expected[name].shape):
-            _refuse(
-                where,
+            refuse(
                 f"{name} has shape {tuple(stored[name].shape)} there and "
-                f"{tuple(expected[name].shape)} here",
+                f"{tuple(expected[name].shape)} here"
             )
     for name in stored:
         if name not in expected:
-            _refuse(where, f"it has {name}, which this one lacks")
-
-
-def _refuse(where: object, difference: str) -> None:
-    raise InputError(
-        f"checkpoint {where} is of another network: {difference}; use the config that "
-        "it was trained with, or another --workdir"
-    )
+            refuse(f"it has {name}, which this one lacks")

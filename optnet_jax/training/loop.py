@@ -27,7 +27,7 @@ from optnet_jax.training.profile import ProfilerWindow
 from optnet_jax.training.progress import Progress, say
 from optnet_jax.training.schedule import steps_in_interval
 from optnet_jax.training.state import TrainState, count_parameters
-from optnet_jax.training.warm_start import warm_start
+from optnet_jax.training.warm_start import read_source, take_over
 from optnet_jax.training.workdir import Workdir
 
 # What a workdir that cannot be written raises: full, over quota, read-only, not ours.
@@ -151,18 +151,22 @@ def _start(
 ) -> tuple[TrainState, History]:
     """Go on from the newest checkpoint, or draw (or warm-start) the parameters."""
     say(experiment.dataset.split)
-    restored = checkpoints.restore_newest(experiment.state_shapes())
+    config, shapes = experiment.config, experiment.state_shapes()
+    restored = checkpoints.restore_newest(shapes)
     if restored is not None:
         state, history = restored
         say(f"going on from the checkpoint of step {int(state.step)}")
         return state, History(**history)
-    state = experiment.init_state()
-    source = experiment.config.checkpoint.warm_start
+    source, where = config.checkpoint.warm_start, experiment.state_sharding
+    leaves = None
     if source:
-        where = experiment.state_sharding
-        state = warm_start(state, experiment.module, source, where)
+        # Before anything is drawn: a source that does not fit is said at once.
+        leaves = read_source(source, experiment.module, shapes, where, config)
         say(f"starting from the variables of {source}")
-    name, devices = experiment.config.model.name, result_lib.describe_devices()
+    state = experiment.init_state()
+    if leaves is not None:
+        state = take_over(state, leaves, where)
+    name, devices = config.model.name, result_lib.describe_devices()
     say(
         f"{name}: {count_parameters(state.params):,} parameters, "
         f"{experiment.total_steps:,} steps of {experiment.dataset.batch_size} images, "

@@ -1,72 +1,153 @@
 """Start a new run from the variables of another one, or a weight file: not a resume.
 
 The step count, the momentum and the data order begin anew; only ``params`` and
-``batch_stats`` are taken over.
+``batch_stats`` are taken over. What a source may lack are learned coefficients: AGD-Net
+starts from DenseNet's weights, and its α from their own start.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 
+from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
+from optnet_jax.networks import state_dict, torchvision
+from optnet_jax.networks.torchvision_names import WEIGHT_LEAVES
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
+from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences
 from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unflatten
+from optnet_jax.training.progress import say
 from optnet_jax.training.state import TrainState
+from optnet_jax.training.workdir import Workdir
 
 COLLECTIONS = ("params", "batch_stats")
-WEIGHT_FILES = (".pth", ".pt", ".safetensors", ".npz")
+_SHOWN = 3
 
 
-def warm_start(
-    state: TrainState,
-    module: nn.Module,
+def read_source(
     source: str,
+    module: nn.Module,
+    shapes: TrainState,
     sharding: jax.sharding.Sharding,
+    config: TrainConfig | None = None,
+) -> Leaves:
+    """Read the variables that a run starts from; nothing is drawn, compiled or run.
+
+    It is said which coefficients the source lacks, and in what its config differs where
+    no shape tells.
+
+    Args:
+        source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
+            checkpoint is meant, the step, or ``best``. Or a file of weights, with
+            torchvision's names or those of the network's variables. A path that is
+            there is taken as it is, with any ``@`` in it.
+        module: The network.
+        shapes: Its state, or the shapes of it.
+        sharding: Where the leaves of a checkpoint go.
+        config: The config of the run that begins.
+
+    Returns:
+        Leaves of ``params`` and ``batch_stats`` by name.
+
+    Raises:
+        InputError: if there is no such checkpoint or file, if it is damaged, or if it
+            is of another network.
+    """
+    path, which = _locate(source)
+    if path.is_dir():
+        leaves = _from_checkpoint(path, which or "last", sharding, config)
+    elif which:
+        raise InputError(
+            f"there is no workdir {path} to take {which!r} from, nor a path {source}"
+        )
+    elif not os.path.lexists(path):
+        raise InputError(f"there is no workdir or weight file {path}")
+    else:
+        leaves = _from_file(path, module)
+    expected = flatten({name: getattr(shapes, name) for name in COLLECTIONS})
+    missing = [name for name in expected if name not in leaves]
+    fresh = [n for n in missing if n.rpartition(".")[2] not in WEIGHT_LEAVES]
+    check_same_network(
+        leaves,
+        {name: leaf for name, leaf in expected.items() if name not in fresh},
+        source,
+        cure="give config.model the fields that it was made with",
+    )
+    if fresh:
+        more = f" and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else ""
+        say(
+            f"{source} has no coefficients {', '.join(fresh[:_SHOWN])}{more}: they "
+            "start as the network's fields say"
+        )
+    return leaves
+
+
+def take_over(
+    state: TrainState, leaves: Mapping[str, Any], sharding: jax.sharding.Sharding
 ) -> TrainState:
-    """Replace the variables of a fresh state by those of a checkpoint.
+    """Replace variables of a fresh state, and their average.
 
     Args:
         state: The state at step 0.
-        module: The network.
-        source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
-            sound checkpoint is meant, the step, or ``best``. Or a file of torchvision's
-            weights, ``.pth``, ``.safetensors`` or ``.npz``.
-        sharding: Where the variables go.
-
-    Returns:
-        The state with ``params``, ``batch_stats`` (and their average) replaced.
-
-    Raises:
-        InputError: if there is no such checkpoint or file, or if it is of another
-            network.
+        leaves: As :func:`read_source` returns them.
+        sharding: Where they go.
     """
     fresh = {name: getattr(state, name) for name in COLLECTIONS}
-    if Path(source).suffix in WEIGHT_FILES:
-        from optnet_jax.networks import torchvision
-
-        loaded = torchvision.load(module, source)
-        variables = {name: loaded.get(name, {}) for name in COLLECTIONS}
-        variables = jax.device_put(variables, sharding)
-    else:
-        variables = _from_checkpoint(fresh, source, sharding)
+    found = jax.device_put(dict(leaves), sharding)
+    variables = unflatten(fresh, flatten(fresh) | found)
     average = state.average
     if average is not None:
         average = jax.tree.map(lambda leaf: leaf.copy(), variables)
     return state.replace(**variables, average=average)
 
 
+def _locate(source: str) -> tuple[Path, str]:
+    """Split ``PATH@WHICH``, unless all of it is a path that is there."""
+    path, at, which = source.rpartition("@")
+    if not at or os.path.lexists(source):
+        return Path(source), ""
+    return Path(path), which
+
+
+def _from_file(path: Path, module: nn.Module) -> Leaves:
+    state = state_dict.read_state_dict(path)
+    if state_dict.has_own_names(state):
+        return {
+            name: state_dict.checked_weight(name, array)
+            for name, array in state.items()
+        }
+    return flatten(torchvision.import_weights(module, state))
+
+
 def _from_checkpoint(
-    fresh: dict[str, Any], source: str, sharding: jax.sharding.Sharding
-) -> dict[str, Any]:
-    path, _, which = source.partition("@")
+    path: Path,
+    which: str,
+    sharding: jax.sharding.Sharding,
+    config: TrainConfig | None,
+) -> Leaves:
     with Checkpoints(
-        Path(path) / "checkpoints", sharding=sharding, read_only=True
+        path / "checkpoints", sharding=sharding, read_only=True
     ) as checkpoints:
-        _, leaves = read_variables(checkpoints, which or "last")
-    check_same_network(leaves, flatten(fresh), source)
-    return unflatten(fresh, leaves)
+        step, leaves = read_variables(checkpoints, which)
+        trained = trained_config(checkpoints, step)
+    if config is not None and trained is not None:
+        ours = as_json(config)
+        differences = config_differences(trained, ours, only=FUNCTION_FIELDS)
+        if differences:
+            say(f"{path} was trained with other options: {'; '.join(differences)}")
+    return leaves
+
+
+def trained_config(checkpoints: Checkpoints, step: int) -> dict[str, Any] | None:
+    """Return the config that a checkpoint was trained with, if that is known."""
+    origin = checkpoints.read_meta(step).origin
+    if origin is not None:
+        return origin.config
+    return Workdir(checkpoints.directory.parent, {}).stored_config()
 
 
 def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:
@@ -87,13 +168,11 @@ def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:
     if not steps:
         raise InputError(
             f"there is no checkpoint in {checkpoints.directory}: train first, or name "
-            "the workdir of a run with --workdir"
+            "the workdir of a run that has one"
         )
     try:
         if which == "best":
-            _, history = checkpoints.read(steps[-1])
-            best = history["best"]
-            which = str(best["step"]) if best else "last"
+            which = _best_step(checkpoints, steps)
         step = steps[-1] if which == "last" else _as_step(which, steps)
         leaves, _ = checkpoints.read(step)
     except DamagedCheckpointError as error:
@@ -101,8 +180,22 @@ def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:
     return step, _variables(leaves)
 
 
+def _best_step(checkpoints: Checkpoints, steps: list[int]) -> str:
+    """Return the best step by the newest history; ``last`` before any evaluation."""
+    best = checkpoints.read_meta(steps[-1]).history.get("best")
+    if not best:
+        say(f"no evaluation is recorded in {checkpoints.directory}: last for best")
+        return "last"
+    if best.get("step") not in steps:
+        raise InputError(
+            f"the best step, {best.get('step')}, has no checkpoint in "
+            f"{checkpoints.directory} any more: use last, or a step of {steps}"
+        )
+    return str(best["step"])
+
+
 def _as_step(which: str, steps: list[int]) -> int:
-    if not which.isdigit() or int(which) not in steps:
+    if not (which.isascii() and which.isdigit()) or int(which) not in steps:
         raise InputError(
             f"there is no checkpoint {which!r}: use last, best, or a step of {steps}"
         )

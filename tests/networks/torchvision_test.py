@@ -216,7 +216,7 @@ def test_bad_files(tmp_path, name, content, message):
     ("suffix", "package"), [(".pth", "torch"), (".safetensors", "safetensors")]
 )
 def test_file_that_needs_a_package(tmp_path, monkeypatch, suffix, package):
-    (tmp_path / f"w{suffix}").write_bytes(b"")
+    (tmp_path / f"w{suffix}").write_bytes(b"x")
     for name in (package, "safetensors.numpy"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=f"pip install {package}"):
@@ -234,3 +234,22 @@ def test_pickled_code_is_refused(tmp_path):
     torch.save({"a": functools.partial(print, "ran")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="without running code"):
         torchvision.load(DENSE, tmp_path / "w.pth")
+
+
+def test_what_training_scripts_put_before_the_names():
+    state = _random_state(DENSE)
+    expected = torchvision.import_state_dict(DENSE, state)
+    for prefix in ("module.", "_orig_mod.", "_orig_mod.module.", "model."):
+        wrapped = {f"{prefix}{key}": value for key, value in state.items()}
+        found = torchvision.import_state_dict(DENSE, wrapped)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    doubled = {**state, "module.classifier.bias": state["classifier.bias"]}
+    with pytest.raises(InputError, match="two entries for classifier.bias"):
+        torchvision.import_state_dict(DENSE, doubled)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    state = _random_state(DENSE)
+    state["classifier.bias"][2] = np.nan
+    with pytest.raises(InputError, match="classifier.bias has values that are not"):
+        torchvision.import_state_dict(DENSE, state)

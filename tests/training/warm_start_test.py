@@ -4,11 +4,14 @@ import optax
 import pytest
 
 from optnet_jax import networks
+from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.networks import torchvision
+from optnet_jax.networks import state_dict, torchvision
 from optnet_jax.training.checkpoint import Checkpoints
+from optnet_jax.training.leaves import flatten
+from optnet_jax.training.origin import Origin
 from optnet_jax.training.state import create_state
-from optnet_jax.training.warm_start import read_variables, warm_start
+from optnet_jax.training.warm_start import read_source, read_variables, take_over
 
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
@@ -18,6 +21,10 @@ def make_state(small, seed, momentum=0.9, average=False, **fields):
     key = jax.random.key(seed)
     module = small.SmallNet(**fields)
     return create_state(module, optimizer, key, (8, 8, 1), average=average)
+
+
+def warm_start(state, module, source):
+    return take_over(state, read_source(source, module, state, SHARDING), SHARDING)
 
 
 @pytest.fixture
@@ -34,7 +41,7 @@ def saved(small, tmp_path):
 @pytest.mark.parametrize(("suffix", "seed"), [("", 3), ("@best", 2), ("@1", 1)])
 def test_variables_of_the_named_step(small, saved, suffix, seed):
     fresh = make_state(small, 9, momentum=None, average=True)
-    state = warm_start(fresh, small.SmallNet(), f"{saved}{suffix}", SHARDING)
+    state = warm_start(fresh, small.SmallNet(), f"{saved}{suffix}")
     expected = make_state(small, seed)
     for name in ("params", "batch_stats"):
         for part in (getattr(state, name), state.average[name]):
@@ -45,17 +52,19 @@ def test_variables_of_the_named_step(small, saved, suffix, seed):
 
 def test_another_network_is_refused(small, saved):
     with pytest.raises(InputError, match=r"\(4,\) there and \(6,\) here"):
-        warm_start(
-            make_state(small, 0, features=6), small.SmallNet(), str(saved), SHARDING
-        )
+        warm_start(make_state(small, 0, features=6), small.SmallNet(), str(saved))
 
 
 def test_missing_checkpoints_and_steps_are_named(small, saved, tmp_path):
     state = make_state(small, 0)
     with pytest.raises(InputError, match=r"use last, best, or a step of \[1, 2, 3\]"):
-        warm_start(state, small.SmallNet(), f"{saved}@7", SHARDING)
+        warm_start(state, small.SmallNet(), f"{saved}@7")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="there is no checkpoint in"):
-        warm_start(state, small.SmallNet(), str(tmp_path / "nowhere"), SHARDING)
+        warm_start(state, small.SmallNet(), str(tmp_path / "empty"))
+    for missing in ("nowhere", "nowhere@best", "nowhere.npz"):
+        with pytest.raises(InputError, match="there is no workdir"):
+            warm_start(state, small.SmallNet(), str(tmp_path / missing))
 
 
 def test_the_average_is_what_is_read(small, tmp_path):
@@ -81,8 +90,117 @@ def test_weights_of_torchvision_are_taken_over(tmp_path):
     ]
     file = tmp_path / "weights.npz"
     torchvision.save(module, states[0].eval_variables, file)
-    warm = warm_start(states[1], module, str(file), SHARDING)
+    warm = warm_start(states[1], module, str(file))
     jax.tree.map(np.testing.assert_array_equal, warm.params, states[0].params)
     assert jax.tree.structure(warm) == jax.tree.structure(states[1])
     with pytest.raises(InputError, match="missing.npz"):
-        warm_start(states[1], module, str(tmp_path / "missing.npz"), SHARDING)
+        warm_start(states[1], module, str(tmp_path / "missing.npz"))
+
+
+def drawn(name, seed, shape=(8, 8, 3), **fields):
+    """A network and a state of it with random numbers, which need no compilation."""
+    module = networks.create(name, **fields)
+    shapes = jax.eval_shape(
+        lambda key: create_state(module, optax.sgd(0.1), key, shape), jax.random.key(0)
+    )
+    rng = np.random.default_rng(seed)
+    return module, jax.tree.map(
+        lambda leaf: rng.random(leaf.shape).astype(leaf.dtype), shapes
+    )
+
+
+def save_run(workdir, state, config=None):
+    origin = config and Origin(config, "")
+    with Checkpoints(
+        workdir / "checkpoints", sharding=SHARDING, origin=origin
+    ) as store:
+        store.save(state.replace(step=np.int32(4)), {"best": {}})
+    return str(workdir)
+
+
+DENSE = {"stage_sizes": (2, 1), "growth_rate": 4}
+
+
+def test_agd_net_starts_from_a_run_and_from_a_file_of_densenet(tmp_path, capsys):
+    _, source = drawn("densenet", 1, **DENSE)
+    agd, fresh = drawn("agd_net", 2, **DENSE)
+    state_dict.save_variables(tmp_path / "w.npz", source.eval_variables)
+    for place in (save_run(tmp_path, source), str(tmp_path / "w.npz")):
+        warm = flatten(warm_start(fresh, agd, place).params)
+        expected = flatten(fresh.params) | flatten(source.params)
+        coefficients = warm.keys() - flatten(source.params).keys()
+        assert coefficients == {"stage_0.alpha", "stage_1.alpha"}
+        jax.tree.map(np.testing.assert_array_equal, warm, expected)
+        said = capsys.readouterr().out
+        assert "has no coefficients params.stage_0.alpha, params.stage_1.alpha" in said
+    densenet, other = drawn("densenet", 1, **DENSE)
+    state_dict.save_variables(tmp_path / "agd.npz", fresh.eval_variables)
+    with pytest.raises(InputError, match="it has params.stage_0.alpha, which"):
+        warm_start(other, densenet, str(tmp_path / "agd.npz"))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"learned": ("beta1", "beta2"), "unroll": False}, {"tied": True}]
+)
+def test_a_file_of_any_network_is_a_start(tmp_path, fields):
+    fields = {"stage_sizes": (3,), "widths": (4,), **fields}
+    module, source = drawn("hb_net", 1, **fields)
+    _, fresh = drawn("hb_net", 2, **fields)
+    state_dict.save_variables(tmp_path / "w.npz", source.eval_variables)
+    warm = warm_start(fresh, module, str(tmp_path / "w.npz"))
+    for name in ("params", "batch_stats"):
+        found, expected = getattr(warm, name), getattr(source, name)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_other_channels_and_classes_are_short(tmp_path):
+    fields = {"stage_sizes": (1, 1), "widths": (4, 8)}
+    module, state = drawn("resnet34", 0, (32, 32, 3), num_classes=3, **fields)
+    others = {
+        r"\(7, 7, 1, 4\) there and \(7, 7, 3, 4\) here": (
+            (32, 32, 1),
+            {"num_classes": 3},
+        ),
+        r"fc.weight is \(1000, 8\) instead of \(3, 8\)": ((32, 32, 3), {}),
+        r"and \d+ more: give the network": ((32, 32, 3), {"stage_sizes": (3, 2)}),
+    }
+    for message, (shape, changed) in others.items():
+        network, other = drawn("resnet34", 0, shape, **{**fields, **changed})
+        torchvision.save(network, other.eval_variables, tmp_path / "w.npz")
+        with pytest.raises(InputError, match=message) as caught:
+            warm_start(state, module, str(tmp_path / "w.npz"))
+        assert len(str(caught.value)) < 500
+
+
+def test_a_path_with_an_at_sign_is_that_path(small, saved):
+    odd = saved.rename(saved.with_name("runs@home"))
+    fresh = make_state(small, 9)
+    for source, seed in ((f"{odd}", 3), (f"{odd}@best", 2)):
+        warm = warm_start(fresh, small.SmallNet(), source)
+        expected = make_state(small, seed).params
+        jax.tree.map(np.testing.assert_array_equal, warm.params, expected)
+
+
+def test_other_options_of_the_source_are_said(small, tmp_path, capsys):
+    config = TrainConfig.of(small.small_config(**{"precision": "bfloat16"}))
+    state = make_state(small, 1)
+    place = save_run(tmp_path, state, as_json(config))
+    ours = TrainConfig.of(small.small_config(**{"optimizer.learning_rate": 0.5}))
+    read_source(place, small.SmallNet(), state, SHARDING, ours)
+    said = capsys.readouterr().out
+    assert "other options: precision was bfloat16, now float32\n" in said
+
+
+def test_a_best_step_that_is_gone_is_named(small, tmp_path):
+    with Checkpoints(tmp_path, sharding=SHARDING) as store:
+        state = make_state(small, 0).replace(step=np.int32(4))
+        store.save(state, {"best": {"step": 2}})
+        store.wait()
+        with pytest.raises(InputError, match=r"best step, 2, .* a step of \[4\]"):
+            read_variables(store, "best")
+
+
+def test_best_before_any_evaluation_is_last(small, tmp_path, capsys):
+    place = save_run(tmp_path, make_state(small, 1))
+    warm_start(make_state(small, 2), small.SmallNet(), f"{place}@best")
+    assert "last for best" in capsys.readouterr().out
