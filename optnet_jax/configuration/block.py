@@ -131,6 +131,8 @@ def _describe(value: Any) -> Any:
     nested = as_mapping(value)
     if nested is not None:
         return dict(nested)
+    if hasattr(value, "tolist"):  # an array, whose text would leave numbers out
+        return value.tolist()
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 

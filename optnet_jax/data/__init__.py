@@ -25,6 +25,8 @@ elsewhere. Importing this package imports no TensorFlow; :func:`load` does.
 from collections.abc import Mapping
 from typing import Any
 
+from optnet_jax.configuration.kinds import convert
+from optnet_jax.configuration.train import Seed
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options, options_from, spec_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
@@ -47,6 +49,7 @@ def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
             cannot be had: without a network within two seconds.
     """
     options = options_from(config)
+    convert(seed, Seed, "seed")
     spec = spec_of(options)
 
     from optnet_jax.data import source

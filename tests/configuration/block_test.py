@@ -1,6 +1,7 @@
 import dataclasses
 from typing import Annotated, ClassVar
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict, config_dict
 
@@ -91,6 +92,12 @@ def test_the_way_back_to_dicts():
 def test_json_of_a_config_dict_is_that_of_its_block():
     config = ConfigDict({"size": 3, "inner": {"rate": 0.1, "names": ()}})
     assert as_json(config) == as_json(Outer.of(config))
+
+
+def test_arrays_are_written_whole():
+    long = np.arange(2000.0)
+    assert as_json({"beta": long})["beta"] == list(long)
+    assert as_json({"beta": np.float32(0.5)}) == {"beta": 0.5}
 
 
 def test_what_json_has_not_is_the_same_in_every_process():

@@ -100,7 +100,7 @@ def test_a_path_has_its_home_expanded(monkeypatch):
     assert convert("~/sets", LocalPath, "data_dir") == "/home/me/sets"
     assert convert("", LocalPath, "data_dir") == ""
     assert str(local_path("~", "workdir")) == "/home/me"
-    for bad in ("", "gs://bucket/x", "\udcff", 3, b"x"):
+    for bad in ("", "a/" + "ß" * 128, "gs://bucket/x", "\udcff", 3, b"x"):
         with pytest.raises(InputError, match="workdir="):
             local_path(bad, "workdir")
     with pytest.raises(InputError, match="a home folder that is not there"):

@@ -1,6 +1,7 @@
 import ml_collections
 import pytest
 
+from optnet_jax import data
 from optnet_jax.data.options import Options, options_from
 from optnet_jax.errors import InputError
 
@@ -44,3 +45,15 @@ def test_bad_fields(config, message):
 def test_bad_values(config, message):
     with pytest.raises(InputError, match=message):
         options_from(config)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
+@pytest.mark.parametrize("dataset", ["optnet_digits", "imagenet2012"])
+def test_a_seed_that_another_one_equals_is_refused_for_every_set(dataset, seed):
+    with pytest.raises(InputError, match="seed=.* must be"):
+        data.load({"dataset": dataset}, seed=seed)
+
+
+def test_a_name_alone_is_no_config():
+    with pytest.raises(InputError, match="config.data='optnet_digits' must be a block"):
+        data.load("optnet_digits", seed=0)
