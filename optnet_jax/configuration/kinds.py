@@ -124,9 +124,7 @@ class OnDisk:
                 "must be a path on this machine: mount the bucket, or copy it"
             )
         if any(len(part.encode()) > 255 for part in value.split("/")):
-            raise WrongValueError(
-                "has a name of more than 255 bytes, which no file has"
-            )
+            raise WrongValueError("has a name of more than 255 bytes: no file can")
         if value.lower() in ("none", "null"):
             raise WrongValueError("is no path: leave it empty where none is meant")
         try:
