@@ -10,10 +10,11 @@ import functools
 import json
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from optnet_jax.configuration.kinds import as_mapping, closest, convert
+from optnet_jax.configuration.kinds import as_mapping, convert
+from optnet_jax.configuration.names import closest
 from optnet_jax.errors import InputError, shown
 
 
@@ -107,17 +108,6 @@ def kinds_of(block: type[Block]) -> Mapping[str, Any]:
     """The fields of a block and their annotations."""
     hints = typing.get_type_hints(block, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(block)}
-
-
-def names_of(block: type[Block]) -> Iterator[str]:
-    """Dotted names of all fields, inner ones included.
-
-    A block comes before its fields, as in :func:`fields`.
-    """
-    for name, kind in kinds_of(block).items():
-        yield f"{block.path}{name}"
-        if _is_block(kind):
-            yield from names_of(kind)
 
 
 def as_json(config: Any) -> dict[str, Any]:

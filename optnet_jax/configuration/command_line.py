@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from ml_collections import ConfigDict
 
 from optnet_jax.configuration.files import Config
-from optnet_jax.configuration.kinds import closest, convert
+from optnet_jax.configuration.kinds import convert
+from optnet_jax.configuration.names import closest
 from optnet_jax.configuration.train import TrainConfig
 from optnet_jax.errors import InputError
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict, config_dict
 
-from optnet_jax.configuration.block import Block, as_json, names_of
+from optnet_jax.configuration.block import Block, as_json
 from optnet_jax.configuration.kinds import Range
 from optnet_jax.errors import InputError
 
@@ -86,7 +86,6 @@ def test_the_way_back_to_dicts():
     assert made.as_mapping() == {"size": 3, "inner": {"rate": 0.1, "names": ()}}
     assert Outer.defaults() == {"inner": {"rate": 0.1, "names": ()}}
     assert as_json(made) == {"size": 3, "inner": {"rate": 0.1, "names": []}}
-    assert list(names_of(Outer)) == ["size", "inner", "inner.rate", "inner.names"]
 
 
 def test_json_of_a_config_dict_is_that_of_its_block():

@@ -9,7 +9,6 @@ from optnet_jax.configuration.kinds import (
     LocalPath,
     Pattern,
     Range,
-    closest,
     convert,
     local_path,
 )
@@ -105,32 +104,3 @@ def test_a_path_has_its_home_expanded(monkeypatch):
             local_path(bad, "workdir")
     with pytest.raises(InputError, match="a home folder that is not there"):
         local_path("~nobody_of_that_name/x", "workdir")
-
-
-FIELDS = (
-    "seed",
-    "name",
-    "optimizer.learning_rate",
-    "optimizer.weight_decay",
-    "average.decay",
-    "data.batch_size",
-    "schedule.epochs",
-)
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [
-        ("sede", "seed"),
-        ("optimizer.lr", "optimizer.learning_rate"),
-        ("data.learning_rate", "optimizer.learning_rate"),
-        ("decay", "average.decay"),
-        ("optimizer.decay", "average.decay"),
-        ("bs", "data.batch_size"),
-        ("train.batch", "data.batch_size"),
-        ("schedule.epoch", "schedule.epochs"),
-        ("xyzzy", None),
-    ],
-)
-def test_the_name_that_was_meant(given, meant):
-    assert closest(given, FIELDS) == meant
