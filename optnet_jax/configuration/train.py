@@ -292,3 +292,12 @@ class TrainConfig(Block):
     log: Log = Log()
     profile: Profile = Profile()
     model: Model
+
+    def check(self) -> None:
+        """Refuse pieces of a batch that are not equal."""
+        size, pieces = self.data.batch_size, self.optimizer.accumulate
+        if size % pieces:
+            raise InputError(
+                f"config.optimizer.accumulate={pieces} does not divide "
+                f"config.data.batch_size={size}: a batch is run in equal pieces"
+            )

@@ -66,6 +66,7 @@ def test_defaults_are_fit_for_use():
         {"data": 3},
         {"data__data_dir": None},
         {"data__batch_size": 0},
+        {"optimizer__accumulate": 3},
         {"precision": "float16"},
         {"deterministic": "no"},
         {"experiment": "table2"},
