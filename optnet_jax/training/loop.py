@@ -17,6 +17,7 @@ from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import result as result_lib
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.coefficients import CoefficientLog, learned_coefficients
+from optnet_jax.training.compiled import Compiled
 from optnet_jax.training.evaluate import evaluate
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
@@ -175,6 +176,17 @@ def _start(
     return state, History()
 
 
+def _is_ready(sums: Any) -> bool:
+    """Whether metrics can be fetched without waiting.
+
+    Of several processes each would find another answer, and one that stops for what it
+    fetched would leave the others in a step: they fetch at the same place always.
+    """
+    return jax.process_count() == 1 and all(
+        leaf.is_ready() for leaf in jax.tree.leaves(sums)
+    )
+
+
 class Run:
     """One start of a run: what happens around the steps.
 
@@ -212,13 +224,18 @@ class Run:
             "checkpoint.every_epochs", config.checkpoint.every_epochs, per_epoch
         )
         self._log_every = config.log.every_steps or per_epoch
-        self._train_step = experiment.compiled_train_step()
-        self._eval_step = experiment.compiled_eval_step()
         self._coefficients = CoefficientLog(place.path / "coefficients.npz", start_step)
         self._writer = writers.create_writer(place.path, start_step)
         self._profiler = ProfilerWindow(config.profile, place.path / "profile")
         self._progress = Progress(
-            self._total, start_step, experiment.dataset.batch_size
+            self._total, start_step, experiment.dataset.batch_size, self._eval_every
+        )
+        tell = self._progress.note
+        self._train_step = Compiled(
+            experiment.compiled_train_step(), "the training step", tell
+        )
+        self._eval_step = Compiled(
+            experiment.compiled_eval_step(), "the evaluation", tell
         )
 
     def __enter__(self) -> "Run":
@@ -230,15 +247,16 @@ class Run:
         self._writer.close()
 
     @property
-    def images_per_second(self) -> float:
-        """Training rate of this start."""
+    def images_per_second(self) -> float | None:
+        """Training rate of this start; None if that is not known."""
         return self._progress.images_per_second
 
     def to_the_end(self, state: TrainState, interruption: Interruption) -> TrainState:
         """Run the steps that are left.
 
         The metrics of a step are fetched when the next one has been dispatched, so that
-        the device never waits for the host.
+        the device never waits for the host; or at once where they are there already, as
+        on a CPU that runs a step in the thread that calls it.
         """
         experiment = self._experiment
         batches = experiment.dataset.train_batches(self._start_step)
@@ -247,6 +265,9 @@ class Run:
         for step in range(self._start_step, self._total):
             self._profiler.before(step)
             batch = sharding.put_batch(next(batches), experiment.mesh)
+            if step == self._start_step:
+                self._train_step.compile(state, batch, key)
+                self._progress.resume()
             state, sums = self._train_step(state, batch, key)
             self._profiler.after(step, sums)
             if pending is not None:
@@ -254,9 +275,11 @@ class Run:
             pending = step, sums
             done = step + 1
             stopping = interruption.requested(done)
-            if stopping or self._is_event(done):
+            event = stopping or self._is_event(done)
+            if event or _is_ready(sums):
                 self._record(*pending)
                 pending = None
+            if event:
                 self._at_event(done, state)
             if stopping and done < self._total:
                 self._stop(done, state, interruption)
@@ -269,6 +292,10 @@ class Run:
 
     def _at_event(self, done: int, state: TrainState) -> None:
         self._progress.pause()
+        self._what_is_due(done, state)
+        self._progress.resume()
+
+    def _what_is_due(self, done: int, state: TrainState) -> None:
         improved = False
         if done % self._log_every == 0 or done == self._total:
             self._log_train(done)
@@ -286,9 +313,9 @@ class Run:
                 value = values[name][0] / values[name][1]
                 self._diverged(step, name.replace("_", " "), value)
         self._history.add_train(values)
-        self._progress.advance(step + 1)
+        loss = values["loss"][0] / values["loss"][1]
+        self._progress.advance(step + 1, loss)
         if self._progress.due():
-            loss = values["loss"][0] / values["loss"][1]
             epoch = (step + 1) / self._per_epoch
             self._progress.line(f"epoch {epoch:.2f}  step {step + 1}  loss {loss:.4f}")
 
@@ -313,7 +340,10 @@ class Run:
         self._writer.write_scalars(done, scalars)
 
     def _evaluate(self, done: int, state: TrainState) -> bool:
+        started, compiled = time.monotonic(), self._eval_step.seconds
         means = evaluate(self._eval_step, state.eval_variables, self._experiment)
+        compiled = self._eval_step.seconds - compiled
+        self._progress.evaluated(time.monotonic() - started - compiled)
         for name, value in means.items():
             if not math.isfinite(value):
                 self._diverged(done - 1, f"test {name.replace('_', ' ')}", value)

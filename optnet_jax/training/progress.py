@@ -17,13 +17,17 @@ def say(text: str) -> None:
 class Progress:
     """Progress over the steps of a run.
 
-    On a terminal a bar with images per second and the time that is left stays under the
-    lines. Elsewhere (a log file, a cluster) the lines carry both themselves.
+    The rate is that of completed steps: the clock runs from :meth:`resume` to
+    :meth:`pause`, between which only training takes place, and both are called when the
+    device has nothing left to do. On a terminal a bar with loss, rate and the time that
+    is left stays under the lines. Elsewhere (a log file, a cluster) the lines carry
+    rate and time themselves.
 
     Args:
         total_steps: Steps of the whole run.
         start_step: Step that the run goes on from.
         batch_size: Images per step.
+        eval_every: Steps between two evaluations; the last step has one besides.
         stream: Where to write; standard output by default.
     """
 
@@ -35,25 +39,29 @@ class Progress:
         total_steps: int,
         start_step: int,
         batch_size: int,
+        eval_every: int,
         stream: TextIO | None = None,
     ):
         self._stream = stream or sys.stdout
         self._total = total_steps
         self._batch_size = batch_size
+        self._eval_every = eval_every
+        self._eval_seconds: float | None = None
         self._shown = jax.process_index() == 0
         self._step = start_step
         self._busy_seconds = 0.0
         self._counted = 0
-        self._resumed_at: float | None = None
+        self._resumed: tuple[float, int] | None = None
         self._last_line = time.monotonic()
         self._bar = None
         if self._shown and self._stream.isatty():
             self._bar = tqdm.tqdm(
                 total=total_steps * batch_size,
                 initial=start_step * batch_size,
-                unit="images",
                 unit_scale=True,
                 dynamic_ncols=True,
+                # Its own rate would count compilation and evaluation.
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} images{postfix}",
                 file=self._stream,
             )
 
@@ -62,48 +70,74 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, step: int) -> None:
-        """Note that ``step`` steps are done."""
-        now = time.monotonic()
-        if self._resumed_at is not None:
-            self._busy_seconds += now - self._resumed_at
-            self._counted += step - self._step
-        # The first step compiles: it is not counted in the rate.
-        self._resumed_at = now
+    def resume(self) -> None:
+        """Note that the device begins with the next step now."""
+        self._resumed = time.monotonic(), self._step
+
+    def advance(self, step: int, loss: float) -> None:
+        """Note that ``step`` steps are completed, and the loss of the last one."""
+        done, self._step = step - self._step, step
         if self._bar is not None:
-            self._bar.update((step - self._step) * self._batch_size)
-        self._step = step
+            shown = ", ".join([f"loss {loss:.4f}", *self._rate()])
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(done * self._batch_size)
 
     def pause(self) -> None:
         """Leave out what follows (evaluation, saving) from the training rate."""
-        self._resumed_at = None
+        self._busy_seconds, self._counted = self._measured()
+        self._resumed = None
+
+    def evaluated(self, seconds: float) -> None:
+        """Note how long an evaluation took, without compilation."""
+        self._eval_seconds = seconds
+
+    def _measured(self) -> tuple[float, int]:
+        """Seconds of training, and the steps that were completed in them."""
+        if self._resumed is None:
+            return self._busy_seconds, self._counted
+        since, step = self._resumed
+        seconds = self._busy_seconds + time.monotonic() - since
+        return seconds, self._counted + self._step - step
 
     @property
-    def images_per_second(self) -> float:
-        """Training rate without compilation and evaluation; 0: not known yet."""
-        if self._busy_seconds == 0:
-            return 0.0
-        return self._counted * self._batch_size / self._busy_seconds
+    def images_per_second(self) -> float | None:
+        """Training rate without compilation and evaluation; None: not known yet."""
+        seconds, steps = self._measured()
+        return steps * self._batch_size / seconds if steps and seconds > 0 else None
 
     def due(self) -> bool:
         """Whether a line between two evaluations is welcome."""
         quiet = time.monotonic() - self._last_line
         return self._bar is None and quiet > self.SECONDS_BETWEEN_LINES
 
-    def line(self, text: str) -> None:
-        """Print a line above the bar; without a bar, add rate and time left."""
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
         self._last_line = time.monotonic()
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         elif self._shown:
-            print(f"{text}{self._rate()}", file=self._stream, flush=True)
+            print(text, file=self._stream, flush=True)
 
-    def _rate(self) -> str:
+    def line(self, text: str) -> None:
+        """Print a line above the bar; without a bar, add rate and time left."""
+        shown = [] if self._bar is not None else self._rate()
+        self.note("  ".join([text, *shown]))
+
+    def _rate(self) -> list[str]:
         rate = self.images_per_second
-        if rate == 0:
-            return ""
+        if rate is None:
+            return []
         left = (self._total - self._step) * self._batch_size / rate
-        return f"  {rate:,.0f} images/s  ETA {duration(left)}"
+        evaluations = self._evaluations(self._total) - self._evaluations(self._step)
+        unknown = " and evaluation" if evaluations and not self._eval_seconds else ""
+        left += evaluations * (self._eval_seconds or 0.0)
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        return [f"{shown} images/s", f"ETA {duration(left)}{unknown}"]
+
+    def _evaluations(self, step: int) -> int:
+        """How many evaluations a run has made after ``step`` steps."""
+        extra = step == self._total and step % self._eval_every > 0
+        return step // self._eval_every + extra
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ def make_result(
     experiment: Experiment,
     state: TrainState,
     history: History,
-    images_per_second: float,
+    images_per_second: float | None,
 ) -> dict[str, Any]:
     """Collect what a finished run produced.
 
@@ -29,7 +29,8 @@ def make_result(
         experiment: What was run.
         state: Its final state.
         history: Its evaluations.
-        images_per_second: Training rate, without compilation and evaluation.
+        images_per_second: Training rate, without compilation and evaluation; None: not
+            known.
 
     Returns:
         JSON-able; errors in percent, ``date`` in UTC. ``checksum`` is of the final
@@ -49,7 +50,7 @@ def make_result(
         "epochs": round(int(state.step) / dataset.steps_per_epoch, 4),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "wall_seconds": round(history.wall_seconds, 2),
-        "images_per_second": round(images_per_second, 1),
+        "images_per_second": images_per_second and round(images_per_second, 1),
         "device": describe_devices(),
         "final": history.last,
         "best": history.best,

@@ -269,7 +269,8 @@ def _folder(g: Group) -> str:
 
 def _of_result(runs: Sequence[ShownRun], name: str, show: Callable[[Any], str]) -> str:
     """A number of the results: its mean where the seeds differ."""
-    values = [run.result[name] for run in runs if run.result and name in run.result]
+    found = [run.result.get(name) for run in runs if run.result]
+    values = [value for value in found if value is not None]
     if not values:
         return NOT_YET
     mean = values[0] if len(set(values)) == 1 else float(np.mean(values))

@@ -70,6 +70,17 @@ def test_a_run_that_has_written_nothing_but_its_config(make_run, tmp_path):
     assert "unfinished: 0 of 3" in page
 
 
+def test_a_rate_that_was_not_measured_is_left_open(make_run, tmp_path):
+    run = make_run(tmp_path, "small")
+    file = run / "result.json"
+    file.write_text(file.read_text().replace("2000.0", "null"))
+    assert report.main([str(run), "--html"]) == 0
+    page = (run / "report.html").read_text()
+    assert f"<td>50</td><td>{html_page.NOT_YET}</td>" in page.replace(
+        ' class="number"', ""
+    )
+
+
 def test_vectors_of_coefficients_have_one_row(make_run, tmp_path):
     model = {"name": "hb_net"}
     learned = {"stage_0.propagation.beta1": np.array([0.5, 1.5])}
