@@ -10,6 +10,7 @@ long as they need. :func:`same_convolution` states them by hand.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from jax import lax
 from optnet_jax.errors import InputError
 from optnet_jax.networks import cpu_convolution
 from optnet_jax.networks.initializers import he_normal
+from optnet_jax.structures.gradient import with_gradient
 
 
 def convolution(
@@ -99,20 +101,23 @@ def same_convolution(
             "a same convolution has stride 1, an odd kernel, the padding that keeps "
             "the size, no dilation and no groups: use lax.conv_general_dilated"
         )
-    return _convolution(inputs, kernel, options.get("precision"))
+    return _convolution(options.get("precision"))(inputs, kernel)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolution(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
-    fast, derived = (
-        functools.partial(form, precision=precision)
-        for form in (cpu_convolution.convolution, cpu_convolution.direct)
+@functools.cache
+def _convolution(precision: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    def convolve(x: jax.Array, w: jax.Array) -> jax.Array:
+        fast, derived = (
+            functools.partial(form, precision=precision)
+            for form in (cpu_convolution.convolution, cpu_convolution.direct)
+        )
+        return lax.platform_dependent(x, w, cpu=fast, default=derived)
+
+    return with_gradient(
+        convolve,
+        lambda x, w: (_convolution(precision)(x, w), (x, w)),
+        functools.partial(_backward, precision),
     )
-    return lax.platform_dependent(x, w, cpu=fast, default=derived)
-
-
-def _forward(x: jax.Array, w: jax.Array, precision: Any) -> tuple:
-    return _convolution(x, w, precision), (x, w)
 
 
 def _backward(precision: Any, residuals: tuple, dy: jax.Array) -> tuple:
@@ -139,6 +144,3 @@ def _gradients_derived(
 ) -> tuple:
     derived = functools.partial(cpu_convolution.direct, precision=precision)
     return jax.vjp(derived, x, w)[1](dy)
-
-
-_convolution.defvjp(_forward, _backward)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.structures.gradient import with_gradient
 
 
 class BatchNorm(nn.Module):
@@ -143,7 +144,7 @@ def normalize(
     return (jnp.maximum(y, 0) if relu else y).astype(dtype)
 
 
-def _batch_normalize(
+def batch_normalize(
     parts: tuple[jax.Array, ...],
     scale: jax.Array,
     bias: jax.Array,
@@ -153,8 +154,6 @@ def _batch_normalize(
     dtype: Any,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalise concatenated parts with their own mean and variance over some axes.
-
-    Only y is differentiable: the gradient with respect to the moments is taken as 0.
 
     Args:
       parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
@@ -170,10 +169,24 @@ def _batch_normalize(
       y in x's shape, means and biased variances in that shape with 1 for each of
       ``axes``.
     """
-    moments = [_moments(part, axes) for part in parts]
-    mean, var = (jnp.concatenate(of, -1) for of in zip(*moments, strict=True))
-    x = jnp.concatenate(parts, -1)
-    return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
+    return _batch_normalization(axes, epsilon, relu, dtype)(parts, scale, bias)
+
+
+@functools.cache
+def _batch_normalization(
+    axes: tuple[int, ...], epsilon: float, relu: bool, dtype: Any
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    def run(parts, scale, bias):
+        moments = [_moments(part, axes) for part in parts]
+        mean, var = (jnp.concatenate(of, -1) for of in zip(*moments, strict=True))
+        x = jnp.concatenate(parts, -1)
+        return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
+
+    return with_gradient(
+        run,
+        functools.partial(_forward, (axes, epsilon, relu, dtype)),
+        functools.partial(_backward, axes),
+    )
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -184,26 +197,26 @@ def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]
     return mean, jnp.maximum(var, 0)  # rounding can make it slightly negative
 
 
-batch_normalize = jax.custom_vjp(_batch_normalize, nondiff_argnums=(3, 4, 5, 6))
-
-
-def _forward(parts, scale, bias, axes, epsilon, relu, dtype):
-    y, mean, var = batch_normalize(parts, scale, bias, axes, epsilon, relu, dtype)
+def _forward(options, parts, scale, bias):
+    _, epsilon, relu, _ = options
+    y, mean, var = _batch_normalization(*options)(parts, scale, bias)
     inverse = jax.lax.rsqrt(var + epsilon)
     # The operation that follows keeps y for its own gradient: the mask is free.
     return (y, mean, var), (parts, y if relu else None, mean, inverse, scale, bias)
 
 
-def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
+def _backward(axes, residuals, cotangents):
     """Return the gradients with respect to the parts of x, scale and bias.
 
     With x̂ = (x - mean) / √(var + ε), g the gradient at the ReLU's input and M elements
     a group: dβ = Σ g, dγ = Σ g x̂, dx = γ / √(var + ε) (g - dβ/M - x̂ dγ/M). Neither
     x̂ nor g x̂ is formed: dγ = (Σ g x - mean Σ g) / √(var + ε), and dx = a g + b x + c
-    with numbers a, b, c for each channel.
+    with numbers a, b, c for each channel. The moments, which second derivatives go
+    through, add dmean/M + 2 (x - mean) dvar/M.
     """
     parts, y, mean, inverse, scale, bias = residuals
-    g = cotangents[0].astype(mean.dtype)
+    g, mean_gradient, var_gradient = cotangents
+    g = g.astype(mean.dtype)
     if y is not None:
         g = jnp.where(y > 0, g, 0)
     x = jnp.concatenate(parts, -1).astype(mean.dtype)
@@ -211,8 +224,8 @@ def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
     scale_gradient = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_gradient)
     count = math.prod(x.shape[axis] for axis in axes)
     a = _over_channels(scale, inverse) * inverse
-    b = -a * inverse * scale_gradient / count
-    c = -a * bias_gradient / count - b * mean
+    b = (2 * var_gradient - a * inverse * scale_gradient) / count
+    c = (mean_gradient - a * bias_gradient) / count - b * mean
     channels = x.shape[-1:]
     ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
     pieces = zip(*(jnp.split(v, ends, -1) for v in (g, a, b, c)), strict=True)
@@ -224,9 +237,6 @@ def _backward(axes, epsilon, relu, dtype, residuals, cotangents):
         scale_gradient.reshape(-1, *channels).sum(0).astype(scale.dtype),
         bias_gradient.reshape(-1, *channels).sum(0).astype(bias.dtype),
     )
-
-
-batch_normalize.defvjp(_forward, _backward)
 
 
 def _over_channels(vector: jax.Array, like: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import check_depth
 from optnet_jax.recurrences.coefficients import momentum
 from optnet_jax.structures import fields, template
+from optnet_jax.structures.gradient import with_gradient
 
 
 class DenseStage(nn.Module):
@@ -106,8 +107,7 @@ class DenseStage(nn.Module):
         return [None if (row == 1).all() else row for row in rows], beta
 
 
-@jax.custom_vjp
-def _own_gradient(x: jax.Array) -> jax.Array:
+def _identity(x: jax.Array) -> jax.Array:
     """Return x; its gradient is computed once and kept.
 
     The gradients of d_1..d_K form a chain of sums, which XLA:CPU otherwise fuses into
@@ -119,7 +119,8 @@ def _own_gradient(x: jax.Array) -> jax.Array:
     return x
 
 
-_own_gradient.defvjp(
+_own_gradient = with_gradient(
+    _identity,
     lambda x: (x, None),
     lambda _, g: (
         jnp.tensordot(g, jnp.eye(g.shape[-1], dtype=g.dtype), 1, precision="highest"),

@@ -15,6 +15,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, HeavyBall, State
 from optnet_jax.recurrences.iterate import step_in_dtype
 from optnet_jax.structures import template
+from optnet_jax.structures.gradient import with_gradient
 from optnet_jax.structures.propagation import Propagation
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,8 +57,22 @@ class ReversiblePropagation(Propagation):
             for name, variables in self.variables.items()
             if "layers" in variables
         }
-        params = collections.pop("params", {})
-        mutable = [name for name in collections if self.is_mutable_collection(name)]
+        mutable = [
+            name
+            for name in collections
+            if name != "params" and self.is_mutable_collection(name)
+        ]
+        # What a layer only reads has a gradient, as running statistics in evaluation.
+        params = {
+            name: variables
+            for name, variables in collections.items()
+            if name not in mutable
+            and all(
+                jnp.issubdtype(leaf.dtype, jnp.inexact)
+                for leaf in jax.tree.leaves(variables)
+            )
+        }
+        collections = {name: collections[name] for name in collections.keys() - params}
         run = _make_run(recurrence, _pure(self.transform, mutable))
         state, updated = run(params, collections, coefficients, *state)
         for name in mutable:
@@ -102,10 +117,9 @@ def _pure(transform: Any, mutable: list[str]) -> Any:
         return lambda params, collections, x: (transform(x), {})
 
     def apply(params: Any, collections: Any, x: jax.Array) -> tuple:
-        variables = {"params": params, **collections}
         variables = {
             name: values["transform"]
-            for name, values in variables.items()
+            for name, values in {**params, **collections}.items()
             if "transform" in values
         }
         y, updated = module.apply(variables, x, mutable=mutable)
@@ -126,7 +140,6 @@ def _make_run(recurrence: HeavyBall, transform: Any) -> Any:
         t, updated = transform(params, collections, state[0])
         return step_in_dtype(recurrence, lambda _: t, state, c), updated
 
-    @jax.custom_vjp
     def run(params, collections, coefficients, x, previous):
         layers = (params, collections, coefficients)
         return jax.lax.scan(forward_step, (x, previous), layers)
@@ -162,8 +175,7 @@ def _make_run(recurrence: HeavyBall, transform: Any) -> Any:
         g_x = _checked(g_x, recomputed, x0, coefficients["beta2"])
         return g_params, None, g_coefficients, g_x, g_previous
 
-    run.defvjp(forward, backward)
-    return run
+    return with_gradient(run, forward, backward)
 
 
 def _checked(

@@ -114,3 +114,60 @@ def test_training_and_evaluation(random_variables, name):
     ):
         assert (old != new).any()
     jax.tree.map(np.testing.assert_array_equal, state, variables)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_family_has_derivatives_in_forward_mode(name):
+    """Traced only: what has no such derivative says so when it is traced."""
+    network = create(name, num_classes=3, **SMALL[name])
+    images = jax.ShapeDtypeStruct(IMAGES, jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    tangents = (variables, images)
+    logits, moved = jax.eval_shape(
+        lambda primals, tangents: jax.jvp(network.apply, primals, tangents),
+        tangents,
+        tangents,
+    )
+    assert (logits.shape, moved.shape) == ((4, 3), (4, 3))
+
+
+_one_stage = {"stage_sizes": (2,), "widths": (4,), "reversible": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "train"),
+    [
+        ("hb_net", _one_stage, True),
+        pytest.param("hb_net", _one_stage, False, marks=pytest.mark.long),
+        ("agd_net", {**_small_dense, "stage_sizes": (2,)}, False),
+        pytest.param("agd_net", _small_dense, True, marks=pytest.mark.long),
+    ],
+)
+def test_derivatives_in_both_modes_and_second_ones_agree(
+    float64, random_variables, name, fields, train
+):
+    """With one another, and with a difference of two gradients."""
+    network = create(name, num_classes=3, **fields)
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 4, 3)))
+    variables = random_variables(network, images)
+    rng = np.random.default_rng(2)
+    direction = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), variables)
+
+    def loss(t):
+        moved = jax.tree.map(lambda a, b: a + t * b / 10, variables, direction)
+        logits = network.apply(
+            moved, images, train=train, mutable=["batch_stats"] if train else False
+        )
+        return jnp.sin((logits[0] if train else logits) / 10).sum()
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def derivatives(t):
+        slope, curvature = jax.jvp(jax.grad(loss), (t,), (1.0,))
+        return jax.jacfwd(loss)(t), slope, curvature, jax.grad(jax.grad(loss))(t)
+
+    forward, slope, curvature, reverse = derivatives(0.0)
+    np.testing.assert_allclose(forward, slope, rtol=1e-9)
+    np.testing.assert_allclose(reverse, curvature, rtol=1e-9)
+    step = 1e-5
+    difference = (derivatives(step)[1] - derivatives(-step)[1]) / (2 * step)
+    np.testing.assert_allclose(curvature, difference, rtol=1e-4)
