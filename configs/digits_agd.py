@@ -3,7 +3,8 @@
     python -m optnet_jax.main --config=configs/digits_agd.py
 
 Arguments: seed=0. About 45 s on two cores; top-1 error after the last epoch, seeds 0 to
-3: 1.39, 0.83, 1.11, 1.11 % (of 360 test images; November 2026, jax 0.10.2 on a CPU).
+3: 1.39, 0.28, 1.39, 1.39 % (of 360 test images; 2026-11-28, code of commit 4218f0e,
+jax 0.10.2 on a CPU). Another rounding, as of another CPU or version, moves single runs.
 """
 
 from optnet_jax.configs import recipes
