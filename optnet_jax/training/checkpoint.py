@@ -34,6 +34,12 @@ from optnet_jax.training.state import TrainState
 _NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
 
 
+def _room(leaves: Leaves) -> tuple[int, int]:
+    """Bytes and files that Orbax needs at most: arrays, metadata, rounding."""
+    arrays = sum(leaf.nbytes for leaf in leaves.values())
+    return arrays + 1024 * len(leaves) + 2**17, 28
+
+
 class DamagedCheckpointError(Exception):
     """A committed checkpoint cannot be read back as it was written."""
 
@@ -102,7 +108,7 @@ class Checkpoints:
         finally:
             self._settler.shutdown()
             self._orbax.close()
-            self._quiet.__exit__()
+            self._quiet.__exit__(*exception)
 
     @property
     def last_saved(self) -> int | None:
@@ -135,10 +141,11 @@ class Checkpoints:
             return
         leaves = flatten(state)
         meta = Meta(leaf_checksums(leaves), dict(history), self._origin)
-        temporary = step_folders.temporary(self.directory, step)
         try:
+            if jax.process_index() == 0:
+                step_folders.check_room(self.directory, step, *_room(leaves))
             self._orbax.save(
-                temporary,
+                step_folders.temporary(self.directory, step),
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(leaves),
                     meta=ocp.args.JsonSave(meta.as_json()),
@@ -174,6 +181,8 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def _not_written(self, error: Exception) -> InputError:
+        if jax.process_index() == 0 and self.directory.is_dir():
+            step_folders.remove_temporary(self.directory)
         cause = " ".join(str(error).split())[:200]
         return InputError(
             f"a checkpoint could not be written to {self.directory} ({cause}), "

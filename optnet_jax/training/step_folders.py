@@ -4,6 +4,8 @@ A step is written and deleted under a temporary name, which the next start remov
 order of syncing, renaming and deleting is what a power cut relies on.
 """
 
+import errno
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,6 +19,11 @@ _TEMPORARY = re.compile(r"\d+\..*tmp.*")
 def prepare(directory: Path) -> None:
     """Make the folder, and remove what a killed start left in part."""
     files.make_folder(directory)
+    remove_temporary(directory)
+
+
+def remove_temporary(directory: Path) -> None:
+    """Remove what was being written or deleted and never will be."""
     for entry in directory.iterdir():
         if _TEMPORARY.fullmatch(entry.name):
             # One that stays takes room, but is in nobody's way.
@@ -42,6 +49,42 @@ def describe_newest(directory: Path) -> str:
 def temporary(directory: Path, step: int) -> Path:
     """Where a step is written before it is committed."""
     return directory / f"{step}.tmp"
+
+
+def check_room(directory: Path, step: int, size: int, count: int) -> None:
+    """Find out whether a step fits: take the room that it needs, and give it back.
+
+    Orbax writes with many threads at once and says of a full disk what each of them
+    meets; some of them it waits for. So a disk, a quota or a table of inodes that is
+    full shows here, in one error.
+
+    Args:
+        directory: The folder of the steps.
+        step: The step that will be written.
+        size: Bytes of its arrays and metadata.
+        count: Its files and folders.
+
+    Raises:
+        OSError: if there is no room.
+    """
+    folder = directory / f"{step}.room.tmp"
+    folder.mkdir()
+    try:
+        for number in range(count - 1):
+            (folder / str(number)).touch()
+        with open(folder / "0", "wb") as file:
+            _allocate(file.fileno(), size)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        # A file system that cannot tell beforehand.
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise
 
 
 def commit(directory: Path, step: int) -> None:

@@ -1,3 +1,5 @@
+import pytest
+
 from optnet_jax.training import step_folders
 
 
@@ -34,3 +36,11 @@ def test_commit_delete_and_set_aside(tmp_path):
     assert step_folders.describe_newest(directory) == (
         "the checkpoint of step 2 is intact"
     )
+
+
+def test_room_is_given_back(tmp_path):
+    step_folders.check_room(tmp_path, 4, 10_000, 5)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="too large|No space"):
+        step_folders.check_room(tmp_path, 4, 2**62, 5)
+    assert list(tmp_path.iterdir()) == []
