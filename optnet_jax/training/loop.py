@@ -89,7 +89,7 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
                 place.checkpoints,
                 keep=config.checkpoint.keep,
                 sharding=experiment.state_sharding,
-                origin=Origin(as_json(config), _fingerprint(experiment)),
+                origin=Origin(as_json(config), experiment.dataset.fingerprint),
             )
         )
         state, history = _start(experiment, checkpoints)
@@ -113,10 +113,6 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         f"{result['parameters']:,} parameters"
     )
     return result
-
-
-def _fingerprint(experiment: Experiment) -> str:
-    return getattr(experiment.dataset, "fingerprint", "")
 
 
 @contextlib.contextmanager
