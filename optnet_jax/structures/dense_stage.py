@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import check_depth
@@ -53,6 +54,8 @@ class DenseStage(nn.Module):
 
     def __post_init__(self):
         fields.check_module(self)
+        if np.ndim(self.beta):
+            raise InputError(f"beta must be a number, got shape {np.shape(self.beta)}")
         super().__post_init__()
 
     @nn.compact
@@ -96,7 +99,9 @@ class DenseStage(nn.Module):
                 raise InputError(
                     f"{name!r} is no coefficient of DenseStage: it has alpha, beta"
                 )
-        beta: Any = self.beta or None
+        beta: Any = self.beta
+        if not isinstance(beta, Tracer) and not beta:
+            beta = None
         if "beta" in self.learned:
             beta = self.param("beta", lambda _: jnp.asarray(self.beta, jnp.float32))
         if "alpha" in self.learned:
@@ -143,8 +148,13 @@ def alpha_rows(alpha: Any, depth: int) -> list[np.ndarray]:
       Arrays of 1, 2, ..., depth entries.
 
     Raises:
-      InputError: alpha is neither.
+      InputError: alpha is neither, or traced.
     """
+    if isinstance(alpha, Tracer):
+        raise InputError(
+            "alpha is traced, and a stage needs its numbers: train it as a parameter "
+            'with learned=("alpha",)'
+        )
     matrix = np.asarray(alpha, float)
     if matrix.ndim == 0:
         matrix = np.tril(np.full((depth, depth), matrix))
