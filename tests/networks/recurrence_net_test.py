@@ -1,6 +1,7 @@
 """Table 3 as identities: our networks against independently written ones."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from flax import linen as nn
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.networks.recurrence_net import RecurrenceNet
-from optnet_jax.recurrences import GradientDescent, HeavyBall, heavy_ball
+from optnet_jax.networks.units import BasicUnit
+from optnet_jax.recurrences import GradientDescent, HeavyBall, TwoPath, heavy_ball
 from optnet_jax.structures import stack_layers, unroll_layers
 
 QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
@@ -388,3 +390,37 @@ def test_coefficients_for_each_step_of_a_single_stage():
     network = RecurrenceNet(HeavyBall((1, 0.5), (-1, 0)), (2,), (4,))
     images = jnp.ones((1, 4, 4, 3))
     assert jax.eval_shape(network.init, jax.random.key(0), images)
+
+
+class UnitOfModules(BasicUnit):
+    """A user's unit that holds another module, by a field or by its default."""
+
+    inner: Any = nn.Dense(4)
+
+    @nn.compact
+    def __call__(self, x):
+        return self.inner(self.conv(self.features, 3, self.strides, name="conv")(x))
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "copies"),
+    [
+        (HeavyBall(1, -1), {}, 4),
+        (HeavyBall(1, -1), {"reversible": True}, 4),
+        (HeavyBall(1, -1), {"tied": True}, 3),
+        (TwoPath(), {"separate_paths": True}, 8),
+    ],
+)
+@pytest.mark.parametrize(
+    "block", [UnitOfModules, functools.partial(UnitOfModules, inner=nn.Dense(4))]
+)
+def test_a_block_that_holds_a_module_has_one_of_its_own_in_every_unit(
+    block, method, fields, copies
+):
+    network = RecurrenceNet(
+        method, stage_sizes=(2, 2), widths=(4, 4), block=block, **fields
+    )
+    shapes = jax.eval_shape(network.init, jax.random.key(0), _images())["params"]
+    leaves = jax.tree_util.tree_leaves_with_path(shapes)
+    inner = sum(leaf.size for path, leaf in leaves if "inner" in str(path))
+    assert inner == copies * (4 * 4 + 4)
