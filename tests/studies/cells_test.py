@@ -43,7 +43,7 @@ def file_of(folder, number):
 def test_results_come_in_the_order_of_the_cells(tmp_path, capsys):
     found = complete(tmp_path / "cells", [3, 1, 2])
     assert [result["value"] for result in found] == [9, 1, 4]
-    assert json.loads(file_of(tmp_path / "cells", 3).read_text())["value"] == 9
+    assert json.loads(file_of(tmp_path / "cells", 3).read_text("utf-8"))["value"] == 9
     assert "[1/3] is 9; 0 s" in capsys.readouterr().out
 
 

@@ -38,9 +38,9 @@ def run(config, folder, measured):
 def test_it_is_worked_out_once(tmp_path, capsys):
     measured = []
     report = run(make_config(seed=3), tmp_path, measured)
-    assert report == json.loads((tmp_path / "squares.json").read_text())
+    assert report == json.loads((tmp_path / "squares.json").read_text("utf-8"))
     assert report["square"] == 9
-    assert (tmp_path / "squares.md").read_text() == "It is 9.\n"
+    assert (tmp_path / "squares.md").read_text("utf-8") == "It is 9.\n"
     printed = capsys.readouterr().out
     assert "It is 9." in printed
     assert "plots/square.png" in printed

@@ -73,9 +73,9 @@ def test_a_run_that_has_written_nothing_but_its_config(make_run, tmp_path):
 def test_a_rate_that_was_not_measured_is_left_open(make_run, tmp_path):
     run = make_run(tmp_path, "small")
     file = run / "result.json"
-    file.write_text(file.read_text().replace("2000.0", "null"))
+    file.write_text(file.read_text("utf-8").replace("2000.0", "null"))
     assert report.main([str(run), "--html"]) == 0
-    page = (run / "report.html").read_text()
+    page = (run / "report.html").read_text("utf-8")
     assert f"<td>50</td><td>{html_page.NOT_YET}</td>" in page.replace(
         ' class="number"', ""
     )

@@ -57,9 +57,9 @@ def file_of(workdir, structure):
 
 def test_it_leaves_its_files(finished):
     workdir, report = finished
-    assert json.loads((workdir / "table2.json").read_text()) == report
+    assert json.loads((workdir / "table2.json").read_text("utf-8")) == report
     assert (workdir / "plots/table2.png").read_bytes().startswith(b"\x89PNG")
-    assert "| GD (7) " in (workdir / "table2.md").read_text()
+    assert "| GD (7) " in (workdir / "table2.md").read_text("utf-8")
     assert {"device", "versions", "config", "paper", "wall_seconds"} <= set(report)
     assert report["versions"]["jax"]
     assert [c["structure"] for c in report["cells"]] == [
@@ -83,7 +83,7 @@ def test_a_cell_holds_every_seed_and_its_excess(finished):
 
 
 def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
-    before = json.loads((workdir / "table2.json").read_text())
+    before = json.loads((workdir / "table2.json").read_text("utf-8"))
     (workdir / "table2.json").unlink()
     file_of(workdir, "agd2").unlink()
     config = small_config()
@@ -101,7 +101,7 @@ def test_once_finished_it_says_so(workdir, trained, capsys):
     out = capsys.readouterr().out
     assert trained == []
     assert "finished before" in out
-    assert (workdir / "table2.md").read_text() in out
+    assert (workdir / "table2.md").read_text("utf-8") in out
     assert report["cells"]
 
 
@@ -110,7 +110,8 @@ def stored(finished):
     """What training each cell gave, by the cell's name."""
     files = (finished[0] / "cells").glob("*.json")
     return {
-        file.stem.rpartition("-")[0]: json.loads(file.read_text()) for file in files
+        file.stem.rpartition("-")[0]: json.loads(file.read_text("utf-8"))
+        for file in files
     }
 
 
@@ -146,7 +147,7 @@ def test_a_workdir_of_another_config_is_refused_in_one_line(workdir):
     with pytest.raises(InputError, match=r"learning_rate was 0\.1, now 0\.2") as caught:
         table2.run(config, workdir)
     assert "\n" not in str(caught.value)
-    assert json.loads((workdir / "config.json").read_text())["optimizer"][
+    assert json.loads((workdir / "config.json").read_text("utf-8"))["optimizer"][
         "learning_rate"
     ] == pytest.approx(0.1)
 
