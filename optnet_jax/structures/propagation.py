@@ -133,10 +133,7 @@ class Propagation(nn.Module):
         else:
             state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
         first = self.recurrence.output(state)
-        # A scan cannot create the running statistics that it carries from layer to
-        # layer, so weights that are shared are made by running the layers one by one.
-        unroll = self.unroll or (self.tied and self.is_initializing())
-        layers = self._unrolled if unroll else self._scanned
+        layers = self._unrolled if self.unroll else self._scanned
         state, outputs = layers(state, coefficients, trajectory)
         if both_paths:
             return iterates(self.recurrence, state)
@@ -204,5 +201,20 @@ class Propagation(nn.Module):
             }
         else:
             axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
+        if self.tied and self.is_initializing():
+            # A scan cannot create the running statistics that it carries.
+            layer = self._layer(layer_class, "layers", trajectory)
+            first, rest = (
+                jax.tree.map(lambda a, part=part: a[part], coefficients)
+                for part in (0, slice(1, None))
+            )
+            state, output = layer(state, first)
+            step = nn.scan(
+                lambda layer, state, c: layer(state, c), length=self.depth - 1, **axes
+            )
+            state, outputs = step(layer, state, rest)
+            return state, jax.tree.map(
+                lambda x, xs: jnp.concatenate([x[None], xs]), output, outputs
+            )
         scanned = nn.scan(layer_class, length=self.depth, **axes)
         return self._layer(scanned, "layers", trajectory)(state, coefficients)

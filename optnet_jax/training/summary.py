@@ -38,7 +38,8 @@ def summarize(config: Config | TrainConfig) -> str:
             the batch if it accumulates gradients.
 
     Returns:
-        Several lines: parts, shapes, parameters, multiply-adds, memory.
+        Several lines: the network's name and fields, parts, shapes, parameters,
+        multiply-adds, memory.
 
     Raises:
         InputError: see :func:`network`.
@@ -46,4 +47,7 @@ def summarize(config: Config | TrainConfig) -> str:
     module, image_shape = network(config)
     config = TrainConfig.of(config)
     piece = config.data.batch_size // config.optimizer.accumulate
-    return summary.summarize(module, image_shape, piece)
+    model = config.model
+    given = ", ".join(f"{field}={value!r}" for field, value in model.fields.items())
+    title = f"{config.name}: {model.name}({given}) on {config.data.dataset}"
+    return f"{title}\n{summary.summarize(module, image_shape, piece)}"

@@ -85,3 +85,23 @@ def test_memory_does_not_count_the_weights_twice():
 def test_images_that_do_not_fit_are_one_clear_error():
     with pytest.raises(InputError, match="at least 4x4"):
         summarize(create("hb_net20"), (2, 2, 3))
+
+
+def test_shared_layers_are_traced_once_at_any_depth():
+    """Neither depth nor sharing writes the layers out: as many traces as for two."""
+
+    def traces(depth):
+        calls = []
+
+        def count(call, args, kwargs, context):
+            calls.append(context.method_name)
+            return call(*args, **kwargs)
+
+        network = create(
+            "hb_net", stage_sizes=(depth,), widths=(4,), tied=True, unroll=False
+        )
+        with nn.intercept_methods(count):
+            summarize(network, (8, 8, 3), 1)
+        return len(calls)
+
+    assert traces(5000) == traces(20)

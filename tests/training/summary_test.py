@@ -21,6 +21,10 @@ def test_memory_is_that_of_a_piece_of_the_batch():
     whole = summary.summarize(config)
     config.optimizer.accumulate = 4
     piece = summary.summarize(config)
+    title = whole.splitlines()[0]
+    assert title.startswith(f"{config.name}: {config.model.name}(")
+    assert title.endswith(" on optnet_digits")
+    assert all(field in title for field in config.model if field != "name")
     assert re.findall(r"memory at batch (\d+)", whole) == ["64"]
     assert re.findall(r"memory at batch (\d+)", piece) == ["16"]
 
