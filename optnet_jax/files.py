@@ -5,6 +5,7 @@ before the name appears. Links are never followed, and nothing but a regular fil
 read: a FIFO would hang, a folder would end in a traceback.
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -26,6 +27,7 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
 
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
+        InputError: if there is a folder.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -38,6 +40,9 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except IsADirectoryError as error:
+        temporary.unlink(missing_ok=True)
+        raise _not_regular(path) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -76,6 +81,34 @@ def sync_tree(root: Path) -> None:
     sync_folder(root.parent)
 
 
+def open_regular(path: Path, flags: int) -> int:
+    """Open a file that must be a regular one, or is made.
+
+    Args:
+        path: The file.
+        flags: Of ``os.open``: how.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: if it cannot be opened.
+        InputError: if there is a folder, a link, a FIFO or the like.
+    """
+    try:
+        # A link is not followed, and a FIFO that nobody reads does not hang.
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _not_regular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    return descriptor
+
+
 def read_regular(path: Path) -> bytes:
     """Read a file that must be a regular one.
 
@@ -90,18 +123,33 @@ def read_regular(path: Path) -> bytes:
         InputError: if there is a folder, a link, a FIFO or the like, or if it cannot be
             read.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        with open(os.open(path, flags), "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read()
+        with open(open_regular(path, os.O_RDONLY), "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise
-    except IsADirectoryError:
-        pass
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}): it must be a regular file; "
-            "move it away or give read permission"
+            f"{path} cannot be read ({error.strerror}): move it away or give read "
+            "permission"
         ) from error
-    raise InputError(f"{path} is not a regular file: move it away")
+
+
+def check_kind(path: Path, *, folder: bool = False) -> None:
+    """Refuse what is neither missing nor a regular file (or a folder).
+
+    Raises:
+        InputError: if there is something else, such as a link.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if folder and not stat.S_ISDIR(mode):
+        raise InputError(f"{path} is not a folder: move it away")
+    if not folder and not stat.S_ISREG(mode):
+        raise _not_regular(path)
+
+
+def _not_regular(path: Path) -> InputError:
+    return InputError(f"{path} is not a regular file: move it away")

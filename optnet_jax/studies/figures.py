@@ -1,10 +1,14 @@
 """Plots of one run, drawn from its workdir: learning curve, learned coefficients."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+
+from optnet_jax.studies import picture
+from optnet_jax.training import coefficients, json_lines
+from optnet_jax.training.workdir import check_kinds, read_json
 
 matplotlib.use("Agg", force=False)
 
@@ -21,12 +25,14 @@ def draw(workdir: Path) -> list[Path]:
         The files, ``learning_curve.png`` and, where the network learns coefficients,
         ``coefficients.png``.
     """
+    check_kinds(workdir)
     plots = workdir / "plots"
-    plots.mkdir(exist_ok=True)
-    files = [draw_learning_curve(workdir, plots / "learning_curve.png")]
-    if (workdir / "coefficients.npz").exists():
-        files.append(draw_coefficients(workdir, plots / "coefficients.png"))
-    return files
+    drawn = [draw_learning_curve(workdir, plots / "learning_curve.png")]
+    learned = coefficients.read(workdir / "coefficients.npz")
+    if len(learned) > 2:
+        file = plots / "coefficients.png"
+        drawn.append(draw_coefficients(learned, _title(workdir), file))
+    return drawn
 
 
 def read_series(workdir: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -39,42 +45,38 @@ def read_series(workdir: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Epochs [n] and values [n].
     """
-    lines = (workdir / "metrics.jsonl").read_text("utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if name in row]
-    return (
-        np.array([row["epoch"] for row in rows]),
-        np.array([row[name] for row in rows]),
-    )
+    return json_lines.series(json_lines.read(workdir / "metrics.jsonl"), name)
 
 
 def draw_learning_curve(workdir: Path, file: Path) -> Path:
     """Draw loss and top-1 error over the epochs, training and test."""
+    rows = json_lines.read(workdir / "metrics.jsonl")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for axis, metric, label in (
         (axes[0], "loss", "cross-entropy"),
         (axes[1], "top1_error", "top-1 error (%)"),
     ):
         for split in ("train", "test"):
-            epochs, values = read_series(workdir, f"{split}/{metric}")
+            epochs, values = json_lines.series(rows, f"{split}/{metric}")
             axis.plot(epochs, values, label=split)
         axis.set(xlabel="epoch", ylabel=label)
         axis.legend()
     axes[0].set_yscale("log")
-    figure.suptitle(_title(workdir))
-    figure.savefig(file, dpi=120)
+    figure.suptitle(_title(workdir), parse_math=False)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 120)
 
 
-def draw_coefficients(workdir: Path, file: Path) -> Path:
+def draw_coefficients(
+    learned: Mapping[str, np.ndarray], title: str, file: Path
+) -> Path:
     """Draw each group of learned coefficients over the epochs, one line each.
 
     The heavy line is the mean of the group: whether a network drifts away from the
     coefficients that it started with (1 for α) is seen from it.
     """
-    with np.load(workdir / "coefficients.npz") as data:
-        epochs = data["epoch"]
-        groups = {n: data[n] for n in data.files if n not in ("step", "epoch")}
+    epochs = learned["epoch"]
+    groups = {n: a for n, a in learned.items() if n not in ("step", "epoch")}
     figure, axes = plt.subplots(
         1,
         len(groups),
@@ -88,13 +90,13 @@ def draw_coefficients(workdir: Path, file: Path) -> Path:
         axis.plot(epochs, values, color="tab:blue", alpha=0.35, linewidth=0.8)
         axis.plot(epochs, values.mean(1), color="black", linewidth=2)
         axis.set(xlabel="epoch", title=f"{name} ({values.shape[1]})")
+        axis.title.set_parse_math(False)
     axes[0][0].set_ylabel("coefficient")
-    figure.suptitle(_title(workdir))
-    figure.savefig(file, dpi=120)
+    figure.suptitle(title, parse_math=False)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 120)
 
 
 def _title(workdir: Path) -> str:
-    file = workdir / "config.json"
-    return json.loads(file.read_text("utf-8"))["name"] if file.exists() else ""
+    config = read_json(workdir / "config.json") or {}
+    return str(config.get("name", ""))

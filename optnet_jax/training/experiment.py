@@ -14,8 +14,9 @@ import optax
 from optnet_jax import data, networks
 from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
+from optnet_jax.training import coefficients, sharding
 from optnet_jax.training import schedule as schedule_lib
-from optnet_jax.training import sharding
+from optnet_jax.training.leaves import flatten
 from optnet_jax.training.optimizer import check_excluded, create_optimizer
 from optnet_jax.training.state import TrainState, create_state
 from optnet_jax.training.steps import StepOptions, eval_step, train_step
@@ -79,16 +80,27 @@ class Experiment:
 
     def state_shapes(self) -> TrainState:
         """Shapes and dtypes of the state, without drawing it."""
-        return jax.eval_shape(
-            lambda key: create_state(
-                self.module,
-                self.optimizer,
-                key,
-                self.dataset.image_shape,
-                average=self.options.average_decay > 0,
-            ),
-            jax.random.key(0),
-        )
+        return self._traced[0]
+
+    @property
+    def learned(self) -> frozenset[str]:
+        """Paths of the coefficients that the network learns, in ``params``."""
+        return self._traced[1]
+
+    @functools.cached_property
+    def _traced(self) -> tuple[TrainState, frozenset[str]]:
+        with coefficients.declared() as learned:
+            shapes = jax.eval_shape(
+                lambda key: create_state(
+                    self.module,
+                    self.optimizer,
+                    key,
+                    self.dataset.image_shape,
+                    average=self.options.average_decay > 0,
+                ),
+                jax.random.key(0),
+            )
+        return shapes, frozenset(learned & flatten(shapes.params).keys())
 
     def compiled_train_step(self) -> Callable:
         """The training step under jit: state donated, batch split over the devices."""

@@ -1,6 +1,7 @@
 """What a run remembers besides its state, so that a resumed one goes on exactly."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from optnet_jax.training import metrics as metrics_lib
@@ -16,12 +17,20 @@ class History:
         best: The evaluation with the lowest top-1 error; the earliest of equals.
         train_sums: Sums of the training metrics since they were last written.
         wall_seconds: Time spent by all starts of the run together.
+        lines: How many lines each file had that is appended to, by its name.
     """
 
     last: dict[str, Any] = dataclasses.field(default_factory=dict)
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
     train_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
     wall_seconds: float = 0.0
+    lines: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "History":
+        """What ``as_json`` returned, here or in another version."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: saved[name] for name in saved if name in names})
 
     def add_train(self, sums: dict[str, Any]) -> None:
         """Add the metrics of one training step (host values)."""

@@ -94,7 +94,7 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         )
         state, history = _start(experiment, checkpoints)
         # Only now is it known that what is there belongs to this config.
-        place.write_config()
+        place.write_config(experiment.dataset.description())
         history_started = history.wall_seconds
         run = stack.enter_context(
             Run(experiment, place, checkpoints, history, int(state.step))
@@ -153,7 +153,7 @@ def _start(
     if restored is not None:
         state, history = restored
         say(f"going on from the checkpoint of step {int(state.step)}")
-        return state, History(**history)
+        return state, History.from_json(history)
     source, where = config.checkpoint.warm_start, experiment.state_sharding
     leaves = None
     if source:
@@ -220,8 +220,14 @@ class Run:
             "checkpoint.every_epochs", config.checkpoint.every_epochs, per_epoch
         )
         self._log_every = config.log.every_steps or per_epoch
-        self._coefficients = CoefficientLog(place.path / "coefficients.npz", start_step)
-        self._writer = writers.create_writer(place.path, start_step)
+        file, found = place.path / "coefficients.npz", history.lines
+        self._coefficients: CoefficientLog | None = None
+        if experiment.learned and jax.process_index() == 0:
+            expected = found.get("coefficients", 0)
+            self._coefficients = CoefficientLog(file, start_step, expected)
+        self._writer = writers.RunWriter(
+            place.path, start_step, found.get("metrics", 0)
+        )
         self._profiler = ProfilerWindow(config.profile, place.path / "profile")
         self._progress = Progress(
             self._total, start_step, experiment.dataset.batch_size, self._eval_every
@@ -241,6 +247,8 @@ class Run:
         self._progress.close()
         self._profiler.close()
         self._writer.close()
+        if self._coefficients is not None:
+            self._coefficients.close()
 
     @property
     def images_per_second(self) -> float | None:
@@ -334,6 +342,9 @@ class Run:
         scalars["learning_rate"] = self._experiment.rate(done - 1)
         scalars["epoch"] = done / self._per_epoch
         self._writer.write_scalars(done, scalars)
+        if self.images_per_second:
+            rate = {"images_per_second": self.images_per_second}
+            self._writer.write_events(done, rate)
 
     def _evaluate(self, done: int, state: TrainState) -> bool:
         started, compiled = time.monotonic(), self._eval_step.seconds
@@ -347,10 +358,11 @@ class Run:
         improved = self._history.add_evaluation(done, epoch, means)
         scalars = {f"test/{name}": value for name, value in means.items()}
         self._writer.write_scalars(done, {**scalars, "epoch": epoch})
-        coefficients = learned_coefficients(state.params)
-        if coefficients and jax.process_index() == 0:
+        if self._coefficients is not None:
+            learned = self._experiment.learned
+            coefficients = learned_coefficients(state.params, learned)
             self._coefficients.append(done, epoch, coefficients)
-            self._writer.write_histograms(done, coefficients)
+            self._writer.write_coefficients(done, coefficients)
         self._writer.flush()
         self._progress.line(
             f"epoch {epoch:g}/{self._total / self._per_epoch:g}  step {done}  "
@@ -370,7 +382,16 @@ class Run:
         if broken is not None:
             self._diverged(int(state.step) - 1, broken, math.nan)
         self._history.wall_seconds = round(self.clock(), 3)
+        self._sync()
         self._checkpoints.save(state, self._history.as_json(), self._history.best_step)
+
+    def _sync(self) -> None:
+        """What the checkpoint is going to count on is on the disk before it is."""
+        self._writer.sync()
+        self._history.lines = {"metrics": self._writer.lines}
+        if self._coefficients is not None:
+            self._coefficients.sync()
+            self._history.lines["coefficients"] = self._coefficients.lines
 
     def _stop(self, done: int, state: TrainState, interruption: Interruption) -> None:
         self.save(state)

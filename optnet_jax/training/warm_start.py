@@ -22,7 +22,7 @@ from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences
 from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unflatten
 from optnet_jax.training.progress import say
 from optnet_jax.training.state import TrainState
-from optnet_jax.training.workdir import Workdir
+from optnet_jax.training.workdir import read_json
 
 COLLECTIONS = ("params", "batch_stats")
 _SHOWN = 3
@@ -147,7 +147,7 @@ def trained_config(checkpoints: Checkpoints, step: int) -> dict[str, Any] | None
     origin = checkpoints.read_meta(step).origin
     if origin is not None:
         return origin.config
-    return Workdir(checkpoints.directory.parent, {}).stored_config()
+    return read_json(checkpoints.directory.parent / "config.json")
 
 
 def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:

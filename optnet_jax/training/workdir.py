@@ -1,11 +1,13 @@
 """The directory of one run: who owns it, what config it belongs to, what is done."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -15,7 +17,22 @@ from jax.experimental import multihost_utils
 from optnet_jax import files
 from optnet_jax.configuration import Block, Config, as_json, local_path
 from optnet_jax.errors import InputError
+from optnet_jax.training import step_folders
 from optnet_jax.training.differences import config_differences
+
+# The files of a run, and its folders; neither is ever anything else.
+FILES = (
+    ".lock",
+    "config.json",
+    "dataset.json",
+    "metrics.jsonl",
+    "coefficients.jsonl",
+    "coefficients.npz",
+    "result.json",
+)
+FOLDERS = ("checkpoints", "damaged_checkpoints", "plots", "profile")
+# What a new run would overwrite.
+OURS = ("metrics.jsonl", "coefficients.*", "result.json", "events.out.tfevents.*")
 
 
 class Workdir:
@@ -32,7 +49,7 @@ class Workdir:
     def __init__(self, path: str | Path, config: Config | Block):
         self.path = local_path(path, "workdir").absolute()
         self._config = config
-        self._lock: TextIO | None = None
+        self._lock: BinaryIO | None = None
 
     def __enter__(self) -> "Workdir":
         problem = ""
@@ -55,24 +72,43 @@ class Workdir:
 
     def _claim(self) -> None:
         make_writable(self.path)
-        self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        check_kinds(self.path)
+        self._lock_it()
+        self._check_config()
+
+    def _lock_it(self) -> None:
+        file = self.path / ".lock"
+        try:
+            descriptor = files.open_regular(file, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise InputError(
+                f"{file} cannot be written ({error.strerror}): it is what keeps two "
+                "programs apart; give write permission or choose another --workdir"
+            ) from error
+        self._lock = open(descriptor, "r+b")  # noqa: SIM115
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.seek(0)
-            owner = self._lock.read().strip() or "another process"
-            raise InputError(
-                f"{self.path} is in use by {owner}: wait for it, stop it, or choose "
-                "another --workdir"
-            ) from error
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise InputError(
+                    f"{self.path} is in use by {_owner(self._lock.read(200))}: wait for"
+                    " it, stop it, or choose another --workdir"
+                ) from error
+            logging.warning(
+                "the file system of %s has no locks (%s): see to it that no other "
+                "program uses this workdir",
+                self.path,
+                error.strerror,
+            )
         self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        self._lock.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
         self._lock.flush()
-        self._check_config()
 
     def _check_config(self) -> None:
-        stored = self.stored_config() if self._has_results() else None
-        if stored is None:
+        stored = read_json(self.path / "config.json")
+        if stored is None or "experiment" not in stored:
+            self._refuse_what_is_not_ours(stored)
+        if stored is None or not self._has_results():
             return
         differences = config_differences(stored, as_json(self._config))
         if differences:
@@ -81,34 +117,40 @@ class Workdir:
                 f"({'; '.join(differences)}): use that config or another --workdir"
             )
 
-    def stored_config(self) -> dict[str, Any] | None:
-        """The content of ``config.json``; ``None`` where it is lost or damaged."""
-        file = self.path / "config.json"
-        try:
-            stored = json.loads(files.read_regular(file))
-            if not isinstance(stored, dict):
-                raise ValueError("it is no JSON object")
-        except FileNotFoundError:
-            return None
-        except InputError:
-            raise
-        except ValueError as error:
-            # The checkpoint says as well what it belongs to, and is asked next.
-            logging.warning("%s is damaged (%s): it is written anew", file, error)
-            return None
-        return stored
+    def _refuse_what_is_not_ours(self, stored: Mapping[str, Any] | None) -> None:
+        """Without a config of ours, what has our files' names may be anyone's."""
+        if step_folders.steps(self.checkpoints):
+            # An older start's, whose config is lost: the checkpoint is asked next.
+            return
+        foreign = [file.name for name in OURS for file in self.path.glob(name)]
+        if stored is not None:
+            foreign.insert(0, "config.json")
+        if foreign:
+            raise InputError(
+                f"{self.path} holds {', '.join(sorted(foreign)[:3])} but no config.json"
+                " of a run: another program's files would be overwritten; move them "
+                "away or choose another --workdir"
+            )
 
     def _has_results(self) -> bool:
         """Whether an earlier start left something that belongs to its config."""
-        saved = self.checkpoints.is_dir() and any(
-            entry.name.isdigit() for entry in self.checkpoints.iterdir()
+        return (
+            bool(step_folders.steps(self.checkpoints))
+            or (self.path / "result.json").exists()
+            or any(self.path.glob("cells/*.json"))
         )
-        return saved or (self.path / "result.json").exists()
 
-    def write_config(self) -> None:
-        """Write ``config.json`` (on process 0), once the config is known to work."""
+    def write_config(self, dataset: Mapping[str, Any] | None = None) -> None:
+        """Write ``config.json`` (on process 0), once the config is known to work.
+
+        Args:
+            dataset: What ``dataset.json`` says of the data set: its classes, image
+                shape, mean and deviation, without which its network cannot be used.
+        """
         if jax.process_index() == 0:
             write_json(self.path / "config.json", as_json(self._config))
+            if dataset is not None:
+                write_json(self.path / "dataset.json", dataset)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -122,9 +164,11 @@ class Workdir:
         return self.path / "checkpoints"
 
     def result(self) -> dict[str, Any] | None:
-        """What an earlier, finished run wrote; ``None`` if it is not finished."""
-        file = self.path / "result.json"
-        return json.loads(file.read_text("utf-8")) if file.exists() else None
+        """What an earlier, finished run wrote; ``None`` if it is not finished.
+
+        One that is damaged is written again from the last checkpoint.
+        """
+        return read_json(self.path / "result.json")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Mark the run as finished (on process 0)."""
@@ -141,13 +185,54 @@ def make_writable(path: Path) -> None:
     try:
         files.make_folder(path)
         probe = path / f".writable.{os.getpid()}"
-        probe.write_text("", "utf-8")
+        files.write_durably(probe, b"")
         probe.unlink()
     except OSError as error:
         raise InputError(
             f"the workdir {path} is not writable ({error.strerror}): choose another "
             "with --workdir=DIR"
         ) from error
+
+
+def check_kinds(path: Path) -> None:
+    """Refuse a run's directory in which a file is a link, a folder, a FIFO or the like.
+
+    What is written there would go elsewhere, and what is read might never come. The
+    directory itself may be reached by a link.
+
+    Raises:
+        InputError: naming the file.
+    """
+    for name in FILES:
+        files.check_kind(path / name)
+    for name in FOLDERS:
+        files.check_kind(path / name, folder=True)
+
+
+def _owner(text: bytes) -> str:
+    """What an owner wrote into the lock, unless that is damaged."""
+    owner = text.decode("utf-8", "replace").strip()
+    return owner if re.fullmatch(r"process \d+ on \S+", owner) else "another process"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; ``None`` where it is missing or, after a warning, damaged.
+
+    Raises:
+        InputError: if there is something else than a regular file.
+    """
+    try:
+        value = json.loads(files.read_regular(path))
+        if not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
+    except FileNotFoundError:
+        return None
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        logging.warning("%s is damaged (%s): it counts as missing", path, error)
+        return None
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

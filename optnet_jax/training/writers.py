@@ -3,7 +3,6 @@
 Importing this file costs seconds (clu brings TensorFlow): only the loop does, late.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,23 @@ quiet.import_tensorflow()
 from clu import metric_writers  # noqa: E402
 
 from optnet_jax.training.events import drop_later_events  # noqa: E402
+from optnet_jax.training.json_lines import JsonLines  # noqa: E402
 
 
 class JsonLinesWriter(metric_writers.MetricWriter):
     """Scalars as one JSON object per line: ``{"step": 781, "train/loss": 1.2}``.
 
     Args:
-        path: The file; lines of an earlier start stay.
-        start_step: Step that the run goes on from: lines of later steps, which a killed
-            start wrote after its last checkpoint, are dropped.
+        lines: The file.
     """
 
-    def __init__(self, path: Path, start_step: int = 0):
-        kept = [
-            line
-            for line in read_json_lines(path)
-            if line["step"] <= start_step and start_step > 0
-        ]
-        path.write_text("".join(f"{json.dumps(line)}\n" for line in kept), "utf-8")
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, lines: JsonLines):
+        self._lines = lines
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Append one line."""
         values = {name: float(np.asarray(value)) for name, value in scalars.items()}
-        self._file.write(json.dumps({"step": int(step), **values}) + "\n")
-        self._file.flush()
+        self._lines.append({"step": int(step), **values})
 
     def write_summaries(self, step, values, metadata=None) -> None:
         """Not a scalar: TensorBoard only."""
@@ -71,34 +62,52 @@ class JsonLinesWriter(metric_writers.MetricWriter):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._lines.close()
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read ``metrics.jsonl``; a last line that a kill cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text("utf-8").split("\n")
-    # What follows the last newline was being written when the process was killed.
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def create_writer(workdir: Path, start_step: int) -> metric_writers.MetricWriter:
+class RunWriter(metric_writers.MultiWriter):
     """TensorBoard events and ``metrics.jsonl`` on process 0, nothing on the others.
 
     Args:
         workdir: The run's directory.
         start_step: Step that the run goes on from, 0 for a new run.
+        expected: Lines of ``metrics.jsonl`` up to that step, by the checkpoint.
 
-    Returns:
-        A clu writer.
+    Attributes:
+        lines: Number of lines of ``metrics.jsonl``.
     """
-    if jax.process_index() != 0:
-        return metric_writers.MultiWriter([])
-    drop_later_events(workdir, start_step)
-    return metric_writers.MultiWriter(
-        [
-            metric_writers.SummaryWriter(str(workdir)),
-            JsonLinesWriter(workdir / "metrics.jsonl", start_step),
-        ]
-    )
+
+    def __init__(self, workdir: Path, start_step: int, expected: int = 0):
+        self.lines = 0
+        self._json_lines: JsonLines | None = None
+        self._events: metric_writers.MetricWriter = metric_writers.MultiWriter([])
+        if jax.process_index() != 0:
+            super().__init__([])
+            return
+        drop_later_events(workdir, start_step)
+        self._json_lines = JsonLines(workdir / "metrics.jsonl", start_step, expected)
+        self._events = metric_writers.SummaryWriter(str(workdir))
+        self.lines = len(self._json_lines.rows)
+        super().__init__([self._events, JsonLinesWriter(self._json_lines)])
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Write to both."""
+        super().write_scalars(step, scalars)
+        self.lines += 1
+
+    def write_events(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Write scalars for TensorBoard only: what another start would not repeat."""
+        self._events.write_scalars(step, scalars)
+
+    def write_coefficients(
+        self, step: int, coefficients: Mapping[str, np.ndarray]
+    ) -> None:
+        """Write learned coefficients for TensorBoard: their histogram and mean."""
+        self.write_histograms(step, coefficients)
+        means = {f"{name} (mean)": value.mean() for name, value in coefficients.items()}
+        self.write_events(step, means)
+
+    def sync(self) -> None:
+        """Make ``metrics.jsonl`` safe from a power cut."""
+        if self._json_lines is not None:
+            self._json_lines.sync()

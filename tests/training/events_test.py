@@ -4,7 +4,7 @@ from optnet_jax.training import events, writers
 
 
 def write(workdir, start_step, steps):
-    writer = writers.create_writer(workdir, start_step)
+    writer = writers.RunWriter(workdir, start_step)
     for step in steps:
         writer.write_scalars(step, {"loss": step / 8})
     writer.close()

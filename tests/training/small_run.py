@@ -28,6 +28,7 @@ class SmallNet(nn.Module):
     features: int = 4
     dropout_rate: float = 0.1
     dtype: jnp.dtype = jnp.float32
+    learned: tuple[str, ...] = ("alpha",)
 
     @nn.compact
     def __call__(self, images, train: bool = False):

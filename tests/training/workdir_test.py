@@ -1,17 +1,27 @@
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 
 import ml_collections
 import pytest
 
+from optnet_jax import files
 from optnet_jax.errors import InputError
-from optnet_jax.training.workdir import Workdir, write_json
+from optnet_jax.training.workdir import FILES, FOLDERS, Workdir, read_json, write_json
 
 
 def make_config(**changes):
     return ml_collections.ConfigDict(
-        {"seed": 0, "drop_at": (0.5, 0.75), "log": {"every_steps": 0}, **changes}
+        {
+            "experiment": "train",
+            "seed": 0,
+            "drop_at": (0.5, 0.75),
+            "log": {"every_steps": 0},
+            **changes,
+        }
     )
 
 
@@ -57,10 +67,10 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_directory_without_permission_is_named(tmp_path, monkeypatch):
-    def denied(path, *args, **kwargs):
+    def denied(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.write_text", denied)
+    monkeypatch.setattr(files, "write_durably", denied)
     with (
         pytest.raises(InputError, match=r"not writable \(Permission denied\)"),
         Workdir(tmp_path, make_config()),
@@ -73,6 +83,7 @@ def test_config_and_result_are_found_again(tmp_path):
     with Workdir(tmp_path, make_config()) as workdir:
         assert workdir.result() == {"final": 1}
     assert json.loads((tmp_path / "config.json").read_text()) == {
+        "experiment": "train",
         "seed": 0,
         "drop_at": [0.5, 0.75],
         "log": {"every_steps": 0},
@@ -105,3 +116,84 @@ def test_json_is_replaced_whole(tmp_path):
     with pytest.raises(ValueError, match="Circular"):
         write_json(file, circle)
     assert json.loads(file.read_text()) == {"a": 1}
+
+
+# Every way in which a small file of a run is found damaged.
+DAMAGE = {
+    "empty": b"",
+    "NUL": b"\0" * 300,
+    "cut": b'{"seed": 0, "na',
+    "text": b"to be or not\n" * 9,
+    "a list": b"[1, 2]",
+    "not UTF-8": b"\xff\xfe{}",
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_json_file_counts_as_missing_and_is_named(tmp_path, damage, caplog):
+    file = tmp_path / "result.json"
+    file.write_bytes(damage)
+    assert read_json(file) is None
+    assert f"{file} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("name", [*FILES, *FOLDERS])
+@pytest.mark.parametrize("kind", ["link", "fifo", "other"])
+def test_a_file_of_another_kind_is_refused_and_no_link_followed(tmp_path, name, kind):
+    run, target = tmp_path / "run", tmp_path / "precious"
+    run.mkdir()
+    target.write_bytes(b"precious")
+    if kind == "link":
+        (run / name).symlink_to(target)
+    elif kind == "fifo":
+        os.mkfifo(run / name)
+    elif name in FOLDERS:
+        (run / name).write_bytes(b"")
+    else:
+        (run / name).mkdir()
+    with (
+        pytest.raises(InputError, match=rf"{name} is not a (regular file|folder)"),
+        Workdir(run, make_config()),
+    ):
+        pass
+    assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.out.tfevents.1.host"])
+def test_files_of_another_program_are_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("theirs")
+    match = f"holds {name} but no config.json of a run: another program's files"
+    with pytest.raises(InputError, match=match), Workdir(tmp_path, make_config()):
+        pass
+    (tmp_path / "config.json").write_text('{"of": "another program"}')
+    with pytest.raises(InputError, match="holds config.json, "):
+        Workdir(tmp_path, make_config()).__enter__()
+    assert (tmp_path / name).read_text() == "theirs"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_and_used(
+    tmp_path, monkeypatch, caplog, number
+):
+    def no_locks(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with Workdir(tmp_path, make_config()) as workdir:
+        workdir.write_config()
+    assert "has no locks" in caplog.text
+
+
+def test_a_lock_that_holds_anything_names_no_owner(tmp_path, monkeypatch):
+    (tmp_path / ".lock").write_bytes(b"\0\x1b[31m<script>" * 30)
+
+    def taken(file, operation):
+        raise BlockingIOError(errno.EWOULDBLOCK, "taken")
+
+    monkeypatch.setattr(fcntl, "flock", taken)
+    with (
+        pytest.raises(InputError, match="is in use by another process: wait"),
+        Workdir(tmp_path, make_config()),
+    ):
+        pass

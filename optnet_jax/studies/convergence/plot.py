@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from optnet_jax.studies import picture
 from optnet_jax.studies.convergence.measure import Results
 
 
@@ -20,7 +21,6 @@ def draw(results: Results, folder: Path) -> list[Path]:
     Returns:
       The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     return [
         _draw_one(activation, methods, folder / f"convergence_{activation}.png")
         for activation, methods in results.items()
@@ -54,5 +54,4 @@ def _draw_one(activation: str, methods: dict, path: Path) -> Path:
     axes[1, 0].set_ylabel("F(x_k) - F*, relative")
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(f"Convergence on F, Φ = {activation}")
-    figure.savefig(path, dpi=110)
-    return path
+    return picture.save(figure, path, 110)

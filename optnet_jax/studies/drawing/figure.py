@@ -22,6 +22,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.networks.dense_net import DenseNet
 from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.structures.dense_stage import alpha_matrix
+from optnet_jax.studies import picture
 from optnet_jax.studies.drawing.graph import (
     Edge,
     Structure,
@@ -121,9 +122,7 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     for axis, (title, structure) in zip(axes, structures.items(), strict=True):
         draw_structure(axis, structure)
         axis.set_title(title, loc="left", fontsize=10)
-    file = pathlib.Path(file)
-    figure.savefig(file, dpi=150)
-    return file
+    return picture.save(figure, pathlib.Path(file), 150)
 
 
 def draw_structure(axis: Any, structure: Structure) -> None:

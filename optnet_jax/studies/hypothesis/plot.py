@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from optnet_jax.studies import picture
 from optnet_jax.studies.hypothesis.report import (
     Report,
     errors_by_depth,
@@ -62,10 +63,8 @@ def draw(report: Report, file: Path) -> Path:
     axes[0][0].set_ylabel("test error relative to the best constant's")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=90)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 90)
 
 
 def _draw_line(

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib
 
+from optnet_jax.studies import picture
 from optnet_jax.studies.comparison import student_interval
 
 matplotlib.use("Agg", force=False)
@@ -54,9 +55,8 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
             Line2D([], [], color="black", marker="|", ls="", label="ours, mean"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    figure.savefig(file, dpi=120)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 120)
 
 
 def drawn(summary: dict[str, Any]) -> list[dict[str, Any]]:

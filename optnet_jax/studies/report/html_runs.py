@@ -11,7 +11,7 @@ import numpy as np
 
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import results
-from optnet_jax.training import differences
+from optnet_jax.training import coefficients, differences, json_lines
 
 METRICS, RESULT, CONFIG = "metrics.jsonl", "result.json", "config.json"
 
@@ -51,11 +51,7 @@ class ShownRun:
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """One metric: epochs [n] and values [n]; empty where it was never written."""
-        rows = [row for row in self.metrics if name in row and "epoch" in row]
-        return (
-            np.array([row["epoch"] for row in rows], float),
-            np.array([row[name] for row in rows], float),
-        )
+        return json_lines.series(self.metrics, name)
 
     def error(self, which: str) -> float | None:
         """Top-1 error (%), ``final`` or ``best``: so far, if it is not finished."""
@@ -120,11 +116,9 @@ def read(path: Path) -> ShownRun:
             f"{path} is no run of training but of the experiment "
             f"{config.get('experiment', '?')!r}: give runs of main that train"
         )
-    coefficients = {}
-    if (path / "coefficients.npz").exists():
-        with np.load(path / "coefficients.npz") as file:
-            coefficients = {name: file[name] for name in file.files if name != "step"}
-    return ShownRun(path, config, _metrics(path / METRICS), result, coefficients)
+    learned = coefficients.read(path / "coefficients.npz")
+    learned.pop("step", None)
+    return ShownRun(path, config, json_lines.read(path / METRICS), result, learned)
 
 
 def group(runs: Iterable[ShownRun]) -> list[Group]:
@@ -173,14 +167,3 @@ def _json(file: Path) -> Any:
         return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}): run it again") from error
-
-
-def _metrics(file: Path) -> list[Mapping[str, float]]:
-    if not file.exists():
-        return []
-    # What follows the last newline is being written, or was when the run was killed.
-    lines = file.read_text("utf-8").split("\n")[:-1]
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{file} is damaged ({error}): run it again") from error

@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from optnet_jax.studies import picture
+
 matplotlib.use("Agg", force=False)
 
 from matplotlib import pyplot as plt  # noqa: E402 (after the choice of the backend)
@@ -27,7 +29,6 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     Returns:
       The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     return [
         draw_roots(report["roots"], folder / "roots.png"),
         draw_norms(report["norms"], folder / "norms.png"),
@@ -46,9 +47,8 @@ def draw_roots(roots: list[dict[str, Any]], file: Path) -> Path:
     axis.axhline(1, color="black", linewidth=0.8)
     axis.set(xlabel="λ, the slope of T", ylabel="largest modulus of a root")
     figure.legend(loc="outside right upper", fontsize=8)
-    figure.savefig(file, dpi=100)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 100)
 
 
 def draw_norms(norms: list[dict[str, Any]], file: Path) -> Path:
@@ -66,9 +66,8 @@ def draw_norms(norms: list[dict[str, Any]], file: Path) -> Path:
     for axis in axes:
         axis.axhline(1, color="black", linewidth=0.8)
     figure.legend(loc="outside right upper", fontsize=8)
-    figure.savefig(file, dpi=100)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 100)
 
 
 def draw_trial(report: dict[str, Any], file: Path) -> Path:
@@ -97,6 +96,5 @@ def draw_trial(report: dict[str, Any], file: Path) -> Path:
     figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    figure.savefig(file, dpi=100)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 100)

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from optnet_jax.studies import picture
 from optnet_jax.studies.table2.contenders import PAPER, contender
 from optnet_jax.studies.table2.tables import Report, find
 
@@ -40,10 +41,8 @@ def draw(report: Report, file: Path) -> Path:
     _draw_time(axes[1], report)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
     plt.close(figure)
-    return file
+    return picture.save(figure, file, 130)
 
 
 def _styles(report: Report) -> dict[str, dict[str, Any]]:

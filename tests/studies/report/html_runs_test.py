@@ -49,7 +49,18 @@ def test_a_result_of_another_experiment_is_refused(tmp_path):
         html_runs.find([tmp_path])
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "result.json", "config.json"])
+def test_damaged_lines_are_left_out_and_said(make_run, tmp_path, caplog):
+    run = make_run(tmp_path, "a")
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n[1]\n{broken\n")
+    (shown,) = html_runs.find([run])
+    assert (
+        len(shown.metrics) == len((run / "metrics.jsonl").read_bytes().splitlines()) - 3
+    )
+    assert "3 of" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["result.json", "config.json"])
 def test_damaged_files_are_named(name, make_run, tmp_path):
     run = make_run(tmp_path, "a")
     (run / name).write_text("{broken\n")
