@@ -8,7 +8,15 @@ from optnet_jax.studies import study
 
 
 def make_config(**fields):
-    return ConfigDict({"name": "squares", "seed": 0, "parallel_cells": 1, **fields})
+    return ConfigDict(
+        {
+            "experiment": "squares",
+            "name": "squares",
+            "seed": 0,
+            "parallel_cells": 1,
+            **fields,
+        }
+    )
 
 
 def run(config, folder, measured):
