@@ -57,6 +57,32 @@ def make_folder(path: Path) -> None:
         sync_folder(folder.parent)
 
 
+def write_output(
+    path: Path, write: bytes | Callable[[BinaryIO], object], cure: str
+) -> Path:
+    """Write a file that a person asked for; its folder is made where it is missing.
+
+    Args:
+        path: The file.
+        write: Its bytes, or a function that writes them into an open binary file.
+        cure: What a person can do where it cannot be written.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    try:
+        make_folder(path.parent)
+        write_durably(path, write)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): {cure}"
+        ) from error
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries (names, renames, deletions) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

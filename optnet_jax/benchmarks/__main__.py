@@ -14,12 +14,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from optnet_jax import program
 from optnet_jax.benchmarks import activity
 from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
+from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
+from optnet_jax.files import write_output
 from optnet_jax.training import memory
 
 SUITES = {
@@ -35,6 +36,8 @@ SUITES = {
     "gpu": "training on an accelerator: shares of its peak, epochs as one program",
 }
 """Name of a suite, and of its module -> what it measures."""
+
+CURE = "give the file another place; the table above is what it would hold"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,11 +80,12 @@ def _run(name: str, arguments: list[str]) -> None:
     text = f"{head}\n\n{suite.markdown(rows)}\n"
     print(text)
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        data = f"{json.dumps(result, indent=2)}\n"
+        write_output(local_path(options.json, "--json"), data.encode(), CURE)
     if options.markdown:
-        Path(options.markdown).write_text(text, "utf-8")
+        write_output(local_path(options.markdown, "--markdown"), text.encode(), CURE)
     if isinstance(suite, DrawnSuite) and options.figure:
-        suite.draw(rows, Path(options.figure))
+        suite.draw(rows, local_path(options.figure, "--figure"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from optnet_jax.benchmarks.jax_runs import Program
 from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.errors import InputError
+from optnet_jax.studies import picture
 from optnet_jax.studies.tables import markdown_table
 
 PANELS = (
@@ -121,7 +122,7 @@ class Curves(DrawnSuite):
             axis.grid(alpha=0.3)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5)
-        figure.savefig(file, dpi=130)
+        picture.save(figure, file, 130)
 
 
 def _value(row: Row, field: str) -> Any:

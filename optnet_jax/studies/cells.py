@@ -170,8 +170,14 @@ def _read_cell(file: Path, definition: Any) -> dict[str, Any]:
     return result
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a file of a study.
+def read_json(
+    file: Path, cure: str = "delete it, and the same command makes it again"
+) -> dict[str, Any]:
+    """Read a file of a study or of a run.
+
+    Args:
+      file: the file.
+      cure: what a person can do if it is damaged.
 
     Raises:
       InputError: it is damaged, or no regular file.
@@ -182,9 +188,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise InputError(
-            f"{file} is damaged: delete it, and the same command makes it again"
-        )
+        raise InputError(f"{file} is damaged: {cure}")
     return found
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optnet_jax import files
-from optnet_jax.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,13 +26,8 @@ def save(figure: Figure, file: Path, dpi: int) -> Path:
         InputError: if it cannot be written.
     """
     format_ = file.suffix.removeprefix(".") or "png"
-    try:
-        files.make_folder(file.parent)
-        files.write_durably(
-            file, lambda stream: figure.savefig(stream, dpi=dpi, format=format_)
-        )
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be written ({error.strerror}): choose another --workdir=DIR"
-        ) from error
-    return file
+    return files.write_output(
+        file,
+        lambda stream: figure.savefig(stream, dpi=dpi, format=format_),
+        "choose another place for it",
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from optnet_jax.configuration import Config, as_json
 from optnet_jax.errors import InputError
+from optnet_jax.files import write_output
 from optnet_jax.studies.cells import finite, read_json
 from optnet_jax.training.differences import config_differences
 from optnet_jax.training.progress import say
@@ -59,7 +60,7 @@ def run_once(
             return report
         report = finite(measure(folder / "cells"))
         text = markdown(report)
-        (folder / f"{name}.md").write_text(text, "utf-8")
+        write_output(folder / f"{name}.md", text.encode(), "make room")
         pictures = ", ".join(map(str, draw(report, folder / "plots")))
         # Written last: it says that the study is finished.
         write_json(file, report)

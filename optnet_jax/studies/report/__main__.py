@@ -23,9 +23,12 @@ from typing import Any
 from optnet_jax import program
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
+from optnet_jax.files import write_output
 from optnet_jax.studies.report import results
 from optnet_jax.studies.report.markdown import render
 from optnet_jax.studies.report.summary import summarize
+
+CURE = "choose another --out=DIR"
 
 
 def write(summary: dict[str, Any], out: Path) -> list[Path]:
@@ -40,11 +43,12 @@ def write(summary: dict[str, Any], out: Path) -> list[Path]:
     """
     from optnet_jax.studies.report import figure
 
-    out.mkdir(parents=True, exist_ok=True)
-    markdown, data = out / "report.md", out / "report.json"
-    markdown.write_text(render(summary), "utf-8")
-    data.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    return [markdown, data, figure.draw(summary, out / "report.png")]
+    data = f"{json.dumps(summary, indent=2)}\n"
+    return [
+        write_output(out / "report.md", render(summary).encode(), CURE),
+        write_output(out / "report.json", data.encode(), CURE),
+        figure.draw(summary, out / "report.png"),
+    ]
 
 
 def write_page(directories: Sequence[Path], file: str) -> Path:
@@ -93,13 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"written: {file}", file=sys.stderr)
             return 0
         summary = summarize(results.find(directories))
+        print(render(summary), end="")
+        for file in write(summary, out) if out else ():
+            print(f"written: {file}", file=sys.stderr)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(render(summary), end="")
-    if out:
-        for file in write(summary, out):
-            print(f"written: {file}", file=sys.stderr)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from optnet_jax.errors import InputError
+from optnet_jax.files import write_output
 from optnet_jax.structures.dense_stage import alpha_matrix
 from optnet_jax.studies.report import html_charts as charts
 from optnet_jax.studies.report import results
@@ -37,13 +37,7 @@ def write(runs: Sequence[ShownRun], file: Path) -> Path:
     Raises:
         InputError: if the file cannot be written.
     """
-    try:
-        file.write_text(render(runs), "utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot write {file} ({error.strerror}): choose another --html=FILE"
-        ) from error
-    return file
+    return write_output(file, render(runs).encode(), "choose another --html=FILE")
 
 
 def render(runs: Sequence[ShownRun]) -> str:
@@ -88,7 +82,7 @@ def _results(groups: Sequence[Group]) -> str:
     header += ["epochs", "wall time (s)", "images/s"]
     rows = [
         [
-            _text(g.label),
+            g.label,
             seeds([run.seed for run in g.runs]),
             _spread(run.error("final") for run in g.runs),
             _spread(run.error("best") for run in g.runs),
@@ -102,7 +96,7 @@ def _results(groups: Sequence[Group]) -> str:
     parts = [_table(header, rows)]
     if any(len(g.runs) > 1 for g in groups):
         each = [
-            [_text(run.path.name), str(run.seed)]
+            [run.path.name, str(run.seed)]
             + [_error(run.error(which)) for which in ("final", "best")]
             + [f"{run.epochs:g}", "" if run.result else "unfinished"]
             for g in groups
@@ -219,12 +213,12 @@ def _configs(groups: Sequence[Group]) -> str:
 
     def table(fields: Iterable[str]) -> str:
         rows = [
-            [f"<code>{_text(field)}</code>"]
-            + [_text(str(config.get(field, "not set"))) for config in configs]
+            [_Html(f"<code>{_text(field)}</code>")]
+            + [str(config.get(field, "not set")) for config in configs]
             for field in fields
         ]
         marks = [field in differing for field in fields]
-        return _table([_text(name) for name in header], rows, marks)
+        return _table(header, rows, marks)
 
     if len(groups) == 1:
         return _details("All fields", table(names), is_open=True)
@@ -238,7 +232,7 @@ def _environment(groups: Sequence[Group]) -> str:
     def joined(g: Group, get: Callable[[Any], Any]) -> str:
         found = {get(run.result) for run in g.runs if run.result is not None}
         texts = sorted({str(value) for value in found if value is not None})
-        return _text("; ".join(texts)) or NOT_YET
+        return "; ".join(texts) or NOT_YET
 
     packages = list(
         dict.fromkeys(
@@ -255,12 +249,10 @@ def _environment(groups: Sequence[Group]) -> str:
     }
     for package in packages:
         fields[package] = lambda r, p=package: r.get("versions", {}).get(p)
-    rows = [
-        [_text(name), *(joined(g, get) for g in groups)] for name, get in fields.items()
-    ]
+    rows = [[name, *(joined(g, get) for g in groups)] for name, get in fields.items()]
     marks = [len(set(row[1:])) > 1 for row in rows]
-    rows.append(["directory", *(_text(_folder(g)) for g in groups)])
-    return _table(["", *(_text(g.label) for g in groups)], rows, [*marks, False])
+    rows.append(["directory", *(_folder(g) for g in groups)])
+    return _table(["", *(g.label for g in groups)], rows, [*marks, False])
 
 
 def _folder(g: Group) -> str:
@@ -293,10 +285,10 @@ def _table(
     header: Sequence[str], rows: Sequence[Sequence[str]], marks: Sequence[bool] = ()
 ) -> str:
     marks = marks or [False] * len(rows)
-    head = "".join(f"<th>{cell}</th>" for cell in header)
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
     lines = [
         f"<tr{' class=differs' if mark else ''}>"
-        + "".join(f"<td>{cell}</td>" for cell in row)
+        + "".join(f"<td>{_text(cell)}</td>" for cell in row)
         + "</tr>"
         for row, mark in zip(rows, marks, strict=True)
     ]
@@ -311,5 +303,9 @@ def _details(summary: str, content: str, *, is_open: bool = False) -> str:
     return f"<details{opened}><summary>{_text(summary)}</summary>{content}</details>"
 
 
-def _text(value: str) -> str:
-    return html.escape(value)
+class _Html(str):
+    """Text that is HTML already; all other text is escaped where a page takes it in."""
+
+
+def _text(value: str) -> _Html:
+    return value if isinstance(value, _Html) else _Html(html.escape(value))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from optnet_jax.errors import InputError
+from optnet_jax.studies.cells import read_json
 from optnet_jax.studies.report import results
 from optnet_jax.training import coefficients, differences, json_lines
 
@@ -106,8 +107,14 @@ def read(path: Path) -> ShownRun:
     Raises:
         InputError: if a file is damaged or is not of a training run.
     """
-    result = _json(path / RESULT) if (path / RESULT).exists() else None
-    config = _json(path / CONFIG) if (path / CONFIG).exists() else None
+    result = (
+        read_json(path / RESULT, "run it again") if (path / RESULT).exists() else None
+    )
+    config = (
+        read_json(path / CONFIG, "run it again") if (path / CONFIG).exists() else None
+    )
+    for name, content in ((RESULT, result), (CONFIG, config)):
+        results.check_kinds(path / name, content or {})
     config = config if config is not None else (result or {}).get("config")
     if not isinstance(config, dict):
         raise InputError(f"{path} is no run of training: its {CONFIG} is missing")
@@ -160,10 +167,3 @@ def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         for name in names
         if any(config.get(name) != configs[0].get(name) for config in configs)
     ]
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}): run it again") from error

@@ -1,14 +1,14 @@
 """``result.json`` files, sorted into the entries of a table of results."""
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optnet_jax.configuration import as_json
+from optnet_jax.configuration import as_json, convert
 from optnet_jax.errors import InputError
+from optnet_jax.studies.cells import read_json
 from optnet_jax.studies.report import tables
 from optnet_jax.training.differences import FREE_FIELDS, flatten, settled
 
@@ -22,21 +22,30 @@ IGNORED = (
     *FREE_FIELDS,
 )
 
-NEEDED = frozenset(
-    {
-        "config",
-        "network",
-        "dataset",
-        "seed",
-        "parameters",
-        "epochs",
-        "wall_seconds",
-        "device",
-        "final",
-        "best",
-        "date",
-    }
-)
+KINDS = {
+    "config": dict,
+    "network": str,
+    "dataset": str,
+    "seed": int,
+    "parameters": int,
+    "epochs": float,
+    "wall_seconds": float,
+    "device": str,
+    "final": dict,
+    "best": dict,
+    "date": str,
+    "images_per_second": float | None,
+    "versions": dict,
+    "name": str,
+    "model": dict,
+    "data": dict,
+    "schedule": dict,
+    "top1_error": float,
+    "epoch": float,
+}
+"""What the fields of ``result.json`` and ``config.json`` hold that a report reads."""
+
+NEEDED = frozenset(list(KINDS)[:11])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,16 +105,31 @@ def find(directories: Iterable[Path]) -> list[Run]:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        result = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is no JSON ({error}): run it again") from error
-    missing = NEEDED - set(result) if isinstance(result, dict) else NEEDED
+    result = read_json(file, "run it again")
+    check_kinds(file, result)
+    missing = NEEDED - set(result)
     if missing:
         raise InputError(
             f"{file} is no result of training: it lacks {', '.join(sorted(missing))}"
         )
     return result
+
+
+def check_kinds(file: Path, content: Mapping[str, Any]) -> None:
+    """Refuse fields that hold something else than a run writes into them.
+
+    Args:
+        file: For the message.
+        content: Of ``result.json`` or ``config.json``, whole.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in content.items():
+        if name in KINDS:
+            convert(value, KINDS[name], f"{file} has {name}")
+        if name in ("config", "final", "best"):
+            check_kinds(file, value)
 
 
 def read(directory: Path) -> Run | None:

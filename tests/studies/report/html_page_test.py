@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 
+from optnet_jax.errors import InputError
 from optnet_jax.studies.report import __main__ as report
 from optnet_jax.studies.report import html_page, html_runs
 
@@ -89,11 +92,42 @@ def test_vectors_of_coefficients_have_one_row(make_run, tmp_path):
     assert "beta1 at epoch 3, value 1, layer 1: 1.5<" in page
 
 
-def test_names_of_others_are_escaped(make_run, tmp_path):
-    run = make_run(tmp_path, "a", model={"name": "<script>alert(1)</script>"})
-    page = html_page.render(html_runs.find([run]))
+SCRIPT = "<script>alert(1)</script>"
+
+
+def test_whatever_comes_from_a_file_is_escaped(make_run, tmp_path):
+    """Every text, name and value of a workdir, and of its directory's name."""
+    others = {SCRIPT: SCRIPT, "list": [SCRIPT], "inner": {SCRIPT: SCRIPT}}
+    learned = {f"{SCRIPT}.alpha": np.ones(3)}
+    for seed in (0, 1):
+        run = make_run(
+            tmp_path / "<script>", "a", seed=seed, coefficients=learned, **others
+        )
+        config = json.loads((run / "config.json").read_text())
+        config |= {"name": SCRIPT, "model": {"name": SCRIPT, SCRIPT: seed}}
+        (run / "config.json").write_text(json.dumps(config))
+        result = json.loads((run / "result.json").read_text())
+        result |= dict.fromkeys(("network", "dataset", "split", "device"), SCRIPT)
+        result |= {"date": SCRIPT, "versions": {SCRIPT: SCRIPT}, SCRIPT: SCRIPT}
+        (run / "result.json").write_text(json.dumps(result))
+    page = html_page.render(html_runs.find([tmp_path]))
+    assert page.count("&lt;script&gt;") > 20
     assert "<script" not in page
-    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("file", ["config.json", "result.json"])
+@pytest.mark.parametrize("field", ["seed", "epochs", "model", "final", "name"])
+@pytest.mark.parametrize("value", [SCRIPT, [SCRIPT], None])
+def test_a_field_of_another_kind_is_named(make_run, tmp_path, file, field, value):
+    run = make_run(tmp_path, "a")
+    content = json.loads((run / file).read_text())
+    (run / file).write_text(json.dumps({**content, field: value}))
+    if field == "name" and value == SCRIPT:
+        assert "<script" not in html_page.render(html_runs.find([run]))
+        return
+    with pytest.raises(InputError, match=rf"{file} has {field}=") as error:
+        html_runs.find([run])
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize("case", ["nowhere", "empty", "unwritable"])
@@ -102,7 +136,10 @@ def test_bad_input_is_one_line_and_status_2(case, make_run, tmp_path, capsys):
     arguments = {
         "nowhere": ([tmp_path / "nowhere", "--html"], "there is no directory"),
         "empty": ([tmp_path / "empty", "--html"], "holds no run"),
-        "unwritable": ([tmp_path / "run", f"--html={tmp_path}"], "cannot write"),
+        "unwritable": (
+            [tmp_path / "run", f"--html={tmp_path}"],
+            "is not a regular file",
+        ),
     }
     (tmp_path / "empty").mkdir()
     given, message = arguments[case]

@@ -90,7 +90,11 @@ def test_the_same_run_twice_is_refused(tmp_path, made_runs):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [('{"config"', "is no JSON"), ("{}", "it lacks best, config"), ("[]", "it lacks")],
+    [
+        ('{"config"', "is damaged: run it again"),
+        ("{}", "it lacks best, config"),
+        ("[]", "is damaged: run it again"),
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path, text, said):
     (tmp_path / "result.json").write_text(text, "utf-8")
