@@ -18,6 +18,7 @@ with 143 after SIGTERM or Ctrl-C, which is passed on so that COMMAND can save fi
 END
 }
 
+fail() { echo "$0: $1; see --help" >&2 && exit 2; }
 restarts=100 pause=10 lock='' dry_run='' child='' stopping=''
 while (($#)); do
   option=$1 && shift
@@ -28,16 +29,20 @@ while (($#)); do
     --dry-run) dry_run=yes ;;
     --help) usage && exit ;;
     --) break ;;
-    *) echo "unknown option $option: see $0 --help" >&2 && exit 2 ;;
+    *) fail "unknown option $option" ;;
   esac
 done
+# Before any arithmetic: Bash runs the commands that it finds in a "number".
+[[ $restarts =~ ^(0|[1-9][0-9]{0,5})$ ]] || fail "--restarts=$restarts is no number"
+[[ $pause =~ ^[0-9]{1,9}$ ]] || fail "--pause=$pause is no number of seconds"
+(($#)) || fail "there is no COMMAND after --"
 [[ ! $dry_run ]] || { printf '%q ' "$@" && echo && exit; }
 if [[ $lock ]]; then
   exec 9>>"$lock"
   flock --nonblock 9 || { echo "$0: already running as $(<"$lock")" >&2 && exit 3; }
   echo $$ >"$lock"
 fi
-trap 'stopping=yes; [[ ! $child ]] || kill -TERM "$child" || true' TERM INT
+trap 'stopping=yes; [[ ! $child ]] || kill -TERM "$child" || true' TERM INT HUP USR1
 
 for ((try = 1; ; try++)); do
   "$@" &

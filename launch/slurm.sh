@@ -19,6 +19,7 @@ also after a node or a process has died, at most --restarts times.
 END
 }
 
+fail() { echo "$0: $1; see --help" >&2 && exit 2; }
 nodes=1 gpus=1 restarts=100 dry_run='' in_job='' sbatch=()
 while (($#)); do
   option=$1 && shift
@@ -33,8 +34,13 @@ while (($#)); do
     *) sbatch+=("$option") ;;
   esac
 done
-# A process that dies ends the others at once, instead of after JAX's 100 s.
-step=(srun --kill-on-bad-exit=1 python -m optnet_jax.main --distributed "$@")
+# Before any arithmetic: Bash runs the commands that it finds in a "number".
+above_0='^[1-9][0-9]{0,5}$' whole='^(0|[1-9][0-9]{0,5})$' count=${SLURM_RESTART_COUNT:-0}
+[[ $nodes =~ $above_0 && $gpus =~ $above_0 ]] || fail "--nodes=$nodes --gpus=$gpus: no numbers"
+[[ $restarts =~ $whole && $count =~ $whole ]] || fail "--restarts=$restarts is no number"
+# A process that dies ends the others within half a minute, instead of after JAX's 100 s. Not
+# at once: after a mistake all end by themselves with status 2, which must not become a kill's.
+step=(srun --kill-on-bad-exit=0 --wait=30 python -m optnet_jax.main --distributed "$@")
 submit=(sbatch --job-name=optnet_jax "--nodes=$nodes" "--ntasks-per-node=$gpus"
   "--gpus-per-node=$gpus" --requeue --open-mode=append --signal=TERM@120 "${sbatch[@]}"
   "$0" --in-job "--restarts=$restarts" -- "$@")
@@ -47,7 +53,7 @@ else
   status=0 && "${step[@]}" || status=$?
   # Finished, or a mistake that would only be repeated.
   [[ $status != 0 && $status != 2 ]] || exit "$status"
-  ((${SLURM_RESTART_COUNT:-0} < restarts)) || exit "$status"
+  ((count < restarts)) || exit "$status"
   echo "status $status: back to the queue"
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -1,58 +1,58 @@
 #!/usr/bin/env bash
 # Train on a Cloud TPU VM, from one host to a pod.
 set -euo pipefail
-
-usage() {
-  cat <<'END'
+usage() { cat <<'END'
 usage: launch/tpu_pod.sh [--dry-run] COMMAND [FLAGS]
-
   create        make the TPU VM; its hosts are called workers
-  setup         install the commit at HEAD on all workers, mount the shared directory
-  run FLAGS     start `python -m optnet_jax.main --distributed FLAGS` on all workers; it
-                goes on when this shell closes, and starts again when a worker fails
+  setup         install the commit at HEAD on all workers, mount the share at /mnt/share
+  data FLAGS    run `python -m optnet_jax.data.prepare FLAGS` on worker 0, once
+  run FLAGS     train with FLAGS on all workers, on after this shell, again after a failure
   logs          follow worker 0
   stop          save and stop on all workers
   resume FLAGS  run again; if the TPU VM is gone (preempted), create and setup first
   delete        delete the TPU VM
-  --dry-run     print the commands instead (resume: those for a TPU VM that is gone)
+  --dry-run     print the commands instead (resume: as if the TPU VM were gone)
 Environment: TPU_NAME, TPU_ZONE, TPU_SHARE (NFS export HOST:/PATH for data and workdir),
 TPU_TYPE (v4-32), TPU_VERSION (tpu-ubuntu2204-base), TPU_OPTIONS (such as --spot).
+Project and login are gcloud's: `gcloud auth login`, `gcloud config set project PROJECT`.
 END
 }
-execute() {
-  if [[ $dry_run ]]; then (PS4='' && set -x && : "$@") 2>&1 | cut -c 3-; else "$@"; fi
-}
+execute() { if [[ $dry_run ]]; then (PS4='' && set -x && : "$@") 2>&1 | cut -c 3-; else "$@"; fi; }
 tpu() { execute gcloud compute tpus tpu-vm "$1" "$TPU_NAME" "--zone=$TPU_ZONE" "${@:2}"; }
 on_all() { tpu ssh --worker=all "--command=$1"; }
-create() { # shellcheck disable=SC2086 # TPU_OPTIONS is a list of words
-  tpu create "--accelerator-type=${TPU_TYPE:-v4-32}" \
-    "--version=${TPU_VERSION:-tpu-ubuntu2204-base}" ${TPU_OPTIONS-}
+create() {
+  local type=${TPU_TYPE:-v4-32} version=${TPU_VERSION:-tpu-ubuntu2204-base}
+  # shellcheck disable=SC2086 # TPU_OPTIONS is a list of words
+  tpu create "--accelerator-type=$type" "--version=$version" ${TPU_OPTIONS-}
 }
-setup() {
-  execute git -C "$(dirname "$0")/.." archive --prefix=optnet/ -o /tmp/optnet.tar.gz HEAD
-  execute gcloud compute tpus tpu-vm scp /tmp/optnet.tar.gz "$TPU_NAME:" \
-    "--zone=$TPU_ZONE" --worker=all
-  on_all "tar -xzf optnet.tar.gz && optnet/launch/tpu_worker.sh $TPU_SHARE"
+setup() { # in a folder that nobody can foresee; a dry run makes none
+  tar=/tmp/optnet.XXXXXX/optnet.tar.gz
+  [[ $dry_run ]] || { tar=$(mktemp -d)/optnet.tar.gz; trap 'rm -r "${tar%/*}"' EXIT; }
+  execute git -C "$(dirname "$0")/.." archive --prefix=optnet/ -o "$tar" HEAD
+  execute gcloud compute tpus tpu-vm scp "$tar" "$TPU_NAME:" "--zone=$TPU_ZONE" --worker=all
+  on_all "tar -xzf optnet.tar.gz && optnet/launch/tpu_worker.sh $(printf %q "$TPU_SHARE")"
 }
+python='.venv/bin/python -m optnet_jax' # FLAGS are words of a second shell's
+data() { tpu ssh --worker=0 "--command=cd optnet && $python.data.prepare$1"; }
 run() {
-  on_all "cd optnet && nohup launch/keep_running.sh --lock=run.lock -- .venv/bin/python \
--m optnet_jax.main --distributed $(printf '%q ' "$@")>>run.log 2>&1 </dev/null &"
+  on_all "cd optnet && nohup launch/keep_running.sh --lock=run.lock -- \
+$python.main --distributed$1 >>run.log 2>&1 </dev/null &"
 }
-
 dry_run='' && [[ ${1-} != --dry-run ]] || { dry_run=yes && shift; }
 command=${1---help} && shift || true
 [[ $command != --help ]] || { usage && exit; }
+[[ ! $dry_run ]] || echo '# once: gcloud auth login; gcloud config set project PROJECT'
 : "${TPU_NAME:?is not set, see --help}" "${TPU_ZONE:?is not set}" "${TPU_SHARE:?is not set}"
+[[ $command != @(run|resume|data) || $# != 0 ]] || command+=' without FLAGS'
 if [[ $command == resume ]]; then
   command=run
   if [[ $dry_run || $(tpu describe '--format=value(state)' || true) != READY ]]; then
     tpu delete --quiet || true # what is left of a preempted one
-    create
-    setup
+    create; setup
   fi
 fi
 case $command in
-  create | setup | run) "$command" "$@" ;;
+  create | setup | data | run) "$command" "$(printf ' %q' "$@")" ;;
   logs) tpu ssh --worker=0 '--command=tail -n 100 -f optnet/run.log' ;;
   stop) on_all "kill -TERM \$(cat optnet/run.lock)" ;;
   delete) tpu delete --quiet ;;

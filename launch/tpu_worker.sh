@@ -15,6 +15,7 @@ END
 
 run='' && [[ ${1-} != --dry-run ]] || { run='echo' && shift; }
 [[ ${1---help} != --help ]] || { usage && exit; }
+[[ $1 == ?*:/* ]] || { echo "$0: $1 is not HOST:/PATH; see --help" >&2 && exit 2; }
 cd "$(dirname "$0")/.."
 
 $run pip3 install --user uv

@@ -85,6 +85,15 @@ def test_a_mistake_is_not_repeated(local):
     assert [len(log) for log in logs] == [1, 1]
 
 
+def test_what_a_person_must_mend_counts_whoever_ends_first(local):
+    """The process that is lost first is ended by the mistake of the other one."""
+    done, logs = local(
+        "--", program="[[ $id == 1 ]] || { sleep 0.3; exit 2; }; exit 134"
+    )
+    assert done.returncode == 2
+    assert [len(log) for log in logs] == [1, 1]
+
+
 def test_sigterm_reaches_all_and_is_waited_for(launch, tmp_path):
     program = (
         f"trap 'touch {tmp_path}/saved.$id; exit 143' TERM; echo ready; "

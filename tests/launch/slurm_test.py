@@ -30,7 +30,7 @@ SUBMISSION = (
 OPTIONS = ("--nodes=4", "--gpus=8", "--partition=gpu", "--time=12:00:00")
 FLAGS = ("--config=configs/imagenet_agd.py", "--workdir=/w")
 STEP = (
-    "srun --kill-on-bad-exit=1 python -m optnet_jax.main --distributed "
+    "srun --kill-on-bad-exit=0 --wait=30 python -m optnet_jax.main --distributed "
     "--config=configs/imagenet_agd.py --workdir=/w"
 )
 

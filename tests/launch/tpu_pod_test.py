@@ -8,6 +8,7 @@ ENVIRONMENT = {
     "TPU_SHARE": "10.0.0.2:/s",
 }
 TPU = "gcloud compute tpus tpu-vm"
+TAR = "/tmp/optnet.XXXXXX/optnet.tar.gz"
 CREATE = (
     f"{TPU} create agd --zone=us-central2-b --accelerator-type=v4-32 "
     "--version=tpu-ubuntu2204-base"
@@ -26,7 +27,9 @@ def dry_run(launch):
         given = ENVIRONMENT | environment
         done = launch.call("tpu_pod.sh", "--dry-run", *arguments, **given)
         assert done.returncode == 0, done.stderr
-        return [shlex.split(line) for line in done.stdout.splitlines()]
+        first, *lines = done.stdout.splitlines()
+        assert first.startswith("# once: gcloud auth login; gcloud config set project")
+        return [shlex.split(line) for line in lines]
 
     return call
 
@@ -34,8 +37,8 @@ def dry_run(launch):
 def setup_commands(launch):
     root = f"{launch.folder}/.."
     return [
-        f"git -C {root} archive --prefix=optnet/ -o /tmp/optnet.tar.gz HEAD".split(),
-        f"{TPU} scp /tmp/optnet.tar.gz agd: --zone=us-central2-b --worker=all".split(),
+        f"git -C {root} archive --prefix=optnet/ -o {TAR} HEAD".split(),
+        f"{TPU} scp {TAR} agd: --zone=us-central2-b --worker=all".split(),
         [
             *ON_ALL.split(),
             "--command=tar -xzf optnet.tar.gz && "
@@ -143,3 +146,41 @@ def test_an_unknown_command_is_refused(launch):
     done = launch.call("tpu_pod.sh", "restart", **ENVIRONMENT)
     assert done.returncode == 2
     assert "unknown command restart" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "resume", "data"])
+def test_a_command_without_its_flags_is_refused(launch, command):
+    done = launch.call("tpu_pod.sh", command, **ENVIRONMENT)
+    assert done.returncode == 2
+    assert f"{command} without FLAGS" in done.stderr
+
+
+def test_data_are_prepared_on_one_worker(dry_run):
+    (command,) = dry_run("data", "--dataset=cifar10", "--data_dir=/mnt/share/t f")
+    assert command[-2:] == [
+        "--worker=0",
+        "--command=cd optnet && .venv/bin/python -m optnet_jax.data.prepare "
+        r"--dataset=cifar10 --data_dir=/mnt/share/t\ f",
+    ]
+
+
+def test_what_is_in_a_variable_is_no_command_on_the_workers(dry_run):
+    share = "10.0.0.2:/s; touch x"
+    remote = dry_run("setup", TPU_SHARE=share)[-1][-1]
+    assert shlex.split(remote)[-1] == share
+
+
+def test_the_archives_folder_is_new_and_goes_again(launch, tmp_path):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    launch.stand_in(tmp_path, "git", f'echo "$*" >>{tmp_path}/log')
+    launch.stand_in(tmp_path, "gcloud", "true")
+    for _ in range(2):
+        done = launch.call(
+            "tpu_pod.sh", "setup", folder=tmp_path, TMPDIR=folder, **ENVIRONMENT
+        )
+        assert done.returncode == 0, done.stderr
+    first, second = (tmp_path / "log").read_text("utf-8").splitlines()
+    assert str(folder) in first
+    assert first != second
+    assert not list(folder.iterdir())
