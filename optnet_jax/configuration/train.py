@@ -133,7 +133,8 @@ class Average(Block):
 
     Attributes:
         decay: Of the moving average of the variables, which is evaluated instead of
-            them; 0 is off.
+            them; 0 is off. It rises to this value as min(decay, (1 + t) / (10 + t))
+            with the step t, so that a short run does not evaluate its random start.
     """
 
     path: ClassVar[str] = "average."

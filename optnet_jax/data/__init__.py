@@ -52,22 +52,23 @@ def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
     convert(seed, Seed, "seed")
     spec = spec_of(options)
 
-    from optnet_jax.data import source
+    from optnet_jax.data import features, source
 
     builder = source.prepared_builder(spec, options.data_dir)
+    features.check(spec, builder)
 
     if spec.streamed:
         from optnet_jax.data import stream
 
         return stream.StreamDataset(spec, options, builder, seed=seed)
 
-    from optnet_jax.data import features, memory
+    from optnet_jax.data import arrays, memory
 
     return memory.MemoryDataset(
         spec,
         options,
-        memory.read_split(builder, "train"),
-        memory.read_split(builder, spec.eval_split),
+        arrays.read_split(builder, "train"),
+        arrays.read_split(builder, spec.eval_split),
         seed=seed,
         version=str(builder.version),
         class_names=features.class_names(builder),

@@ -4,6 +4,59 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
+
+from optnet_jax.data import quiet
+from optnet_jax.data.spec import Spec
+from optnet_jax.errors import InputError
+
+
+def check(spec: Spec, builder: Any) -> None:
+    """Refuses a set that declares something else than its entry in the table says.
+
+    Args:
+        spec: the entry.
+        builder: ``tfds.core.DatasetBuilder``.
+
+    Raises:
+        InputError: naming what is declared and what it should be.
+    """
+    features, where = builder.info.features, f"{spec.name} in {builder.data_dir}"
+    for name in ("image", "label"):
+        if name not in features:
+            raise InputError(
+                f"{where} has no feature {name!r} but {', '.join(sorted(features))}: "
+                "its builder must call them image and label"
+            )
+    image, label = features["image"], features["label"]
+    if spec.streamed and not isinstance(image, quiet.import_tfds().features.Image):
+        raise InputError(
+            f"the images of {where} are a {type(image).__name__}: a streamed set needs "
+            "tfds.features.Image"
+        )
+    wanted = (None, None, spec.image_shape[2]) if spec.streamed else spec.image_shape
+    shape = tuple(image.shape)
+    fits = len(shape) == 3 and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True)
+    )
+    if not fits or image.np_dtype != np.uint8:
+        raise InputError(
+            f"the images of {where} are {np.dtype(image.np_dtype)} {shape}, its Spec "
+            f"says uint8 {wanted}: change the one or the other (grey images have 1 "
+            "channel, those with transparency 4)"
+        )
+    if not np.issubdtype(label.np_dtype, np.integer) or tuple(label.shape) != ():
+        raise InputError(
+            f"the labels of {where} are {label}: they must be one integer for each "
+            "image, best as tfds.features.ClassLabel"
+        )
+    names = class_names(builder)
+    if names and len(names) != spec.num_classes:
+        raise InputError(
+            f"{where} has {len(names)} classes, its Spec says "
+            f"num_classes={spec.num_classes}: change the one or the other"
+        )
+
 
 def class_names(builder: Any) -> tuple[str, ...]:
     """The names of the classes; their numbers where the set has none.

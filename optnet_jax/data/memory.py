@@ -7,75 +7,19 @@ batch does not depend on the number of processes, each of which makes its own ro
 """
 
 import functools
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optnet_jax.data import quiet, records
+from optnet_jax.data.arrays import Split, checked, fingerprint
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
 from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError
 
 Batch = dict[str, jax.Array]
-
-
-class Split(NamedTuple):
-    """The images of a split: uint8 [N, H, W, C], and their labels: int32 [N]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-def read_split(builder: Any, split: str) -> Split:
-    """Reads a whole split of a prepared TFDS builder, always in the same order.
-
-    Args:
-        builder: ``tfds.core.DatasetBuilder`` with features ``image`` and ``label``.
-        split: name of the split.
-
-    Returns:
-        The split.
-
-    Raises:
-        InputError: if a record cannot be read.
-    """
-    tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
-    try:
-        with quiet.no_chatter():
-            dataset = builder.as_dataset(
-                split,
-                batch_size=-1,
-                read_config=tfds.ReadConfig(
-                    interleave_cycle_length=1, try_autocache=False
-                ),
-                decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
-            )
-            table = tfds.as_numpy(dataset)
-    except tf.errors.OpError as error:
-        file = records.damaged_file(builder, split)
-        fault = records.describe(file) if file else error.message.splitlines()[0]
-        raise InputError(
-            f"{Path(file or builder.data_dir).name} of {builder.name} in "
-            f"{builder.data_dir} is damaged ({fault}); delete that directory and "
-            "prepare the set again"
-        ) from error
-    return Split(table["image"], table["label"].astype(np.int32))
-
-
-def fingerprint(*splits: Split) -> str:
-    """A digest of every pixel and label of some splits, in their order."""
-    digest = hashlib.sha256()
-    for array in itertools.chain(*splits):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 class MemoryDataset(Dataset):
@@ -91,6 +35,9 @@ class MemoryDataset(Dataset):
         class_names: what the classes are called; by default, their numbers.
         process_index: this process; JAX's by default.
         process_count: number of processes; JAX's by default.
+
+    Raises:
+        InputError: if the splits are not what the entry says, naming value and place.
     """
 
     def __init__(
@@ -106,6 +53,8 @@ class MemoryDataset(Dataset):
         process_index: int | None = None,
         process_count: int | None = None,
     ):
+        train = checked(spec, "train", train)
+        evaluation = checked(spec, spec.eval_split, evaluation)
         super().__init__(
             spec,
             options,

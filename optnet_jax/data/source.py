@@ -175,6 +175,11 @@ def _check_splits(spec: Spec, builder: Any) -> None:
                 f"{spec.name} in {builder.data_dir} was prepared without its {split} "
                 "split; delete that directory and prepare it from all archives"
             )
+        if not builder.info.splits[split].num_examples:
+            raise InputError(
+                f"the {split} split of {spec.name} in {builder.data_dir} is empty; "
+                "delete that directory and prepare it from something"
+            )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What there is to know about each dataset, in one table: a new one is one entry."""
 
 import dataclasses
+from collections.abc import Iterator
 
 from optnet_jax.errors import InputError, shown
 
@@ -23,10 +24,14 @@ class Spec:
         flip: whether augmentation mirrors half of the images.
         streamed: whether the set is too large for memory and read from disk.
         resize: short side of an image before the central crop of ``image_shape`` that
-            is evaluated; streamed sets only.
+            is evaluated; streamed sets only. 0 is the side of ``image_shape``: nothing
+            of the short side is cut off.
         manual: whether a person must fetch the archives.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
         note: how the split was made.
+
+    Raises:
+        InputError: if the fields do not fit together.
     """
 
     name: str
@@ -43,6 +48,43 @@ class Spec:
     module: str = ""
     note: str = "the published split"
 
+    def __post_init__(self) -> None:
+        for field in ("image_shape", "mean", "std"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        for fault in self._faults():
+            raise InputError(f"the Spec of {self.name!r} is wrong: {fault}")
+
+    def _faults(self) -> Iterator[str]:
+        shape = self.image_shape
+        if not _whole(1, self.num_classes):
+            yield f"num_classes={self.num_classes!r} must be a whole number from 1 on"
+        if len(shape) != 3 or not _whole(1, *shape):
+            yield f"image_shape={shape} must be (height, width, channels)"
+        for field in ("mean", "std"):
+            values = getattr(self, field)
+            if len(values) != shape[2]:
+                yield (
+                    f"{field}={values} must be one number for each of the {shape[2]} "
+                    "channels of image_shape"
+                )
+            if not all(0 <= value <= 1 for value in values):
+                yield f"{field}={values} must be in [0, 1], as the pixels are"
+        if 0 in self.std:
+            yield f"std={self.std} must be positive"
+        if not _whole(0, self.pad, self.resize):
+            yield f"pad={self.pad!r} and resize={self.resize!r} must be whole numbers"
+        if not self.streamed:
+            return
+        if shape[0] != shape[1]:
+            yield f"image_shape={shape} of a streamed set must be square"
+        if 0 < self.resize < shape[0]:
+            yield f"resize={self.resize} is less than the side of image_shape={shape}"
+        if self.pad:
+            yield (
+                f"pad={self.pad} has no use in a streamed set, which is cropped as "
+                "config.data.crop says; leave it 0"
+            )
+
     def with_image_size(self, size: int) -> "Spec":
         """The same dataset, resized and cropped to another size in proportion."""
         return dataclasses.replace(
@@ -50,6 +92,11 @@ class Spec:
             image_shape=(size, size, self.image_shape[2]),
             resize=round(self.resize * size / self.image_shape[0]),
         )
+
+
+def _whole(least: int, *values: object) -> bool:
+    """Whether all are whole numbers that are at least ``least``."""
+    return all(isinstance(value, int) and value >= least for value in values)
 
 
 SPECS: dict[str, Spec] = {
@@ -105,7 +152,7 @@ def get_spec(name: str) -> Spec:
     Raises:
         InputError: if there is none.
     """
-    if name not in SPECS:
+    if not isinstance(name, str) or name not in SPECS:
         known = ", ".join(SPECS)
         raise InputError(f"no dataset is called {shown(name)}; there are {known}")
     return SPECS[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from optnet_jax.errors import InputError
 from optnet_jax.studies import picture
 from optnet_jax.training import coefficients, json_lines
 from optnet_jax.training.workdir import check_kinds, read_json
@@ -28,10 +29,8 @@ def draw(workdir: Path) -> list[Path]:
     check_kinds(workdir)
     plots = workdir / "plots"
     drawn = [draw_learning_curve(workdir, plots / "learning_curve.png")]
-    learned = coefficients.read(workdir / "coefficients.npz")
-    if len(learned) > 2:
-        file = plots / "coefficients.png"
-        drawn.append(draw_coefficients(learned, _title(workdir), file))
+    if _groups(coefficients.read(workdir / "coefficients.npz")):
+        drawn.append(draw_coefficients(workdir, plots / "coefficients.png"))
     return drawn
 
 
@@ -67,16 +66,22 @@ def draw_learning_curve(workdir: Path, file: Path) -> Path:
     return picture.save(figure, file, 120)
 
 
-def draw_coefficients(
-    learned: Mapping[str, np.ndarray], title: str, file: Path
-) -> Path:
+def draw_coefficients(workdir: Path, file: Path) -> Path:
     """Draw each group of learned coefficients over the epochs, one line each.
 
     The heavy line is the mean of the group: whether a network drifts away from the
     coefficients that it started with (1 for α) is seen from it.
+
+    Raises:
+        InputError: if the run has learned none.
     """
+    learned = coefficients.read(workdir / "coefficients.npz")
+    groups = _groups(learned)
+    if not groups:
+        raise InputError(
+            f"{workdir} has no learned coefficients: set --config.model.learned"
+        )
     epochs = learned["epoch"]
-    groups = {n: a for n, a in learned.items() if n not in ("step", "epoch")}
     figure, axes = plt.subplots(
         1,
         len(groups),
@@ -92,9 +97,13 @@ def draw_coefficients(
         axis.set(xlabel="epoch", title=f"{name} ({values.shape[1]})")
         axis.title.set_parse_math(False)
     axes[0][0].set_ylabel("coefficient")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(_title(workdir), parse_math=False)
     plt.close(figure)
     return picture.save(figure, file, 120)
+
+
+def _groups(learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: a for n, a in learned.items() if n not in ("step", "epoch")}
 
 
 def _title(workdir: Path) -> str:

@@ -19,12 +19,15 @@ def classification_sums(
 
     Returns:
         ``loss``, ``top1_error`` and ``top5_error``, each a pair of the sum over the
-        examples and the number of examples; errors in percent once divided.
+        examples and the number of examples; errors in percent once divided. A label
+        that is no class makes the loss NaN, and is never found.
     """
     mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
     logits = logits.astype(jnp.float32)
     count = jnp.sum(mask)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # Left alone, -1 would count from the end and be an example of the last class.
+    loss = jnp.where(_is_class(labels, logits), loss, jnp.nan)
     rank = label_rank(logits, labels)
     wrong = {
         "top1_error": rank >= 1,
@@ -46,16 +49,21 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
         labels: int [B].
 
     Returns:
-        int32 [B]; 0 where the prediction is right. A row that holds a NaN ranks last,
-        because a comparison with NaN would otherwise call it right.
+        int32 [B]; 0 where the prediction is right. A row that holds a NaN, and a label
+        that is no class, rank last: a comparison with NaN would otherwise call them
+        right.
     """
     num_classes = logits.shape[-1]
     true = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     index = jnp.arange(num_classes)[None, :]
     before = (logits > true) | ((logits == true) & (index < labels[:, None]))
     rank = jnp.sum(before, axis=-1)
-    broken = jnp.any(jnp.isnan(logits), axis=-1)
+    broken = jnp.any(jnp.isnan(logits), axis=-1) | ~_is_class(labels, logits)
     return jnp.where(broken, jnp.maximum(num_classes, 5), rank)
+
+
+def _is_class(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    return (labels >= 0) & (labels < logits.shape[-1])
 
 
 def add(

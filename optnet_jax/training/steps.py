@@ -26,7 +26,8 @@ class StepOptions:
             averaged before the one update, and each piece starts from the same running
             statistics, whose results are averaged too: a network whose BatchNorm groups
             are no larger than a piece gives the same step as without accumulation.
-        average_decay: Decay of the moving average of the variables; 0 keeps none.
+        average_decay: Decay of the moving average of the variables, once the run is
+            long enough for it (:func:`average_share`); 0 keeps none.
         batch_sharding: How a batch lies on the devices; each piece is spread over all
             of them likewise. None: on one device, or wherever XLA likes it.
     """
@@ -80,7 +81,9 @@ def train_step(
     average = state.average
     if average is not None:
         new = {"params": params, "batch_stats": batch_stats}
-        average = optax.incremental_update(new, average, 1 - options.average_decay)
+        share = average_share(state.step, options.average_decay)
+        # Not (1 - share) * old + share * new, whose rounding moves what stands still.
+        average = jax.tree.map(lambda old, new: old + share * (new - old), average, new)
     # A gradient can overflow under a finite loss; the loop stops on either.
     sums["gradient_norm"] = (optax.tree.norm(gradients), jnp.ones(()))
     return (
@@ -93,6 +96,24 @@ def train_step(
         ),
         sums,
     )
+
+
+def average_share(step: jax.Array, decay: float) -> jax.Array:
+    """What the newest variables are of the moving average.
+
+    The decay rises to its value as min(decay, (1 + t) / (10 + t)). So a short run is
+    averaged over about the last tenth of its steps, and the random start that the
+    average begins with is soon gone: of it is left 1 / C(t + 9, 9) after t steps, 1e-5
+    after ten; a decay of 0.999 all along would hold half of it after 700.
+
+    Args:
+        step: int [], the steps t that were taken before this one.
+        decay: what the decay rises to.
+
+    Returns:
+        float [], one less the decay.
+    """
+    return jnp.maximum(1 - decay, 9 / (10 + step))
 
 
 def _loss(

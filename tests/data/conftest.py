@@ -1,5 +1,6 @@
 """Small archives in the layout of the genuine ones, and a machine without a network."""
 
+import functools
 import io
 import socket
 import tarfile
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optnet_jax.data import quiet
+from optnet_jax.data import SPECS, Spec, quiet
 
 CIFAR_FILES = {
     "cifar10": {
@@ -126,3 +127,46 @@ def no_network(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@functools.cache
+def own_builder():
+    """A builder as a user writes it; a test says what it holds."""
+    tfds = quiet.import_tfds()
+
+    class OptnetOwn(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        SUPPORTED_VERSIONS = []
+        features, splits = {}, {}
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(self.features)
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {
+                name: self._generate_examples(examples)
+                for name, examples in self.splits.items()
+            }
+
+        def _generate_examples(self, examples):
+            yield from enumerate(examples)
+
+    return OptnetOwn
+
+
+@pytest.fixture
+def own_set(tmp_path, monkeypatch):
+    """Declares a set of one's own in the table; returns what ``data.load`` needs."""
+
+    def make(features, train, test=None, **fields):
+        splits = {"train": train, "test": train if test is None else test}
+        monkeypatch.setattr(own_builder(), "features", features)
+        monkeypatch.setattr(own_builder(), "splits", splits)
+        fields = {"num_classes": 3, "image_shape": (4, 4, 3)} | fields
+        channels = fields["image_shape"][2]
+        fields = {"mean": (0.5,) * channels, "std": (0.5,) * channels} | fields
+        monkeypatch.setitem(SPECS, "optnet_own", Spec("optnet_own", **fields))
+        return {"dataset": "optnet_own", "data_dir": str(tmp_path), "batch_size": 2}
+
+    return make

@@ -5,7 +5,7 @@ import pytest
 from sklearn import datasets
 
 from optnet_jax import data
-from optnet_jax.data import digits, memory, source
+from optnet_jax.data import arrays, digits, source
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,6 @@ def test_every_record_is_its_row_of_load_digits(builder):
 
 def test_statistics_are_those_of_the_training_split(builder):
     spec = data.get_spec("optnet_digits")
-    pixels = memory.read_split(builder, "train").images / 255
+    pixels = arrays.read_split(builder, "train").images / 255
     np.testing.assert_allclose(spec.mean, pixels.mean((0, 1, 2)), rtol=1e-7)
     np.testing.assert_allclose(spec.std, pixels.std((0, 1, 2)), rtol=1e-7)

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,56 +9,93 @@ import pytest
 from optnet_jax import data
 from optnet_jax.data import features, memory, quiet, source
 from optnet_jax.data.options import Options
-
-tfds = quiet.import_tfds()
-
-
-class OptnetWords(tfds.core.GeneratorBasedBuilder):
-    """Three images, whose labels have names; a number is not a class."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    names = ("cat", "dog")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(2, 2, 1)),
-                    "label": tfds.features.ClassLabel(names=list(self.names)),
-                }
-            ),
-        )
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(), "test": self._generate_examples()}
-
-    def _generate_examples(self):
-        for index in range(3):
-            image = np.full((2, 2, 1), index, np.uint8)
-            yield index, {"image": image, "label": index % 2}
+from optnet_jax.errors import InputError
 
 
-def words(directory, **changes):
-    builder = OptnetWords(data_dir=str(directory))
-    with quiet.no_chatter():
-        builder.download_and_prepare()
-    return builder
+def named(*names):
+    tfds = quiet.import_tfds()
+    label = tfds.features.ClassLabel(names=names)
+    return {"image": tfds.features.Image(shape=(4, 4, 3)), "label": label}
 
 
-def test_names_of_the_classes(tmp_path):
-    assert features.class_names(OptnetWords(data_dir=str(tmp_path))) == ("cat", "dog")
+def examples(count=3):
+    image = np.zeros((4, 4, 3), np.uint8)
+    return [{"image": image, "label": i % 2} for i in range(count)]
+
+
+def test_names_of_the_classes(own_set, tmp_path):
+    config = own_set(named("cat", "dog"), examples(), num_classes=2)
+    assert data.load(config, seed=0).class_names == ("cat", "dog")
     digits = source.find_builder(data.get_spec("optnet_digits"), str(tmp_path))
     assert features.class_names(digits) == tuple("0123456789")
 
 
-def test_a_fingerprint_is_of_what_the_set_is_and_not_of_its_place(
-    tmp_path, monkeypatch
+def test_a_fingerprint_is_of_what_the_set_is_and_not_of_its_place(own_set, tmp_path):
+    def prepared(place, names=("cat", "dog"), count=3):
+        own_set(named(*names), examples(count), num_classes=2)
+        spec = data.get_spec("optnet_own")
+        return source.prepared_builder(spec, str(tmp_path / place))
+
+    first = features.fingerprint(prepared("a"))
+    assert features.fingerprint(prepared("b")) == first
+    assert features.fingerprint(prepared("c", ("cat", "cow"))) != first
+    assert features.fingerprint(prepared("d", count=4)) != first
+
+
+@pytest.mark.parametrize(
+    ("change", "spec", "message"),
+    [
+        (lambda f, t: f | {"image": t.Image(shape=(4, 4, 1))}, {}, "uint8 (4, 4, 1), "),
+        (
+            lambda f, t: f | {"image": t.Image(shape=(None, None, 4))},
+            {"streamed": True},
+            "are uint8 (None, None, 4), its Spec says uint8 (None, None, 3): change "
+            "the one or the other (grey images have 1 channel, those with transparency "
+            "4)",
+        ),
+        (
+            lambda f, t: f | {"image": t.Image(shape=(4, 4, 3), dtype=np.uint16)},
+            {},
+            "are uint16 (4, 4, 3), its Spec says uint8 (4, 4, 3)",
+        ),
+        (
+            lambda f, t: f | {"image": t.Tensor(shape=(4, 4, 3), dtype=np.uint8)},
+            {"streamed": True},
+            "are a Tensor: a streamed set needs tfds.features.Image",
+        ),
+        (lambda f, t: f, {"image_shape": (4, 5, 3)}, "its Spec says uint8 (4, 5, 3)"),
+        (
+            lambda f, t: f | {"label": t.Scalar(dtype=np.float32)},
+            {},
+            "they must be one integer for each image, best as tfds.features.ClassLabel",
+        ),
+        (
+            lambda f, t: f | {"label": t.Sequence(t.ClassLabel(num_classes=2))},
+            {},
+            "they must be one integer for each image, best as",
+        ),
+        (
+            lambda f, t: f,
+            {"num_classes": 3},
+            "has 2 classes, its Spec says num_cl",
+        ),
+        (
+            lambda f, t: {"image": f["image"], "class": f["label"]},
+            {},
+            "has no feature 'label' but class, image: its builder must call them",
+        ),
+    ],
+)
+def test_what_is_declared_must_be_what_the_entry_says(
+    own_set, tmp_path, change, spec, message
 ):
-    first = features.fingerprint(words(tmp_path / "a"))
-    assert features.fingerprint(words(tmp_path / "b")) == first
-    monkeypatch.setattr(OptnetWords, "names", ("cat", "cow"))
-    assert features.fingerprint(words(tmp_path / "c")) != first
+    declared = change(named("cat", "dog"), quiet.import_tfds().features)
+    own_set(declared, [], **{"num_classes": 2} | spec)
+    entry = data.get_spec("optnet_own")
+    builder = source.find_builder(entry, str(tmp_path))
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        features.check(entry, builder)
+    assert "\n" not in str(caught.value)
 
 
 def in_memory(train, **changes):

@@ -1,13 +1,16 @@
+import dataclasses
 import itertools
-import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from optnet_jax.data import memory, source, spec
+from optnet_jax.data import memory, spec
 from optnet_jax.data.options import Options
 from optnet_jax.errors import InputError
+
+# One for each row of the larger split.
+NUM_CLASSES = 50
 
 
 def splits(num_train=50, num_eval=21, name="cifar10"):
@@ -23,16 +26,10 @@ def splits(num_train=50, num_eval=21, name="cifar10"):
     )
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("digits")
-    return source.prepared_builder(spec.get_spec("optnet_digits"), str(directory))
-
-
 def dataset(seed=0, process_index=0, process_count=1, sizes=(50, 21), **options):
     options = Options(**({"dataset": "cifar10", "batch_size": 8} | options))
     return memory.MemoryDataset(
-        spec.get_spec(options.dataset),
+        dataclasses.replace(spec.get_spec(options.dataset), num_classes=NUM_CLASSES),
         options,
         *splits(*sizes, name=options.dataset),
         seed=seed,
@@ -50,9 +47,32 @@ def assert_equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+def test_an_evaluation_split_smaller_than_a_batch():
+    (batch,) = take(dataset(sizes=(50, 3)).eval_batches(), 2)
+    assert batch["label"].tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
+    assert batch["mask"].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_arrays_that_are_views(monkeypatch):
+    """Strided, reversed or transposed: what counts is the values."""
+    plain = take(dataset(augment=True).train_batches(), 2)
+
+    def views(*sizes, **options):
+        train, evaluation = contiguous(*sizes, **options)
+        doubled = np.repeat(train.images, 2, axis=0)[::2]
+        labels = train.labels[::-1].astype(np.int64)[::-1]
+        turned = evaluation.images.transpose(3, 2, 1, 0).copy().transpose(3, 2, 1, 0)
+        return memory.Split(doubled, labels), memory.Split(turned, evaluation.labels)
+
+    expected, contiguous = dataset().fingerprint, splits
+    monkeypatch.setitem(globals(), "splits", views)
+    assert_equal(take(dataset(augment=True).train_batches(), 2), plain)
+    assert dataset().fingerprint == expected
+
+
 def test_attributes():
     found = dataset()
-    assert (found.num_train, found.num_eval, found.num_classes) == (50, 21, 10)
+    assert (found.num_train, found.num_eval, found.num_classes) == (50, 21, 50)
     assert found.image_shape == (32, 32, 3)
     assert (found.batch_size, found.steps_per_epoch) == (8, 6)
     assert found.split == ("cifar10 1.0.0: train 50, test 21 (the published split)")
@@ -188,26 +208,3 @@ def test_batch_size_that_the_processes_do_not_divide():
 def test_batch_size_larger_than_the_split():
     with pytest.raises(InputError, match=r"larger than the 50 training images"):
         dataset(batch_size=64)
-
-
-@pytest.mark.parametrize(
-    ("size", "fault"),
-    [(None, "0 records can be read, then: .*No such file"), (9999, "[1-9][0-9]* reco")],
-)
-def test_a_damaged_file_is_named(tmp_path, digits, size, fault):
-    root = tmp_path / "optnet_digits" / "1.0.0"
-    shutil.copytree(digits.data_dir, root)
-    (file,) = root.glob("*test*tfrecord*")
-    if size is None:
-        file.unlink()
-    else:
-        with file.open("r+b") as opened:
-            opened.truncate(size)
-    builder = source.find_builder(spec.get_spec("optnet_digits"), str(tmp_path))
-    assert len(memory.read_split(builder, "train").labels) == 1437
-    with pytest.raises(InputError) as caught:
-        memory.read_split(builder, "test")
-    assert caught.match(
-        rf"^{file.name} of optnet_digits in {root} is damaged \({fault}.*\); delete "
-        "that directory and prepare the set again$"
-    )

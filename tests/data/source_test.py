@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from optnet_jax import data
-from optnet_jax.data import memory, quiet, source
+from optnet_jax.data import arrays, quiet, source
 from optnet_jax.errors import InputError
 
 
@@ -32,7 +32,7 @@ def test_real_builders_read_the_genuine_layout(
     _, records = cifar_archive(name, manual_dir(tmp_path))
     builder = source.prepared_builder(data.get_spec(name), str(tmp_path))
     for split, table in records.items():
-        found = memory.read_split(builder, split)
+        found = arrays.read_split(builder, split)
         pixels = table[:, -3072:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         labels = table[:, -3073].astype(np.int32)
         assert found.images.dtype == np.uint8

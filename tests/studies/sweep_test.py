@@ -27,7 +27,8 @@ while True:
 def finish(run, last=1.25, config=None):
     run.workdir.mkdir(parents=True)
     config = config or run.config
-    result = dict.fromkeys(results.NEEDED) | {
+    empty = {str: "", int: 0, float: 0.0, dict: {}}
+    result = {name: empty[results.KINDS[name]] for name in results.NEEDED} | {
         "config": config,
         "network": config["model"]["name"],
         "dataset": config["data"]["dataset"],

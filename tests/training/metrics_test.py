@@ -75,3 +75,18 @@ def test_batches_of_different_size_are_weighted_by_their_examples():
 def test_nothing_counted_is_an_error():
     with pytest.raises(ValueError, match="split is empty"):
         metrics.divide({"loss": (0.0, 0.0)})
+
+
+@pytest.mark.parametrize("label", [3, -1, -3, 2**31 - 1, -(2**31)])
+def test_a_label_that_is_no_class_is_never_called_right(label):
+    logits = jnp.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    sums = metrics.classification_sums(logits, jnp.array([label, 0]))
+    means = metrics.divide(metrics.add({}, jax.device_get(sums)))
+    assert (means["top1_error"], means["top5_error"]) == (50.0, 50.0)
+    assert np.isnan(means["loss"])
+    # Nor does it matter where it is padding.
+    masked = metrics.classification_sums(
+        logits, jnp.array([label, 0]), jnp.array([0.0, 1.0])
+    )
+    plain = metrics.classification_sums(logits[1:], jnp.array([0]))
+    assert jax.device_get(masked) == jax.device_get(plain)

@@ -1,4 +1,5 @@
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,12 @@ import pytest
 
 from optnet_jax.training import sharding
 from optnet_jax.training.state import create_state
-from optnet_jax.training.steps import StepOptions, eval_step, train_step
+from optnet_jax.training.steps import (
+    StepOptions,
+    average_share,
+    eval_step,
+    train_step,
+)
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9, nesterov=True)
 KEY = jax.random.key(7)
@@ -174,17 +180,30 @@ def test_label_smoothing_changes_the_gradient_but_not_the_reported_loss():
     np.testing.assert_allclose(moved, shift, atol=1e-6)
 
 
-def test_the_average_follows_parameters_and_statistics(small):
+@pytest.mark.parametrize(("taken", "share"), [(0, 0.9), (26, 0.25), (500, 0.25)])
+def test_the_average_follows_parameters_and_statistics(small, taken, share):
     module = small.SmallNet()
     options = StepOptions(average_decay=0.75)
-    old = start(module, average=True)
+    old = start(module, average=True).replace(step=jnp.int32(taken))
     new, _ = make_step(module, options)(old, make_batch(), KEY)
     for name in ("params", "batch_stats"):
         expected = jax.tree.map(
-            lambda a, b: 0.75 * a + 0.25 * b, getattr(old, name), getattr(new, name)
+            lambda a, b: (1 - share) * a + share * b,
+            getattr(old, name),
+            getattr(new, name),
         )
         assert_close(new.average[name], expected, rtol=1e-5, atol=1e-7)
     assert new.eval_variables is new.average
+
+
+def test_of_the_random_start_a_short_average_holds_next_to_nothing():
+    """1 / C(t + 9, 9) of it after t steps; the constant 0.999 left 0.99 after ten."""
+    left = 1.0
+    for step in range(60):
+        assert left == pytest.approx(1 / math.comb(step + 9, 9), rel=1e-4)
+        left *= 1 - float(average_share(jnp.int32(step), 0.999))
+    late = [float(average_share(jnp.int32(t), 0.999)) for t in (8990, 8991, 10**6)]
+    assert late == pytest.approx([0.001] * 3, rel=1e-4)
 
 
 def test_half_precision_keeps_parameters_and_statistics_in_single(small):

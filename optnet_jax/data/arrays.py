@@ -1,0 +1,146 @@
+"""A set as arrays: how its splits are read into memory, and what they must be."""
+
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from optnet_jax.data import quiet, records
+from optnet_jax.data.spec import Spec
+from optnet_jax.errors import InputError
+
+
+class Split(NamedTuple):
+    """The images of a split: uint8 [N, H, W, C], and their labels: int [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def read_split(builder: Any, split: str) -> Split:
+    """Reads a whole split of a prepared TFDS builder, always in the same order.
+
+    Args:
+        builder: ``tfds.core.DatasetBuilder`` with features ``image`` and ``label``.
+        split: name of the split.
+
+    Returns:
+        The split.
+
+    Raises:
+        InputError: if a record cannot be read, or if the images have unequal sizes.
+    """
+    tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
+    # Images whose size is only known once they are read would be padded with zeros to
+    # the size of the largest.
+    one_by_one = None in builder.info.features["image"].shape
+    try:
+        with quiet.no_chatter():
+            dataset = builder.as_dataset(
+                split,
+                batch_size=None if one_by_one else -1,
+                read_config=tfds.ReadConfig(
+                    interleave_cycle_length=1, try_autocache=False
+                ),
+                decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
+            )
+            table = tfds.as_numpy(dataset)
+            if one_by_one:
+                table = _stack(table, f"the {split} split of {builder.name}")
+    except tf.errors.OpError as error:
+        file = records.damaged_file(builder, split)
+        fault = records.describe(file) if file else error.message.splitlines()[0]
+        raise InputError(
+            f"{Path(file or builder.data_dir).name} of {builder.name} in "
+            f"{builder.data_dir} is damaged ({fault}); delete that directory and "
+            "prepare the set again"
+        ) from error
+    return Split(table["image"], table["label"])
+
+
+def _stack(examples: Any, where: str) -> dict[str, np.ndarray]:
+    images, labels = [], []
+    for row, example in enumerate(examples):
+        images.append(example["image"])
+        labels.append(example["label"])
+        if images[row].shape != images[0].shape:
+            raise InputError(
+                f"image {row} of {where} has shape {images[row].shape}, the first "
+                f"{images[0].shape}: resize them to one size before the set is "
+                "prepared, or read it with streamed=True in its Spec"
+            )
+    return {"image": np.stack(images), "label": np.asarray(labels)}
+
+
+def checked(spec: Spec, name: str, split: Split) -> Split:
+    """Refuses arrays that are not what the dataset's entry in the table says.
+
+    Args:
+        spec: the entry.
+        name: of the split.
+        split: its arrays.
+
+    Returns:
+        The same, the labels as int32.
+
+    Raises:
+        InputError: naming the value and its place.
+    """
+    images, labels = (_array(spec, name, part) for part in split)
+    where = f"of the {name} split of {spec.name}"
+    if images.dtype != np.uint8:
+        raise InputError(
+            f"the images {where} are {images.dtype}; they must be uint8, 0 to 255"
+        )
+    if images.shape[1:] != spec.image_shape:
+        raise InputError(
+            f"the images {where} have shape {images.shape}, its Spec says "
+            f"{('N', *spec.image_shape)}: change one of them".replace("'", "")
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise InputError(
+            f"the labels {where} are {labels.dtype} of shape {labels.shape}; they must "
+            "be one integer for each image"
+        )
+    if len(images) != len(labels):
+        raise InputError(
+            f"there are {len(images)} images and {len(labels)} labels "
+            f"{where}: each image needs one label"
+        )
+    if not len(images):
+        raise InputError(f"the {name} split of {spec.name} is empty")
+    wrong = np.flatnonzero((labels < 0) | (labels >= spec.num_classes))
+    if wrong.size:
+        row = int(wrong[0])
+        raise InputError(not_a_class(spec, labels[row], f"image {row} {where}"))
+    return Split(images, labels.astype(np.int32))
+
+
+def _array(spec: Spec, name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(
+            f"the {name} split of {spec.name} is no array ({error}): its images must "
+            "have one size"
+        ) from error
+
+
+def not_a_class(spec: Spec, label: Any, what: str) -> str:
+    """Says that a label is none, in one line."""
+    unknown = " (TFDS's mark of a missing label)" if label == -1 else ""
+    return (
+        f"the label of {what} is {label}{unknown}; with num_classes={spec.num_classes} "
+        f"in its Spec they are 0 to {spec.num_classes - 1}"
+    )
+
+
+def fingerprint(*splits: Split) -> str:
+    """A digest of every pixel and label of some splits, in their order."""
+    digest = hashlib.sha256()
+    for array in itertools.chain(*splits):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

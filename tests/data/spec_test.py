@@ -1,0 +1,61 @@
+import re
+
+import pytest
+
+from optnet_jax.data import spec
+from optnet_jax.errors import InputError
+
+FIELDS = {
+    "name": "own",
+    "num_classes": 3,
+    "image_shape": (4, 4, 3),
+    "mean": (0.5, 0.4, 0.3),
+    "std": (0.2, 0.2, 0.2),
+}
+STREAMED = {"streamed": True, "resize": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"num_classes": 0}, "num_classes=0 must be a whole number from 1 on"),
+        ({"num_classes": 3.0}, "num_classes=3.0 must be"),
+        (
+            {"image_shape": (4, 4)},
+            "image_shape=(4, 4) must be (height, width, channels)",
+        ),
+        ({"image_shape": (4, 0, 3)}, "image_shape=(4, 0, 3) must be"),
+        ({"mean": (0.5,)}, "mean=(0.5,) must be one number for each of the 3 channels"),
+        ({"mean": (125, 120, 110)}, "mean=(125, 120, 110) must be in [0, 1], as the"),
+        ({"std": (0.2, float("nan"), 0.2)}, "std=(0.2, nan, 0.2) must be in [0, 1]"),
+        ({"std": (0.2, 0.0, 0.2)}, "std=(0.2, 0.0, 0.2) must be positive"),
+        ({"pad": -1}, "pad=-1 and resize=0 must be whole numbers"),
+        (
+            STREAMED | {"image_shape": (4, 5, 3)},
+            "image_shape=(4, 5, 3) of a streamed set",
+        ),
+        (STREAMED | {"resize": 3}, "resize=3 is less than the side of image_shape"),
+        (STREAMED | {"pad": 4}, "pad=4 has no use in a streamed set"),
+    ],
+)
+def test_fields_that_do_not_fit_together(changes, fault):
+    message = f"the Spec of 'own' is wrong: {fault}"
+    with pytest.raises(InputError, match="^" + re.escape(message)):
+        spec.Spec(**FIELDS | changes)
+
+
+def test_lists_are_tuples():
+    assert spec.Spec(**FIELDS | {"image_shape": [4, 4, 3]}) == spec.Spec(**FIELDS)
+
+
+def test_another_size_is_cropped_in_proportion():
+    entry = spec.get_spec("imagenet2012").with_image_size(112)
+    assert (entry.image_shape, entry.resize) == ((112, 112, 3), 128)
+    smallest = spec.get_spec("imagenet2012").with_image_size(1)
+    assert (smallest.image_shape, smallest.resize) == ((1, 1, 3), 1)
+
+
+@pytest.mark.parametrize("name", ["mnist", "", None, 3, ["cifar10"], {}])
+def test_what_is_no_name_of_a_set(name):
+    with pytest.raises(InputError, match="no dataset is called .*; there are optnet_d"):
+        spec.get_spec(name)
