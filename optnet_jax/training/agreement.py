@@ -84,7 +84,7 @@ def check_found(experiment: Experiment) -> None:
     dataset = experiment.dataset
     compare(
         {
-            "data": f"{dataset.split} {getattr(dataset, 'fingerprint', '')}",
+            "data": f"{dataset.split} {dataset.fingerprint}",
             "devices": f"{jax.local_device_count()} x {jax.default_backend()}",
         }
     )

@@ -93,15 +93,26 @@ def evaluate_checkpoint(
     means = evaluate(
         experiment.compiled_eval_step(), unflatten(variables, leaves), experiment
     )
-    found = {"step": step, **means, "split": experiment.dataset.split}
-    if jax.process_index() == 0:
-        write_json(place.path / f"eval_{step}.json", found)
+    # Said before it is written: a workdir may be one that can only be read.
     say(
         f"{directory}, step {step}, {experiment.dataset.split}: test loss "
         f"{means['loss']:.4f}, top-1 error {means['top1_error']:.2f} %, top-5 error "
         f"{means['top5_error']:.2f} %"
     )
+    found = {"step": step, **means, "split": experiment.dataset.split}
+    if jax.process_index() == 0:
+        _write(place.path / f"eval_{step}.json", found)
     return found
+
+
+def _write(file: Path, found: dict[str, Any]) -> None:
+    try:
+        write_json(file, found)
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be written ({error.strerror}): the result stands above; "
+            "give write permission or evaluate a copy to keep it"
+        ) from error
 
 
 def _check_same_function(

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 
 import flax.linen as nn
 import jax
@@ -6,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optnet_jax import networks
+from optnet_jax import data, networks
 from optnet_jax.errors import InputError
 from optnet_jax.training import evaluate as evaluate_lib
 from optnet_jax.training import experiment as experiment_lib
@@ -76,7 +78,9 @@ def test_options_that_no_shape_tells_apart_are_compared(
                 evaluate_lib.evaluate_checkpoint(other, tmp_path)
             assert file.read_bytes() == before
 
-    changes = {"precision": "bfloat16", "data.dataset": "cifar10"}
+    twin = dataclasses.replace(data.get_spec("optnet_digits"), name="twin")
+    monkeypatch.setitem(data.SPECS, "twin", twin)
+    changes = {"precision": "bfloat16", "data.dataset": "twin"}
     refuse(**changes, **{"model.dropout_rate": 0.2})
     # A checkpoint of an older version does not say what it is of; config.json does.
     read = Checkpoints.read_meta
@@ -109,6 +113,21 @@ def test_any_checkpoint_can_be_evaluated(small, tmp_path):
     config.model.features = 6
     with pytest.raises(InputError, match=r"options \(model.features was 4, now 6\)"):
         evaluate_lib.evaluate_checkpoint(config, tmp_path)
+
+
+def test_a_workdir_that_can_only_be_read_is_evaluated_and_said(
+    small, tmp_path, monkeypatch, capsys
+):
+    config = small.small_config(**{"schedule.epochs": 1.0})
+    final = loop.train(config, tmp_path)["final"]
+
+    def read_only(file, content):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(evaluate_lib, "write_json", read_only)
+    with pytest.raises(InputError, match=r"eval_4\.json cannot be written \(Read-only"):
+        evaluate_lib.evaluate_checkpoint(config, tmp_path)
+    assert f"test loss {final['loss']:.4f}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_workdir_without_checkpoints_is_named(small, tmp_path):
