@@ -115,10 +115,10 @@ def kill_at_random(process, workdir, moments):
 
 
 @pytest.mark.long
-def test_twenty_kills_at_random_moments(tmp_path, whole):
+def test_fifty_kills_at_random_moments(tmp_path, whole):
     moments = random.Random(0)
     runs, kills = 0, 0
-    while kills < 20:
+    while kills < 50:
         workdir = tmp_path / str(runs)
         while kill_at_random(start(workdir), workdir, moments):
             kills += 1

@@ -1,0 +1,128 @@
+"""The disk as it was at some moment of a run: what was called saved is on it.
+
+The run writes to a file system in an image. A copy of the image, taken while the run
+stands still, is what a power cut leaves: what the kernel had not written yet is not in
+it. Without syncing, files are empty there.
+"""
+
+import contextlib
+import filecmp
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optnet_jax.training import loop, step_folders
+
+# Says what is saved, as soon as the run may say it.
+CHILD = """
+import runpy, sys
+from optnet_jax.training.checkpoint import Checkpoints
+wait = Checkpoints.wait
+def said(checkpoints):
+    wait(checkpoints)
+    if checkpoints.last_saved is not None:
+        print("saved", checkpoints.last_saved, flush=True)
+Checkpoints.wait = said
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+FIELDS = {
+    "schedule.epochs": 10.0,
+    "checkpoint.every_epochs": 0.25,
+    "eval.every_epochs": 1.0,
+}
+CUTS = 50
+
+
+@contextlib.contextmanager
+def mounted(image: Path, folder: Path):
+    """The file system in an image; skips where mounting is not allowed."""
+    folder.mkdir(exist_ok=True)
+    options = "loop,commit=300,noauto_da_alloc"
+    command = ["mount", "-o", options, str(image), str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount an image: Linux, ext4, root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def new_image(file: Path) -> Path:
+    if os.geteuid() or not shutil.which("mkfs.ext4"):
+        pytest.skip("needs to mount an image: Linux, ext4, root")
+    with open(file, "wb") as stream:
+        stream.truncate(48 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", str(file)], check=True)
+    return file
+
+
+def start(workdir):
+    fields = [f"{name}={value}" for name, value in FIELDS.items()]
+    script = str(Path(__file__).with_name("small_run.py"))
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, script, str(workdir), *fields],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def copy_image(image, copy):
+    """A copy of one moment: what the kernel is still writing is waited for."""
+    while True:
+        subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+        if filecmp.cmp(image, copy, shallow=False):
+            return
+
+
+def run_and_copy(image, folder, copies, moments):
+    """Run to the end; returns the copies, each with the last step said to be saved."""
+    taken, said = [], None
+    with mounted(image, folder), start(folder / "run") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("saved"):
+                said = int(line.split()[1])
+            if said is not None and moments.random() < 0.5:
+                continue
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0.0, 0.02))
+            process.send_signal(signal.SIGSTOP)
+            copy = copies / f"{len(taken)}.img"
+            copy_image(image, copy)
+            process.send_signal(signal.SIGCONT)
+            taken.append((copy, said))
+    assert process.returncode == 0
+    return taken
+
+
+@pytest.mark.long
+def test_what_is_called_saved_survives_a_power_cut(small, tmp_path):
+    moments = random.Random(0)
+    whole = loop.train(small.small_config(**FIELDS), tmp_path / "whole")["checksum"]
+    cuts, ahead, afresh = 0, 0, 0
+    while cuts < CUTS:
+        copies = tmp_path / f"copies{cuts}"
+        copies.mkdir()
+        image = new_image(tmp_path / "disk.img")
+        for copy, said in run_and_copy(image, tmp_path / "disk", copies, moments):
+            with mounted(copy, tmp_path / "after"):
+                workdir = tmp_path / "after" / "run"
+                found = step_folders.steps(workdir / "checkpoints")
+                assert said is None or found[-1] >= said
+                ahead += bool(found) and found[-1] > (said or 0)
+                afresh += not found
+                result = loop.train(small.small_config(**FIELDS), workdir)
+                assert result["checksum"] == whole
+                assert not (workdir / "damaged_checkpoints").exists()
+            copy.unlink()
+            cuts += 1
+    assert afresh
+    print(f"{cuts} cuts, {afresh} before the first checkpoint")
+    print(f"in {ahead} a step newer than the last one said was there")
