@@ -261,14 +261,7 @@ def _summarize(config: Config, workdir: str) -> None:
     network, _ = summary.network(config)
     if isinstance(network, figure.DRAWABLE):
         file = Path(workdir) / "plots" / "structure.png"
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            figure.draw_network(network, file)
-        except OSError as error:
-            raise InputError(
-                f"{file} cannot be written ({error.strerror}): choose another "
-                "--workdir=DIR"
-            ) from error
+        figure.draw_network(network, file)
         print(f"drawn: {file}", flush=True)
 
 

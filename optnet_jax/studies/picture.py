@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ def save(figure: Figure, file: Path, dpi: int) -> Path:
         InputError: if it cannot be written.
     """
     format_ = file.suffix.removeprefix(".") or "png"
+    drawn = io.BytesIO()
+    # Not into the file: Pillow does not say that the disk is full.
+    figure.savefig(drawn, dpi=dpi, format=format_)
     return files.write_output(
-        file,
-        lambda stream: figure.savefig(stream, dpi=dpi, format=format_),
-        "choose another place for it",
+        file, drawn.getvalue(), "make room or choose another place for it"
     )
