@@ -272,7 +272,9 @@ class Checkpoints:
 
         Raises:
             DamagedCheckpointError: if it cannot be read back as it was written.
+            InputError: if a link, a FIFO or the like is in it.
         """
+        step_folders.check_kinds(self.directory, step)
         try:
             args = ocp.args.Composite(meta=ocp.args.JsonRestore())
             return Meta.from_json(self._orbax.restore(self._folder(step), args)["meta"])
@@ -284,6 +286,7 @@ class Checkpoints:
         return self.directory / str(step)
 
     def _stored_shapes(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
+        step_folders.check_kinds(self.directory, step)
         try:
             items = self._orbax.metadata(self._folder(step)).item_metadata
             if items is None:

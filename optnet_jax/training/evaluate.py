@@ -21,7 +21,7 @@ from optnet_jax.training.warm_start import (
     read_variables,
     trained_config,
 )
-from optnet_jax.training.workdir import Workdir, write_json
+from optnet_jax.training.workdir import Workdir, check_kinds, write_json
 
 MAX_PENDING = 4
 
@@ -73,6 +73,7 @@ def evaluate_checkpoint(
     config = TrainConfig.of(config)
     agreement.check_told("eval", config, workdir)
     place = Workdir(workdir, config)
+    check_kinds(place.path)
     directory = place.checkpoints
     if not directory.is_dir():
         raise InputError(

@@ -78,7 +78,7 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         stack.enter_context(_named_write_errors(workdir))
         place = stack.enter_context(Workdir(workdir, config))
         agreement.check_place(place.path)
-        finished = place.result()
+        finished = result_lib.read(place)
         if finished is not None:
             say(f"{place.path} is finished: {describe(finished['final'])}")
             return finished

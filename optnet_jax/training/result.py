@@ -6,13 +6,16 @@ import platform
 from typing import Any
 
 import jax
+from absl import logging
 
 import optnet_jax
 from optnet_jax.configuration import as_json
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
+from optnet_jax.training.json_lines import is_number
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.state import TrainState, count_parameters
+from optnet_jax.training.workdir import Workdir
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -57,6 +60,27 @@ def make_result(
         "checksum": tree_checksum(state),
         "versions": versions(),
     }
+
+
+def read(place: Workdir) -> dict[str, Any] | None:
+    """What a finished run wrote; ``None`` if it is not finished.
+
+    One that lacks its evaluations is damaged, which is said: it is written again from
+    the last checkpoint.
+    """
+    result = place.result()
+    if result is None or all(_is_evaluation(result.get(n)) for n in ("final", "best")):
+        return result
+    logging.warning(
+        "%s is damaged (it lacks the evaluations of a run): it counts as missing",
+        place.path / "result.json",
+    )
+    return None
+
+
+def _is_evaluation(value: Any) -> bool:
+    names = ("epoch", "loss", "top1_error", "top5_error")
+    return isinstance(value, dict) and all(is_number(value.get(n)) for n in names)
 
 
 def describe_devices() -> str:

@@ -4,6 +4,7 @@ A step is written and deleted under a temporary name, which the next start remov
 order of syncing, renaming and deleting is what a power cut relies on.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -27,7 +28,33 @@ def remove_temporary(directory: Path) -> None:
     for entry in directory.iterdir():
         if _TEMPORARY.fullmatch(entry.name):
             # One that stays takes room, but is in nobody's way.
-            shutil.rmtree(entry, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    """Remove a folder, or what is in its place: a link itself, never its target."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def check_kinds(directory: Path, step: int) -> None:
+    """Refuse a step in which anything is neither a regular file nor a folder.
+
+    A FIFO would be waited for, and what a link leads to is not ours.
+
+    Raises:
+        InputError: naming what it is.
+    """
+    root = directory / str(step)
+    files.check_kind(root, folder=True)
+    for folder, inner, names in os.walk(root):
+        for name in inner:
+            files.check_kind(Path(folder, name), folder=True)
+        for name in names:
+            files.check_kind(Path(folder, name))
 
 
 def steps(directory: Path) -> list[int]:
@@ -99,7 +126,7 @@ def delete(directory: Path, step: int) -> None:
     """Delete a step; killed half-way, what is left is no step any more."""
     doomed = directory / f"{step}.deleted.tmp"
     (directory / str(step)).rename(doomed)
-    shutil.rmtree(doomed)
+    _remove(doomed)
 
 
 def set_aside(directory: Path, step: int) -> None:

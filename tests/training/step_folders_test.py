@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+from optnet_jax.errors import InputError
 from optnet_jax.training import step_folders
 
 
@@ -44,3 +47,36 @@ def test_room_is_given_back(tmp_path):
     with pytest.raises(OSError, match="too large|No space"):
         step_folders.check_room(tmp_path, 4, 2**62, 5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_or_file_under_a_temporary_name_is_removed_and_not_followed(tmp_path):
+    directory = tmp_path / "checkpoints"
+    make(directory, "2")
+    make(tmp_path, "outside")
+    (directory / "4.tmp").symlink_to(tmp_path / "outside")
+    (directory / "6.tmp").symlink_to(tmp_path / "nothing")
+    (directory / "8.tmp").write_bytes(b"")
+    os.mkfifo(directory / "9.tmp")
+    (directory / "3").symlink_to(tmp_path / "outside")
+    step_folders.prepare(directory)
+    step_folders.delete(directory, 3)
+    assert [entry.name for entry in directory.iterdir()] == ["2"]
+    assert (tmp_path / "outside" / "state" / "file").read_text("utf-8") == "outside"
+
+
+@pytest.mark.parametrize("name", ["2", "2/state", "2/state/file"])
+def test_a_step_with_a_link_in_it_is_refused(tmp_path, name):
+    directory = tmp_path / "checkpoints"
+    make(directory, "2")
+    step_folders.check_kinds(directory, 2)
+    (directory / name).rename(tmp_path / "moved")
+    (directory / name).symlink_to(tmp_path / "moved")
+    with pytest.raises(InputError, match=rf"{name} is not a (regular file|folder): "):
+        step_folders.check_kinds(directory, 2)
+
+
+def test_a_step_with_a_fifo_in_it_is_refused(tmp_path):
+    make(tmp_path, "2")
+    os.mkfifo(tmp_path / "2" / "state" / "fifo")
+    with pytest.raises(InputError, match="2/state/fifo is not a regular file: "):
+        step_folders.check_kinds(tmp_path, 2)
