@@ -11,7 +11,7 @@ from optnet_jax.configuration import Config, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.files import write_output
 from optnet_jax.studies.cells import finite, read_json
-from optnet_jax.training.differences import config_differences
+from optnet_jax.training.differences import config_differences, listed
 from optnet_jax.training.progress import say
 from optnet_jax.training.result import describe_devices, versions
 from optnet_jax.training.workdir import (
@@ -124,5 +124,5 @@ def refuse_another_config(name: str, folder: Path, fields: Mapping[str, Any]) ->
     if differences:
         raise InputError(
             f"{folder} belongs to a study with another config "
-            f"({'; '.join(differences)}): use that config or another --workdir"
+            f"({listed(differences)}): use that config or another --workdir"
         )

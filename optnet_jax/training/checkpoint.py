@@ -18,6 +18,7 @@ from absl import logging
 
 from optnet_jax.errors import InputError
 from optnet_jax.training import step_folders
+from optnet_jax.training.differences import listed
 from optnet_jax.training.leaves import (
     Leaves,
     check_same_network,
@@ -240,7 +241,7 @@ class Checkpoints:
         if differences:
             raise InputError(
                 f"the checkpoint of step {step} in {self.directory} belongs to another "
-                f"run ({'; '.join(differences)}): use its config and data, or another "
+                f"run ({listed(differences)}): use its config and data, or another "
                 "--workdir"
             )
 

@@ -17,6 +17,9 @@ FREE_FIELDS = ("data.data_dir", "log", "checkpoint.keep", "eval.checkpoint", "pr
 # measured.
 FUNCTION_FIELDS = ("model", "precision", "data.dataset", "data.image_size")
 
+SHOWN, LONGEST = 4, 160
+"""Differences that a message names, and characters of each."""
+
 
 def config_differences(
     old: Mapping[str, Any],
@@ -44,6 +47,22 @@ def config_differences(
     ]
 
 
+def listed(differences: Sequence[str]) -> str:
+    """Differences as a message gives them: the first few, none of them long.
+
+    >>> listed(["seed was 0, now 1", "name was a, now b"])
+    'seed was 0, now 1; name was a, now b'
+    >>> listed(["x was 1, now 2"] * 8)[-33:]
+    'x was 1, now 2; and 4 more fields'
+    """
+    lines = [
+        text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        for text in (" ".join(line.split()) for line in differences[:SHOWN])
+    ]
+    more = len(differences) - SHOWN
+    return "; ".join([*lines, *([f"and {more} more fields"] if more > 0 else [])])
+
+
 def _within(name: str, blocks: Sequence[str]) -> bool:
     return any(f"{name}.".startswith(f"{block}.") for block in blocks)
 
@@ -60,7 +79,9 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
     model = whole.get("model")
     if isinstance(model, Mapping) and isinstance(model.get("name"), str):
         defaults = as_json(networks.field_defaults(model["name"]))
-        spec = data.SPECS.get(str(whole["data"].get("dataset")))
+        block = whole.get("data")
+        name = block.get("dataset") if isinstance(block, Mapping) else None
+        spec = data.SPECS.get(str(name))
         if spec is not None and "num_classes" in defaults:
             defaults["num_classes"] = spec.num_classes
         whole["model"] = defaults | dict(model)

@@ -12,7 +12,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training.checkpoint import Checkpoints
-from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences
+from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
 from optnet_jax.training.progress import say
@@ -136,6 +136,6 @@ def _check_same_function(
     if differences:
         raise InputError(
             f"checkpoint {where} was trained with other options "
-            f"({'; '.join(differences)}): evaluate it with the config that it was "
+            f"({listed(differences)}): evaluate it with the config that it was "
             "trained with"
         )

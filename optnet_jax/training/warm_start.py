@@ -18,7 +18,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.networks import state_dict, torchvision
 from optnet_jax.networks.torchvision_names import WEIGHT_LEAVES
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
-from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences
+from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unflatten
 from optnet_jax.training.progress import say
 from optnet_jax.training.state import TrainState
@@ -138,7 +138,7 @@ def _from_checkpoint(
         ours = as_json(config)
         differences = config_differences(trained, ours, only=FUNCTION_FIELDS)
         if differences:
-            say(f"{path} was trained with other options: {'; '.join(differences)}")
+            say(f"{path} was trained with other options: {listed(differences)}")
     return leaves
 
 

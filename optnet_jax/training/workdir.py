@@ -18,7 +18,7 @@ from optnet_jax import files
 from optnet_jax.configuration import Block, Config, as_json, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.training import step_folders
-from optnet_jax.training.differences import config_differences
+from optnet_jax.training.differences import config_differences, listed
 
 # The files of a run, and its folders; neither is ever anything else.
 FILES = (
@@ -114,7 +114,7 @@ class Workdir:
         if differences:
             raise InputError(
                 f"{self.path} belongs to a run with another config "
-                f"({'; '.join(differences)}): use that config or another --workdir"
+                f"({listed(differences)}): use that config or another --workdir"
             )
 
     def _refuse_what_is_not_ours(self, stored: Mapping[str, Any] | None) -> None:

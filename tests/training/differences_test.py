@@ -1,4 +1,4 @@
-from optnet_jax.training.differences import config_differences, settled
+from optnet_jax.training.differences import config_differences, listed, settled
 
 
 def test_added_and_removed_fields_are_differences():
@@ -54,6 +54,13 @@ def test_only_what_is_asked_for_is_compared():
 def test_a_field_that_no_version_knows_stays_a_difference():
     old = base() | {"removed": {"option": 3}}
     assert config_differences(old, base()) == ["removed.option was 3, now not set"]
+
+
+def test_blocks_that_are_none_are_differences_and_a_message_stays_short():
+    found = config_differences(base() | {"data": 3, "model": "x" * 5000}, base())
+    assert "data was 3, now not set" in found
+    assert len(listed(found)) < 800
+    assert listed(found).endswith(" more fields")
 
 
 def test_the_classes_of_an_unset_network_are_the_datasets():
