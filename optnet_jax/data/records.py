@@ -33,7 +33,7 @@ class Status(enum.IntEnum):
     PADDING = 1
     """nothing: the split has ended."""
     BAD_IMAGE = 2
-    """another image of its file, since its own is no readable JPEG."""
+    """another image of its file, since its own is not readable."""
     BAD_FILE = 3
     """a record of the start of its file, which cannot be read to here."""
     LOST = 4

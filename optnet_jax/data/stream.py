@@ -1,4 +1,4 @@
-"""Large datasets: JPEGs read from disk, cut out, resized and mirrored by ``tf.data``.
+"""Large datasets: images read from disk, cut out, resized and mirrored by ``tf.data``.
 
 A batch is a function of (seed, step), whatever the number of processes: its rows come
 from streams that every process would cut alike (:mod:`.records`). In epoch e the files
@@ -38,8 +38,8 @@ class StreamDataset(Dataset):
     Args:
         spec: its entry in the table.
         options: ``config.data``.
-        builder: its prepared TFDS builder, with the features ``image`` (JPEG),
-            ``label`` and ``file_name``.
+        builder: its prepared TFDS builder, with the features ``image``,
+            ``label`` and, if it has names, ``file_name``.
         seed: of the shuffling and the augmentation.
         process_index: this process; JAX's by default.
         process_count: number of processes; JAX's by default.
@@ -199,7 +199,7 @@ class StreamDataset(Dataset):
 
         def other(record: Any) -> dict[str, Any]:
             return image_of(record) | {
-                "file_name": self._parse(entry["record"])["file_name"],
+                "file_name": self._name(self._parse(entry["record"])),
                 "status": tf.constant(int(Status.BAD_IMAGE), tf.int64),
             }
 
@@ -208,31 +208,57 @@ class StreamDataset(Dataset):
         lost = tf.data.Dataset.from_tensors(nothing(int(Status.LOST)))
         return one.concatenate(others).concatenate(lost).take(1)
 
-    def _image(self, jpeg: Any, seed: Any) -> Any:
-        """A JPEG as uint8 [H, W, C]; a random part of it where there is a seed."""
+    def _image(self, encoded: Any, seed: Any) -> Any:
+        """An image as uint8 [H, W, C]; a random part of it where there is a seed.
+
+        Of a JPEG only the part that is seen is decoded; a PNG, TFDS's default, and what
+        else TensorFlow reads is decoded whole.
+        """
         tf = quiet.import_tensorflow()
-        height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(jpeg))
-        share = self.image_shape[0] / self.spec.resize
-        if seed is None:
-            window = crops.central(height, width, share)
-        elif self.options.crop == "fixed":
-            window = crops.fixed(height, width, seed, share)
-        else:
-            window = crops.random_resized(height, width, seed)
-        # TensorFlow's default is a faster transform, off by up to 9 grey levels; this
-        # one gives Pillow's pixels, and so those of published weights.
-        pixels = tf.image.decode_and_crop_jpeg(
-            jpeg,
-            window,
-            channels=self.image_shape[2],
-            dct_method="INTEGER_ACCURATE",
-        )
+        channels = self.image_shape[2]
+
+        def part_of_jpeg() -> Any:
+            height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(encoded))
+            # TensorFlow's default is a faster transform, off by up to 9 grey levels;
+            # this one gives Pillow's pixels, and so those of published weights.
+            return tf.image.decode_and_crop_jpeg(
+                encoded,
+                self._window(height, width, seed),
+                channels=channels,
+                dct_method="INTEGER_ACCURATE",
+            )
+
+        def part_of_other() -> Any:
+            pixels = tf.io.decode_image(encoded, channels, expand_animations=False)
+            height, width, _ = tf.unstack(tf.shape(pixels))
+            top, left, rows, columns = tf.unstack(self._window(height, width, seed))
+            return pixels[top : top + rows, left : left + columns]
+
+        encoding = self._builder.info.features["image"].encoding_format
+        # Not asked of each image: an error inside a branch of tf.cond does not end.
+        part = part_of_jpeg if encoding == "jpeg" else part_of_other
+        pixels = tf.ensure_shape(part(), (None, None, channels))
         pixels = tf.image.resize(pixels, self.image_shape[:2], antialias=True)
         if seed is not None and self.spec.flip:
             # The crop has drawn from `seed`; the mirror needs a stream of its own.
             draw = tf.random.stateless_uniform([], seed + [1, 0])
             pixels = tf.cond(draw < 0.5, lambda: pixels[:, ::-1], lambda: pixels)
         return tf.cast(tf.round(pixels), tf.uint8)
+
+    def _window(self, height: Any, width: Any, seed: Any) -> Any:
+        """The part of an image that is seen: (top, left, height, width)."""
+        # Without `resize` the whole short side is.
+        share = self.image_shape[0] / (self.spec.resize or self.image_shape[0])
+        if seed is None:
+            return crops.central(height, width, share)
+        if self.options.crop == "fixed":
+            return crops.fixed(height, width, seed, share)
+        return crops.random_resized(height, width, seed)
+
+    @staticmethod
+    def _name(example: dict[str, Any]) -> Any:
+        """The name of an image's file; "an image" where the set tells none."""
+        return example.get("file_name", quiet.import_tensorflow().constant("an image"))
 
     def _decode(self, record: Any, number: Any, augment_seed: Any) -> dict[str, Any]:
         """A ``tf.train.Example`` with its image decoded, cropped and resized."""
@@ -244,7 +270,7 @@ class StreamDataset(Dataset):
         return {
             "image": self._image(example["image"], seed),
             "label": tf.cast(example["label"], tf.int32),
-            "file_name": example["file_name"],
+            "file_name": self._name(example),
         }
 
     def _parse(self, record: Any) -> dict[str, Any]:
@@ -266,6 +292,8 @@ class StreamDataset(Dataset):
     def _report(self, status: Status, file: str, name: str) -> None:
         """Ends the run, or counts an image or a file that cannot be read."""
         what = name if status == Status.BAD_IMAGE else Path(file).name
+        if what == "an image":
+            what = f"an image of {Path(file).name}"
         if what in self.corrupt and status != Status.LOST:
             return
         where = f"{what} of {self.name} in {self._builder.data_dir}"
@@ -275,7 +303,7 @@ class StreamDataset(Dataset):
                 "that directory and prepare the set again"
             )
         if status == Status.BAD_IMAGE:
-            fault = f"{where} is not a readable JPEG"
+            fault = f"{where} is not a readable image"
         else:
             fault = f"{where} is damaged ({records.describe(file)})"
         if not self.options.skip_corrupt:

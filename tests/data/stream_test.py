@@ -267,7 +267,7 @@ def test_a_corrupt_image_ends_the_run_by_name(damaged):
     with pytest.raises(InputError) as caught:
         take(dataset(damaged).train_batches(), 4)
     assert str(caught.value) == (
-        f"{CORRUPT[0]} of imagenet2012 in {damaged.data_dir} is not a readable JPEG; "
+        f"{CORRUPT[0]} of imagenet2012 in {damaged.data_dir} is not a readable image; "
         "prepare the set again, or leave such images out with "
         "--config.data.skip_corrupt=True"
     )
@@ -363,3 +363,53 @@ def test_a_set_that_is_no_tfrecord(sound):
     )
     with pytest.raises(InputError, match="is stored as array_record, which cannot be"):
         dataset(builder)
+
+
+@pytest.mark.parametrize("resize", [0, 5])
+def test_a_set_of_pngs_without_names_is_read(own_set, resize):
+    """As a builder writes it that says nothing of encodings and names."""
+    tfds = quiet.import_tfds()
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((4, 4), (6, 9))]
+    examples = [{"image": x, "label": i} for i, x in enumerate(pixels)]
+    config = own_set(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(num_classes=3),
+        },
+        examples,
+        streamed=True,
+        resize=resize,
+        mean=(0.0,) * 3,
+        std=(1 / 255,) * 3,
+    )
+    dataset = data.load(config, seed=0)
+    (batch,) = dataset.eval_batches()
+    by_label = dict(zip(batch["label"].tolist(), batch["image"], strict=True))
+    if resize == 0:  # the small image is taken as it is
+        np.testing.assert_allclose(by_label[0], pixels[0], atol=1e-3)
+    assert batch["mask"].tolist() == [1, 1]
+    assert np.isfinite(next(dataset.train_batches())["image"]).all()
+    config["augment"] = True
+    assert next(data.load(config, seed=0).train_batches())["image"].shape == (
+        2,
+        4,
+        4,
+        3,
+    )
+
+
+def test_an_image_without_a_name_is_named_by_its_file(own_set, tmp_path):
+    tfds = quiet.import_tfds()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    config = own_set(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(num_classes=3),
+        },
+        [{"image": str(broken), "label": 0}] * 3,
+        streamed=True,
+    )
+    with pytest.raises(InputError, match=r"tfrecord\S* of optnet_own"):
+        next(data.load(config, seed=0).train_batches())
