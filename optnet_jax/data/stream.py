@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from optnet_jax.data import crops, features, quiet, records
+from optnet_jax.data import arrays, crops, features, quiet, records
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
 from optnet_jax.data.records import Status
@@ -287,6 +287,10 @@ class StreamDataset(Dataset):
             for row in np.flatnonzero(batch["status"] > Status.PADDING):
                 status = Status(batch["status"][row])
                 self._report(status, files[row].decode(), names[row].decode())
+            labels = batch["label"]
+            for row in np.flatnonzero((labels < 0) | (labels >= self.num_classes)):
+                what = f"{names[row].decode()} in {files[row].decode()}"
+                raise InputError(arrays.not_a_class(self.spec, labels[row], what))
             yield batch
 
     def _report(self, status: Status, file: str, name: str) -> None:

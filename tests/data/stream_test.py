@@ -413,3 +413,19 @@ def test_an_image_without_a_name_is_named_by_its_file(own_set, tmp_path):
     )
     with pytest.raises(InputError, match=r"tfrecord\S* of optnet_own"):
         next(data.load(config, seed=0).train_batches())
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_ends_the_run_by_name(own_set, label):
+    tfds = quiet.import_tfds()
+    config = own_set(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.Scalar(np.int64),
+        },
+        [{"image": np.zeros((4, 4, 3), np.uint8), "label": n} for n in (0, label, 1)],
+        streamed=True,
+    )
+    dataset = data.load(config, seed=0)
+    with pytest.raises(InputError, match=rf"the label of an image in .* is {label}"):
+        list(dataset.eval_batches())
