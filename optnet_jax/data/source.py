@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 
 from optnet_jax.data import archives, quiet
 from optnet_jax.data.spec import Spec
@@ -64,12 +65,33 @@ def prepared_builder(
 
 
 def find_builder(spec: Spec, data_dir: str) -> Any:
-    """Returns the TFDS builder, whether or not its set is prepared."""
+    """Returns the TFDS builder, whether or not its set is prepared.
+
+    Raises:
+        InputError: if ``data_dir`` is the set's own folder, or if what TFDS has written
+            there is damaged.
+    """
     tfds = quiet.import_tfds()
     if spec.module:
         importlib.import_module(spec.module)
-    with quiet.no_chatter():
-        return tfds.builder(spec.name, data_dir=data_dir or None)
+    for folder in (Path(data_dir), Path(data_dir).parent) if data_dir else ():
+        # TFDS would prepare a second copy inside.
+        if folder.name == spec.name and any(folder.glob("*/dataset_info.json")):
+            raise InputError(
+                f"data_dir {data_dir} is the folder of {spec.name} itself: give the "
+                f"one that holds it, --config.data.data_dir={folder.parent}"
+            )
+    try:
+        with quiet.no_chatter():
+            return tfds.builder(spec.name, data_dir=data_dir or None)
+    except Exception as error:
+        # TFDS and protobuf raise whatever the damaged byte leads to.
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        where = data_dir or "TFDS's data folder"
+        raise InputError(
+            f"{spec.name} in {where} cannot be read ({cause}): where its "
+            "dataset_info.json is damaged, delete its folder and prepare it again"
+        ) from error
 
 
 def is_prepared(builder: Any) -> bool:
@@ -202,7 +224,14 @@ def _turn_to_prepare(builder: Any) -> Iterator[None]:
         stack.enter_context(lock_file)
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX)
-        except OSError:
+        except OSError as error:
+            logging.warning(
+                "the file system of %s has no locks (%s): see to it that no other run "
+                "prepares %s at the same time",
+                root,
+                error.strerror,
+                builder.name,
+            )
             while jax.process_index() != 0 and not is_prepared(builder):
                 time.sleep(POLL_SECONDS)
         yield

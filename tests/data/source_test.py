@@ -238,3 +238,36 @@ def test_two_processes_prepare_once_and_share_the_batches(tmp_path):
     assert shares[0]["labels"] + shares[1]["labels"] == labels
     assert len(shares[0]["masks"]) == len(shares[1]["masks"])
     assert sum(sum(mask) for share in shares for mask in share["masks"]) == 360
+
+
+def image_and_label():
+    tfds = quiet.import_tfds()
+    return {
+        "image": tfds.features.Image(shape=(4, 4, 3)),
+        "label": tfds.features.ClassLabel(num_classes=3),
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 99, b'{"name": "optn', b"[1]"])
+def test_a_damaged_description_of_a_set_is_one_line(own_set, content):
+    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
+    config = own_set(image_and_label(), [example] * 4)
+    data.load(config, seed=0)
+    (file,) = Path(config["data_dir"]).glob("optnet_own/*/dataset_info.json")
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"optnet_own in .*delete its folder") as error:
+        data.load(config, seed=0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("inside", ["optnet_own", "optnet_own/1.0.0"])
+def test_the_folder_of_the_set_itself_is_recognised(own_set, inside):
+    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
+    config = own_set(image_and_label(), [example] * 4)
+    data.load(config, seed=0)
+    root = Path(config["data_dir"])
+    before = sorted(root.rglob("*"))
+    config["data_dir"] = str(root / inside)
+    with pytest.raises(InputError, match=rf"--config.data.data_dir={root}$"):
+        data.load(config, seed=0)
+    assert sorted(root.rglob("*")) == before
