@@ -6,12 +6,13 @@ read: a FIFO would hang, a folder would end in a traceback.
 """
 
 import errno
+import json
 import os
 import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from optnet_jax.errors import InputError
 
@@ -85,7 +86,11 @@ def write_output(
 
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries (names, renames, deletions) to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -96,13 +101,7 @@ def sync_tree(root: Path) -> None:
     """Bring every file and folder below ``root``, and ``root``'s own entry, to disk."""
     for folder, _, names in os.walk(root):
         for name in names:
-            descriptor = os.open(
-                Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            )
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync(Path(folder, name), os.O_NOFOLLOW | os.O_NONBLOCK)
         sync_folder(Path(folder))
     sync_folder(root.parent)
 
@@ -159,6 +158,23 @@ def read_regular(path: Path) -> bytes:
             f"{path} cannot be read ({error.strerror}): move it away or give read "
             "permission"
         ) from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        InputError: if there is something else than a regular file.
+        ValueError: if it holds no JSON object; an ``InputError`` is one, too.
+    """
+    try:
+        value = json.loads(read_regular(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value
 
 
 def check_kind(path: Path, *, folder: bool = False) -> None:

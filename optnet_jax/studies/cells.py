@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 import jax
 
 from optnet_jax.errors import InputError
-from optnet_jax.files import read_regular
+from optnet_jax.files import read_object
 from optnet_jax.training.progress import duration, say
 from optnet_jax.training.workdir import write_json
 
@@ -182,14 +182,12 @@ def read_json(
     Raises:
       InputError: it is damaged, or no regular file.
     """
-    content = read_regular(file)
     try:
-        found = json.loads(content.decode("utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"{file} is damaged: {cure}")
-    return found
+        return read_object(file)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: {cure}") from error
 
 
 def finite(value: Any) -> Any:

@@ -222,17 +222,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         InputError: if there is something else than a regular file.
     """
     try:
-        value = json.loads(files.read_regular(path))
-        if not isinstance(value, dict):
-            raise ValueError("it is no JSON object")
+        return files.read_object(path)
     except FileNotFoundError:
         return None
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         logging.warning("%s is damaged (%s): it counts as missing", path, error)
         return None
-    return value
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -22,7 +22,7 @@ IGNORED = (
     *FREE_FIELDS,
 )
 
-KINDS = {
+_NEEDED_KINDS = {
     "config": dict,
     "network": str,
     "dataset": str,
@@ -34,6 +34,9 @@ KINDS = {
     "final": dict,
     "best": dict,
     "date": str,
+}
+NEEDED = frozenset(_NEEDED_KINDS)
+KINDS = _NEEDED_KINDS | {
     "images_per_second": float | None,
     "versions": dict,
     "name": str,
@@ -44,8 +47,6 @@ KINDS = {
     "epoch": float,
 }
 """What the fields of ``result.json`` and ``config.json`` hold that a report reads."""
-
-NEEDED = frozenset(list(KINDS)[:11])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
