@@ -104,8 +104,8 @@ class Block:
 
 
 @functools.cache
-def kinds_of(block: type[Block]) -> Mapping[str, Any]:
-    """The fields of a block and their annotations."""
+def kinds_of(block: type) -> Mapping[str, Any]:
+    """The fields of a dataclass, such as a block, and their annotations."""
     hints = typing.get_type_hints(block, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(block)}
 

@@ -272,6 +272,8 @@ def _one_of(value: Any, kinds: tuple) -> Any:
 
 
 def _tuple(value: Any, kinds: tuple) -> tuple:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if not isinstance(value, tuple | list):
         example = f": ({value!r},) is one" if isinstance(value, str) else ""
         raise WrongValueError(f"must be a tuple{example[: LONGEST + 10]}")

@@ -2,8 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Annotated
 
+from optnet_jax.configuration.block import kinds_of
+from optnet_jax.configuration.kinds import Range, convert
+from optnet_jax.configuration.train import Count, CountOrOff
 from optnet_jax.errors import InputError, shown
+
+Mean = Annotated[float, Range(least=0, most=1, meaning="as the pixels are")]
+Std = Annotated[float, Range(above=0, most=1, meaning="as the pixels are")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,35 +38,33 @@ class Spec:
         note: how the split was made.
 
     Raises:
-        InputError: if the fields do not fit together.
+        InputError: if a field is wrong, or if they do not fit together.
     """
 
     name: str
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    num_classes: Count
+    image_shape: tuple[Count, Count, Count]
+    mean: tuple[Mean, ...]
+    std: tuple[Std, ...]
     eval_split: str = "test"
-    pad: int = 0
+    pad: CountOrOff = 0
     flip: bool = False
     streamed: bool = False
-    resize: int = 0
+    resize: CountOrOff = 0
     manual: bool = False
     module: str = ""
     note: str = "the published split"
 
     def __post_init__(self) -> None:
-        for field in ("image_shape", "mean", "std"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
-        for fault in self._faults():
-            raise InputError(f"the Spec of {self.name!r} is wrong: {fault}")
+        where = f"the Spec of {shown(self.name)} is wrong: "
+        for field, kind in kinds_of(Spec).items():
+            value = convert(getattr(self, field), kind, f"{where}{field}")
+            object.__setattr__(self, field, value)
+        for fault in self._misfits():
+            raise InputError(where + fault)
 
-    def _faults(self) -> Iterator[str]:
+    def _misfits(self) -> Iterator[str]:
         shape = self.image_shape
-        if not _whole(1, self.num_classes):
-            yield f"num_classes={self.num_classes!r} must be a whole number from 1 on"
-        if len(shape) != 3 or not _whole(1, *shape):
-            yield f"image_shape={shape} must be (height, width, channels)"
         for field in ("mean", "std"):
             values = getattr(self, field)
             if len(values) != shape[2]:
@@ -67,12 +72,6 @@ class Spec:
                     f"{field}={values} must be one number for each of the {shape[2]} "
                     "channels of image_shape"
                 )
-            if not all(0 <= value <= 1 for value in values):
-                yield f"{field}={values} must be in [0, 1], as the pixels are"
-        if 0 in self.std:
-            yield f"std={self.std} must be positive"
-        if not _whole(0, self.pad, self.resize):
-            yield f"pad={self.pad!r} and resize={self.resize!r} must be whole numbers"
         if not self.streamed:
             return
         if shape[0] != shape[1]:
@@ -92,11 +91,6 @@ class Spec:
             image_shape=(size, size, self.image_shape[2]),
             resize=round(self.resize * size / self.image_shape[0]),
         )
-
-
-def _whole(least: int, *values: object) -> bool:
-    """Whether all are whole numbers that are at least ``least``."""
-    return all(isinstance(value, int) and value >= least for value in values)
 
 
 SPECS: dict[str, Spec] = {

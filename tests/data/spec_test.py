@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 
 from optnet_jax.data import spec
@@ -18,18 +19,22 @@ STREAMED = {"streamed": True, "resize": 5}
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"num_classes": 0}, "num_classes=0 must be a whole number from 1 on"),
-        ({"num_classes": 3.0}, "num_classes=3.0 must be"),
-        (
-            {"image_shape": (4, 4)},
-            "image_shape=(4, 4) must be (height, width, channels)",
-        ),
-        ({"image_shape": (4, 0, 3)}, "image_shape=(4, 0, 3) must be"),
+        ({"name": 3}, "name=3 must be text"),
+        ({"num_classes": 0}, "num_classes=0 must be at least 1"),
+        ({"num_classes": 3.0}, "num_classes=3.0 must be a whole number"),
+        ({"num_classes": True}, "num_classes=True must be a whole number"),
+        ({"image_shape": 4}, "image_shape=4 must be a tuple"),
+        ({"image_shape": (4, 4)}, "image_shape=(4, 4) must have 3 values"),
+        ({"image_shape": (4, 0, 3)}, "image_shape has 0: each must be at least 1"),
+        ({"mean": "abc"}, "mean='abc' must be a tuple"),
+        ({"mean": 0.5}, "mean=0.5 must be a tuple"),
+        ({"mean": (0.5, "b", 0.5)}, "mean has 'b': each must be a finite number"),
         ({"mean": (0.5,)}, "mean=(0.5,) must be one number for each of the 3 channels"),
-        ({"mean": (125, 120, 110)}, "mean=(125, 120, 110) must be in [0, 1], as the"),
-        ({"std": (0.2, float("nan"), 0.2)}, "std=(0.2, nan, 0.2) must be in [0, 1]"),
-        ({"std": (0.2, 0.0, 0.2)}, "std=(0.2, 0.0, 0.2) must be positive"),
-        ({"pad": -1}, "pad=-1 and resize=0 must be whole numbers"),
+        ({"mean": (125, 120, 110)}, "mean has 125: each must be at least 0 and at m"),
+        ({"std": (0.2, float("nan"), 0.2)}, "std has nan: each must be a finite numb"),
+        ({"std": (0.2, 0.0, 0.2)}, "std has 0.0: each must be above 0 and at most 1"),
+        ({"pad": -1}, "pad=-1 must be at least 0"),
+        ({"flip": "yes"}, "flip='yes' must be True or False"),
         (
             STREAMED | {"image_shape": (4, 5, 3)},
             "image_shape=(4, 5, 3) of a streamed set",
@@ -39,13 +44,15 @@ STREAMED = {"streamed": True, "resize": 5}
     ],
 )
 def test_fields_that_do_not_fit_together(changes, fault):
-    message = f"the Spec of 'own' is wrong: {fault}"
+    fields = FIELDS | changes
+    message = f"the Spec of {fields['name']!r} is wrong: {fault}"
     with pytest.raises(InputError, match="^" + re.escape(message)):
-        spec.Spec(**FIELDS | changes)
+        spec.Spec(**fields)
 
 
-def test_lists_are_tuples():
-    assert spec.Spec(**FIELDS | {"image_shape": [4, 4, 3]}) == spec.Spec(**FIELDS)
+def test_lists_and_arrays_are_tuples():
+    fields = {"image_shape": [4, 4, 3], "mean": np.asarray(FIELDS["mean"])}
+    assert spec.Spec(**FIELDS | fields) == spec.Spec(**FIELDS)
 
 
 def test_another_size_is_cropped_in_proportion():
