@@ -169,7 +169,8 @@ def read(
     Returns:
         ``tf.data.Dataset`` of: ``number``, int64, the place of the row in the epoch,
         step * B + row; ``record``, the bytes of a ``tf.train.Example``; ``file``, the
-        path that it comes from; ``status``, int64, a :class:`Status`.
+        path that it comes from; ``place``, int64, how many records are before it
+        there; ``status``, int64, a :class:`Status`.
     """
     tf = quiet.import_tensorflow()
     block = batch_size // streams.count
@@ -247,6 +248,7 @@ def _read_piece(file: Any, skip: Any, take: Any) -> Any:
             {
                 "record": records,
                 "file": tf.data.Dataset.from_tensors(file).repeat(),
+                "place": tf.data.Dataset.range(skip, tf.int64.max),
                 "status": tf.data.Dataset.from_tensors(np.int64(status)).repeat(),
             }
         )
@@ -262,6 +264,7 @@ def _nothing(file: Any, status: Status) -> Any:
     entry = {
         "record": tf.constant(""),
         "file": tf.convert_to_tensor(file),
+        "place": tf.constant(0, tf.int64),
         "status": tf.constant(int(status), tf.int64),
     }
     return tf.data.Dataset.from_tensors(entry).repeat()

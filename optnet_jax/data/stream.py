@@ -180,12 +180,14 @@ class StreamDataset(Dataset):
                 "label": tf.zeros([], tf.int32),
                 "file_name": tf.constant(""),
                 "file": entry["file"],
+                "place": entry["place"],
                 "status": tf.cast(status, tf.int64),
             }
 
         def image_of(record: Any) -> dict[str, Any]:
             return self._example(record, entry["number"], augment_seed) | {
                 "file": entry["file"],
+                "place": entry["place"],
                 "status": entry["status"],
             }
 
@@ -257,8 +259,8 @@ class StreamDataset(Dataset):
 
     @staticmethod
     def _name(example: dict[str, Any]) -> Any:
-        """The name of an image's file; "an image" where the set tells none."""
-        return example.get("file_name", quiet.import_tensorflow().constant("an image"))
+        """The name of an image's file; empty where the set tells none."""
+        return example.get("file_name", quiet.import_tensorflow().constant(""))
 
     def _decode(self, record: Any, number: Any, augment_seed: Any) -> dict[str, Any]:
         """A ``tf.train.Example`` with its image decoded, cropped and resized."""
@@ -283,21 +285,24 @@ class StreamDataset(Dataset):
     def _checked(self, batches: Any) -> Iterator[Batch]:
         """The batches, once what could not be read is reported."""
         for batch in batches.as_numpy_iterator():
-            files, names = batch.pop("file"), batch.pop("file_name")
+            files = [file.decode() for file in batch.pop("file")]
+            origins = [
+                (file, name.decode() or f"record {place} of {Path(file).name}")
+                for file, name, place in zip(
+                    files, batch.pop("file_name"), batch.pop("place"), strict=True
+                )
+            ]
             for row in np.flatnonzero(batch["status"] > Status.PADDING):
-                status = Status(batch["status"][row])
-                self._report(status, files[row].decode(), names[row].decode())
+                self._report(Status(batch["status"][row]), *origins[row])
             labels = batch["label"]
             for row in np.flatnonzero((labels < 0) | (labels >= self.num_classes)):
-                what = f"{names[row].decode()} in {files[row].decode()}"
+                what = f"{origins[row][1]} in {Path(origins[row][0]).parent}"
                 raise InputError(arrays.not_a_class(self.spec, labels[row], what))
             yield batch
 
     def _report(self, status: Status, file: str, name: str) -> None:
         """Ends the run, or counts an image or a file that cannot be read."""
         what = name if status == Status.BAD_IMAGE else Path(file).name
-        if what == "an image":
-            what = f"an image of {Path(file).name}"
         if what in self.corrupt and status != Status.LOST:
             return
         where = f"{what} of {self.name} in {self._builder.data_dir}"

@@ -57,10 +57,10 @@ def test_no_dataset_and_no_network(tmp_path, no_network, monkeypatch):
     monkeypatch.setattr(source, "_download_and_prepare", None)
     with pytest.raises(InputError) as caught:
         data.load({"dataset": "cifar10", "data_dir": str(tmp_path)}, seed=0)
-    assert str(caught.value) == (
-        f"cifar10 is not in {tmp_path} and cannot be downloaded (www.cs.toronto.edu: "
-        "[Errno -2] Name or service not known): put cifar-10-binary.tar.gz "
-        f"(170,052,171 bytes) into {manual_dir(tmp_path)}"
+    start, end = str(caught.value).split("(www.cs.toronto.edu: ")
+    assert start == f"cifar10 is not in {tmp_path} and cannot be downloaded "
+    assert end.endswith(
+        f"): put cifar-10-binary.tar.gz (170,052,171 bytes) into {manual_dir(tmp_path)}"
     )
 
 

@@ -399,7 +399,7 @@ def test_a_set_of_pngs_without_names_is_read(own_set, resize):
     )
 
 
-def test_an_image_without_a_name_is_named_by_its_file(own_set, tmp_path):
+def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
     tfds = quiet.import_tfds()
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
@@ -408,11 +408,16 @@ def test_an_image_without_a_name_is_named_by_its_file(own_set, tmp_path):
             "image": tfds.features.Image(shape=(None, None, 3)),
             "label": tfds.features.ClassLabel(num_classes=3),
         },
-        [{"image": str(broken), "label": 0}] * 3,
+        [{"image": str(broken), "label": 0}] * 3
+        + [{"image": np.zeros((4, 4, 3), np.uint8), "label": 1}],
         streamed=True,
     )
-    with pytest.raises(InputError, match=r"tfrecord\S* of optnet_own"):
-        next(data.load(config, seed=0).train_batches())
+    with pytest.raises(InputError, match=r"^record \d of \S*tfrecord\S* of optnet_own"):
+        list(data.load(config, seed=0).eval_batches())
+    skipping = data.load(config | {"skip_corrupt": True}, seed=0)
+    for _ in range(2):
+        assert sum(batch["mask"].sum() for batch in skipping.eval_batches()) == 1
+        assert len(skipping.corrupt) == 3
 
 
 @pytest.mark.parametrize("label", [-1, 3])
@@ -427,5 +432,5 @@ def test_a_label_that_is_no_class_ends_the_run_by_name(own_set, label):
         streamed=True,
     )
     dataset = data.load(config, seed=0)
-    with pytest.raises(InputError, match=rf"the label of an image in .* is {label}"):
+    with pytest.raises(InputError, match=rf"the label of record \d of .* is {label}"):
         list(dataset.eval_batches())
