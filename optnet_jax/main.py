@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from optnet_jax import configuration, program
+from optnet_jax import configuration
 from optnet_jax.configuration import Block, Config
 from optnet_jax.configuration.train import Name
 from optnet_jax.errors import InputError, shown
+from optnet_jax.runs import program
 
 MODES = ("train", "eval", "summary")
 STUDIES = {
@@ -176,7 +177,7 @@ def main(argv: Sequence[str]) -> None:
     # Said before the imports, which take seconds.
     print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
     _prepare_devices(config)
-    from optnet_jax.training import distributed
+    from optnet_jax.runs import distributed
 
     with distributed.together():
         run(config, workdir, _MODE.value)
@@ -226,7 +227,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
 
 
 def _refuse_several_processes(study: str) -> None:
-    from optnet_jax.training import distributed
+    from optnet_jax.runs import distributed
 
     if distributed.group() is not None:
         raise InputError(
@@ -238,10 +239,10 @@ def _refuse_several_processes(study: str) -> None:
 def _prepare_devices(config: Config) -> None:
     """What must be said before JAX touches a device."""
     if config.get("deterministic", False):
-        from optnet_jax.training import determinism
+        from optnet_jax.runs import determinism
 
         os.environ["XLA_FLAGS"] = determinism.flags(os.environ.get("XLA_FLAGS", ""))
-    from optnet_jax.training import distributed, memory
+    from optnet_jax.runs import distributed, memory
 
     distributed.initialize(
         _DISTRIBUTED.value,
@@ -254,7 +255,7 @@ def _prepare_devices(config: Config) -> None:
 
 
 def _summarize(config: Config, workdir: str) -> None:
-    from optnet_jax.studies.drawing import figure
+    from optnet_jax.inspect import figure
     from optnet_jax.training import summary
 
     print(summary.summarize(config), flush=True)

@@ -3,9 +3,13 @@
 Set before JAX starts its backend: nothing above this file may import JAX first.
 """
 
+import functools
+import importlib.util
 import os
 import shutil
 import tempfile
+from pathlib import Path
+from types import ModuleType
 
 # The user's own settings of JAX would change what is tested.
 for name in [name for name in os.environ if name.startswith("JAX_")]:
@@ -56,3 +60,42 @@ def empty_folder(tmp_path_factory, monkeypatch):
     """Run each test in a folder of its own: what lies in the clone, such as the runs
     of the README's first command, must not be read by accident."""
     monkeypatch.chdir(tmp_path_factory.mktemp("folder"))
+
+
+class Store:
+    """JAX's coordination service, in one process."""
+
+    def __init__(self):
+        self.values = {}
+
+    def key_value_set(self, key, value):
+        if key in self.values:
+            raise jax.errors.JaxRuntimeError(f"ALREADY_EXISTS: {key}")
+        self.values[key] = value
+
+    def key_value_try_get(self, key):
+        if key not in self.values:
+            raise jax.errors.JaxRuntimeError(f"NOT_FOUND: {key}")
+        return self.values[key]
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@functools.cache
+def _small_run() -> ModuleType:
+    file = Path(__file__).with_name("small_run.py")
+    spec = importlib.util.spec_from_file_location("small_run", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def small(monkeypatch) -> ModuleType:
+    """The module ``small_run`` with its network and images installed."""
+    module = _small_run()
+    module.install(monkeypatch.setitem, monkeypatch.setattr)
+    return module

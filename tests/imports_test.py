@@ -14,25 +14,28 @@ PACKAGE = Path(optnet_jax.__file__).parent
 # From the ground up; each room may import those named, besides itself and errors.
 ROOMS = {
     "errors": set(),
-    "files": set(),
-    "program": set(),
     "configuration": set(),
     "recurrences": set(),
     "objectives": set(),
-    "structures": {"recurrences", "objectives"},
-    "networks": {"structures", "recurrences", "objectives", "files"},
-    "data": {"configuration", "files", "program"},
+    "ops": set(),
+    "structures": {"ops", "recurrences", "objectives"},
+    "networks": {"ops", "structures", "recurrences", "objectives"},
+    "inspect": {"runs", "networks", "structures", "recurrences"},
+    "runs": set(),
+    "weights": {"networks", "runs"},
+    "data": {"configuration", "runs"},
     "training": {
+        "inspect",
+        "weights",
+        "runs",
         "networks",
         "data",
         "recurrences",
         "configuration",
-        "files",
-        "program",
     },
     "studies": {
-        "files",
-        "program",
+        "runs",
+        "inspect",
         "configuration",
         "training",
         "data",
@@ -42,8 +45,9 @@ ROOMS = {
         "recurrences",
     },
     "benchmarks": {
-        "files",
-        "program",
+        "ops",
+        "runs",
+        "inspect",
         "configuration",
         "studies",
         "training",
@@ -52,9 +56,17 @@ ROOMS = {
         "structures",
         "recurrences",
     },
-    "main": {"networks", "training", "studies", "configuration", "program"},
+    "main": {"networks", "training", "studies", "configuration", "runs", "inspect"},
 }
-LIGHT_ROOMS = ("recurrences", "objectives", "structures", "networks")
+LIGHT_ROOMS = (
+    "recurrences",
+    "objectives",
+    "ops",
+    "structures",
+    "networks",
+    "inspect",
+    "weights",
+)
 
 
 def imported_names(path):

@@ -15,13 +15,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from optnet_jax import program
 from optnet_jax.benchmarks import activity
 from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
-from optnet_jax.files import write_output
-from optnet_jax.training import memory
+from optnet_jax.runs import memory, program
+from optnet_jax.runs.files import write_output
 
 SUITES = {
     "networks": "training step and inference of each network, beside PyTorch's",

@@ -20,7 +20,7 @@ from optnet_jax.benchmarks.torch_process import (
     has_torch,
 )
 from optnet_jax.errors import InputError
-from optnet_jax.networks.convolution import same_convolution
+from optnet_jax.ops.convolution import same_convolution
 from optnet_jax.studies.tables import markdown_table
 
 CASES = (

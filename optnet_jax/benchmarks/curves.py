@@ -13,7 +13,7 @@ from optnet_jax.benchmarks.jax_runs import Program
 from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.errors import InputError
-from optnet_jax.studies import picture
+from optnet_jax.runs import picture
 from optnet_jax.studies.tables import markdown_table
 
 PANELS = (

@@ -12,8 +12,8 @@ from optnet_jax.benchmarks.networks import Setting, image_size, measure
 from optnet_jax.benchmarks.suite import Row, Suite, number
 from optnet_jax.benchmarks.torch_process import has_torch
 from optnet_jax.errors import InputError
+from optnet_jax.inspect.cost import cost
 from optnet_jax.networks import create
-from optnet_jax.networks.cost import cost
 from optnet_jax.studies.tables import markdown_table
 
 

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from optnet_jax import program
 from optnet_jax.configuration import local_path
 from optnet_jax.data import source
 from optnet_jax.data.archives import archives_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 from optnet_jax.errors import InputError
+from optnet_jax.runs import program
 
 
 class _Parser(argparse.ArgumentParser):

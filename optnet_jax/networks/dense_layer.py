@@ -11,8 +11,8 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from optnet_jax.networks.convolution import same_convolution
-from optnet_jax.networks.initializers import he_normal
+from optnet_jax.ops.convolution import same_convolution
+from optnet_jax.ops.initializers import he_normal
 
 
 class ScaledConv(nn.Module):

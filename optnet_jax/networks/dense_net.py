@@ -13,9 +13,9 @@ from flax import linen as nn
 from optnet_jax.networks import fields
 from optnet_jax.networks.dense_layer import FusedCombination, ScaledConv
 from optnet_jax.networks.images import check_images
-from optnet_jax.networks.initializers import he_normal, xavier_normal
-from optnet_jax.networks.normalization import BatchNorm
-from optnet_jax.networks.pooling import max_pool, mean_pool, mean_pooled_product
+from optnet_jax.ops.initializers import he_normal, xavier_normal
+from optnet_jax.ops.normalization import BatchNorm
+from optnet_jax.ops.pooling import max_pool, mean_pool, mean_pooled_product
 from optnet_jax.structures.dense_stage import DenseStage
 
 

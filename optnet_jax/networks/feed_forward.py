@@ -12,10 +12,10 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
-from optnet_jax.networks.convolution import convolution
 from optnet_jax.networks.images import check_images
-from optnet_jax.networks.initializers import xavier_normal
-from optnet_jax.networks.normalization import BatchNorm
+from optnet_jax.ops.convolution import convolution
+from optnet_jax.ops.initializers import xavier_normal
+from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.recurrences import GradientDescent
 
 Layer = Callable[[jax.Array], jax.Array]

@@ -12,12 +12,12 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
-from optnet_jax.networks.convolution import convolution
 from optnet_jax.networks.images import check_images
-from optnet_jax.networks.initializers import xavier_normal
-from optnet_jax.networks.normalization import BatchNorm
-from optnet_jax.networks.pooling import max_pool
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
+from optnet_jax.ops.convolution import convolution
+from optnet_jax.ops.initializers import xavier_normal
+from optnet_jax.ops.normalization import BatchNorm
+from optnet_jax.ops.pooling import max_pool
 from optnet_jax.recurrences import Recurrence
 from optnet_jax.structures.stage import Stage
 

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from optnet_jax.networks.activation import relu
 from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import (
     ADMM,
     GradientDescent,

@@ -12,10 +12,10 @@ from flax import linen as nn
 from jax.core import Tracer
 
 from optnet_jax.errors import InputError
+from optnet_jax.ops.gradient import with_gradient
 from optnet_jax.recurrences.base import check_depth
 from optnet_jax.recurrences.coefficients import momentum
 from optnet_jax.structures import fields, template
-from optnet_jax.structures.gradient import with_gradient
 
 
 class DenseStage(nn.Module):

@@ -12,10 +12,10 @@ from flax import linen as nn
 from jax.core import Tracer
 
 from optnet_jax.errors import InputError
+from optnet_jax.ops.gradient import with_gradient
 from optnet_jax.recurrences import Coefficients, HeavyBall, State
 from optnet_jax.recurrences.iterate import step_in_dtype
 from optnet_jax.structures import template
-from optnet_jax.structures.gradient import with_gradient
 from optnet_jax.structures.propagation import Propagation
 
 _LOGGER = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from typing import Any, Protocol, TypeVar
 import jax
 
 from optnet_jax.errors import InputError
-from optnet_jax.files import read_object
-from optnet_jax.training.progress import duration, say
+from optnet_jax.runs.files import read_object
+from optnet_jax.runs.progress import duration, say
 from optnet_jax.training.workdir import write_json
 
 

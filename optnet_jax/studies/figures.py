@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 
 from optnet_jax.errors import InputError
-from optnet_jax.studies import picture
-from optnet_jax.training import coefficients, json_lines
+from optnet_jax.runs import json_lines, picture
+from optnet_jax.training import coefficients
 from optnet_jax.training.workdir import check_kinds, read_json
 
 matplotlib.use("Agg", force=False)

@@ -9,15 +9,12 @@ from typing import Any
 
 from optnet_jax.configuration import Config, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.files import write_output
+from optnet_jax.runs.files import write_output
+from optnet_jax.runs.progress import say
 from optnet_jax.studies.cells import finite, read_json
 from optnet_jax.training.differences import config_differences, listed
-from optnet_jax.training.progress import say
 from optnet_jax.training.result import describe_devices, versions
-from optnet_jax.training.workdir import (
-    Workdir,
-    write_json,
-)
+from optnet_jax.training.workdir import Workdir, write_json
 
 Report = dict[str, Any]
 

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_flags
 
-from optnet_jax import configuration, networks, program
+from optnet_jax import configuration, networks
 from optnet_jax.configuration import Config, local_path
 from optnet_jax.errors import InputError
+from optnet_jax.runs import program
 from optnet_jax.studies.report import results, tables
 
 PRINTED_PYTHON = "python"

@@ -15,9 +15,9 @@ import jax
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.training import distributed
+from optnet_jax.runs import distributed
+from optnet_jax.runs.distributed import Group
 from optnet_jax.training.differences import flatten
-from optnet_jax.training.distributed import Group
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.result import versions
 

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from optnet_jax.errors import InputError
-from optnet_jax.training import step_folders
+from optnet_jax.runs import step_folders
 from optnet_jax.training.differences import listed
 from optnet_jax.training.leaves import (
     Leaves,

@@ -12,9 +12,8 @@ import jax
 import numpy as np
 from absl import logging
 
-from optnet_jax import files
-from optnet_jax.training import json_lines
-from optnet_jax.training.json_lines import JsonLines, Row
+from optnet_jax.runs import files, json_lines
+from optnet_jax.runs.json_lines import JsonLines, Row
 from optnet_jax.training.leaves import flatten
 
 

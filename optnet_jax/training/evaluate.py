@@ -9,13 +9,13 @@ import jax
 
 from optnet_jax.configuration import Config, TrainConfig, as_json
 from optnet_jax.errors import InputError
+from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
-from optnet_jax.training.progress import say
 from optnet_jax.training.warm_start import (
     COLLECTIONS,
     read_variables,

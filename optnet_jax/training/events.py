@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from optnet_jax import files
+from optnet_jax.runs import files
 
 
 def drop_later_events(workdir: Path, start_step: int) -> None:

@@ -12,7 +12,10 @@ import jax
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
-from optnet_jax.training import agreement, sharding, step_folders
+from optnet_jax.runs import step_folders
+from optnet_jax.runs.interruption import Interruption
+from optnet_jax.runs.progress import Progress, say
+from optnet_jax.training import agreement, sharding
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import result as result_lib
 from optnet_jax.training.checkpoint import Checkpoints
@@ -21,11 +24,9 @@ from optnet_jax.training.compiled import Compiled
 from optnet_jax.training.evaluate import evaluate
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
-from optnet_jax.training.interruption import Interruption
 from optnet_jax.training.leaves import first_not_finite, flatten
 from optnet_jax.training.origin import Origin
 from optnet_jax.training.profile import ProfilerWindow
-from optnet_jax.training.progress import Progress, say
 from optnet_jax.training.schedule import steps_in_interval
 from optnet_jax.training.state import TrainState, count_parameters
 from optnet_jax.training.warm_start import read_source, take_over

@@ -10,9 +10,9 @@ from absl import logging
 
 import optnet_jax
 from optnet_jax.configuration import as_json
+from optnet_jax.runs.json_lines import is_number
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
-from optnet_jax.training.json_lines import is_number
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.state import TrainState, count_parameters
 from optnet_jax.training.workdir import Workdir

@@ -5,7 +5,7 @@ from flax import linen as nn
 from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
-from optnet_jax.networks import summary
+from optnet_jax.inspect import summary
 from optnet_jax.training.experiment import check_classes, create_network
 
 

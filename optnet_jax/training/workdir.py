@@ -14,10 +14,9 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from optnet_jax import files
 from optnet_jax.configuration import Block, Config, as_json, local_path
 from optnet_jax.errors import InputError
-from optnet_jax.training import step_folders
+from optnet_jax.runs import files, step_folders
 from optnet_jax.training.differences import config_differences, listed
 
 # The files of a run, and its folders; neither is ever anything else.

@@ -17,8 +17,8 @@ quiet.import_tensorflow()
 # After TensorFlow is told to be quiet.
 from clu import metric_writers  # noqa: E402
 
+from optnet_jax.runs.json_lines import JsonLines  # noqa: E402
 from optnet_jax.training.events import drop_later_events  # noqa: E402
-from optnet_jax.training.json_lines import JsonLines  # noqa: E402
 
 
 class JsonLinesWriter(metric_writers.MetricWriter):

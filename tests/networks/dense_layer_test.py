@@ -11,7 +11,7 @@ from optnet_jax.networks.dense_layer import (
     ScaledConv,
     pairwise_from_fused,
 )
-from optnet_jax.networks.normalization import BatchNorm
+from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.structures.dense_stage import DenseStage
 
 DEPTH, GROWTH, STEM = 2, 4, 5

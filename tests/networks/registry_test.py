@@ -2,8 +2,8 @@ import jax
 import pytest
 
 from optnet_jax.errors import InputError
+from optnet_jax.inspect.cost import cost
 from optnet_jax.networks import NETWORKS, create
-from optnet_jax.networks.cost import cost
 
 CIFAR = (32, 32, 3)
 IMAGENET = (224, 224, 3)

@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.networks.normalization import BatchNorm
+from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.recurrences import HeavyBall, Nesterov
 from optnet_jax.structures import Propagation, ReversiblePropagation
 

@@ -4,8 +4,9 @@ import itertools
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.training import agreement, distributed, experiment
-from optnet_jax.training.distributed import Group
+from optnet_jax.runs import distributed
+from optnet_jax.runs.distributed import Group
+from optnet_jax.training import agreement, experiment
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.training import step_folders
+from optnet_jax.runs import step_folders
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
 from optnet_jax.training.origin import Origin
 from optnet_jax.training.state import TrainState, create_state

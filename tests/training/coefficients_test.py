@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optnet_jax import files
+from optnet_jax.runs import files
 from optnet_jax.structures import Propagation
 from optnet_jax.structures.dense_stage import DenseStage
 from optnet_jax.training import coefficients

@@ -14,11 +14,11 @@ import signal
 import numpy as np
 import pytest
 
-from optnet_jax import program
 from optnet_jax.errors import InputError
+from optnet_jax.runs import interruption, program
 from optnet_jax.studies import figures
 from optnet_jax.studies.report import __main__ as report
-from optnet_jax.training import evaluate, experiment, interruption, loop
+from optnet_jax.training import evaluate, experiment, loop
 
 FILES = (
     ".lock",

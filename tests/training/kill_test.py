@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("small_run.py")
+SCRIPT = Path(__file__).parents[1] / "small_run.py"
 # Long enough that a kill falls into it, with a checkpoint every two steps.
 CONFIG = ("schedule.epochs=8.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
 ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "default"}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.program import Interrupted
-from optnet_jax.training import loop, step_folders
+from optnet_jax.runs import step_folders
+from optnet_jax.runs.program import Interrupted
+from optnet_jax.training import loop
 from optnet_jax.training.checkpoint import Checkpoints
 
 RESULT_FIELDS = {

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from optnet_jax import files, main
+from optnet_jax import main
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 
 
 def test_training_draws_its_plots(small, tmp_path, capsys):

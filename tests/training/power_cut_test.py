@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from optnet_jax.training import loop, step_folders
+from optnet_jax.runs import step_folders
+from optnet_jax.training import loop
 
 # Says what is saved, as soon as the run may say it.
 CHILD = """
@@ -65,7 +66,7 @@ def new_image(file: Path) -> Path:
 
 def start(workdir):
     fields = [f"{name}={value}" for name, value in FIELDS.items()]
-    script = str(Path(__file__).with_name("small_run.py"))
+    script = str(Path(__file__).parents[1] / "small_run.py")
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, script, str(workdir), *fields],
         stdout=subprocess.PIPE,

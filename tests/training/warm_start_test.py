@@ -6,12 +6,12 @@ import pytest
 from optnet_jax import networks
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.networks import state_dict, torchvision
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.leaves import flatten
 from optnet_jax.training.origin import Origin
 from optnet_jax.training.state import create_state
 from optnet_jax.training.warm_start import read_source, read_variables, take_over
+from optnet_jax.weights import state_dict, torchvision
 
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 

@@ -8,8 +8,8 @@ import sys
 import ml_collections
 import pytest
 
-from optnet_jax import files
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 from optnet_jax.training.workdir import FILES, FOLDERS, Workdir, read_json, write_json
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from optnet_jax.studies import picture
+from optnet_jax.runs import picture
 from optnet_jax.studies.convergence.measure import Results
 
 

@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optnet_jax import program
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
-from optnet_jax.files import write_output
+from optnet_jax.runs import program
+from optnet_jax.runs.files import write_output
 from optnet_jax.studies.report import results
 from optnet_jax.studies.report.markdown import render
 from optnet_jax.studies.report.summary import summarize

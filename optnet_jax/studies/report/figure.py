@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib
 
-from optnet_jax.studies import picture
+from optnet_jax.runs import picture
 from optnet_jax.studies.comparison import student_interval
 
 matplotlib.use("Agg", force=False)

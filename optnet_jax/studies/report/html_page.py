@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from optnet_jax.files import write_output
+from optnet_jax.runs.files import write_output
 from optnet_jax.structures.dense_stage import alpha_matrix
 from optnet_jax.studies.report import html_charts as charts
 from optnet_jax.studies.report import results

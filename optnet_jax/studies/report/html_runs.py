@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from optnet_jax.errors import InputError
+from optnet_jax.runs import json_lines
 from optnet_jax.studies.cells import read_json
 from optnet_jax.studies.report import results
-from optnet_jax.training import coefficients, differences, json_lines
+from optnet_jax.training import coefficients, differences
 
 METRICS, RESULT, CONFIG = "metrics.jsonl", "result.json", "config.json"
 

@@ -21,6 +21,7 @@ from optnet_jax.recurrences import (
     TwoPath,
     heavy_ball,
 )
+from optnet_jax.runs.progress import say
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import complete
 from optnet_jax.studies.stability import plot
@@ -35,7 +36,6 @@ from optnet_jax.studies.stability.roots import (
 )
 from optnet_jax.studies.stability.trial import STRUCTURES
 from optnet_jax.studies.study import identity, run_once
-from optnet_jax.training.progress import say
 
 RECURRENCES: dict[str, Recurrence] = {
     "GD (7)": GradientDescent(),

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from optnet_jax.studies import picture
+from optnet_jax.runs import picture
 from optnet_jax.studies.table2.contenders import PAPER, contender
 from optnet_jax.studies.table2.tables import Report, find
 

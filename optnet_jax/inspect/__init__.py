@@ -1,0 +1,1 @@
+"""What a network is: parameters, multiply-adds, memory, and its structure drawn."""

@@ -1,0 +1,230 @@
+"""Figure 1 of the paper, drawn from the coefficients that a network has.
+
+>>> from optnet_jax.networks import create
+>>> from optnet_jax.inspect.figure import draw_network
+>>> draw_network(create("hb_net20"), "hb_net20.png")  # doctest: +SKIP
+
+Circles are iterates, boxes the operators T. Red terms are added, blue ones subtracted,
+wider is more. In a dense stage, arcs above pass through a T of their own and arcs below
+are the plain terms of (21); each kind is as wide as its own largest weight allows.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.inspect.graph import (
+    Edge,
+    Structure,
+    dense_structure,
+    recurrence_structure,
+)
+from optnet_jax.networks.dense_net import DenseNet
+from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.runs import picture
+from optnet_jax.structures.dense_stage import alpha_matrix
+
+DRAWABLE = (DenseNet, RecurrenceNet)
+"""The networks that have stages to draw."""
+
+_LABELLED_EDGES = 24
+"""Up to this many edges a drawing says their weights in numbers."""
+
+
+def network_structures(
+    network: nn.Module, params: Mapping[str, Any] | None = None
+) -> dict[str, Structure]:
+    """Return the graph of each stage of a network.
+
+    Args:
+      network: a DenseNet or AGD-Net, or a network whose stages run a recurrence.
+      params: trained parameters, for learned coefficients; None: their initial values.
+
+    Returns:
+      Stage -> its graph; a stage that is a transition alone has none.
+
+    Raises:
+      InputError: a network without such stages.
+    """
+    structures = {}
+    params = params or {}
+    if isinstance(network, DenseNet):
+        for i, size in enumerate(network.stage_sizes):
+            learned = params.get(f"stage_{i}", {})
+            alpha = network.alpha
+            if "alpha" in learned:
+                alpha = alpha_matrix(learned["alpha"])
+            beta = float(learned.get("beta", network.beta))
+            structures[f"stage {i}"] = dense_structure(size, alpha, beta)
+        return structures
+    if not isinstance(network, RecurrenceNet):
+        raise InputError(
+            f"{type(network).__name__} has no stages to draw: choose a network that "
+            f"runs a recurrence, or a DenseNet or AGD-Net"
+        )
+    channels = network.stem_features or network.widths[0]
+    for i, size in enumerate(network.stage_sizes):
+        depth = size - (i > 0 or channels != network.widths[0])
+        if depth:
+            trained = params.get(f"stage_{i}", {}).get("propagation", {})
+            learned = {name: trained[name] for name in network.learned if params}
+            structures[f"stage {i}"] = recurrence_structure(
+                network.stage_recurrence(i), depth, learned
+            )
+    return structures
+
+
+def draw_network(
+    network: nn.Module,
+    file: str | pathlib.Path,
+    params: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+    """Draw the structure of each stage of a network.
+
+    Args:
+      network: as in :func:`network_structures`.
+      file: where to write; its ending decides the format.
+      params: as in :func:`network_structures`.
+
+    Returns:
+      The file.
+
+    Raises:
+      InputError: a network without such stages.
+    """
+    return draw(network_structures(network, params), file)
+
+
+def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathlib.Path:
+    """Draw graphs one under the other.
+
+    Args:
+      structures: title -> graph.
+      file: where to write; its ending decides the format.
+
+    Returns:
+      The file.
+    """
+    from matplotlib.figure import Figure
+
+    columns = max(n.column for s in structures.values() for n in s.nodes)
+    heights = [_height(s) for s in structures.values()]
+    figure = Figure((2 + 1.1 * columns, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(structures), 1, squeeze=False, height_ratios=heights)[
+        :, 0
+    ]
+    for axis, (title, structure) in zip(axes, structures.items(), strict=True):
+        draw_structure(axis, structure)
+        axis.set_title(title, loc="left", fontsize=10)
+    return picture.save(figure, pathlib.Path(file), 150)
+
+
+def draw_structure(axis: Any, structure: Structure) -> None:
+    """Draw one graph.
+
+    Args:
+      axis: matplotlib axes.
+      structure: the graph.
+    """
+    largest: dict[bool, float] = {}
+    for edge in structure.edges:
+        kind = edge.through_transform
+        largest[kind] = max(abs(edge.weight), largest.get(kind, 0.0))
+    labelled = len(structure.edges) <= _LABELLED_EDGES
+    for edge in structure.edges:
+        share = edge.weight / largest[edge.through_transform]
+        _draw_edge(axis, structure, edge, share, labelled)
+    for node in structure.nodes:
+        axis.text(
+            node.column,
+            node.row,
+            f"${node.label}$",
+            ha="center",
+            va="center",
+            fontsize=8,
+            zorder=3,
+            bbox={
+                "boxstyle": "round,pad=0.3" if node.is_transform else "circle,pad=0.2",
+                "facecolor": "#e8e8e8" if node.is_transform else "white",
+                "edgecolor": "black",
+            },
+        )
+    low, high = _extent(structure)
+    last = max(node.column for node in structure.nodes)
+    # The arcs are bent on the page, their labels placed in the graph's units.
+    axis.set(xlim=(-0.4, last + 0.4), ylim=(low - 0.4, high + 0.4), aspect="equal")
+    axis.axis("off")
+
+
+def _draw_edge(
+    axis: Any, structure: Structure, edge: Edge, share: float, labelled: bool
+) -> None:
+    from matplotlib import colormaps
+    from matplotlib.patches import FancyArrowPatch
+
+    source, target = structure.nodes[edge.source], structure.nodes[edge.target]
+    color = colormaps["RdBu_r"](0.5 + 0.5 * np.sign(share) * (0.35 + 0.65 * abs(share)))
+    bend = _bend(structure, edge)
+    # arc3 puts the control point rad × length to the right of the way.
+    length = target.column - source.column
+    arrow = FancyArrowPatch(
+        (source.column, source.row),
+        (target.column, target.row),
+        connectionstyle=f"arc3,rad={-2 * bend / max(length, 1e-9)}",
+        arrowstyle="-|>",
+        mutation_scale=8,
+        shrinkA=9,
+        shrinkB=9,
+        linewidth=0.4 + 1.6 * abs(share),
+        color=color,
+    )
+    axis.add_patch(arrow)
+    if labelled:
+        axis.text(
+            (source.column + target.column) / 2,
+            (source.row + target.row) / 2 + bend,
+            f"{edge.weight:.3g}",
+            fontsize=6,
+            ha="center",
+            va="center",
+            color=color,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            zorder=2,
+        )
+
+
+def _bend(structure: Structure, edge: Edge) -> float:
+    """Return how far above the straight way an edge passes at half of it."""
+    source, target = structure.nodes[edge.source], structure.nodes[edge.target]
+    span = target.column - source.column
+    if edge.through_transform:
+        return 0.12 + 0.16 * span
+    if any(e.through_transform for e in structure.edges):
+        return -0.12 - 0.16 * span
+    if source.row != target.row:
+        return 0.0
+    crossed = (
+        n.row == source.row and source.column < n.column < target.column
+        for n in structure.nodes
+    )
+    outwards = 1 if source.row > 0 else -1
+    return 0.3 * outwards * span if any(crossed) else 0.0
+
+
+def _extent(structure: Structure) -> tuple[float, float]:
+    """Return the lowest and highest point of the drawing."""
+    rows = [node.row for node in structure.nodes]
+    bends = [_bend(structure, edge) for edge in structure.edges]
+    low, high = min(rows), max(rows)
+    return low + min([0.0, *bends]), high + max([0.0, *bends])
+
+
+def _height(structure: Structure) -> float:
+    low, high = _extent(structure)
+    return 1.1 * (high - low + 0.8) + 0.3

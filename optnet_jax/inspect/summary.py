@@ -1,0 +1,193 @@
+"""A network as a table: shapes, parameters, multiply-adds, coefficients, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from optnet_jax.inspect.cost import cost, count_parameters
+from optnet_jax.structures import Propagation, Stage
+from optnet_jax.structures.dense_stage import DenseStage
+
+HEADER = ("part", "output", "parameters", "multiply-adds", "method")
+
+
+def summarize(
+    module: nn.Module, image_shape: tuple[int, ...], batch_size: int = 64
+) -> str:
+    """Describe a network part by part; nothing is allocated or run.
+
+    The memory is what training keeps from step to step and from the forward to the
+    backward pass, for SGD with momentum; what a backward pass needs for a moment comes
+    on top.
+
+    Args:
+      module: a network.
+      image_shape: (H, W, C).
+      batch_size: the number of images that the memory is estimated for.
+
+    Returns:
+      Several lines.
+
+    Raises:
+      InputError: images that do not fit the network.
+    """
+    found = cost(module, image_shape)
+    outputs, methods = _trace_parts(module, image_shape)
+    params = found.variables["params"]
+    rows: list[Sequence[str]] = [HEADER]
+    for part, shape in outputs.items():
+        if part not in params and not methods.get(part):
+            continue
+        rows.append(
+            (
+                part,
+                shape,
+                f"{count_parameters(params.get(part, {})):,}",
+                f"{found.parts.get(part, 0):,}",
+                methods.get(part, ""),
+            )
+        )
+    rows.append(("total", "", f"{found.parameters:,}", f"{found.multiply_adds:,}", ""))
+    title = f"{type(module).__name__} for images of {_shape(image_shape)}"
+    memory = _memory(module, found.variables, image_shape, batch_size)
+    return "\n".join([title, "", *_table(rows), "", memory])
+
+
+def activation_bytes(
+    module: nn.Module, variables: Any, image_shape: tuple[int, ...], batch_size: int
+) -> int:
+    """Return the bytes that a training step keeps for its backward pass.
+
+    Args:
+      module: a network.
+      variables: its variables or their shapes.
+      image_shape: (H, W, C).
+      batch_size: the number of images.
+    """
+
+    def residuals(variables: Any, images: jax.Array, key: jax.Array) -> Any:
+        def logits(params: Any) -> tuple:
+            return module.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                rngs={"dropout": key},
+                mutable=["batch_stats"],
+            )
+
+        return jax.vjp(logits, variables["params"], has_aux=True)[1]
+
+    images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr = jax.make_jaxpr(residuals)(variables, images, key).jaxpr
+    # Weights and images are there anyway; an array kept for two uses is one array.
+    kept = {v for v in jaxpr.outvars if not hasattr(v, "val")} - set(jaxpr.invars)
+    return _bytes([variable.aval for variable in kept])
+
+
+def _memory(
+    module: nn.Module, variables: Any, image_shape: tuple[int, ...], batch_size: int
+) -> str:
+    weights = 3 * _bytes(variables["params"]) + _bytes(variables.get("batch_stats", {}))
+    activations = activation_bytes(module, variables, image_shape, batch_size)
+    return (
+        f"training memory at batch {batch_size}: about "
+        f"{(weights + activations) / 2**20:,.1f} MiB\n"
+        f"  parameters, gradient, momentum, statistics  {weights / 2**20:,.1f} MiB\n"
+        f"  activations kept for the backward pass      {activations / 2**20:,.1f} MiB"
+    )
+
+
+def _trace_parts(
+    module: nn.Module, image_shape: tuple[int, ...]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the output shapes of the submodules in order, and their methods."""
+    outputs: dict[str, str] = {}
+    methods: dict[str, str] = {}
+
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        result = call(*args, **kwargs)
+        path = context.module.path
+        if context.method_name == "__call__" and path:
+            if len(path) == 1:
+                outputs[path[0]] = _shapes(result)
+            steps = methods.get(path[0], "")
+            methods[path[0]] = _method(context.module, steps)
+        return result
+
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with nn.intercept_methods(record):
+        jax.eval_shape(module.init, jax.random.key(0), images)
+    return outputs, methods
+
+
+def _method(module: nn.Module, steps: str) -> str:
+    """Name a stage's recurrence, its coefficients and how many steps it makes.
+
+    ``steps`` is what is known of it from inside.
+    """
+    if isinstance(module, Stage) and module.transition is not None:
+        return "; ".join(["transition", *([steps] if steps else [])])
+    if isinstance(module, Propagation):
+        method = type(module.recurrence).__name__
+        coefficients = dict(module.recurrence.coefficients(module.depth))
+    elif isinstance(module, DenseStage):
+        method = "sum over the past"
+        coefficients = {"alpha": module.alpha, "beta": module.beta}
+    else:
+        return steps
+    described = [
+        f"{name} {_range(value)}{' learned' if name in module.learned else ''}"
+        for name, value in coefficients.items()
+    ]
+    plural = "" if module.depth == 1 else "s"
+    return "; ".join([f"{module.depth} step{plural} of {method}", *described])
+
+
+def _range(values: Any) -> str:
+    values = np.asarray(values, float) + 0.0  # no -0
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return low if low == high else f"{low}..{high}"
+
+
+def _shapes(result: Any) -> str:
+    """Return the shapes of one image's arrays, equal neighbours counted."""
+    shapes = [_shape(leaf.shape[1:]) for leaf in jax.tree.leaves(result)]
+    if len(shapes) == 1:
+        return shapes[0]
+    if len(set(shapes)) == 1:
+        return f"{len(shapes)} x ({shapes[0]})"
+    rest = shapes[1:]
+    if len(set(rest)) == 1:
+        return f"{shapes[0]} + {len(rest)} x ({rest[0]})"
+    return ", ".join(shapes)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align the columns, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if 2 <= i <= 3 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -1,0 +1,1 @@
+"""Operations of convolutional networks: reference forms, and those for a CPU."""

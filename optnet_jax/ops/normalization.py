@@ -1,0 +1,244 @@
+"""Batch normalisation, with the ReLU after it and a backward pass written by hand."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.ops.gradient import with_gradient
+
+
+class BatchNorm(nn.Module):
+    """y = γ (x - mean) / √(var + ε) + β over all axes but the last, then maybe ReLU.
+
+    It has ``nn.BatchNorm``'s variables (params ``scale``, ``bias``; batch_stats
+    ``mean``, ``var``) and its values. What differs is the backward pass: autodiff
+    writes out x - mean, its product with γ / √(var + ε) and the ReLU's mask, here the
+    input alone is kept and the gradient is the closed form (Ioffe and Szegedy 2015).
+
+    x may come in parts that are concatenated along the channels, as the layers of a
+    dense block take the outputs of all layers before. Moments are then computed part by
+    part, so that XLA, which merges equal operations, computes those of a part once for
+    all the layers that normalise it, and reads it once for the gradients that come from
+    them. A training step of DenseNet-40 takes 0.91 of the time that it takes with
+    the moments of the concatenation, AGD-Net-40's 0.93, DenseNet-121's 0.97 (Intel
+    Xeon, one core, medians in one process).
+
+    Statistics are float32 at least, whatever the dtype of x; the running variance is
+    the biased one. The running statistics carry no gradient.
+
+    Attributes:
+      use_running_average: normalise with the running statistics (evaluation) instead
+        of the batch's.
+      relu: follow with a ReLU.
+      group_size: the number of consecutive samples that one mean and variance is taken
+        over; None: the whole batch. §7.1's "256 among 4 GPUs" is 64. The running
+        statistics move towards the mean over the groups.
+      momentum: weight of the old running statistics in an update.
+      epsilon: ε, added to the variance.
+      dtype: of the result; None: that of x and the parameters together.
+      param_dtype: of γ and β.
+      scale_init: how γ is drawn.
+      bias_init: how β is drawn.
+    """
+
+    use_running_average: bool
+    relu: bool = False
+    group_size: int | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array | Sequence[jax.Array]) -> jax.Array:
+        """Return the normalised x, [N, ..., C].
+
+        Args:
+          x: [N, ..., C], or its parts, [N, ..., C_j] with C = Σ_j C_j.
+
+        Raises:
+          InputError: N is no multiple of the group size (in training).
+        """
+        parts = (x,) if isinstance(x, jax.Array | np.ndarray) else tuple(x)
+        shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
+        channels = shape[-1:]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", self.scale_init, channels, self.param_dtype)
+        bias = self.param("bias", self.bias_init, channels, self.param_dtype)
+        dtype = self.dtype or jnp.result_type(*parts, scale, bias)
+        if self.use_running_average:
+            x = jnp.concatenate(parts, -1)
+            return normalize(
+                x, mean.value, var.value, scale, bias, self.epsilon, self.relu, dtype
+            )
+        groups = self._number_of_groups(shape[0])
+        # Without groups no axis of them: XLA:CPU would keep x in both shapes.
+        split = (groups, shape[0] // groups) if groups > 1 else shape[:1]
+        grouped = tuple(part.reshape(*split, *part.shape[1:]) for part in parts)
+        axes = tuple(range(len(split) - 1, grouped[0].ndim - 1))
+        y, batch_mean, batch_var = batch_normalize(
+            grouped, scale, bias, axes, self.epsilon, self.relu, dtype
+        )
+        if not self.is_initializing():
+            for running, value in ((mean, batch_mean), (var, batch_var)):
+                value = jax.lax.stop_gradient(value).reshape(groups, -1).mean(0)
+                running.value = (
+                    self.momentum * running.value + (1 - self.momentum) * value
+                )
+        return y.reshape(shape)
+
+    def _number_of_groups(self, samples: int) -> int:
+        # Initialisation runs on any batch: it keeps nothing of it.
+        if self.group_size is None or self.is_initializing():
+            return 1
+        if self.group_size < 1 or samples % self.group_size:
+            raise InputError(
+                f"BatchNorm's group_size {self.group_size} does not divide the batch "
+                f"of {samples}: change one of them"
+            )
+        return samples // self.group_size
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6, 7))
+def normalize(
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    epsilon: float,
+    relu: bool,
+    dtype: Any,
+) -> jax.Array:
+    """Return scale (x - mean) / √(var + epsilon) + bias, then maybe its ReLU.
+
+    Args:
+      x: [..., C].
+      mean: [C], or any shape that broadcasts against x after leading axes.
+      var: as ``mean``.
+      scale: [C].
+      bias: [C].
+      epsilon: added to the variance.
+      relu: whether a ReLU follows.
+      dtype: of the result.
+
+    Returns:
+      x's shape.
+    """
+    inverse = jax.lax.rsqrt(var + epsilon)
+    multiplier = _over_channels(scale, inverse) * inverse
+    shifted = x.astype(multiplier.dtype) - _over_channels(mean, x)
+    y = shifted * _over_channels(multiplier, x) + _over_channels(bias, x)
+    return (jnp.maximum(y, 0) if relu else y).astype(dtype)
+
+
+def batch_normalize(
+    parts: tuple[jax.Array, ...],
+    scale: jax.Array,
+    bias: jax.Array,
+    axes: tuple[int, ...],
+    epsilon: float,
+    relu: bool,
+    dtype: Any,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalise concatenated parts with their own mean and variance over some axes.
+
+    Args:
+      parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
+        groups.
+      scale: [C].
+      bias: [C].
+      axes: of x, over which a mean and a variance is taken.
+      epsilon: added to the variance.
+      relu: whether a ReLU follows.
+      dtype: of the result.
+
+    Returns:
+      y in x's shape, means and biased variances in that shape with 1 for each of
+      ``axes``.
+    """
+    return _batch_normalization(axes, epsilon, relu, dtype)(parts, scale, bias)
+
+
+@functools.cache
+def _batch_normalization(
+    axes: tuple[int, ...], epsilon: float, relu: bool, dtype: Any
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    def run(parts, scale, bias):
+        moments = [_moments(part, axes) for part in parts]
+        mean, var = (jnp.concatenate(of, -1) for of in zip(*moments, strict=True))
+        x = jnp.concatenate(parts, -1)
+        return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
+
+    return with_gradient(
+        run,
+        functools.partial(_forward, (axes, epsilon, relu, dtype)),
+        functools.partial(_backward, axes),
+    )
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Return mean and biased variance over some axes, which stay as size 1."""
+    precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = precise.mean(axes, keepdims=True)
+    var = (precise * precise).mean(axes, keepdims=True) - mean * mean
+    return mean, jnp.maximum(var, 0)  # rounding can make it slightly negative
+
+
+def _forward(options, parts, scale, bias):
+    _, epsilon, relu, _ = options
+    y, mean, var = _batch_normalization(*options)(parts, scale, bias)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    # The operation that follows keeps y for its own gradient: the mask is free.
+    return (y, mean, var), (parts, y if relu else None, mean, inverse, scale, bias)
+
+
+def _backward(axes, residuals, cotangents):
+    """Return the gradients with respect to the parts of x, scale and bias.
+
+    With x̂ = (x - mean) / √(var + ε), g the gradient at the ReLU's input and M elements
+    a group: dβ = Σ g, dγ = Σ g x̂, dx = γ / √(var + ε) (g - dβ/M - x̂ dγ/M). Neither
+    x̂ nor g x̂ is formed: dγ = (Σ g x - mean Σ g) / √(var + ε), and dx = a g + b x + c
+    with numbers a, b, c for each channel. The moments, which second derivatives go
+    through, add dmean/M + 2 (x - mean) dvar/M.
+    """
+    parts, y, mean, inverse, scale, bias = residuals
+    g, mean_gradient, var_gradient = cotangents
+    g = g.astype(mean.dtype)
+    if y is not None:
+        g = jnp.where(y > 0, g, 0)
+    x = jnp.concatenate(parts, -1).astype(mean.dtype)
+    bias_gradient = g.sum(axes, keepdims=True)
+    scale_gradient = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_gradient)
+    count = math.prod(x.shape[axis] for axis in axes)
+    a = _over_channels(scale, inverse) * inverse
+    b = (2 * var_gradient - a * inverse * scale_gradient) / count
+    c = (mean_gradient - a * bias_gradient) / count - b * mean
+    channels = x.shape[-1:]
+    ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
+    pieces = zip(*(jnp.split(v, ends, -1) for v in (g, a, b, c)), strict=True)
+    return (
+        tuple(
+            (a * g + b * part.astype(mean.dtype) + c).astype(part.dtype)
+            for part, (g, a, b, c) in zip(parts, pieces, strict=True)
+        ),
+        scale_gradient.reshape(-1, *channels).sum(0).astype(scale.dtype),
+        bias_gradient.reshape(-1, *channels).sum(0).astype(bias.dtype),
+    )
+
+
+def _over_channels(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """Give a [C] vector leading axes of size 1, to broadcast against ``like``."""
+    return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)

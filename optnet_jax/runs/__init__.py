@@ -1,0 +1,1 @@
+"""What any run needs: its files, its workdir, its screen, its processes."""

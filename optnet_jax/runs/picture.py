@@ -1,0 +1,35 @@
+"""Where every figure is written: whole, and never through a link."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optnet_jax.runs import files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save(figure: Figure, file: Path, dpi: int) -> Path:
+    """Write a figure; its folder is made where it is missing.
+
+    Args:
+        figure: What to write.
+        file: Where; its ending decides the format.
+        dpi: Dots per inch.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    format_ = file.suffix.removeprefix(".") or "png"
+    drawn = io.BytesIO()
+    # Not into the file: Pillow does not say that the disk is full.
+    figure.savefig(drawn, dpi=dpi, format=format_)
+    return files.write_output(
+        file, drawn.getvalue(), "make room or choose another place for it"
+    )

@@ -1,1 +1,0 @@
-"""Structures as pictures."""

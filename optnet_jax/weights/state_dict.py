@@ -1,0 +1,260 @@
+"""Weights in files: .npz, .safetensors, and torch's .pth."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pathlib
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from optnet_jax.errors import InputError
+from optnet_jax.runs.files import write_durably
+
+StateDict = dict[str, np.ndarray]
+
+# Under which a training script saves the weights beside its optimiser's state.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_STARTS = {
+    b"PK\x03\x04": "a zip archive, as .npz and .pth files are",
+    b"\x93NUMPY": "one array of NumPy's, a .npy file: write .npz with np.savez",
+    b"\x89HDF": "an HDF5 file",
+    b"<": "a web page or XML",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch it with git lfs pull",
+}
+
+
+def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> None:
+    """Write the variables of any network, learned coefficients included.
+
+    Their names are their paths, ``params.stage_0.alpha``. Such a file holds what a
+    checkpoint of the network does, and is read wherever weight files are.
+
+    Args:
+      path: .npz, .safetensors, .pth or .pt.
+      variables: ``params`` and ``batch_stats``.
+
+    Raises:
+      InputError: as :func:`write_state_dict`.
+    """
+    write_state_dict(path, flatten_dict(dict(variables), sep="."))
+
+
+def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
+    """Read what :func:`save_variables` has written.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The variables, nested.
+
+    Raises:
+      InputError: as :func:`read_state_dict`; a file with torchvision's names is for
+        :func:`optnet_jax.weights.torchvision.load`.
+    """
+    state = read_state_dict(path)
+    if not has_own_names(state):
+        raise InputError(
+            f"{path} does not hold names such as params.head.kernel: read "
+            "torchvision's names with optnet_jax.weights.torchvision.load"
+        )
+    weights = {name: checked_weight(name, array) for name, array in state.items()}
+    return unflatten_dict(weights, sep=".")
+
+
+def has_own_names(state: Mapping[str, Any]) -> bool:
+    """Whether the names are paths of variables, not torchvision's."""
+    return any(name.startswith("params.") for name in state)
+
+
+def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an entry of a state dict as float32.
+
+    Args:
+      name: of the entry; a variance, by its name, is not negative.
+      array: its value.
+
+    Raises:
+      InputError: a value that no weight has, as damaged files and diverged runs do.
+    """
+    cure = "the weights are damaged, fetch or write them again"
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise InputError(f"{name} is of {array.dtype}, which no weight is: {cure}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} has values that are not finite: {cure}")
+    if name.endswith(("running_var", ".var")) and (array < 0).any():
+        raise InputError(f"{name} is a variance and has negative values: {cure}")
+    return array
+
+
+def read_state_dict(path: str | pathlib.Path) -> StateDict:
+    """Read weights by name. No file is allowed to run code.
+
+    Args:
+      path: a file that ends in .npz, .safetensors (with the safetensors package), .pth
+        or .pt (with torch).
+
+    Returns:
+      Name -> array; half precision is widened to float32.
+
+    Raises:
+      InputError: no such file, another ending, a package that is missing, or a file
+        that does not hold a state dict.
+    """
+    path = pathlib.Path(path)
+    reader = _by_suffix(path, _read_npz, _read_safetensors, _read_torch)
+    start = _start_of(path)
+    try:
+        if start.startswith(b"PK"):
+            _check_archive(path)
+        state = {name: _at_least_float32(a) for name, a in reader(path).items()}
+        if not state:
+            raise ValueError("it holds nothing")
+        return state
+    except InputError:
+        raise
+    except Exception as error:
+        # The readers raise whatever the damaged byte leads to.
+        # Not what follows the first sentence: torch's says how to run the code.
+        cause = re.split(r"\. |\n", str(error) or type(error).__name__)[0][:100]
+        kinds = [kind for begin, kind in _STARTS.items() if start.startswith(begin)]
+        known = f"; its content is {kinds[0]}" if kinds else ""
+        raise InputError(
+            f"{path} does not hold a state dict (name -> tensor) that can be read "
+            f"without running code ({cause}{known}): fetch or write the file again"
+        ) from error
+
+
+def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None:
+    """Write weights by name; what was there stays until the new file is complete.
+
+    Args:
+      path: as in :func:`read_state_dict`.
+      state: name -> array.
+
+    Raises:
+      InputError: another ending, a package that is missing, or a place that cannot be
+        written.
+    """
+    path = pathlib.Path(path)
+    writer = _by_suffix(path, _npz_writer, _safetensors_writer, _torch_writer)
+    # Not ascontiguousarray, which makes a vector of a scalar.
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    write = writer(path, arrays)
+    try:
+        write_durably(path, write)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another place"
+        ) from error
+
+
+def _by_suffix(path: pathlib.Path, npz: Any, safetensors: Any, torch: Any) -> Any:
+    functions = {".npz": npz, ".safetensors": safetensors, ".pth": torch, ".pt": torch}
+    if path.suffix not in functions:
+        raise InputError(
+            f"{path.name} is no weight file: its name must end in "
+            f"{', '.join(functions)}"
+        )
+    return functions[path.suffix]
+
+
+def _start_of(path: pathlib.Path) -> bytes:
+    """Return the first bytes of a regular file that is not empty, links followed."""
+    try:
+        # Without O_NONBLOCK a FIFO would wait for a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            start = file.read(32) if regular else b""
+    except FileNotFoundError as error:
+        target = f": it is a link to {os.readlink(path)}" if path.is_symlink() else ""
+        raise InputError(f"there is no weight file {path}{target}") from error
+    except IsADirectoryError:
+        regular, start = False, b""
+    except OSError as error:
+        raise InputError(
+            f"the weight file {path} cannot be read ({error.strerror})"
+        ) from error
+    if not regular:
+        raise InputError(f"{path} is not a file that weights can be read from")
+    if not start:
+        raise InputError(f"the weight file {path} is empty: fetch or write it again")
+    return start
+
+
+def _check_archive(path: pathlib.Path) -> None:
+    """Hold the parts of a zip archive to their checksums, which no reader does."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is damaged")
+
+
+def _package(module: str, path: pathlib.Path) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0]
+        raise InputError(
+            f"{path.suffix} files need {name}: pip install {name}, or convert the file "
+            f"to .npz where it is installed"
+        ) from error
+
+
+def _read_npz(path: pathlib.Path) -> StateDict:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _read_safetensors(path: pathlib.Path) -> StateDict:
+    return _package("safetensors.numpy", path).load_file(path)
+
+
+def _read_torch(path: pathlib.Path) -> StateDict:
+    torch = _package("torch", path)
+    state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
+    if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
+        raise ValueError("it holds something else")
+    floating = {
+        name: t.float() if t.is_floating_point() and t.itemsize < 4 else t
+        for name, t in state.items()
+    }
+    return {name: tensor.detach().numpy() for name, tensor in floating.items()}
+
+
+def _unwrapped(saved: Any) -> Any:
+    """Return the weights of a training script's checkpoint."""
+    for name in _WRAPPERS:
+        if isinstance(saved, Mapping) and isinstance(saved.get(name), Mapping):
+            return saved[name]
+    return saved
+
+
+def _npz_writer(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
+    del path
+    return lambda file: np.savez(file, allow_pickle=False, **state)  # pyright: ignore
+
+
+def _safetensors_writer(path: pathlib.Path, state: StateDict) -> bytes:
+    return _package("safetensors.numpy", path).save(state)
+
+
+def _torch_writer(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
+    torch = _package("torch", path)
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+    return lambda file: torch.save(tensors, file)
+
+
+def _at_least_float32(array: np.ndarray) -> np.ndarray:
+    half = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+    return array.astype(np.float32) if half else array

@@ -1,0 +1,67 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.patches import FancyArrowPatch
+
+from optnet_jax.errors import InputError
+from optnet_jax.inspect.figure import draw_network, draw_structure, network_structures
+from optnet_jax.inspect.graph import dense_structure, recurrence_structure
+from optnet_jax.networks import create
+from optnet_jax.recurrences import ADMM
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [dense_structure(3, 1.0, 0.1), recurrence_structure(ADMM(), 2)],
+    ids=["dense", "two-path"],
+)
+def test_everything_is_drawn_inside_the_axes(structure):
+    axis = Figure().subplots()
+    draw_structure(axis, structure)
+    arrows = [p for p in axis.patches if isinstance(p, FancyArrowPatch)]
+    assert len(arrows) == len(structure.edges)
+    words = [text.get_text() for text in axis.texts]
+    for node in structure.nodes:
+        assert f"${node.label}$" in words
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    for text in axis.texts:
+        x, y = text.get_position()
+        assert left < x < right
+        assert low < y < high
+
+
+def test_trained_alpha_is_what_is_drawn():
+    network = create("agd_net", stage_sizes=(2, 3))
+    initial = network_structures(network)
+    assert list(initial) == ["stage 0", "stage 1"]
+    assert initial["stage 1"] == dense_structure(3, 1.0, 0.1)
+    params = {"stage_0": {"alpha": jnp.array([1.0, 2.0, 3.0])}}
+    drawn = network_structures(network, params)
+    assert drawn["stage 0"] == dense_structure(2, np.array([[1, 0], [2, 3]]), 0.1)
+
+
+def test_stage_of_a_recurrence_starts_after_its_transition():
+    structures = network_structures(
+        create("hb_net", stage_sizes=(2, 3, 1), widths=(4, 8, 8), learned=("beta1",)),
+        {
+            f"stage_{i}": {"propagation": {"beta1": jnp.array([3.0, 4.0])}}
+            for i in (0, 1)
+        },
+    )
+    assert list(structures) == ["stage 0", "stage 1"]  # stage 2 is a transition alone
+    labels = [node.label for node in structures["stage 1"].nodes]
+    assert "x_{2}" in labels
+    assert "x_{3}" not in labels
+    assert 4.0 in {edge.weight for edge in structures["stage 1"].edges}
+
+
+def test_file(tmp_path):
+    file = draw_network(create("agd_net", stage_sizes=(2,)), tmp_path / "a.png")
+    assert np.ptp(imread(file)[..., :3]) > 0.5
+
+
+def test_network_without_stages():
+    with pytest.raises(InputError, match="has no stages to draw"):
+        network_structures(create("lenet5"))

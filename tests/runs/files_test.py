@@ -1,0 +1,88 @@
+"""Files that are whole or absent, and never links."""
+
+import os
+
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.runs import files
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_behind(tmp_path):
+    file = tmp_path / "result.json"
+    files.write_durably(file, b"old")
+    files.write_durably(file, lambda stream: stream.write(b"new"))
+    assert files.read_regular(file) == b"new"
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
+    file = tmp_path / "result.json"
+    files.write_durably(file, b"old")
+
+    def fail(stream):
+        stream.write(b"ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_durably(file, fail)
+    assert file.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path):
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    link = tmp_path / "result.json"
+    link.symlink_to(target)
+    files.write_durably(link, b"new")
+    assert target.read_bytes() == b"precious"
+    assert link.read_bytes() == b"new"
+    assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
+def test_only_a_regular_file_is_read(tmp_path, kind):
+    path = tmp_path / "config.json"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"config\.json .*regular file"):
+        files.read_regular(path)
+
+
+def test_a_missing_file_is_told_from_a_bad_one(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        files.read_regular(tmp_path / "config.json")
+
+
+def test_a_tree_is_synced_file_by_file(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "leaf").write_bytes(b"1")
+    synced = []
+    fsync = os.fsync
+
+    def record(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    files.sync_tree(tmp_path / "a")
+    names = [os.path.relpath(name, tmp_path) for name in synced]
+    assert names == ["a", "a/b/leaf", "a/b", "."]
+
+
+def test_a_folder_is_made_with_its_parents_and_their_entries(tmp_path, monkeypatch):
+    synced = []
+    sync_folder = files.sync_folder
+    monkeypatch.setattr(
+        files, "sync_folder", lambda f: (synced.append(f), sync_folder(f))
+    )
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert set(synced) == {tmp_path, tmp_path / "a"}
+    files.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2

@@ -1,0 +1,256 @@
+"""Names and numbers against torch modules that are spelled as torchvision's are."""
+
+import functools
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optnet_jax.errors import InputError
+from optnet_jax.networks import create
+from optnet_jax.networks.dense_net import DenseNet
+from optnet_jax.networks.recurrence_zoo import hb_net, resnet
+from optnet_jax.weights import torchvision
+
+RES_SIZES, WIDTHS = (2, 3), (4, 6)
+DENSE_SIZES, GROWTH = (2, 3), 4
+CLASSES = 5
+RES_FIELDS = {
+    "stage_sizes": RES_SIZES,
+    "widths": WIDTHS,
+    "stem": "imagenet",
+    "shortcut": "projection",
+    "num_classes": CLASSES,
+}
+DENSE = DenseNet(
+    stage_sizes=DENSE_SIZES,
+    growth_rate=GROWTH,
+    stem="imagenet",
+    stem_features=8,
+    bottleneck=True,
+    compression=0.5,
+    num_classes=CLASSES,
+)
+
+
+def _random_state(network, seed=0):
+    """A state dict of random numbers, variances positive."""
+    init = functools.partial(network.init, train=False)
+    images = jnp.ones((1, 32, 32, 3))
+    shapes = jax.eval_shape(init, jax.random.key(0), images)
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    rng = np.random.default_rng(seed)
+
+    def draw(key, value):
+        if key.endswith("num_batches_tracked"):
+            return value
+        if value.ndim == 4:
+            std = np.sqrt(2 / (value.shape[0] * value.shape[2] * value.shape[3]))
+            return rng.normal(0, std, value.shape).astype(np.float32)
+        return rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
+
+    exported = torchvision.export_state_dict(network, zeros)
+    return {key: draw(key, value) for key, value in exported.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "some"),
+    [
+        (
+            "resnet34",
+            218,
+            {
+                "conv1.weight": (64, 3, 7, 7),
+                "bn1.running_var": (64,),
+                "layer1.2.bn2.weight": (64,),
+                "layer2.0.conv1.weight": (128, 64, 3, 3),
+                "layer3.0.downsample.0.weight": (256, 128, 1, 1),
+                "layer3.0.downsample.1.bias": (256,),
+                "layer4.2.conv2.weight": (512, 512, 3, 3),
+                "fc.weight": (1000, 512),
+            },
+        ),
+        (
+            "agd_net121",
+            727,
+            {
+                "features.conv0.weight": (64, 3, 7, 7),
+                "features.norm0.bias": (64,),
+                "features.denseblock4.denselayer16.norm1.running_mean": (992,),
+                "features.denseblock1.denselayer1.conv2.weight": (32, 128, 3, 3),
+                "features.transition3.conv.weight": (512, 1024, 1, 1),
+                "features.norm5.weight": (1024,),
+                "classifier.bias": (1000,),
+            },
+        ),
+    ],
+)
+def test_names_and_shapes_are_torchvisions(name, entries, some):
+    network = create(name)
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    state = torchvision.export_state_dict(network, zeros)
+    assert len(state) == entries
+    assert {key: state[key].shape for key in some} == some
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])
+@pytest.mark.parametrize(
+    "network", [DENSE, resnet(**RES_FIELDS)], ids=["densenet", "resnet"]
+)
+def test_file_round_trip(tmp_path, network, suffix):
+    package = {".safetensors": "safetensors", ".pth": "torch"}.get(suffix)
+    if package:
+        pytest.importorskip(package)
+    state = _random_state(network)
+    variables = torchvision.import_state_dict(network, state)
+    torchvision.save(network, variables, tmp_path / f"w{suffix}")
+    again = torchvision.load(network, tmp_path / f"w{suffix}")
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+    exported = torchvision.export_state_dict(network, again)
+    assert exported.keys() == state.keys()
+    for key, value in exported.items():
+        np.testing.assert_array_equal(value, state[key])
+
+
+def test_scanned_and_unrolled_layers_get_the_same_weights():
+    scanned, unrolled = (
+        resnet(unroll=unroll, **RES_FIELDS) for unroll in (False, True)
+    )
+    state = _random_state(unrolled)
+    images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    logits = [
+        network.apply(torchvision.import_state_dict(network, state), images)
+        for network in (scanned, unrolled)
+    ]
+    np.testing.assert_allclose(*logits, rtol=1e-5, atol=1e-5)
+    assert np.ptp(logits[0]) > 1e-2
+
+
+def test_start_of_agd_net_and_hb_net():
+    state = _random_state(DENSE)
+    agd = DENSE.clone(learned=("alpha",), beta=0.0)
+    variables = torchvision.import_state_dict(agd, state)
+    np.testing.assert_array_equal(variables["params"]["stage_1"]["alpha"], np.ones(6))
+    images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    np.testing.assert_allclose(
+        agd.apply(variables, images),
+        DENSE.apply(torchvision.import_state_dict(DENSE, state), images),
+        rtol=1e-5,
+    )
+    exported = torchvision.export_state_dict(agd, variables)
+    assert exported.keys() == state.keys()  # without α
+
+    hb = hb_net(learned=("beta2",), **RES_FIELDS)
+    state = _random_state(hb)
+    params = torchvision.import_state_dict(hb, state)["params"]
+    propagation = params["stage_1"]["propagation"]
+    np.testing.assert_array_equal(propagation["beta2"], [-1, -1])
+
+
+def test_first_densenet_files_and_counters():
+    state = _random_state(DENSE)
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): value
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        torchvision.import_state_dict(DENSE, old),
+        torchvision.import_state_dict(DENSE, state),
+    )
+
+
+def test_every_misfit_is_listed():
+    state = _random_state(DENSE)
+    del state["features.norm5.bias"], state["classifier.weight"]
+    state["fc.weight"] = np.zeros((3, 3))
+    state["features.conv0.weight"] = np.zeros((8, 3, 3, 3))
+    with pytest.raises(InputError) as caught:
+        torchvision.import_state_dict(DENSE, state)
+    for part in (
+        "missing features.norm5.bias",
+        "missing classifier.weight",
+        "extra fc.weight",
+        "features.conv0.weight is (8, 3, 3, 3) instead of (8, 3, 7, 7)",
+    ):
+        assert part in str(caught.value)
+    assert str(caught.value).count(";") == 3
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (create("resnet56"), "ImageNet's stem"),
+        (create("lenet5"), "ImageNet's stem"),
+        (resnet(tied=True, **RES_FIELDS), "use tied=False"),
+        (DENSE.clone(bottleneck=False), "no weights for stage_"),
+    ],
+)
+def test_networks_that_torchvision_has_not(network, message):
+    with pytest.raises(InputError, match=message):
+        torchvision.import_state_dict(network, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.npz", None, "there is no weight file"),
+        ("weights.h5", b"", "must end in .npz"),
+        ("weights.npz", b"not a zip file", "does not hold a state dict"),
+    ],
+)
+def test_bad_files(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        torchvision.load(DENSE, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package"), [(".pth", "torch"), (".safetensors", "safetensors")]
+)
+def test_file_that_needs_a_package(tmp_path, monkeypatch, suffix, package):
+    (tmp_path / f"w{suffix}").write_bytes(b"x")
+    for name in (package, "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=f"pip install {package}"):
+        torchvision.load(DENSE, tmp_path / f"w{suffix}")
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match="without running code"):
+        torchvision.load(DENSE, tmp_path / "w.npz")
+
+
+def test_pickled_code_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": functools.partial(print, "ran")}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="without running code"):
+        torchvision.load(DENSE, tmp_path / "w.pth")
+
+
+def test_what_training_scripts_put_before_the_names():
+    state = _random_state(DENSE)
+    expected = torchvision.import_state_dict(DENSE, state)
+    for prefix in ("module.", "_orig_mod.", "_orig_mod.module.", "model."):
+        wrapped = {f"{prefix}{key}": value for key, value in state.items()}
+        found = torchvision.import_state_dict(DENSE, wrapped)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    doubled = {**state, "module.classifier.bias": state["classifier.bias"]}
+    with pytest.raises(InputError, match="two entries for classifier.bias"):
+        torchvision.import_state_dict(DENSE, doubled)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    state = _random_state(DENSE)
+    state["classifier.bias"][2] = np.nan
+    with pytest.raises(InputError, match="classifier.bias has values that are not"):
+        torchvision.import_state_dict(DENSE, state)
