@@ -15,6 +15,7 @@ from absl import logging
 
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 
 
 class Archive(NamedTuple):
@@ -31,6 +32,29 @@ def archives_of(builder: Any) -> dict[str, Archive]:
         info.filename or Path(url).name: Archive(url, int(info.size), info.checksum)
         for url, info in (builder.url_infos or {}).items()
     }
+
+
+def is_there(path: Path) -> bool:
+    """Whether an archive is there; what has its place must be a file that can be read.
+
+    Raises:
+        InputError: naming what is there instead.
+    """
+    file = Path(os.path.realpath(path))  # as a link, an archive may lie elsewhere
+    try:
+        os.close(files.open_regular(file, os.O_RDONLY))
+    except FileNotFoundError as error:
+        if not path.is_symlink():
+            return False
+        fault, cause = f"is a link to {file}, which is not there", error
+    except OSError as error:
+        fault, cause = f"cannot be read ({error.strerror})", error
+    except InputError as error:
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        fault, cause = f"is {kind}", error
+    else:
+        return True
+    raise InputError(f"{path} {fault}: the archive itself must be there") from cause
 
 
 def check_size(spec: Spec, path: Path, archive: Archive) -> None:

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from optnet_jax.configuration import local_path
 from optnet_jax.data import source
-from optnet_jax.data.archives import archives_of
+from optnet_jax.data.archives import archives_of, is_there
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
@@ -66,7 +66,7 @@ def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) 
     """Links the archives under the names by which TFDS looks for them."""
     wanted = list(archives_of(source.find_builder(spec, data_dir)))
     for archive in (local_path(archive, "--archive") for archive in archives):
-        if not archive.is_file():
+        if not is_there(archive):
             raise InputError(f"there is no file {archive}; see --archive")
         if not wanted:
             raise InputError(f"{spec.name} needs no archive; leave out --archive")

@@ -6,7 +6,6 @@ answer? Only then may TFDS begin.
 """
 
 import contextlib
-import fcntl
 import importlib
 import sys
 import threading
@@ -23,9 +22,10 @@ from absl import logging
 from optnet_jax.data import archives, quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 
 PROBE_SECONDS = 1.5
-POLL_SECONDS = 5.0
+POLL_SECONDS = 1.0
 
 
 def prepared_builder(
@@ -108,7 +108,7 @@ def default_manual_dir(builder: Any) -> Path:
 def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
     """Raises InputError unless the archives are there or can be downloaded."""
     wanted = archives.archives_of(builder)
-    there = {name for name in wanted if (manual_dir / name).is_file()}
+    there = {name for name in wanted if archives.is_there(manual_dir / name)}
     missing = {name: wanted[name] for name in wanted if name not in there}
     # Without one of ImageNet's archives TFDS would prepare the split of the other.
     reasons = ["without an account"] if missing and spec.manual else []
@@ -159,7 +159,7 @@ def unreachable(url: str, seconds: float) -> str:
 def _check_contents(spec: Spec, builder: Any, manual_dir: Path) -> None:
     """Raises InputError if an archive that is there is not the genuine one."""
     for name, archive in archives.archives_of(builder).items():
-        if (manual_dir / name).is_file():
+        if archives.is_there(manual_dir / name):
             archives.check_checksum(spec, manual_dir / name, archive)
 
 
@@ -186,7 +186,8 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
         # TFDS adds lines of its own to what it passes on.
         cause = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{spec.name} cannot be prepared in {builder.data_dir_root}: {cause[0]}"
+            f"{spec.name} cannot be prepared in {builder.data_dir_root}: {cause[0]}; "
+            "mend that and start again, nothing half prepared is left"
         ) from error
 
 
@@ -209,21 +210,26 @@ def _turn_to_prepare(builder: Any) -> Iterator[None]:
     """Lets one process at a time prepare a set, of all that see the same disk.
 
     Two that do so at once raise FileExistsError. A disk that knows no locks leaves the
-    work to process 0.
+    work to process 0. Waiting is asking again and again, so that a signal ends it.
     """
-    root = str(builder.data_dir_root)
-    with contextlib.ExitStack() as stack:
+    root = Path(builder.data_dir_root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = files.open_lock(root / f".{builder.name}.lock")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to data_dir {root}: {error.strerror} ({error.filename}); "
+            "choose another with --config.data.data_dir"
+        ) from error
+    with lock:
         try:
-            Path(root).mkdir(parents=True, exist_ok=True)
-            lock_file = (Path(root) / f".{builder.name}.lock").open("w")
-        except OSError as error:
-            raise InputError(
-                f"cannot write to data_dir {root}: {error.strerror}; choose another "
-                "with --config.data.data_dir"
-            ) from error
-        stack.enter_context(lock_file)
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX)
+            said = False
+            while owner := files.take_lock(lock):
+                if not said:
+                    text = "waiting for %s, which prepares %s in %s"
+                    logging.warning(text, owner, builder.name, root)
+                said = True
+                time.sleep(POLL_SECONDS)
         except OSError as error:
             logging.warning(
                 "the file system of %s has no locks (%s): see to it that no other run "

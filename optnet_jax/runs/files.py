@@ -5,9 +5,13 @@ before the name appears. Links are never followed, and nothing but a regular fil
 read: a FIFO would hang, a folder would end in a traceback.
 """
 
+import contextlib
 import errno
+import fcntl
+import io
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -175,6 +179,47 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value
+
+
+def open_lock(path: Path) -> io.FileIO:
+    """Open the file of a lock, or make it; what it holds stays.
+
+    Raises:
+        OSError: if it cannot be written.
+        InputError: if there is something else than a regular file.
+    """
+    return io.FileIO(open_regular(path, os.O_RDWR | os.O_CREAT), "r+")
+
+
+def take_lock(file: io.FileIO) -> str:
+    """Take a lock, or say who has it.
+
+    The kernel drops a lock with its file, also when the process is killed.
+
+    Args:
+        file: Of :func:`open_lock`.
+
+    Returns:
+        The process that has it; empty once it is this one.
+
+    Raises:
+        OSError: if the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        file.seek(0)
+        owner = file.read(200).decode("utf-8", "replace").strip()
+        named = re.fullmatch(r"process \d+ on \S+", owner)
+        return owner if named else "another process"
+    # It is only told to others: a full disk keeps nobody from the lock.
+    with contextlib.suppress(OSError):
+        file.truncate(0)
+        file.seek(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
+    return ""
 
 
 def check_kind(path: Path, *, folder: bool = False) -> None:

@@ -1,13 +1,11 @@
 """The directory of one run: who owns it, what config it belongs to, what is done."""
 
-import errno
-import fcntl
+import io
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,7 +46,7 @@ class Workdir:
     def __init__(self, path: str | Path, config: Config | Block):
         self.path = local_path(path, "workdir").absolute()
         self._config = config
-        self._lock: BinaryIO | None = None
+        self._lock: io.FileIO | None = None
 
     def __enter__(self) -> "Workdir":
         problem = ""
@@ -78,30 +76,27 @@ class Workdir:
     def _lock_it(self) -> None:
         file = self.path / ".lock"
         try:
-            descriptor = files.open_regular(file, os.O_RDWR | os.O_CREAT)
+            self._lock = files.open_lock(file)
         except OSError as error:
             raise InputError(
                 f"{file} cannot be written ({error.strerror}): it is what keeps two "
                 "programs apart; give write permission or choose another --workdir"
             ) from error
-        self._lock = open(descriptor, "r+b")  # noqa: SIM115
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            owner = files.take_lock(self._lock)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise InputError(
-                    f"{self.path} is in use by {_owner(self._lock.read(200))}: wait for"
-                    " it, stop it, or choose another --workdir"
-                ) from error
             logging.warning(
                 "the file system of %s has no locks (%s): see to it that no other "
                 "program uses this workdir",
                 self.path,
                 error.strerror,
             )
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
-        self._lock.flush()
+            return
+        if owner:
+            raise InputError(
+                f"{self.path} is in use by {owner}: wait for it, stop it, or choose "
+                "another --workdir"
+            )
 
     def _check_config(self) -> None:
         stored = read_json(self.path / "config.json")
@@ -153,7 +148,6 @@ class Workdir:
 
     def _release(self) -> None:
         if self._lock is not None:
-            # The kernel drops the lock with the file, also when the process is killed.
             self._lock.close()
             self._lock = None
 
@@ -206,12 +200,6 @@ def check_kinds(path: Path) -> None:
         files.check_kind(path / name)
     for name in FOLDERS:
         files.check_kind(path / name, folder=True)
-
-
-def _owner(text: bytes) -> str:
-    """What an owner wrote into the lock, unless that is damaged."""
-    owner = text.decode("utf-8", "replace").strip()
-    return owner if re.fullmatch(r"process \d+ on \S+", owner) else "another process"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 from absl import logging
 
@@ -24,6 +27,38 @@ def test_what_tfds_knows_of_imagenet():
         "ILSVRC2012_img_val.tar": 6_744_924_160,
     }
     assert all(len(archive.sha256) == 64 for archive in found.values())
+
+
+def test_an_archive_is_there_or_not_and_may_be_a_link(train):
+    link = train.with_name("link.tar")
+    link.symlink_to(train)
+    assert [archives.is_there(path) for path in (train, link)] == [True, True]
+    assert not archives.is_there(train.with_name("nothing.tar"))
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        (lambda path: path.mkdir(), "is a folder"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.symlink_to("gone"), "is a link to .*/gone, which is not"),
+        (lambda path: path.symlink_to(path), "is not a regular file"),
+    ],
+)
+def test_what_has_the_place_of_an_archive_is_named(tmp_path, place, fault):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    place(path)
+    with pytest.raises(InputError, match=f"^{path} {fault}.*: the archive itself must"):
+        archives.is_there(path)
+
+
+def test_an_archive_that_cannot_be_read_is_named(train, monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(InputError, match=rf"^{train} cannot be read \(Permission den"):
+        archives.is_there(train)
 
 
 def test_a_whole_tar_of_another_size_is_an_excerpt(train, monkeypatch):

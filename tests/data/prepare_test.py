@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from optnet_jax.data import prepare
@@ -30,6 +32,10 @@ def test_prepares_from_an_archive_of_any_name(
         (
             ("--dataset=cifar10", "--archive=nowhere.tgz"),
             "error: there is no file nowhere.tgz; see --archive\n",
+        ),
+        (
+            ("--dataset=cifar10", f"--archive={Path(__file__).parent}"),
+            f"error: {Path(__file__).parent} is a folder: the archive itself must be",
         ),
         (
             ("--dataset=optnet_digits", f"--archive={__file__}"),

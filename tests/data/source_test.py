@@ -1,7 +1,10 @@
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pytest
 from optnet_jax import data
 from optnet_jax.data import arrays, quiet, source
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files, program
 
 
 def manual_dir(data_dir):
@@ -86,6 +90,13 @@ def test_imagenet_names_both_archives(tmp_path):
     with pytest.raises(InputError, match=r"put ILSVRC2012_img_train.tar \(147") as one:
         data.load({"dataset": "imagenet2012", "data_dir": str(tmp_path)}, seed=0)
     assert "val.tar" not in str(one.value)
+
+
+def test_a_folder_in_the_place_of_an_archive(tmp_path, no_network):
+    folder = manual_dir(tmp_path) / "cifar-10-binary.tar.gz"
+    folder.mkdir(parents=True)
+    with pytest.raises(InputError, match=f"^{folder} is a folder: the archive itself"):
+        source.prepared_builder(data.get_spec("cifar10"), str(tmp_path))
 
 
 def test_truncated_archive(tmp_path, cifar_archive, no_network):
@@ -197,12 +208,101 @@ def test_on_a_disk_without_locks_the_others_wait_for_process_0(tmp_path, monkeyp
         source.prepared_builder(spec, str(tmp_path))
         process_index = 1
 
-    monkeypatch.setattr(source.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(source.time, "sleep", sleep)
     monkeypatch.setattr(source.jax, "process_index", lambda: process_index)
     builder = source.prepared_builder(spec, str(tmp_path))
     assert builder.is_prepared()
     assert waits == [source.POLL_SECONDS]
+
+
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGINT])
+def stop(request):
+    """Asks this process to stop, as a command line of this package is asked to."""
+
+    def stopped(number, frame):
+        raise program.Interrupted(number)
+
+    before = signal.signal(request.param, stopped)
+    yield lambda *_: signal.raise_signal(request.param)
+    signal.signal(request.param, before)
+
+
+def test_a_signal_ends_the_wait_for_another_process(
+    tmp_path, monkeypatch, caplog, stop
+):
+    spec = data.get_spec("optnet_digits")
+    waits = iter([lambda: None, stop])
+    monkeypatch.setattr(source.time, "sleep", lambda seconds: next(waits)())
+    with files.open_lock(tmp_path / ".optnet_digits.lock") as lock:
+        assert not files.take_lock(lock)
+        with pytest.raises(program.Interrupted):
+            source.prepared_builder(spec, str(tmp_path))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"waiting for process {os.getpid()} on {os.uname().nodename}, which prepares "
+        f"optnet_digits in {tmp_path}"
+    ]
+
+
+def test_a_signal_ends_the_check_of_an_archive(
+    tmp_path, cifar_archive, no_network, monkeypatch, stop
+):
+    archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
+    monkeypatch.setattr(hashlib, "file_digest", stop)
+    with pytest.raises(program.Interrupted):
+        source.prepared_builder(data.get_spec("cifar10"), str(tmp_path))
+    assert archive.exists()
+
+
+def test_a_signal_ends_preparing_and_nothing_half_prepared_is_left(
+    own_set, tmp_path, stop
+):
+    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
+    signals = iter([stop])
+
+    def stopped_once():
+        yield example
+        next(signals, lambda: None)()
+        yield example
+
+    class Examples:
+        def __iter__(self):
+            return stopped_once()
+
+    config = own_set(image_and_label(), Examples())
+    with pytest.raises(program.Interrupted):
+        data.load(config, seed=0)
+    assert not list((tmp_path / "optnet_own").iterdir())
+    assert data.load(config, seed=0).num_train == 2
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
+def test_a_lock_that_is_no_file_is_refused_untouched(tmp_path, kind):
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    lock = tmp_path / ".optnet_digits.lock"
+    {
+        "link": lambda: lock.symlink_to(target),
+        "folder": lock.mkdir,
+        "fifo": lambda: os.mkfifo(lock),
+    }[kind]()
+    with pytest.raises(InputError, match=r"digits\.lock is not a regular file: move"):
+        source.prepared_builder(data.get_spec("optnet_digits"), str(tmp_path))
+    assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_cannot_be_written_is_one_line(own_set, tmp_path, number):
+    class Full:
+        def __iter__(self):
+            raise OSError(number, os.strerror(number), "a file")
+
+    config = own_set(image_and_label(), Full())
+    fault = rf"optnet_own cannot be prepared in .*{os.strerror(number)}.*; mend that"
+    with pytest.raises(InputError, match=fault) as caught:
+        data.load(config, seed=0)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "optnet_own").iterdir())
 
 
 TWO_PROCESSES = """

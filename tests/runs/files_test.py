@@ -1,5 +1,6 @@
 """Files that are whole or absent, and never links."""
 
+import io
 import os
 
 import pytest
@@ -52,6 +53,42 @@ def test_only_a_regular_file_is_read(tmp_path, kind):
         path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"config\.json .*regular file"):
         files.read_regular(path)
+
+
+def test_a_lock_is_taken_once_and_names_its_owner(tmp_path):
+    path = tmp_path / ".lock"
+    path.write_bytes(b"what an owner of long ago has left there, longer than a name")
+    with files.open_lock(path) as mine, files.open_lock(path) as other:
+        assert not files.take_lock(mine)
+        owner = f"process {os.getpid()} on {os.uname().nodename}"
+        assert [files.take_lock(other) for _ in range(2)] == [owner] * 2
+        mine.close()
+        assert not files.take_lock(other)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
+def test_a_lock_is_a_regular_file(tmp_path, kind):
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    path = tmp_path / ".lock"
+    {
+        "folder": path.mkdir,
+        "fifo": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to(target),
+    }[kind]()
+    with pytest.raises(InputError, match=r"\.lock is not a regular file"):
+        files.open_lock(path)
+    assert target.read_bytes() == b"precious"
+
+
+def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path):
+    with files.open_lock(tmp_path / ".lock") as lock:
+
+        class Full(io.FileIO):
+            def write(self, data):
+                raise OSError(28, "No space left on device")
+
+        assert not files.take_lock(Full(lock.fileno(), "r+", closefd=False))
 
 
 def test_a_missing_file_is_told_from_a_bad_one(tmp_path):
