@@ -16,8 +16,8 @@ def scaled_normal(
 ) -> jax.Array:
     """Return ``stddev * jax.random.normal(key, shape, dtype)``, compiled faster.
 
-    XLA's CPU backend takes about 5 s for a random array of four axes and each new
-    shape costs that again: DenseNet-40 has 39 of them. A vector takes 1 s, and the
+    XLA's CPU backend compiles for seconds for a random array of four axes, anew for
+    each shape: DenseNet-40 has 39 of them. A vector takes a fraction of that, and the
     generator's n-th number does not depend on how many are drawn. So a vector as long
     as the next power of two is drawn and cut: a network has few of those lengths.
 

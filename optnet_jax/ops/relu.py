@@ -13,8 +13,7 @@ def relu(x: jax.Array) -> jax.Array:
     XLA:CPU copies a maximum with a constant into each operation that reads it, since
     that reads no more memory. After the sum of a residual unit the copies go on through
     the units before: each kernel gradient of a stage recomputes all of the stage up to
-    its unit. It does not copy a selection, which reads two arrays. The
-    training step of ResNet-56 (batch 32, one core) takes 485 ms instead of 1055 ms.
+    its unit. It does not copy a selection, which reads two arrays.
     """
     return jnp.where(x > 0, x, 0)
 
