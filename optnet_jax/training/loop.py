@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+from absl import logging
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
@@ -79,7 +80,7 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         stack.enter_context(_named_write_errors(workdir))
         place = stack.enter_context(Workdir(workdir, config))
         agreement.check_place(place.path)
-        finished = result_lib.read(place)
+        finished = _finished(place)
         if finished is not None:
             say(f"{place.path} is finished: {describe(finished['final'])}")
             return finished
@@ -114,6 +115,15 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         f"{result['parameters']:,} parameters"
     )
     return result
+
+
+def _finished(place: Workdir) -> dict[str, Any] | None:
+    """The result of a finished run; one that is damaged is written again."""
+    try:
+        return result_lib.read(place.path)
+    except result_lib.DamagedResultError as error:
+        logging.warning("%s", error)
+        return None
 
 
 @contextlib.contextmanager

@@ -3,21 +3,44 @@
 import datetime
 import importlib.metadata
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
-from absl import logging
 
 import optnet_jax
-from optnet_jax.configuration import as_json
-from optnet_jax.runs.json_lines import is_number
+from optnet_jax.configuration import as_json, convert
+from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.history import History
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.state import TrainState, count_parameters
-from optnet_jax.training.workdir import Workdir
+
+_EVALUATION = dict.fromkeys(("epoch", "loss", "top1_error", "top5_error"), float)
+NEEDED = {
+    "config": dict,
+    "network": str,
+    "dataset": str,
+    "seed": int,
+    "parameters": int,
+    "epochs": float,
+    "wall_seconds": float,
+    "device": str,
+    "final": _EVALUATION,
+    "best": _EVALUATION,
+    "date": str,
+}
+CONFIG = {"name": str, "seed": int, "model": dict, "data": dict, "schedule": dict}
+OPTIONAL = {"images_per_second": float | None, "versions": dict, "config": CONFIG}
+"""What the fields of ``result.json`` and ``config.json`` hold that are read again."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class DamagedResultError(InputError):
+    """A ``result.json`` or ``config.json`` is not what a run writes."""
 
 
 def make_result(
@@ -62,25 +85,63 @@ def make_result(
     }
 
 
-def read(place: Workdir) -> dict[str, Any] | None:
-    """What a finished run wrote; ``None`` if it is not finished.
+def read(folder: Path) -> dict[str, Any] | None:
+    """What a finished run wrote into its workdir; ``None`` if it is not finished.
 
-    One that lacks its evaluations is damaged, which is said: it is written again from
-    the last checkpoint.
+    Raises:
+        DamagedResultError: if the file is not what a run writes.
+        InputError: if there is something else than a regular file.
     """
-    result = place.result()
-    if result is None or all(_is_evaluation(result.get(n)) for n in ("final", "best")):
-        return result
-    logging.warning(
-        "%s is damaged (it lacks the evaluations of a run): it counts as missing",
-        place.path / "result.json",
+    file = folder / "result.json"
+    try:
+        result = files.read_object(file)
+    except FileNotFoundError:
+        return None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise _damaged(file, error) from error
+    check_fields(file, result, NEEDED, all_of_them=True)
+    check_fields(file, result, OPTIONAL)
+    return result
+
+
+def check_fields(
+    file: Path,
+    content: Mapping[str, Any],
+    kinds: Mapping[str, Any],
+    *,
+    all_of_them: bool = False,
+) -> None:
+    """Refuse fields that hold something else than a run writes into them.
+
+    Args:
+        file: For the message.
+        content: Of ``result.json`` or ``config.json``.
+        kinds: Names and kinds, such as ``CONFIG``; others are not looked at.
+        all_of_them: Refuse a field that is missing, too.
+
+    Raises:
+        DamagedResultError: naming the field.
+    """
+    lacking = sorted(kinds.keys() - content.keys())
+    if lacking and all_of_them:
+        raise _damaged(file, f"it lacks {', '.join(lacking)}")
+    for name, kind in kinds.items():
+        if name in content:
+            value, nested = content[name], isinstance(kind, dict)
+            try:
+                convert(value, dict if nested else kind, name)
+            except InputError as error:
+                raise _damaged(file, error) from error
+            if nested:
+                check_fields(file, value, kind, all_of_them=all_of_them)
+
+
+def _damaged(file: Path, cause: object) -> DamagedResultError:
+    return DamagedResultError(
+        f"{file} is damaged ({cause}): the same command as of its run writes it anew"
     )
-    return None
-
-
-def _is_evaluation(value: Any) -> bool:
-    names = ("epoch", "loss", "top1_error", "top5_error")
-    return isinstance(value, dict) and all(is_number(value.get(n)) for n in names)
 
 
 def describe_devices() -> str:

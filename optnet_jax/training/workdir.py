@@ -156,13 +156,6 @@ class Workdir:
         """Directory of the checkpoints."""
         return self.path / "checkpoints"
 
-    def result(self) -> dict[str, Any] | None:
-        """What an earlier, finished run wrote; ``None`` if it is not finished.
-
-        One that is damaged is written again from the last checkpoint.
-        """
-        return read_json(self.path / "result.json")
-
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Mark the run as finished (on process 0)."""
         if jax.process_index() == 0:

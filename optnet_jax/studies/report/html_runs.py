@@ -13,7 +13,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import json_lines
 from optnet_jax.studies.cells import read_json
 from optnet_jax.studies.report import results
-from optnet_jax.training import coefficients, differences
+from optnet_jax.training import coefficients, differences, result
 
 METRICS, RESULT, CONFIG = "metrics.jsonl", "result.json", "config.json"
 
@@ -108,25 +108,17 @@ def read(path: Path) -> ShownRun:
     Raises:
         InputError: if a file is damaged or is not of a training run.
     """
-    result = (
-        read_json(path / RESULT, "run it again") if (path / RESULT).exists() else None
-    )
-    config = (
-        read_json(path / CONFIG, "run it again") if (path / CONFIG).exists() else None
-    )
-    for name, content in ((RESULT, result), (CONFIG, config)):
-        results.check_kinds(path / name, content or {})
-    config = config if config is not None else (result or {}).get("config")
-    if not isinstance(config, dict):
+    found, file = result.read(path), path / CONFIG
+    if file.exists():
+        config = read_json(file, "run it again")
+    elif found is not None:
+        config = found["config"]
+    else:
         raise InputError(f"{path} is no run of training: its {CONFIG} is missing")
-    if result is not None and not {"final", "best", "parameters"} <= set(result):
-        raise InputError(
-            f"{path} is no run of training but of the experiment "
-            f"{config.get('experiment', '?')!r}: give runs of main that train"
-        )
+    result.check_fields(file, config, result.CONFIG)
     learned = coefficients.read(path / "coefficients.npz")
     learned.pop("step", None)
-    return ShownRun(path, config, json_lines.read(path / METRICS), result, learned)
+    return ShownRun(path, config, json_lines.read(path / METRICS), found, learned)
 
 
 def group(runs: Iterable[ShownRun]) -> list[Group]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optnet_jax.configuration import as_json, convert
+from optnet_jax.configuration import as_json
 from optnet_jax.errors import InputError
-from optnet_jax.studies.cells import read_json
 from optnet_jax.studies.report import tables
+from optnet_jax.training import result
 from optnet_jax.training.differences import FREE_FIELDS, flatten, settled
 
 # What may differ between a run and the entry that it counts for: the seed, and where
@@ -21,32 +21,6 @@ IGNORED = (
     "checkpoint.keep_best",
     *FREE_FIELDS,
 )
-
-_NEEDED_KINDS = {
-    "config": dict,
-    "network": str,
-    "dataset": str,
-    "seed": int,
-    "parameters": int,
-    "epochs": float,
-    "wall_seconds": float,
-    "device": str,
-    "final": dict,
-    "best": dict,
-    "date": str,
-}
-NEEDED = frozenset(_NEEDED_KINDS)
-KINDS = _NEEDED_KINDS | {
-    "images_per_second": float | None,
-    "versions": dict,
-    "name": str,
-    "model": dict,
-    "data": dict,
-    "schedule": dict,
-    "top1_error": float,
-    "epoch": float,
-}
-"""What the fields of ``result.json`` and ``config.json`` hold that a report reads."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,40 +71,12 @@ def find(directories: Iterable[Path]) -> list[Run]:
     Raises:
         InputError: if a directory does not exist or a file is damaged.
     """
-    files = set()
+    folders = set()
     for directory in directories:
         if not directory.is_dir():
             raise InputError(f"there is no directory {directory}: give runs' workdirs")
-        files |= {file.resolve() for file in directory.rglob("result.json")}
-    return [Run(file.parent, _read(file)) for file in sorted(files)]
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    result = read_json(file, "run it again")
-    check_kinds(file, result)
-    missing = NEEDED - set(result)
-    if missing:
-        raise InputError(
-            f"{file} is no result of training: it lacks {', '.join(sorted(missing))}"
-        )
-    return result
-
-
-def check_kinds(file: Path, content: Mapping[str, Any]) -> None:
-    """Refuse fields that hold something else than a run writes into them.
-
-    Args:
-        file: For the message.
-        content: Of ``result.json`` or ``config.json``, whole.
-
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in content.items():
-        if name in KINDS:
-            convert(value, KINDS[name], f"{file} has {name}")
-        if name in ("config", "final", "best"):
-            check_kinds(file, value)
+        folders |= {f.parent.resolve() for f in directory.rglob("result.json")}
+    return [run for folder in sorted(folders) if (run := read(folder)) is not None]
 
 
 def read(directory: Path) -> Run | None:
@@ -139,8 +85,8 @@ def read(directory: Path) -> Run | None:
     Raises:
         InputError: if the file is damaged.
     """
-    file = directory / "result.json"
-    return Run(directory, _read(file)) if file.exists() else None
+    found = result.read(directory)
+    return None if found is None else Run(directory, found)
 
 
 def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:

@@ -115,8 +115,13 @@ def test_whatever_comes_from_a_file_is_escaped(make_run, tmp_path):
     assert "<script" not in page
 
 
-@pytest.mark.parametrize("file", ["config.json", "result.json"])
-@pytest.mark.parametrize("field", ["seed", "epochs", "model", "final", "name"])
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [
+        *[("config.json", field) for field in ("seed", "schedule", "model", "name")],
+        *[("result.json", field) for field in ("seed", "epochs", "config", "final")],
+    ],
+)
 @pytest.mark.parametrize("value", [SCRIPT, [SCRIPT], None])
 def test_a_field_of_another_kind_is_named(make_run, tmp_path, file, field, value):
     run = make_run(tmp_path, "a")
@@ -125,7 +130,7 @@ def test_a_field_of_another_kind_is_named(make_run, tmp_path, file, field, value
     if field == "name" and value == SCRIPT:
         assert "<script" not in html_page.render(html_runs.find([run]))
         return
-    with pytest.raises(InputError, match=rf"{file} has {field}=") as error:
+    with pytest.raises(InputError, match=rf"{file} is damaged \({field}=") as error:
         html_runs.find([run])
     assert len(str(error.value)) < 300
 

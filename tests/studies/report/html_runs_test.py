@@ -45,7 +45,7 @@ def test_equal_names_are_told_apart_by_what_differs(make_run, tmp_path):
 def test_a_result_of_another_experiment_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"experiment": "table2"}')
     (tmp_path / "result.json").write_text(json.dumps({"cells": []}))
-    with pytest.raises(InputError, match="'table2'"):
+    with pytest.raises(InputError, match="it lacks best, config, data"):
         html_runs.find([tmp_path])
 
 

@@ -91,9 +91,9 @@ def test_the_same_run_twice_is_refused(tmp_path, made_runs):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"config"', "is damaged: run it again"),
+        ('{"config"', "is damaged .*: the same command as of its run writes it anew"),
         ("{}", "it lacks best, config"),
-        ("[]", "is damaged: run it again"),
+        ("[]", "is damaged .it is no JSON object"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, text, said):
