@@ -42,7 +42,7 @@ setup(
         "tensorboard",
         "importlib_resources",
         "numpy>=2",
-        "scipy",
+        "scipy>=1.15",
         "scikit-learn",
         "matplotlib",
         "tqdm",
