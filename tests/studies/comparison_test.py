@@ -63,6 +63,8 @@ def test_the_readmes_differences(method, baseline, printed):
         for name in (method, baseline)
     }
     found = comparison.compare(errors[method], errors[baseline])
+    assert found is not None
+    assert found.interval is not None
     low, high = found.interval
     assert f"{found.mean:+.2f} {low:+.2f} {high:+.2f} {found.p_value:.2g}" == printed
 
