@@ -55,7 +55,6 @@ def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
     from optnet_jax.data import features, source
 
     builder = source.prepared_builder(spec, options.data_dir)
-    features.check(spec, builder)
 
     if spec.streamed:
         from optnet_jax.data import stream

@@ -56,6 +56,17 @@ def check(spec: Spec, builder: Any) -> None:
             f"{where} has {len(names)} classes, its Spec says "
             f"num_classes={spec.num_classes}: change the one or the other"
         )
+    for split in ("train", spec.eval_split):
+        if split not in builder.info.splits:
+            raise InputError(
+                f"{where} was prepared without its {split} split; delete that "
+                "directory and prepare it from all archives"
+            )
+        if not builder.info.splits[split].num_examples:
+            raise InputError(
+                f"the {split} split of {where} is empty; delete that directory and "
+                "prepare it from something"
+            )
 
 
 def class_names(builder: Any) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from typing import Any
 import jax
 from absl import logging
 
-from optnet_jax.data import archives, quiet
+from optnet_jax.configuration.kinds import one_line
+from optnet_jax.data import archives, features, quiet, versions
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
@@ -51,17 +52,41 @@ def prepared_builder(
         InputError: if the set is not there and cannot be prepared.
     """
     builder = find_builder(spec, data_dir)
+    # Asked first: a folder gets its name when it is complete.
+    there = Path(builder.data_dir).exists()
     if not is_prepared(builder):
+        if there:
+            raise InputError(
+                f"{builder.data_dir} has no dataset_info.json, which TFDS writes last: "
+                "put it back, or delete that directory to prepare the set again"
+            )
         where = Path(manual_dir or default_manual_dir(builder))
-        _check_archives(spec, builder, where)
-        with _turn_to_prepare(builder):
-            # Another process may have prepared it while this one waited.
-            if not is_prepared(builder):
-                _check_contents(spec, builder, where)
-                _download_and_prepare(spec, builder, where)
-        builder = find_builder(spec, data_dir)
-    _check_splits(spec, builder)
+        builder = _other_version(spec, builder, where) or _prepared(
+            spec, builder, where
+        )
+    features.check(spec, builder)
     return builder
+
+
+def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
+    """A version that serves as well, or any if this one cannot be prepared; or None."""
+    try:
+        _check_archives(spec, builder, manual_dir)
+    except InputError as error:
+        other, faults = versions.another(spec, builder)
+        if other is None:
+            raise InputError("; ".join([str(error), *faults])) from error
+        return other
+    return versions.another(spec, builder, supported_only=True)[0]
+
+
+def _prepared(spec: Spec, builder: Any, manual_dir: Path) -> Any:
+    with _turn_to_prepare(builder):
+        # Another process may have prepared it while this one waited.
+        if not is_prepared(builder):
+            _check_contents(spec, builder, manual_dir)
+            _download_and_prepare(spec, builder, manual_dir)
+    return find_builder(spec, str(builder.data_dir_root))
 
 
 def find_builder(spec: Spec, data_dir: str) -> Any:
@@ -86,8 +111,7 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
             return tfds.builder(spec.name, data_dir=data_dir or None)
     except Exception as error:
         # TFDS and protobuf raise whatever the damaged byte leads to.
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        where = data_dir or "TFDS's data folder"
+        where, cause = data_dir or "TFDS's data folder", one_line(error, 200)
         raise InputError(
             f"{spec.name} in {where} cannot be read ({cause}): where its "
             "dataset_info.json is damaged, delete its folder and prepare it again"
@@ -189,20 +213,6 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
             f"{spec.name} cannot be prepared in {builder.data_dir_root}: {cause[0]}; "
             "mend that and start again, nothing half prepared is left"
         ) from error
-
-
-def _check_splits(spec: Spec, builder: Any) -> None:
-    for split in ("train", spec.eval_split):
-        if split not in builder.info.splits:
-            raise InputError(
-                f"{spec.name} in {builder.data_dir} was prepared without its {split} "
-                "split; delete that directory and prepare it from all archives"
-            )
-        if not builder.info.splits[split].num_examples:
-            raise InputError(
-                f"the {split} split of {spec.name} in {builder.data_dir} is empty; "
-                "delete that directory and prepare it from something"
-            )
 
 
 @contextlib.contextmanager

@@ -360,6 +360,16 @@ def test_a_damaged_description_of_a_set_is_one_line(own_set, content):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_without_the_description_that_comes_last(own_set):
+    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
+    config = own_set(image_and_label(), [example] * 4)
+    data.load(config, seed=0)
+    (file,) = Path(config["data_dir"]).glob("optnet_own/*/dataset_info.json")
+    file.unlink()
+    with pytest.raises(InputError, match=rf"^{file.parent} has no dataset_info\.json"):
+        data.load(config, seed=0)
+
+
 @pytest.mark.parametrize("inside", ["optnet_own", "optnet_own/1.0.0"])
 def test_the_folder_of_the_set_itself_is_recognised(own_set, inside):
     example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
