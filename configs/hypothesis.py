@@ -25,8 +25,8 @@ def get_config(args: str = "") -> Config:
     config.name = "hypothesis_quick" if args else "hypothesis"
     config.experiment = "hypothesis"
     config.hypothesis = {
-        # The networks: labels of optnet_jax.studies.convergence.measure.METHODS, which
-        # also has HB and AGD with the coefficients that are best for κ.
+        # The networks: labels of optnet_jax.recurrences.methods, which also has HB and
+        # AGD with the coefficients that are best for κ.
         "methods": (
             "GD (7)",
             "HB (11), β = 0.3",

@@ -13,27 +13,22 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from optnet_jax import recurrences
 from optnet_jax.objectives import ACTIVATIONS, gradient_step, layer, square_root
-from optnet_jax.recurrences import iterate
+from optnet_jax.recurrences import HistorySum, iterate, methods
 
 SIZES = [(1, 20), (3, 1), (6, 25)]  # dimension, depth
 
-METHODS = {
-    "gradient_descent": lambda depth: recurrences.GradientDescent(),
-    "heavy_ball": lambda depth: recurrences.heavy_ball(0.3),
-    "nesterov": lambda depth: recurrences.Nesterov(),
-    "nesterov_sum": lambda depth: recurrences.NesterovSum(),
-    "history_sum": recurrences.HistorySum.nesterov,
-    "admm": lambda depth: recurrences.ADMM(),
-    "two_path": lambda depth: recurrences.TwoPath(0.3, 0.3),
-}
+MU = 0.01  # of the tuned methods
+LITERAL_SUM = "history_sum"  # (13) as printed, whose coefficients are for one depth
 
 
 @functools.cache
 def both_trajectories(method, depth):
     """Return a jitted (W, U, x_0) → {activation: (U x_k, z_k)}."""
-    recurrence = METHODS[method](depth)
+    if method == LITERAL_SUM:
+        recurrence = HistorySum.nesterov(depth)
+    else:
+        recurrence = methods.find(method).recurrence(MU)
 
     @jax.jit
     def run(w, u, x0):
@@ -51,7 +46,7 @@ def both_trajectories(method, depth):
     return run
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*(m.key for m in methods.METHODS), LITERAL_SUM])
 @hypothesis.settings(
     max_examples=12,
     deadline=None,

@@ -73,13 +73,17 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """The names of a table that is filled at run time; others are ``Literal``."""
+    """The names of a table that is filled at run time; others are ``Literal``.
 
-    names: tuple[Any, ...]
+    Attributes:
+        names: The names, or a function that returns those that there are by now.
+    """
+
+    names: tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
     def check(self, value: Any) -> Any:
         """Return the name if it is in the table."""
-        return _choice(value, self.names)
+        return _choice(value, self.names() if callable(self.names) else self.names)
 
 
 @dataclasses.dataclass(frozen=True)

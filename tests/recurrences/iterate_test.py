@@ -5,20 +5,15 @@ import pytest
 
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import HeavyBall, iterate
+from optnet_jax.recurrences import HeavyBall, HistorySum, iterate, methods
 
-METHODS = [
-    recurrences.GradientDescent(),
-    recurrences.heavy_ball(0.3),
-    recurrences.Nesterov(),
-    recurrences.NesterovSum(),
-    recurrences.HistorySum.nesterov(5),
-    recurrences.ADMM(),
-    recurrences.TwoPath(),
-]
+METHODS = {
+    **{m.key: m.recurrence(0.01) for m in methods.METHODS},
+    "history_sum": HistorySum.nesterov(5),
+}
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 class TestEveryMethod:
     def test_trajectory_starts_at_x0_and_ends_at_the_output(self, method):
         x0 = jnp.array([[0.1, -0.5, 2.0]])

@@ -19,57 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.objectives import gradient_step, layer, objective
-from optnet_jax.recurrences import (
-    ADMM,
-    GradientDescent,
-    Nesterov,
-    NesterovSum,
-    Recurrence,
-    heavy_ball,
-    iterate,
-)
+from optnet_jax.recurrences import Recurrence, iterate
 from optnet_jax.studies.convergence.minimiser import Problem
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A method with its coefficients for a given μ, and what theory says of its rate.
-
-    Attributes:
-      label: its name in tables and figures.
-      recurrence: μ -> the recurrence.
-      rate: μ -> the contraction of ‖x_k - x*‖ in one step near x*; None where theory
-        gives no linear rate.
-    """
-
-    label: str
-    recurrence: Callable[[float], Recurrence]
-    rate: Callable[[float], float] | None = None
-
-
-def _tuned_nesterov(mu: float) -> Recurrence:
-    beta = (1 - math.sqrt(mu)) / (1 + math.sqrt(mu))
-    return Nesterov(1 + beta, -beta)
-
-
-METHODS = (
-    Method("GD (7)", lambda mu: GradientDescent(), lambda mu: 1 - mu),
-    Method("HB (11), β = 0.3", lambda mu: heavy_ball(0.3)),
-    Method(
-        "HB (11), β = (1 - √μ)²",
-        lambda mu: heavy_ball((1 - math.sqrt(mu)) ** 2),
-        lambda mu: 1 - math.sqrt(mu),
-    ),
-    Method("AGD (12), θ_k", lambda mu: Nesterov()),
-    Method(
-        "AGD (12), β = (1 - √μ)/(1 + √μ)",
-        _tuned_nesterov,
-        lambda mu: 1 - math.sqrt(mu),
-    ),
-    Method("AGD2 (13), θ_k", lambda mu: NesterovSum()),
-    Method("ADMM (14)", lambda mu: ADMM()),
-)
-"""The paper's methods, with its own coefficients and with those tuned to μ."""
 
 
 @dataclasses.dataclass(frozen=True)

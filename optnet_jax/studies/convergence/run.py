@@ -9,11 +9,12 @@ from typing import Any
 import jax
 
 from optnet_jax.configuration import Config
+from optnet_jax.recurrences.methods import minimisers
 from optnet_jax.studies.convergence import measure as convergence
 from optnet_jax.studies.convergence import plot
 from optnet_jax.studies.convergence import report as reports
 from optnet_jax.studies.convergence.config import ConvergenceConfig
-from optnet_jax.studies.convergence.measure import METHODS, Results
+from optnet_jax.studies.convergence.measure import Results
 from optnet_jax.studies.convergence.minimiser import make_problem
 from optnet_jax.studies.study import run_once
 
@@ -62,7 +63,7 @@ def _measure_all(config: ConvergenceConfig, results: Results) -> float:
         methods = results.setdefault(activation, {})
         for condition in study.conditions:
             problem = make_problem(activation, condition, study.dimension, config.seed)
-            for method in METHODS:
+            for method in minimisers():
                 recurrence = method.recurrence(problem.mu)
                 methods.setdefault(method.label, {})[condition] = convergence.measure(
                     recurrence,

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.configuration import Config
-from optnet_jax.errors import InputError
-from optnet_jax.studies.convergence.measure import METHODS, Method
+from optnet_jax.recurrences import methods
 from optnet_jax.studies.hypothesis.config import HypothesisConfig
 from optnet_jax.studies.hypothesis.task import Problem, Task, draw
 from optnet_jax.studies.hypothesis.training import (
@@ -37,7 +36,7 @@ class Cell:
     Attributes:
       part: how the input enters F, one of :data:`PARTS`, see
         :class:`~optnet_jax.studies.hypothesis.task.Task`.
-      label: of the method, see :data:`~optnet_jax.studies.convergence.measure.METHODS`.
+      label: of the method, see :data:`~optnet_jax.recurrences.methods.METHODS`.
       depth: K.
       tying: ``"untied"`` (15) or ``"tied"`` (§5.1).
     """
@@ -48,9 +47,9 @@ class Cell:
     tying: str
 
     @property
-    def method(self) -> Method:
+    def method(self) -> methods.Method:
         """The method."""
-        return get_method(self.label)
+        return methods.find(self.label)
 
     @property
     def name(self) -> str:
@@ -61,21 +60,6 @@ class Cell:
     def work(self) -> float:
         """Layers that are run."""
         return self.depth * (2 if self.label.startswith("ADMM") else 1)
-
-
-def get_method(label: str) -> Method:
-    """Look up a method by its label.
-
-    Raises:
-      InputError: listing those that there are.
-    """
-    for method in METHODS:
-        if method.label == label:
-            return method
-    raise InputError(
-        f"config.hypothesis.methods has {label!r}: use some of "
-        + ", ".join(repr(method.label) for method in METHODS)
-    )
 
 
 def plan(config: Config | HypothesisConfig) -> list[Cell]:
@@ -211,7 +195,7 @@ def run_untrained(
     """
     study = config.hypothesis
     task = make_task("linear_term", config)
-    recurrence = get_method(label).recurrence(task.mu)
+    recurrence = methods.find(label).recurrence(task.mu)
 
     @jax.vmap
     def errors(w: jax.Array, test: Split) -> jax.Array:

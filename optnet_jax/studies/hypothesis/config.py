@@ -7,7 +7,7 @@ from optnet_jax.configuration import Block
 from optnet_jax.configuration.kinds import Items, OneOf, Range
 from optnet_jax.configuration.train import Count, Name, Rate
 from optnet_jax.errors import InputError
-from optnet_jax.studies.convergence.measure import METHODS
+from optnet_jax.recurrences import methods
 from optnet_jax.studies.kinds import (
     Activation,
     Condition,
@@ -18,8 +18,8 @@ from optnet_jax.studies.kinds import (
     Workers,
 )
 
-Label = Annotated[str, OneOf(tuple(method.label for method in METHODS))]
-BASELINE = METHODS[0].label
+Label = Annotated[str, OneOf(lambda: tuple(m.label for m in methods.minimisers()))]
+BASELINE = methods.find("gd").label
 """Gradient descent: what every other structure is compared with."""
 
 
@@ -54,7 +54,7 @@ class Settings(Block):
     """``config.hypothesis``.
 
     Attributes:
-        methods: Labels of :data:`optnet_jax.studies.convergence.measure.METHODS`.
+        methods: Labels of :data:`optnet_jax.recurrences.methods.METHODS`.
         depths: Layers of the networks.
         tyings: One W a layer (15), or one for all (§5.1).
         activation: Φ.

@@ -11,16 +11,7 @@ from flax import linen as nn
 
 from optnet_jax.configuration import Config
 from optnet_jax.objectives import activation_pair
-from optnet_jax.recurrences import (
-    ADMM,
-    GradientDescent,
-    HeavyBall,
-    Nesterov,
-    NesterovSum,
-    Recurrence,
-    TwoPath,
-    heavy_ball,
-)
+from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.runs.progress import say
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import complete
@@ -37,18 +28,10 @@ from optnet_jax.studies.stability.roots import (
 from optnet_jax.studies.stability.trial import STRUCTURES
 from optnet_jax.studies.study import identity, run_once
 
-RECURRENCES: dict[str, Recurrence] = {
-    "GD (7)": GradientDescent(),
-    "HB (11), β = 0.3": heavy_ball(0.3),
-    "ResNet (16): 1, 0": HeavyBall(1, 0),
-    "HB-Net (16): 1, -1": HeavyBall(1, -1),
-    "AGD (12), θ_k": Nesterov(),
-    "AGD2 (13), θ_k": NesterovSum(),
-    "ADMM (14)": ADMM(),
-    "DMRNet (20)": TwoPath(),
-    "(20) from t = 0": TwoPath(memory=1.0),
-}
-"""What is reported on; the functions take any recurrence."""
+
+def recurrences() -> dict[str, Recurrence]:
+    """Return what is reported on; the functions take any recurrence."""
+    return {m.label: m.recurrence() for m in methods.METHODS if not m.tuned}
 
 
 def run(config: Config | StabilityConfig, workdir: str | Path) -> dict[str, Any]:
@@ -70,8 +53,8 @@ def run(config: Config | StabilityConfig, workdir: str | Path) -> dict[str, Any]
     cells = plan(config)
 
     def measure_all(folder: Path) -> dict[str, Any]:
-        roots = [report_roots(*item) for item in RECURRENCES.items()]
-        norms = [report_norms(*item, config) for item in RECURRENCES.items()]
+        roots = [report_roots(*item) for item in recurrences().items()]
+        norms = [report_norms(*item, config) for item in recurrences().items()]
         # Most structures do: it is what the report is about, and its table says more.
         growing = sum(len(entry["warnings"]) for entry in norms)
         say(

@@ -36,7 +36,7 @@ class Cell:
     """One structure at one depth.
 
     Attributes:
-      structure: a key of :data:`~optnet_jax.studies.table2.contenders.CONTENDERS`.
+      structure: a key of :func:`~optnet_jax.studies.table2.contenders.contenders`.
       depth: K.
       checkpoints: the steps after which it is measured; training ends at the last.
     """

@@ -8,9 +8,9 @@ from optnet_jax.configuration.kinds import Items, OneOf, Range
 from optnet_jax.configuration.train import Count, Momentum, Name, Rate
 from optnet_jax.errors import InputError
 from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds, Workers
-from optnet_jax.studies.table2.contenders import CONTENDERS
+from optnet_jax.studies.table2.contenders import contenders
 
-Structure = Annotated[str, OneOf(tuple(CONTENDERS))]
+Structure = Annotated[str, OneOf(lambda: tuple(contenders()))]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Table2Config(Block):
         experiment: Of ``main.STUDIES``.
         seeds: Of the draws of pairs and weights.
         depths: Layers.
-        structures: Keys of :data:`optnet_jax.studies.table2.contenders.CONTENDERS`.
+        structures: Keys of :func:`optnet_jax.studies.table2.contenders.contenders`.
         heavy_ball_beta: β of (11).
         task: The pairs.
         network: The layers.

@@ -6,14 +6,8 @@ import dataclasses
 from collections.abc import Callable
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import (
-    ADMM,
-    GradientDescent,
-    Nesterov,
-    NesterovSum,
-    Recurrence,
-    heavy_ball,
-)
+from optnet_jax.recurrences import ADMM, Recurrence, heavy_ball
+from optnet_jax.recurrences.methods import Method, find, minimisers
 from optnet_jax.studies.table2.readout import Extrapolated
 
 PAPER = {
@@ -45,46 +39,59 @@ class Contender:
     slow: bool = False
 
 
-CONTENDERS = {
-    # The paper does not say whether the two lines of (14) share W, nor which of the
-    # two paths is the output.
-    "admm_shared": Contender(
-        "ADMM (14), shared W, x", lambda _: ADMM(readout="x"), "ADMM"
-    ),
-    "admm_separate": Contender(
-        "ADMM (14), W and W', mean",
-        lambda _: ADMM(readout="mean"),
-        "ADMM",
-        separate_paths=True,
-    ),
-    "gd": Contender("GD (7)", lambda _: GradientDescent(), "GD"),
-    "hb": Contender("HB (11)", heavy_ball, "HB"),
-    "agd": Contender("AGD (12)", lambda _: Nesterov(), "AGD"),
-    "agd2": Contender("AGD2 (13)", lambda _: NesterovSum(), "AGD2"),
-    "agd2_slow": Contender(
-        "AGD2 (13), lower rate", lambda _: NesterovSum(), "AGD2", slow=True
-    ),
-    "gd_readout": Contender(
-        "GD, AGD2's read-out", lambda _: Extrapolated(GradientDescent())
-    ),
-    "agd_readout": Contender(
-        "AGD, AGD2's read-out", lambda _: Extrapolated(Nesterov())
-    ),
-}
-"""Name in the config → what is trained."""
+def contenders() -> dict[str, Contender]:
+    """Return name in the config → what is trained.
+
+    Each of the paper's methods with its own coefficients, and what is left open in it.
+    """
+    plain = {
+        method.key: _as_it_is(method)
+        for method in minimisers()
+        if not method.tuned and method.key != "admm"
+    }
+    return {
+        # The paper does not say whether the two lines of (14) share W, nor which of the
+        # two paths is the output.
+        "admm_shared": Contender(
+            "ADMM (14), shared W, x", lambda _: ADMM(readout="x"), "ADMM"
+        ),
+        "admm_separate": Contender(
+            "ADMM (14), W and W', mean",
+            lambda _: ADMM(readout="mean"),
+            "ADMM",
+            separate_paths=True,
+        ),
+        **plain,
+        "agd2_slow": dataclasses.replace(
+            plain["agd2"], label=f"{plain['agd2'].label}, lower rate", slow=True
+        ),
+        **{
+            f"{key}_readout": Contender(
+                f"{find(key).name}, AGD2's read-out",
+                lambda _, key=key: Extrapolated(find(key).recurrence()),
+            )
+            for key in ("gd", "agd")
+        },
+    }
+
+
+def _as_it_is(method: Method) -> Contender:
+    make = heavy_ball if method.key == "hb" else lambda _: method.recurrence()
+    return Contender(method.title, make, method.name)
 
 
 def contender(name: str) -> Contender:
     """Return the contender of that name.
 
     Args:
-      name: a key of :data:`CONTENDERS`.
+      name: a key of :func:`contenders`.
 
     Raises:
       InputError: there is none.
     """
-    if name not in CONTENDERS:
+    there_are = contenders()
+    if name not in there_are:
         raise InputError(
-            f"config.structures has {name!r}: use some of {', '.join(CONTENDERS)}"
+            f"config.structures has {name!r}: use some of {', '.join(there_are)}"
         )
-    return CONTENDERS[name]
+    return there_are[name]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from optnet_jax.recurrences import GradientDescent, NesterovSum
+from optnet_jax.recurrences.methods import METHODS
 from optnet_jax.studies.convergence import measure as convergence
-from optnet_jax.studies.convergence.measure import METHODS, measure
+from optnet_jax.studies.convergence.measure import measure
 from optnet_jax.studies.convergence.minimiser import make_problem
 
 WITH_RATE = [method for method in METHODS if method.rate]

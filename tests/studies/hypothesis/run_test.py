@@ -9,7 +9,7 @@ import pytest
 from optnet_jax.configs import hypothesis as config_file
 
 from optnet_jax.errors import InputError
-from optnet_jax.studies.hypothesis import cells as cells_module
+from optnet_jax.recurrences.methods import minimisers
 from optnet_jax.studies.hypothesis import run as hypothesis
 from optnet_jax.studies.hypothesis.cells import Cell, draw_all, plan, train_cell
 
@@ -127,7 +127,7 @@ def test_every_default_cell_has_a_file_of_its_own():
         cells = plan(config_file.get_config(arguments))
         assert len({cell.name for cell in cells}) == len(cells)
     config = config_file.get_config()
-    labels = [method.label for method in cells_module.METHODS]
+    labels = [method.label for method in minimisers()]
     config.hypothesis.methods = tuple(labels)
     cells = plan(config)
     assert len({cell.name for cell in cells}) == len(cells)

@@ -30,7 +30,7 @@ def small_config():
 def small(monkeypatch):
     """Two structures and random images in place of digits."""
     chosen = {"GD": GradientDescent(), "HB-Net": HeavyBall(1, -1)}
-    monkeypatch.setattr(stability, "RECURRENCES", chosen)
+    monkeypatch.setattr(stability, "recurrences", lambda: chosen)
     rng = np.random.default_rng(0)
     batches = jnp.asarray(rng.normal(size=(4, 8, 5))), jnp.zeros((4, 8), int)
     monkeypatch.setattr(stability, "load_batches", lambda config: batches)
