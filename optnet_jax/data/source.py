@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import jax
 from absl import logging
 
 from optnet_jax.configuration.kinds import one_line
-from optnet_jax.data import archives, features, quiet, versions
+from optnet_jax.data import archives, features, origins, quiet, versions
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
@@ -52,6 +52,9 @@ def prepared_builder(
         InputError: if the set is not there and cannot be prepared.
     """
     builder = find_builder(spec, data_dir)
+    where = Path(manual_dir or default_manual_dir(builder))
+    paths = {name: where / name for name in archives.archives_of(builder)}
+    paths |= {source: Path(source) for source in spec.sources}
     # Asked first: a folder gets its name when it is complete.
     there = Path(builder.data_dir).exists()
     if not is_prepared(builder):
@@ -60,10 +63,10 @@ def prepared_builder(
                 f"{builder.data_dir} has no dataset_info.json, which TFDS writes last: "
                 "put it back, or delete that directory to prepare the set again"
             )
-        where = Path(manual_dir or default_manual_dir(builder))
         builder = _other_version(spec, builder, where) or _prepared(
-            spec, builder, where
+            spec, builder, where, paths
         )
+    origins.say_changes(Path(builder.data_dir), paths)
     features.check(spec, builder)
     return builder
 
@@ -80,12 +83,16 @@ def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
     return versions.another(spec, builder, supported_only=True)[0]
 
 
-def _prepared(spec: Spec, builder: Any, manual_dir: Path) -> Any:
+def _prepared(
+    spec: Spec, builder: Any, manual_dir: Path, paths: Mapping[str, Path]
+) -> Any:
     with _turn_to_prepare(builder):
         # Another process may have prepared it while this one waited.
         if not is_prepared(builder):
             _check_contents(spec, builder, manual_dir)
+            prepared_from = origins.state(paths)
             _download_and_prepare(spec, builder, manual_dir)
+            origins.write(Path(builder.data_dir), prepared_from)
     return find_builder(spec, str(builder.data_dir_root))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from optnet_jax.configuration.block import kinds_of
-from optnet_jax.configuration.kinds import Range, convert
+from optnet_jax.configuration.kinds import LocalPath, Range, convert
 from optnet_jax.configuration.train import Count, CountOrOff
 from optnet_jax.errors import InputError, shown
 
@@ -35,6 +35,8 @@ class Spec:
             of the short side is cut off.
         manual: whether a person must fetch the archives.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
+        sources: files and folders that the builder reads: once they have changed, a
+            set that was prepared from them before is said to be out of date.
         note: how the split was made.
 
     Raises:
@@ -53,6 +55,7 @@ class Spec:
     resize: CountOrOff = 0
     manual: bool = False
     module: str = ""
+    sources: tuple[LocalPath, ...] = ()
     note: str = "the published split"
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def test_a_version_of_no_use_is_named_where_the_set_is_missing(
 
 
 def test_a_set_of_ones_own_is_prepared_again_when_its_version_is_raised(
-    own_set, tmp_path, monkeypatch
+    own_set, tmp_path
 ):
     tfds = quiet.import_tfds()
     features = {
