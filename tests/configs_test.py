@@ -10,6 +10,7 @@ from optnet_jax.configs import recipes
 
 from optnet_jax import configuration, data
 from optnet_jax.errors import InputError
+from optnet_jax.inspect.cost import cost
 from optnet_jax.networks import NETWORKS
 from optnet_jax.training.experiment import create_network, step_options
 from optnet_jax.training.schedule import steps_in_run
@@ -17,7 +18,7 @@ from optnet_jax.training.schedule import steps_in_run
 FAMILIES = ("agd", "densenet", "hb", "resnet")
 NAMES = [
     f"{stem}_{family}"
-    for stem in ("digits", "cifar", "imagenet")
+    for stem in ("digits", "fashion", "cifar", "imagenet")
     for family in FAMILIES
 ]
 
@@ -41,7 +42,7 @@ def test_every_config_describes_a_network_that_fits_its_images(name):
     assert logits.shape == (64, spec.num_classes)
 
 
-@pytest.mark.parametrize("stem", ["digits", "cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["digits", "fashion", "cifar", "imagenet"])
 def test_the_families_differ_in_the_model_alone(stem):
     rests = []
     for family in FAMILIES:
@@ -69,6 +70,26 @@ def test_cifar_is_trained_as_in_7_1():
     assert extras == (0.0, 0.0)
     assert config.schedule.warmup_epochs == 0
     assert config.precision == "float32"
+
+
+def test_fashion_mnist_is_trained_as_cifar_for_fewer_epochs():
+    ours, theirs = (load(f"{stem}_agd").to_dict() for stem in ("fashion", "cifar"))
+    assert ours["optimizer"] == theirs["optimizer"]
+    assert ours["schedule"] | {"epochs": 300.0} == theirs["schedule"]
+    assert ours["data"] | {"dataset": "", "augment": False} == theirs["data"] | {
+        "dataset": ""
+    }
+
+
+def test_the_networks_for_fashion_mnist_are_of_one_size():
+    """Parameters and multiply-adds of the four families agree to one per cent."""
+    found = []
+    for family in FAMILIES:
+        module = create_network(load(f"fashion_{family}"), 10)
+        of_one = cost(module, data.get_spec("fashion_mnist").image_shape)
+        found.append((of_one.parameters, of_one.multiply_adds))
+    for sizes in zip(*found, strict=True):
+        assert max(sizes) < 1.01 * min(sizes)
 
 
 def test_imagenet_is_trained_as_in_7_1():

@@ -12,6 +12,9 @@ name           pipeline  without a network
 optnet_digits  memory    prepares itself; the images come with scikit-learn
 cifar10, 100   memory    from ``cifar-10-binary.tar.gz`` in
                          ``<data_dir>/downloads/manual``
+fashion_mnist  memory    from the four archives there; Debian's package
+                         ``dataset-fashion-mnist`` has them
+mnist          memory    likewise from its own four
 imagenet2012   streamed  from both ``ILSVRC2012_img_*.tar`` there
 =============  ========  ==========================================================
 

@@ -6,15 +6,17 @@ r"""Prepares a dataset from an archive that lies on this machine.
         --archive=/path/ILSVRC2012_img_train.tar \
         --archive=/path/ILSVRC2012_img_val.tar
 
-TFDS's own builder does the work, once sizes and checksums are verified. The file of a
-set that consists of one archive may have any name. Without ``--archive``, a set is
+TFDS's own builder does the work, once sizes and checksums are verified. ``--archive``
+may also be a folder that holds all archives of a set, such as Debian's
+``/usr/share/datasets/fashion-mnist``. The file of a set that consists of one archive
+may have any name. Without ``--archive``, a set is
 downloaded, if it can be.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,7 +67,7 @@ def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
 def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) -> None:
     """Links the archives under the names by which TFDS looks for them."""
     wanted = list(archives_of(source.find_builder(spec, data_dir)))
-    for archive in (local_path(archive, "--archive") for archive in archives):
+    for archive in _files(archives, wanted):
         if not is_there(archive):
             raise InputError(f"there is no file {archive}; see --archive")
         if not wanted:
@@ -79,6 +81,13 @@ def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) 
         if (manual_dir / name).exists():
             raise InputError(f"{name} is given twice; give each --archive once")
         (manual_dir / name).symlink_to(archive.resolve())
+
+
+def _files(archives: Sequence[str], wanted: Sequence[str]) -> Iterator[Path]:
+    """The archives that are given; of a folder, those in it that are wanted."""
+    for archive in (local_path(archive, "--archive") for archive in archives):
+        inside = [archive / name for name in wanted if (archive / name).exists()]
+        yield from inside or [archive]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

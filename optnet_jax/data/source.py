@@ -202,10 +202,10 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        with quiet.no_chatter():
+        with quiet.no_chatter(), archives.staged(builder, manual_dir) as folder:
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
-                    manual_dir=str(manual_dir), try_download_gcs=False
+                    manual_dir=str(folder), try_download_gcs=False
                 )
             )
     except download_manager.NonMatchingChecksumError as error:

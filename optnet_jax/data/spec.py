@@ -128,6 +128,23 @@ SPECS: dict[str, Spec] = {
             flip=True,
         ),
         Spec(
+            name="fashion_mnist",
+            num_classes=10,
+            image_shape=(28, 28, 1),
+            mean=(0.28604059,),
+            std=(0.35302424,),
+            pad=4,
+            flip=True,
+        ),
+        Spec(
+            name="mnist",
+            num_classes=10,
+            image_shape=(28, 28, 1),
+            mean=(0.13066048,),
+            std=(0.30810781,),
+            pad=2,
+        ),
+        Spec(
             name="imagenet2012",
             num_classes=1000,
             image_shape=(224, 224, 3),

@@ -1,6 +1,7 @@
 """Small archives in the layout of the genuine ones, and a machine without a network."""
 
 import functools
+import gzip
 import io
 import socket
 import tarfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optnet_jax.data import SPECS, Spec, quiet
+from optnet_jax.data import SPECS, Spec, archives, quiet
 
 CIFAR_FILES = {
     "cifar10": {
@@ -72,6 +73,44 @@ def cifar_archive(monkeypatch):
         (url,) = cls.url_infos
         monkeypatch.setattr(cls, "url_infos", {url: checksums.compute_url_info(path)})
         return path, records
+
+    return make
+
+
+@pytest.fixture
+def fashion_archives(monkeypatch):
+    """Makes Fashion-MNIST's four archives, small; returns the images of each split."""
+
+    def make(directory, num_train=20, num_test=7):
+        tfds = quiet.import_tfds()
+        from tensorflow_datasets.core.download import checksums
+        from tensorflow_datasets.image_classification import mnist
+
+        monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", num_train)
+        monkeypatch.setattr(mnist, "_TEST_EXAMPLES", num_test)
+        rng = np.random.default_rng(3)
+        directory.mkdir(parents=True, exist_ok=True)
+        images = {}
+        for split, count in (("train", num_train), ("t10k", num_test)):
+            images[split] = rng.integers(0, 256, (count, 28, 28, 1), np.uint8)
+            labels = rng.integers(0, 10, count, np.uint8)
+            for name, header, array in (
+                (f"{split}-images-idx3-ubyte", 16, images[split]),
+                (f"{split}-labels-idx1-ubyte", 8, labels),
+            ):
+                stamp = archives.STAMPS[f"{name}.gz"]
+                with (
+                    (directory / f"{name}.gz").open("wb") as file,
+                    gzip.GzipFile(name, "wb", 9, file, mtime=stamp) as packed,
+                ):
+                    packed.write(bytes(header) + array.tobytes())
+        cls = tfds.builder_cls("fashion_mnist")
+        infos = {
+            url: checksums.compute_url_info(directory / info.filename)
+            for url, info in cls.url_infos.items()
+        }
+        monkeypatch.setattr(cls, "url_infos", infos)
+        return images
 
     return make
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from optnet_jax.data import prepare
+from optnet_jax.data import arrays, get_spec, prepare, source
 
 
 def run(capsys, *arguments):
@@ -22,6 +22,59 @@ def test_prepares_from_an_archive_of_any_name(
     assert run(capsys, *arguments) == (0, line, "")
     # The second time, there is nothing to do.
     assert run(capsys, *arguments) == (0, line, "")
+
+
+def without_name(archive):
+    """Take name and time out of a gzip header, as Debian does."""
+    content = archive.read_bytes()
+    end = content.index(b"\0", 10) + 1
+    assert content[10 : end - 1].decode() == archive.stem
+    header = content[:3] + b"\0" + bytes(4) + content[8:10]
+    archive.write_bytes(header + content[end:])
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["genuine", "without names"])
+def test_prepares_from_a_folder_of_archives(
+    tmp_path, fashion_archives, no_network, capsys, changed
+):
+    folder, data_dir = tmp_path / "fashion-mnist", tmp_path / "data"
+    images = fashion_archives(folder)
+    if changed:
+        for archive in folder.glob("*.gz"):
+            without_name(archive)
+    status, out, err = run(
+        capsys,
+        "--dataset=fashion_mnist",
+        f"--archive={folder}",
+        f"--data_dir={data_dir}",
+    )
+    assert (status, err) == (0, "")
+    assert out.endswith(": train 20, test 7\n")
+    builder = source.prepared_builder(get_spec("fashion_mnist"), str(data_dir))
+    for split, images_of_split in zip(("train", "test"), images.values(), strict=True):
+        found = arrays.read_split(builder, split)
+        want = sorted(image.tobytes() for image in images_of_split)
+        assert sorted(image.tobytes() for image in found.images) == want
+
+
+def test_an_archive_that_holds_something_else_is_refused(
+    tmp_path, fashion_archives, no_network, capsys
+):
+    fashion_archives(tmp_path)
+    archive = tmp_path / "t10k-images-idx3-ubyte.gz"
+    without_name(archive)
+    content = bytearray(archive.read_bytes())
+    content[-9] ^= 1
+    archive.write_bytes(content)
+    status, out, err = run(
+        capsys,
+        "--dataset=fashion_mnist",
+        f"--archive={tmp_path}",
+        f"--data_dir={tmp_path}",
+    )
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {archive} is not the archive of fashion_mnist: ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
