@@ -21,10 +21,10 @@ OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
-def make_state(small, step, features=4) -> TrainState:
+def make_state(small, step, features=4, average=False) -> TrainState:
     module = small.SmallNet(features=features)
     key = jax.random.key(step)
-    state = create_state(module, OPTIMIZER, key, (8, 8, 1))
+    state = create_state(module, OPTIMIZER, key, (8, 8, 1), average=average)
     return state.replace(step=jnp.int32(step))
 
 
@@ -223,14 +223,22 @@ def test_a_checkpoint_of_another_run_is_refused(small, tmp_path, other, differen
         assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
 
 
-def test_a_checkpoint_of_an_older_version_is_gone_on_with(small, tmp_path, caplog):
-    save_all(small, tmp_path, [1])
+@pytest.mark.parametrize("average", [False, True])
+def test_a_checkpoint_of_an_older_version_is_gone_on_with(
+    small, tmp_path, caplog, average
+):
+    saved = make_state(small, 1, average=average)
+    with open_at(tmp_path) as checkpoints:
+        checkpoints.save(saved, {"note": 1})
     file = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
     meta = json.loads(file.read_text("utf-8"))
     del meta["digest"]
     file.write_text(json.dumps(meta), "utf-8")
     with open_at(tmp_path, origin=ORIGIN) as checkpoints:
-        assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
+        template = make_state(small, 0, average=average)
+        state, history = restore_newest(checkpoints, template)
+    assert_equal(state, saved)
+    assert history == {"note": 1}
     assert caplog.text.count("does not say which config and data") == 1
 
 
