@@ -19,6 +19,7 @@ from optnet_jax.runs import distributed
 from optnet_jax.runs.distributed import Group
 from optnet_jax.training.differences import flatten
 from optnet_jax.training.experiment import Experiment
+from optnet_jax.training.leaves import Leaves, tree_checksum
 from optnet_jax.training.result import versions
 
 SHOWN = 3
@@ -88,6 +89,22 @@ def check_found(experiment: Experiment) -> None:
             "devices": f"{jax.local_device_count()} x {jax.default_backend()}",
         }
     )
+
+
+def check_variables(source: object, leaves: Leaves, step: int | None = None) -> None:
+    """Compare the variables that every process has read, to evaluate or to start with.
+
+    Args:
+        source: Where from, for the message.
+        leaves: The variables.
+        step: That of the checkpoint.
+
+    Raises:
+        InputError: on every process, if one has read others under this name.
+    """
+    if distributed.group() is None:
+        return
+    compare({f"step of {source}": step, f"checksum of {source}": tree_checksum(leaves)})
 
 
 def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:

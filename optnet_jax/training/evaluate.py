@@ -89,6 +89,7 @@ def evaluate_checkpoint(
     ) as checkpoints:
         step, leaves = read_variables(checkpoints, config.eval.checkpoint)
         trained = trained_config(checkpoints, step)
+    agreement.check_variables(place.path, leaves, step)
     _check_same_function(trained, config, directory / str(step))
     check_same_network(leaves, flatten(variables), directory / str(step))
     means = evaluate(

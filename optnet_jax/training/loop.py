@@ -170,6 +170,7 @@ def _start(
     if source:
         # Before anything is drawn: a source that does not fit is said at once.
         leaves = read_source(source, experiment.module, shapes, where, config)
+        agreement.check_variables(source, leaves)
         say(f"starting from the variables of {source}")
     state = experiment.init_state()
     if leaves is not None:

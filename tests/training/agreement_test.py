@@ -1,6 +1,11 @@
 import concurrent.futures
 import itertools
+import os
+import socket
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
@@ -127,6 +132,106 @@ def test_other_data_is_noticed(told, small, monkeypatch):
     assert told[0]["data"] != told[1]["data"]
 
 
+def test_other_variables_are_noticed(told, tmp_path):
+    for step, value in ((4, 0.0), (8, 0.0), (4, 1.0)):
+        agreement.check_variables(tmp_path, {"params.w": np.full(2, value)}, step)
+    assert f"step of {tmp_path}" in told[0]
+    steps, sums = zip(*(seen.values() for seen in told), strict=True)
+    assert steps == (4, 8, 4)
+    assert sums[0] == sums[1] != sums[2]
+
+
 def test_one_process_asks_nobody(small, tmp_path):
     agreement.check_told("train", small.small_config(), tmp_path)
     agreement.compare({"x": 1})
+
+
+OTHER_DATA = """
+from optnet_jax.data import digits
+from optnet_jax.configs.digits_resnet import get_config
+digits.SPLIT_SEED = 1
+"""
+# Another folder for each process, under one name.
+ELSEWHERE = "/proc/self/cwd/run"
+
+
+@pytest.fixture
+def mains(tmp_path):
+    """Runs main in processes that train together; returns statuses and outputs."""
+
+    def call(*every, differing=((), ())):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        started = []
+        for index, own in enumerate(differing):
+            folder = tmp_path / str(index)
+            folder.mkdir(exist_ok=True)
+            command = [
+                *(sys.executable, "-m", "optnet_jax.main"),
+                "--config=configs/digits_resnet.py",
+                f"--workdir={tmp_path / 'run'}",
+                "--config.schedule.steps=1",
+                *(f"--coordinator_address={address}", f"--process_id={index}"),
+                f"--num_processes={len(differing)}",
+                *every,
+                *own,
+            ]
+            started.append(
+                subprocess.Popen(
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    cwd=folder,
+                    env={
+                        **os.environ,
+                        "TFDS_DATA_DIR": str(folder / "data"),
+                        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+                    },
+                )
+            )
+        outputs = [process.communicate(timeout=300)[0] for process in started]
+        return [process.returncode for process in started], outputs
+
+    return call
+
+
+def assert_refused(ended, *named):
+    """All processes end alike, and each says in one line what differs."""
+    statuses, outputs = ended
+    assert statuses == [2, 2], outputs
+    for output in outputs:
+        (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert "the processes were not told the same: on process 1 " in line
+        assert all(name in line for name in named), line
+
+
+@pytest.mark.long
+def test_two_processes_that_were_told_otherwise_both_say_so(mains, tmp_path):
+    for flag, *named in (
+        ("--config.optimizer.learning_rate=0.05", "learning_rate is 0.05, not"),
+        ("--config.data.batch_size=32", "config.data.batch_size is 32, not"),
+        (f"--workdir={tmp_path / 'other'}", "workdir is", "other, not"),
+        ("--mode=eval", "mode is eval, not train"),
+    ):
+        assert_refused(mains(differing=((), (flag,))), *named)
+    config = tmp_path / "other_data.py"
+    config.write_text(OTHER_DATA)
+    assert_refused(mains(differing=((), (f"--config={config}",))), "data is ")
+    place = f"--workdir={ELSEWHERE}"
+    assert_refused(mains(place), f"owner of {ELSEWHERE} is nobody, not process")
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
+@pytest.mark.long
+def test_two_processes_that_read_other_variables_both_say_so(mains, tmp_path):
+    for seed, folder in enumerate(("0", "1")):
+        place = f"--workdir={tmp_path / folder / 'run'}"
+        statuses, outputs = mains(place, f"--config.seed={seed}", differing=((),))
+        assert statuses == [0], outputs
+    named = "run is ", ", not "
+    warm = f"--config.checkpoint.warm_start={ELSEWHERE}"
+    assert_refused(mains(warm), *named)
+    place = f"--workdir={ELSEWHERE}"
+    assert_refused(mains(place, "--mode=eval"), *named)
+    assert not list(tmp_path.rglob("eval_*.json"))
