@@ -102,7 +102,7 @@ def _parse(argv: list[str]) -> list[str]:
         "config", config, sys_argv=rest, flag_values=flags.FLAGS
     )
     try:
-        leftover = flags.FLAGS(rest)
+        leftover = flags.FLAGS(configuration.settle_switches(rest, flags.FLAGS))
     except flags.IllegalFlagValueError as error:
         raise InputError(_wrong_type(config, str(error))) from error
     if len(leftover) > 1:

@@ -39,6 +39,14 @@ def call(*arguments, cwd=None):
             "base 10: '1.5': its type is int, as of 64",
         ),
         (
+            [DIGITS, "--config.deterministic=maybe"],
+            "error: --config.deterministic='maybe' must be True or False",
+        ),
+        (
+            [DIGITS, "--distributed=2"],
+            "error: --distributed='2' must be True or False",
+        ),
+        (
             ["--config=configs/digit_agd.py"],
             "error: there is no config file configs/digit_agd.py; did you mean "
             "configs/digits_agd.py?",

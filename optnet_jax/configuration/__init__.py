@@ -13,6 +13,7 @@ from optnet_jax.configuration.command_line import (
     check_fields,
     fields,
     overrides,
+    settle_switches,
 )
 from optnet_jax.configuration.files import Config, find_file, load, packaged_configs
 from optnet_jax.configuration.kinds import convert, local_path, one_line
@@ -34,4 +35,5 @@ __all__ = [
     "one_line",
     "overrides",
     "packaged_configs",
+    "settle_switches",
 ]

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from optnet_jax.configuration.files import Config
@@ -23,8 +24,8 @@ from optnet_jax.errors import InputError
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 NAME = "model.name"
 SWITCH = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
+    **dict.fromkeys(("true", "t", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "off", "0"), False),
 }
 
 
@@ -145,6 +146,26 @@ def add_model_fields(
             else:
                 config.model[name] = from_text(text, kind, f"--config.{field}")
     return [argument for index, argument in enumerate(argv) if index not in done]
+
+
+def settle_switches(argv: Sequence[str], known: flags.FlagValues) -> list[str]:
+    """Write every boolean flag's value as absl reads it: ``off`` becomes ``False``.
+
+    Args:
+        argv: The command line.
+        known: Its flags, with those of the config's fields.
+
+    Raises:
+        InputError: for a text that is neither true nor false.
+    """
+    settled = []
+    for argument in argv:
+        flag, equals, text = argument.partition("=")
+        name = flag.lstrip("-")
+        if name != flag and equals and name in known and known[name].boolean:
+            argument = f"{flag}={from_text(text, bool, flag)}"
+        settled.append(argument)
+    return settled
 
 
 def from_text(text: str, kind: Any, name: str) -> Any:

@@ -105,7 +105,7 @@ def _overridden(config: Config, given: Sequence[str]) -> Mapping[str, Any]:
         "config", config, flag_values=values, sys_argv=list(argv)
     )
     try:
-        values(argv, known_only=True)
+        values(configuration.settle_switches(argv, values), known_only=True)
     except (flags.Error, AttributeError, TypeError, ValueError) as error:
         raise InputError(str(error)) from error
     return configuration.as_json(config)

@@ -1,5 +1,6 @@
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from optnet_jax import configuration
 from optnet_jax.errors import InputError
@@ -136,3 +137,24 @@ def test_a_training_config_of_few_fields_can_be_overridden_in_all():
     study = ConfigDict({"experiment": "table2"})
     configuration.add_defaults(study)
     assert study.to_dict() == {"experiment": "table2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("off", False), ("No", False), ("f", False), ("on", True), ("1", True)],
+)
+def test_every_switch_is_read_in_the_same_words(text, value):
+    values = flags.FlagValues()
+    flags.DEFINE_bool("alone", not value, "", flag_values=values)
+    flags.DEFINE_string("text", "", "", flag_values=values)
+    argv = ["main", f"--alone={text}", f"-config.a.b={text}", f"--text={text}"]
+    config_flags.DEFINE_config_dict(
+        "config",
+        ConfigDict({"a": {"b": not value}}),
+        flag_values=values,
+        sys_argv=argv,
+    )
+    values(configuration.settle_switches(argv, values))
+    assert (values.alone, values.config.a.b, values.text) == (value, value, text)
+    with pytest.raises(InputError, match="--alone='offf' must be True or False"):
+        configuration.settle_switches(["main", "--alone=offf"], values)
