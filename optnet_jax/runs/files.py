@@ -54,12 +54,17 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
     sync_folder(path.parent)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and its missing parents, and bring their entries to the disk."""
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and its missing parents, and bring their entries to the disk.
+
+    Returns:
+        What was missing, the innermost first.
+    """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         sync_folder(folder.parent)
+    return missing
 
 
 def write_output(

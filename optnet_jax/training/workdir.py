@@ -1,5 +1,6 @@
 """The directory of one run: who owns it, what config it belongs to, what is done."""
 
+import contextlib
 import io
 import json
 import os
@@ -47,6 +48,7 @@ class Workdir:
         self.path = local_path(path, "workdir").absolute()
         self._config = config
         self._lock: io.FileIO | None = None
+        self._made: list[Path] = []
 
     def __enter__(self) -> "Workdir":
         problem = ""
@@ -68,9 +70,10 @@ class Workdir:
         self._release()
 
     def _claim(self) -> None:
-        make_writable(self.path)
+        made = make_writable(self.path)
         check_kinds(self.path)
         self._lock_it()
+        self._made = made  # no other program's any more
         self._check_config()
 
     def _lock_it(self) -> None:
@@ -148,8 +151,19 @@ class Workdir:
 
     def _release(self) -> None:
         if self._lock is not None:
+            self._unmake()
             self._lock.close()
             self._lock = None
+
+    def _unmake(self) -> None:
+        """Remove the folders that this run has made, if nothing is in them."""
+        with contextlib.suppress(OSError):  # one of them is not empty
+            if self._made and {*os.listdir(self.path)} <= {".lock", "checkpoints"}:
+                if self.checkpoints.exists():
+                    self.checkpoints.rmdir()
+                (self.path / ".lock").unlink()
+                for folder in self._made:
+                    folder.rmdir()
 
     @property
     def checkpoints(self) -> Path:
@@ -162,17 +176,21 @@ class Workdir:
             write_json(self.path / "result.json", result)
 
 
-def make_writable(path: Path) -> None:
+def make_writable(path: Path) -> list[Path]:
     """Make a directory and check that files can be written into it.
+
+    Returns:
+        The folders that were missing, the innermost first.
 
     Raises:
         InputError: if not.
     """
     try:
-        files.make_folder(path)
+        made = files.make_folder(path)
         probe = path / f".writable.{os.getpid()}"
         files.write_durably(probe, b"")
         probe.unlink()
+        return made
     except OSError as error:
         raise InputError(
             f"the workdir {path} is not writable ({error.strerror}): choose another "

@@ -118,7 +118,7 @@ def test_a_folder_is_made_with_its_parents_and_their_entries(tmp_path, monkeypat
     monkeypatch.setattr(
         files, "sync_folder", lambda f: (synced.append(f), sync_folder(f))
     )
-    files.make_folder(tmp_path / "a" / "b")
+    assert files.make_folder(tmp_path / "a" / "b") == [tmp_path / "a/b", tmp_path / "a"]
     assert (tmp_path / "a" / "b").is_dir()
     assert set(synced) == {tmp_path, tmp_path / "a"}
     files.make_folder(tmp_path / "a" / "b")

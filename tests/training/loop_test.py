@@ -210,10 +210,18 @@ def test_a_full_disk_ends_the_run(small, tmp_path, monkeypatch):
     assert loop.train(small.small_config(), tmp_path)["steps"] == 16
 
 
-def test_a_config_that_cannot_run_does_not_claim_the_workdir(small, tmp_path):
+def test_a_config_that_cannot_run_leaves_no_workdir(small, tmp_path):
     config = small.small_config()
     config.model = {"name": "smal"}
     with pytest.raises(InputError, match="unknown network 'smal'"):
+        loop.train(config, tmp_path / "runs" / "run")
+    # Known only when the folder of the checkpoints has been made.
+    config = small.small_config(**{"checkpoint.warm_start": str(tmp_path / "none")})
+    with pytest.raises(InputError, match="there is no workdir or weight file"):
+        loop.train(config, tmp_path / "runs" / "run")
+    assert not list(tmp_path.iterdir())
+    # A folder that was there stays.
+    with pytest.raises(InputError, match="there is no workdir or weight file"):
         loop.train(config, tmp_path)
     assert not (tmp_path / "config.json").exists()
 

@@ -197,3 +197,18 @@ def test_a_lock_that_holds_anything_names_no_owner(tmp_path, monkeypatch):
         Workdir(tmp_path, make_config()),
     ):
         pass
+
+
+@pytest.mark.parametrize("file", ["", "metrics.jsonl", "checkpoints/4/state"])
+def test_only_a_new_workdir_without_anything_in_it_goes_again(tmp_path, file):
+    path = tmp_path / "a" / "b"
+    with Workdir(path, make_config()):
+        (path / "checkpoints").mkdir()
+        if file:
+            (path / file).parent.mkdir(exist_ok=True)
+            (path / file).touch()
+    assert path.exists() == bool(file)
+    assert (tmp_path / "a").exists() == bool(file)
+    if file:
+        assert (path / file).exists()
+        assert (path / ".lock").exists()
