@@ -61,7 +61,10 @@ def edge() -> Iterator[None]:
         yield
     except (InputError, Interrupted, KeyboardInterrupt) as error:
         stop.ending = True
-        sys.exit(report(error))
+        status = report(error)
+        if not isinstance(error, InputError) and not getattr(error, "saved", False):
+            leave(status)  # Python would wait for threads: a download, to its end
+        sys.exit(status)
     finally:
         stop.ending = True
 

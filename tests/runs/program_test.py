@@ -126,11 +126,18 @@ def test_other_exceptions_that_python_drops_are_shown():
 
 def test_after_the_end_a_signal_leaves_no_traceback():
     body = (
-        "import atexit\n"
-        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
-        "os.kill(os.getpid(), signal.SIGINT)"
+        "import atexit\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
     )
-    assert finish(body)[::2] == (130, "stopped by SIGINT\n")
+    assert finish(body)[::2] == (130, "")
+
+
+def test_being_stopped_waits_for_no_thread():
+    body = (
+        "import threading\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    assert finish(body)[::2] == (143, "stopped by SIGTERM\n")
 
 
 def test_what_nohup_ignores_stays_ignored():
