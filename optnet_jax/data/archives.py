@@ -104,12 +104,17 @@ def check_checksum(spec: Spec, path: Path, archive: Archive) -> None:
     """Refuses an archive of the genuine size that holds something else.
 
     Raises:
-        InputError: naming the file and both checksums.
+        InputError: naming the file and both checksums, or why it cannot be read.
     """
     if path.stat().st_size != archive.size:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{path.resolve()} cannot be read ({error.strerror}); fetch it again"
+        ) from error
     if found != archive.sha256:
         raise InputError(
             f"{path.resolve()} is not the archive of {spec.name}, or damaged: its "
@@ -165,12 +170,12 @@ def _tar_fault(path: Path) -> str:
                 pass
             # Where the headers end, by the end mark or by a header that is none.
             end = tar.offset
+        with path.open("rb") as file:
+            file.seek(end)
+            mark = file.read(tarfile.RECORDSIZE)
+            rest = os.fstat(file.fileno()).st_size - file.tell()
     except (tarfile.TarError, OSError) as error:
         return f"is no tar or a truncated one ({error}), not the one"
-    with path.open("rb") as file:
-        file.seek(end)
-        mark = file.read(tarfile.RECORDSIZE)
-        rest = os.fstat(file.fileno()).st_size - file.tell()
     if len(mark) < tarfile.BLOCKSIZE or mark.strip(b"\0") or rest:
         return f"is a tar that is damaged at byte {end:,}, not the one"
     return ""

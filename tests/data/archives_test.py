@@ -61,6 +61,16 @@ def test_an_archive_that_cannot_be_read_is_named(train, monkeypatch):
         archives.is_there(train)
 
 
+def test_an_archive_on_a_disk_that_fails_is_named(train, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    genuine = GENUINE._replace(size=train.stat().st_size)
+    monkeypatch.setattr(archives.hashlib, "file_digest", failing)
+    with pytest.raises(InputError, match=rf"^{train} cannot be read \(Input/output"):
+        archives.check_checksum(SPEC, train, genuine)
+
+
 def test_a_whole_tar_of_another_size_is_an_excerpt(train, monkeypatch):
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(args))
