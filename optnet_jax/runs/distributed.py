@@ -211,7 +211,7 @@ def _join(who: str, **arguments: Any) -> None:
     thread = _in_background(join)
     thread.join(QUIET_SECONDS)
     if thread.is_alive():
-        print(f"{who} waits up to {JOIN_SECONDS} s for the others", flush=True)
+        program.tell(f"{who} waits up to {JOIN_SECONDS} s for the others")
         thread.join(JOIN_SECONDS)
     if thread.is_alive():
         program.say_error(

@@ -15,6 +15,8 @@ import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from absl import logging
+
 from optnet_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,15 +80,30 @@ def report(error: BaseException) -> int:
         return 2
     if isinstance(error, SystemExit):
         if isinstance(error, Interrupted) and not error.saved:
-            print(f"stopped by {error.name}", file=sys.stderr, flush=True)
+            tell(f"stopped by {error.name}", sys.stderr)
         return error.code if isinstance(error.code, int) else int(bool(error.code))
     traceback.print_exception(error)
     return 1
 
 
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print one line at once; where that fails, work goes on, which is said once.
+
+    Args:
+        text: The line.
+        stream: Standard output by default.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError) as error:  # a ValueError: it is closed
+        logging.log_first_n(
+            logging.WARNING, "a line could not be printed (%s): going on", 1, error
+        )
+
+
 def say_error(text: str) -> None:
     """Print one line on standard error."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    tell(f"error: {' '.join(text.split())}", sys.stderr)
 
 
 def leave(status: int) -> None:

@@ -7,11 +7,13 @@ from typing import TextIO
 import jax
 import tqdm
 
+from optnet_jax.runs import program
+
 
 def say(text: str) -> None:
     """Print one line at once, on process 0 only."""
     if jax.process_index() == 0:
-        print(text, flush=True)
+        program.tell(text)
 
 
 class Progress:
@@ -54,7 +56,7 @@ class Progress:
         self._resumed: tuple[float, int] | None = None
         self._last_line = time.monotonic()
         self._bar = None
-        if self._shown and self._stream.isatty():
+        if self._shown and _is_terminal(self._stream):
             self._bar = tqdm.tqdm(
                 total=total_steps * batch_size,
                 initial=start_step * batch_size,
@@ -114,9 +116,10 @@ class Progress:
         """Print a line above the bar."""
         self._last_line = time.monotonic()
         if self._bar is not None:
-            self._bar.write(text, file=self._stream)
+            with self._bar.external_write_mode(self._stream):
+                program.tell(text, self._stream)
         elif self._shown:
-            print(text, file=self._stream, flush=True)
+            program.tell(text, self._stream)
 
     def line(self, text: str) -> None:
         """Print a line above the bar; without a bar, add rate and time left."""
@@ -138,6 +141,13 @@ class Progress:
         """How many evaluations a run has made after ``step`` steps."""
         extra = step == self._total and step % self._eval_every > 0
         return step // self._eval_every + extra
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 def duration(seconds: float) -> str:

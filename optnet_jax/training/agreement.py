@@ -15,7 +15,7 @@ import jax
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.runs import distributed
+from optnet_jax.runs import distributed, program
 from optnet_jax.runs.distributed import Group
 from optnet_jax.training.differences import flatten
 from optnet_jax.training.experiment import Experiment
@@ -162,10 +162,9 @@ def _wait(processes: Group, key: str, index: int) -> str:
     started, pause, said = time.monotonic(), 0.02, False
     while (value := processes.get(key)) is None:
         if not said and time.monotonic() - started > distributed.QUIET_SECONDS:
-            print(
+            program.tell(
                 f"process {processes.index} waits for process {index}, which has not "
-                "come as far",
-                flush=True,
+                "come as far"
             )
             said = True
         time.sleep(pause)

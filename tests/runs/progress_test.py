@@ -1,13 +1,27 @@
+import errno
 import io
+import sys
 
 import pytest
 
+from optnet_jax.runs import program
 from optnet_jax.runs import progress as progress_lib
 
 
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+class Broken(io.StringIO):
+    """A screen whose reader has gone away."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+    def write(self, text):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.fixture
@@ -111,3 +125,26 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(clock):
     assert text.count("images/s") == text.count(" 20 images/s")  # no other rate
     assert "done\n" in text
     assert not progress.due()
+
+
+@pytest.mark.parametrize("how", ["broken", "hung up", "closed", "none"])
+def test_a_screen_that_fails_ends_no_run_and_is_said_once(how, monkeypatch, caplog):
+    stream = {
+        "broken": Broken(terminal=False),
+        "hung up": Broken(terminal=True),
+        "closed": io.StringIO(),
+        "none": None,
+    }[how]
+    if how == "closed":
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(program.logging, "_log_counter_per_token", {})
+    for _ in range(2):
+        progress_lib.say("one line")
+        progress = progress_lib.Progress(10, 0, 10, 10)
+        progress.resume()
+        progress.advance(1, 0.5)
+        progress.line("another")
+        progress.close()
+    said = caplog.text.count("a line could not be printed")
+    assert said == (0 if how == "none" else 1)

@@ -10,6 +10,7 @@ import jax
 
 from optnet_jax.configuration import Config
 from optnet_jax.recurrences.methods import minimisers
+from optnet_jax.runs.progress import say
 from optnet_jax.studies.convergence import measure as convergence
 from optnet_jax.studies.convergence import plot
 from optnet_jax.studies.convergence import report as reports
@@ -75,5 +76,5 @@ def _measure_all(config: ConvergenceConfig, results: Results) -> float:
                 )
                 found = convergence.duality_check(problem, recurrence, depth=50)
                 duality = max(duality, found)
-            print(f"{activation}, κ = {condition:g}: measured", flush=True)
+            say(f"{activation}, κ = {condition:g}: measured")
     return duality
