@@ -26,6 +26,7 @@ setup(
     # The configs are read as files (--config=configs/X.py) and, after any install,
     # imported as optnet_jax.configs.X.
     package_dir={"optnet_jax.configs": "configs"},
+    package_data={"optnet_jax.studies.report": ["page.html.jinja"]},
     install_requires=[
         "absl-py",
         "jax>=0.10",
@@ -45,6 +46,9 @@ setup(
         "scipy>=1.15",
         "scikit-learn",
         "matplotlib",
+        # The page about a run is their template and figures.
+        "jinja2",
+        "plotly>=6",
         "tqdm",
     ],
     extras_require={

@@ -25,7 +25,7 @@ from optnet_jax import configuration, networks
 from optnet_jax.configuration import Config, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
-from optnet_jax.studies.report import results, tables
+from optnet_jax.studies.report import entries, runs
 
 PRINTED_PYTHON = "python"
 
@@ -43,21 +43,21 @@ class Planned(NamedTuple):
     arguments: list[str]
     config: Mapping[str, Any]
 
-    def result(self) -> results.Run | None:
+    def result(self) -> runs.Run | None:
         """Its result; ``None`` while it has none, or only one that cannot be read."""
         try:
-            return results.read(self.workdir)
+            found = runs.read(self.workdir)
         except InputError:
             return None  # the run itself says so, and writes it anew
+        return found if found.result else None
 
     def strange(self) -> list[str]:
         """In what the finished run in its directory is another one."""
-        found = self.result()
+        found, seed = self.result(), self.config["seed"]
         if found is None:
             return []
-        seed = self.config["seed"]
         other = [f"seed = {found.seed}, not {seed}"] if found.seed != seed else []
-        return other + results.differences(found, self.config)
+        return other + runs.differences(found, self.config)
 
     @property
     def finished(self) -> bool:
@@ -66,7 +66,7 @@ class Planned(NamedTuple):
 
 
 def plan(
-    table: tables.Table,
+    table: entries.Table,
     seeds: Sequence[int],
     root: Path,
     more: Sequence[str] = (),
@@ -82,15 +82,15 @@ def plan(
     Raises:
         InputError: for a flag that no run could be started with.
     """
-    runs = []
+    planned = []
     for seed in seeds:
         for cell in table.cells():
             config = cell.get_config(seed)
             workdir = root / config.name
             arguments = ["-m", "optnet_jax.main", f"--config={cell.config_flag(seed)}"]
             arguments += [f"--workdir={workdir}", *more]
-            runs.append(Planned(workdir, arguments, _overridden(config, more)))
-    return runs
+            planned.append(Planned(workdir, arguments, _overridden(config, more)))
+    return planned
 
 
 def _overridden(config: Config, given: Sequence[str]) -> Mapping[str, Any]:
@@ -163,21 +163,21 @@ def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
 
 
 def run_all(
-    runs: Sequence[Planned],
+    planned: Sequence[Planned],
     start: Callable[[Sequence[str], dict[str, str]], int] = run_one,
 ) -> list[Planned]:
     """Run what is not finished yet; a run that fails does not keep the others back.
 
     Args:
-        runs: The runs.
+        planned: The runs.
         start: Runs one command and returns its exit status.
 
     Returns:
         The runs that failed.
     """
     failed = []
-    for number, run in enumerate(runs, 1):
-        head = f"[{number}/{len(runs)}] {run.workdir.name}"
+    for number, run in enumerate(planned, 1):
+        head = f"[{number}/{len(planned)}] {run.workdir.name}"
         if run.finished:
             print(f"{head}: finished before", flush=True)
             continue
@@ -186,29 +186,20 @@ def run_all(
             failed.append(run)
             continue
         print(f"{head}: {command_line(run)}", flush=True)
+        # One compilation serves all seeds of a network.
+        cache = run.workdir.parent.absolute() / ".compilation_cache"
+        environment = {"JAX_COMPILATION_CACHE_DIR": str(cache), **os.environ}
         began = time.monotonic()
-        status = start(run.arguments, child_environment(run.workdir.parent))
-        seconds = time.monotonic() - began
-        outcome = describe(run) if run.finished else f"failed with status {status}"
-        print(f"{head}: {outcome} ({seconds:.0f} s)", flush=True)
-        if not run.finished:
+        status = start(run.arguments, environment)
+        found = run.result() if run.finished else None
+        if found is None:
+            outcome = f"failed with status {status}"
             failed.append(run)
+        else:
+            last, best = found.error("final"), found.error("best")
+            outcome = f"top-1 error {last:.2f} % (best {best:.2f} %)"
+        print(f"{head}: {outcome} ({time.monotonic() - began:.0f} s)", flush=True)
     return failed
-
-
-def child_environment(root: Path) -> dict[str, str]:
-    """The runs' environment: one compilation serves all seeds of a network."""
-    cache = str(root.absolute() / ".compilation_cache")
-    return {"JAX_COMPILATION_CACHE_DIR": cache, **os.environ}
-
-
-def describe(run: Planned) -> str:
-    """A finished run's errors."""
-    found = run.result()
-    assert found is not None
-    result = found.result
-    last, best = result["final"]["top1_error"], result["best"]["top1_error"]
-    return f"top-1 error {last:.2f} % (best {best:.2f} %)"
 
 
 def another(run: Planned, strange: Sequence[str]) -> str:
@@ -232,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Run a whole table of results; what is finished is skipped.",
         epilog="FLAGS go to optnet_jax.main in every run.",
     )
-    parser.add_argument("table", help=", ".join(tables.TABLES))
+    parser.add_argument("table", help=", ".join(entries.TABLES))
     parser.add_argument(
         "--print", action="store_true", help="print the commands that are left"
     )
@@ -244,21 +235,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = given.index("--") if "--" in given else len(given)
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
     try:
-        table = tables.get_table(options.table)
+        table = entries.get_table(options.table)
         seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
-        runs = plan(table, seeds, local_path(options.workdir, "--workdir"), more)
+        planned = plan(table, seeds, local_path(options.workdir, "--workdir"), more)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.print:
-        for run in runs:
+        for run in planned:
             if strange := run.strange():
                 print(f"error: {another(run, strange)}", file=sys.stderr)
             elif not run.finished:
                 print(command_line(run), flush=True)
         return 0
-    failed = run_all(runs)
-    print(f"{len(runs) - len(failed)} of {len(runs)} runs are finished", flush=True)
+    failed = run_all(planned)
+    print(
+        f"{len(planned) - len(failed)} of {len(planned)} runs are finished", flush=True
+    )
     return 1 if failed else 0
 
 

@@ -6,25 +6,29 @@ import types
 import pytest
 
 from optnet_jax.configuration import as_json
-from optnet_jax.studies.report import tables
+from optnet_jax.studies.report import entries
 
 
 def cell_of(table, network, column=0):
-    found = tables.get_table(table)
-    row = next(row for row in found.rows if row.network == network)
-    return tables.Cell(row, found.columns[column])
+    found = entries.get_table(table)
+    cells = list(found.cells())[column :: len(found.columns)]
+    return next(cell for cell in cells if cell.row.network == network)
 
 
-def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, **more):
+def make_run(root, cell, seed=0, *, change=None, **fields):
     config = cell.get_config(seed)
     with config.unlocked():
         config.update(change or {})
+    return finish(root / config.name, as_json(config), **fields)
+
+
+def finish(directory, config, *, last=5.0, best=4.0, top5=1.0, **more):
     evaluation = {"epoch": 3.0, "loss": 0.1, "top5_error": top5}
     result = {
-        "config": as_json(config),
-        "network": config.model.name,
-        "dataset": config.data.dataset,
-        "seed": seed,
+        "config": config,
+        "network": config["model"]["name"],
+        "dataset": config["data"]["dataset"],
+        "seed": config["seed"],
         "parameters": 1234,
         "steps": 100,
         "epochs": 20.0,
@@ -36,7 +40,6 @@ def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, *
         "versions": {"jax": "0.10.2"},
         **more,
     }
-    directory = root / config.name
     directory.mkdir(parents=True)
     (directory / "result.json").write_text(json.dumps(result), "utf-8")
     return directory
@@ -44,4 +47,4 @@ def make_run(root, cell, seed=0, *, last=5.0, best=4.0, top5=1.0, change=None, *
 
 @pytest.fixture
 def made_runs():
-    return types.SimpleNamespace(cell_of=cell_of, make_run=make_run)
+    return types.SimpleNamespace(cell_of=cell_of, make_run=make_run, finish=finish)

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -8,7 +7,8 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.studies import sweep
-from optnet_jax.studies.report import results, tables
+from optnet_jax.studies.report import entries
+from optnet_jax.studies.report import runs as found
 
 # Stands in for a training run: says when it is under way, saves when told to stop.
 CHILD = """
@@ -22,23 +22,6 @@ print("started", flush=True)
 while True:
     signal.pause()
 """
-
-
-def finish(run, last=1.25, config=None):
-    run.workdir.mkdir(parents=True)
-    config = config or run.config
-    evaluation = {"epoch": 1.0, "loss": 0.5, "top1_error": last, "top5_error": 0.0}
-    content = {
-        **dict.fromkeys(("device", "date"), ""),
-        **dict.fromkeys(("parameters", "epochs", "wall_seconds"), 1),
-        "config": config,
-        "network": config["model"]["name"],
-        "dataset": config["data"]["dataset"],
-        "seed": config["seed"],
-        "final": evaluation,
-        "best": evaluation,
-    }
-    (run.workdir / "result.json").write_text(json.dumps(content), "utf-8")
 
 
 def changed(config, **blocks):
@@ -73,17 +56,17 @@ def test_workdir_and_flags_reach_every_command(capsys):
     assert all(" --workdir=/elsewhere/imagenet_" in line for line in lines)
 
 
-def test_finished_runs_are_not_printed_again(tmp_path, capsys):
+def test_finished_runs_are_not_printed_again(made_runs, tmp_path, capsys):
     every = printed(capsys, "digits", f"--workdir={tmp_path}")
-    done = sweep.plan(tables.DIGITS, range(10), tmp_path)[5]
-    finish(done)
+    done = sweep.plan(entries.DIGITS, range(10), tmp_path)[5]
+    made_runs.finish(done.workdir, done.config)
     left = printed(capsys, "digits", f"--workdir={tmp_path}")
     assert [line for line in every if line not in left] == [sweep.command_line(done)]
 
 
-def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
-    runs = sweep.plan(tables.DIGITS, [0], tmp_path)
-    finish(runs[1], last=3.0)
+def test_runs_what_is_left_and_goes_on_after_a_failure(made_runs, tmp_path, capsys):
+    runs = sweep.plan(entries.DIGITS, [0], tmp_path)
+    made_runs.finish(runs[1].workdir, runs[1].config)
     started = []
 
     def start(arguments, environment):
@@ -93,7 +76,7 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
         assert cache == str(tmp_path / ".compilation_cache")
         if run is runs[0]:
             return 2
-        finish(run)
+        made_runs.finish(run.workdir, run.config, last=1.25)
         return 0
 
     assert sweep.run_all(runs, start) == [runs[0]]
@@ -101,7 +84,7 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "[1/4] digits_resnet: failed with status 2" in said
     assert "[2/4] digits_hb: finished before" in said
-    assert "[3/4] digits_densenet: top-1 error 1.25 % (best 1.25 %)" in said
+    assert "[3/4] digits_densenet: top-1 error 1.25 % (best 4.00 %)" in said
 
 
 @pytest.mark.parametrize(
@@ -118,11 +101,13 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(tmp_path, capsys):
         ),
     ],
 )
-def test_another_run_is_not_taken_for_the_tables(tmp_path, capsys, config, said):
+def test_another_run_is_not_taken_for_the_tables(
+    made_runs, tmp_path, capsys, config, said
+):
     """The same comparison as the report's, which would say "not run"."""
-    runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:2]
-    finish(runs[0])
-    finish(runs[1], config=config(runs[1].config))
+    runs = sweep.plan(entries.DIGITS, [0], tmp_path)[:2]
+    made_runs.finish(runs[0].workdir, runs[0].config)
+    made_runs.finish(runs[1].workdir, config(runs[1].config))
     assert sweep.run_all(runs, lambda *_: pytest.fail("started")) == [runs[1]]
     printed_lines = capsys.readouterr().out.splitlines()
     assert printed_lines == [
@@ -131,19 +116,19 @@ def test_another_run_is_not_taken_for_the_tables(tmp_path, capsys, config, said)
         "or choose another --workdir",
     ]
     if said.startswith("schedule"):
-        counted, apart = results.sort(results.find([tmp_path]), tables.DIGITS)
-        assert [bool(entry.runs) for entry in counted] == [True, False, False, False]
+        counted, apart = found.place(found.find([tmp_path]))
+        assert [cell.row.network for cell in counted] == ["resnet"]
         assert list(apart.values()) == [[said]]
 
 
-def test_flags_of_the_sweep_say_what_its_runs_are(tmp_path, capsys):
+def test_flags_of_the_sweep_say_what_its_runs_are(made_runs, tmp_path, capsys):
     flag = "--config.schedule.epochs=1.0"
     arguments = ["--seeds=0", f"--workdir={tmp_path}"]
-    run = sweep.plan(tables.DIGITS, [0], tmp_path, [flag])[1]
-    finish(run)
+    run = sweep.plan(entries.DIGITS, [0], tmp_path, [flag])[1]
+    made_runs.finish(run.workdir, run.config)
     assert len(printed(capsys, "digits", *arguments, "--", flag)) == 3
     assert len(printed(capsys, "digits", *arguments)) == 3
-    tied = sweep.plan(tables.DIGITS, [0], tmp_path, ["--config.model.tied=True"])[1]
+    tied = sweep.plan(entries.DIGITS, [0], tmp_path, ["--config.model.tied=True"])[1]
     assert tied.config["model"]["tied"] is True
     assert not tied.finished
 
@@ -161,7 +146,7 @@ def test_a_flag_that_no_run_could_take_is_refused_at_once(flag, capsys):
 @pytest.mark.parametrize("content", ["", "[]", "\0"])
 def test_a_damaged_result_is_no_result(tmp_path, content):
     """The run is started, which says what is wrong and writes it anew."""
-    runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:1]
+    runs = sweep.plan(entries.DIGITS, [0], tmp_path)[:1]
     runs[0].workdir.mkdir()
     (runs[0].workdir / "result.json").write_text(content, "utf-8")
     started = []
@@ -170,7 +155,7 @@ def test_a_damaged_result_is_no_result(tmp_path, content):
 
 
 def test_a_command_that_ends_well_without_a_result_has_failed(tmp_path):
-    runs = sweep.plan(tables.DIGITS, [0], tmp_path)[:1]
+    runs = sweep.plan(entries.DIGITS, [0], tmp_path)[:1]
     assert sweep.run_all(runs, lambda arguments, environment: 0) == runs
 
 
@@ -184,10 +169,10 @@ def test_sigterm_is_handed_on_and_nothing_more_is_started(tmp_path):
     program = (
         "import sys\n"
         "from optnet_jax.studies import sweep\n"
-        "from optnet_jax.studies.report import tables\n"
+        "from optnet_jax.studies.report import entries\n"
         f"child = ['-c', {CHILD!r}]\n"
         "runs = [run._replace(arguments=[*child, str(run.workdir)])\n"
-        "        for run in sweep.plan(tables.DIGITS, [0], "
+        "        for run in sweep.plan(entries.DIGITS, [0], "
         f"sweep.Path({str(tmp_path)!r}))]\n"
         "for run in runs:\n"
         "    run.workdir.mkdir()\n"

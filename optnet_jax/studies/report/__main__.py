@@ -18,34 +18,40 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.runs.files import write_output
-from optnet_jax.studies.report import results
+from optnet_jax.studies.report import runs
 from optnet_jax.studies.report.markdown import render
 from optnet_jax.studies.report.summary import summarize
 
 CURE = "choose another --out=DIR"
 
 
-def write(summary: dict[str, Any], out: Path) -> list[Path]:
-    """Write ``report.md``, ``report.json`` and ``report.png``.
+def write_tables(directories: Sequence[Path], out: Path | None) -> list[Path]:
+    """Print the tables of all finished runs in the directories, and write them.
 
     Args:
-        summary: From :func:`~optnet_jax.studies.report.summary.summarize`.
-        out: Directory, made where it is missing.
+        directories: Workdirs, or directories of them.
+        out: Where ``report.md``, ``report.json`` and ``report.png`` go, if anywhere.
 
     Returns:
         The files.
+
+    Raises:
+        InputError: if a run is damaged, or a file cannot be written.
     """
+    summary = summarize(runs.find(directories))
+    text, data = render(summary), f"{json.dumps(summary, indent=2)}\n"
+    print(text, end="")
+    if out is None:
+        return []
     from optnet_jax.studies.report import figure
 
-    data = f"{json.dumps(summary, indent=2)}\n"
     return [
-        write_output(out / "report.md", render(summary).encode(), CURE),
+        write_output(out / "report.md", text.encode(), CURE),
         write_output(out / "report.json", data.encode(), CURE),
         figure.draw(summary, out / "report.png"),
     ]
@@ -62,15 +68,20 @@ def write_page(directories: Sequence[Path], file: str) -> Path:
         The file.
 
     Raises:
-        InputError: if there is no run, or the file cannot be written.
+        InputError: if there is no run, a package is missing, or the file cannot be
+            written.
     """
-    from optnet_jax.studies.report import html_page, html_runs
-
+    try:
+        from optnet_jax.studies.report import page
+    except ImportError as error:
+        raise InputError(
+            f"--html needs {error.name}, which is not installed: pip install "
+            f"{error.name}"
+        ) from error
     place = directories[0] if len(directories) == 1 else Path()
-    runs = html_runs.find(directories)
-    return html_page.write(
-        runs, local_path(file, "--html") if file else place / "report.html"
-    )
+    target = local_path(file, "--html") if file else place / "report.html"
+    content = page.render(runs.find(directories, unfinished=True)).encode()
+    return write_output(target, content, "choose another --html=FILE")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,17 +103,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         directories = [local_path(place, "directory") for place in options.directories]
         out = local_path(options.out, "--out") if options.out else None
-        if options.html is not None:
-            file = write_page(directories, options.html)
-            print(f"written: {file}", file=sys.stderr)
-            return 0
-        summary = summarize(results.find(directories))
-        print(render(summary), end="")
-        for file in write(summary, out) if out else ():
-            print(f"written: {file}", file=sys.stderr)
+        if options.html is None:
+            files = write_tables(directories, out)
+        else:
+            files = [write_page(directories, options.html)]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    for file in files:
+        print(f"written: {file}", file=sys.stderr)
     return 0
 
 

@@ -1,18 +1,27 @@
-"""The report as Markdown; see :mod:`optnet_jax.studies.report` for its data."""
+"""The report as Markdown; see :mod:`optnet_jax.studies.report.summary` for its data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from optnet_jax.studies.tables import markdown_table
+from optnet_jax.studies.tables import markdown_table, with_sd
 
-NOT_RUN = "not run"
+BEST = (
+    "Errors of the last epoch are the result. The best epoch is chosen by the test "
+    "split itself, and so too low by construction. Seconds per epoch are wall time, "
+    "compilation and evaluation included."
+)
+TEST = (
+    "Difference: method minus baseline, last epoch, paired by seed (same batches, same "
+    "crops). p: two-sided sign-flip test, exact up to 16 seeds; with n seeds it is at "
+    "least 2 / 2ⁿ. It speaks of other seeds on this split, not of other images."
+)
 
 
-def render(summary: dict[str, Any]) -> str:
+def render(summary: Mapping[str, Any]) -> str:
     """The whole report.
 
     Args:
-        summary: From ``report.summarize``.
+        summary: From ``summary.summarize``.
     """
     parts = [part for table in summary["tables"] for part in _table(table)]
     if summary["other_runs"]:
@@ -21,92 +30,63 @@ def render(summary: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: dict[str, Any]) -> list[str]:
-    parts = [f"## {table['title']}", _overview(table)]
+def _table(table: Mapping[str, Any]) -> Iterable[str]:
+    paper = any(entry["paper"] for entry in table["entries"])
+    ours = "Paper / ours" if paper else "Ours"
+    yield f"## {table['title']}"
+    yield _overview(table)
+    yield f"{ours}: mean ± standard deviation (n seeds)."
     run = [entry for entry in table["entries"] if entry["ours"]]
     if run:
-        parts += [_details(run), BEST]
+        yield from (_details(run), BEST)
     if table["comparisons"]:
-        parts += [_comparisons(table["comparisons"]), TEST]
-    return parts
+        yield from (_comparisons(table["comparisons"]), TEST)
 
 
-BEST = (
-    "Errors of the last epoch are the result. The best epoch is chosen by the test "
-    "split itself, and so too low by construction. Seconds per epoch are wall time, "
-    "compilation and evaluation included."
-)
-
-TEST = (
-    "Difference: method minus baseline, last epoch, paired by seed (same batches, same "
-    "crops). p: exact two-sided sign-flip test; with n seeds it is at least 2 / 2ⁿ. It "
-    "speaks of other seeds on this split, not of other images."
-)
-
-
-def _overview(table: dict[str, Any]) -> str:
+def _overview(table: Mapping[str, Any]) -> str:
     """The table in the paper's layout: paper / ours."""
-    metrics = ["top1_error", "top5_error"] if table["top5"] else ["top1_error"]
-    header = [
-        f"{column}, {metric.removesuffix('_error').replace('top', 'top-')}"
-        if table["top5"]
-        else column
-        for column in table["columns"]
-        for metric in metrics
-    ]
-    entries = {(e["model"], e["column"]): e for e in table["entries"]}
-    models = list(dict.fromkeys(entry["model"] for entry in table["entries"]))
-    rows = [
-        [model]
-        + [
-            both(entries[model, column], metric)
-            for column in table["columns"]
-            for metric in metrics
-        ]
-        for model in models
-    ]
-    paper = any(entry["paper"] for entry in table["entries"])
-    legend = (
-        f"{'Paper / ours' if paper else 'Ours'}: mean ± standard deviation (n seeds)."
-    )
-    return f"{markdown_table(['Model', *header], rows)}\n\n{legend}"
+    metrics = {"top1_error": ", top-1", "top5_error": ", top-5"}
+    if not table["top5"]:
+        metrics = {"top1_error": ""}
+    header = [f"{c}{suffix}" for c in table["columns"] for suffix in metrics.values()]
+    rows: dict[str, list[str]] = {}
+    for entry in table["entries"]:
+        both = [_both(entry, metric) for metric in metrics]
+        rows.setdefault(entry["model"], []).extend(both)
+    return markdown_table(["Model", *header], [[m, *row] for m, row in rows.items()])
 
 
-def both(entry: dict[str, Any], metric: str) -> str:
+def _both(entry: Mapping[str, Any], metric: str) -> str:
     """The paper's error, if it has one, and ours."""
-    ours = entry["ours"]
-    mine = NOT_RUN if ours is None else spread(ours["last"][metric], len(ours["seeds"]))
-    if entry["paper"] is None:
-        return mine
-    return f"{entry['paper'][metric]:.2f} / {mine}"
+    ours, paper = entry["ours"], entry["paper"]
+    mine = spread(ours["last"][metric]) if ours else "not run"
+    return f"{paper[metric]:.2f} / {mine}" if paper else mine
 
 
-def spread(values: dict[str, Any], number: int) -> str:
+def spread(values: Mapping[str, Any]) -> str:
     """Mean ± standard deviation (number of seeds)."""
-    deviation = "" if values["sd"] is None else f" ± {values['sd']:.2f}"
-    return f"{values['mean']:.2f}{deviation} (n = {number})"
+    by_seed = list(values["by_seed"].values())
+    return f"{with_sd(by_seed, 2)} (n = {len(by_seed)})"
 
 
-def _details(entries: Iterable[dict[str, Any]]) -> str:
-    rows = []
-    for entry in entries:
-        ours = entry["ours"]
-        number = len(ours["seeds"])
-        rows.append(
-            [
-                entry["model"],
-                entry["column"],
-                seeds(ours["seeds"]),
-                spread(ours["last"]["top1_error"], number),
-                spread(ours["best"]["top1_error"], number),
-                f"{ours['parameters']:,}",
-                f"{ours['epochs']:g}",
-                f"{ours['seconds_per_epoch']['mean']:.2f}",
-                "; ".join(ours["devices"]),
-                ", ".join(ours["dates"]),
-            ]
-        )
+def _details(entries: Iterable[Mapping[str, Any]]) -> str:
     header = ["Model", "Dataset", "Seeds", "Last", "Best", "Parameters", "Epochs"]
+    rows = [
+        [
+            entry["model"],
+            entry["column"],
+            seeds(ours["seeds"]),
+            spread(ours["last"]["top1_error"]),
+            spread(ours["best"]["top1_error"]),
+            f"{ours['parameters']:,}",
+            f"{ours['epochs']:g}",
+            f"{ours['seconds_per_epoch']['mean']:.2f}",
+            "; ".join(ours["devices"]),
+            ", ".join(ours["dates"]),
+        ]
+        for entry in entries
+        for ours in [entry["ours"]]
+    ]
     return markdown_table([*header, "s / epoch", "Device", "Date"], rows)
 
 
@@ -121,26 +101,24 @@ def seeds(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
 
 
-def _comparisons(comparisons: Iterable[dict[str, Any]]) -> str:
-    rows = []
-    for entry in comparisons:
-        interval = entry["interval"]
-        rows.append(
-            [
-                f"{entry['method']} - {entry['baseline']}",
-                entry["column"],
-                str(len(entry["seeds"])),
-                f"{entry['mean']:+.2f}",
-                f"{interval[0]:+.2f} to {interval[1]:+.2f}" if interval else "",
-                f"{entry['p_value']:.3g}",
-                entry["verdict"],
-            ]
-        )
+def _comparisons(comparisons: Iterable[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            f"{found['method']} - {found['baseline']}",
+            found["column"],
+            str(len(found["seeds"])),
+            f"{found['mean']:+.2f}",
+            " to ".join(f"{end:+.2f}" for end in found["interval"] or ()),
+            f"{found['p_value']:.3g}",
+            found["verdict"],
+        ]
+        for found in comparisons
+    ]
     header = ["Compared", "Dataset", "n", "Difference", "95 % interval", "p", "At 5 %"]
     return markdown_table(header, rows)
 
 
-def _other_run(run: dict[str, Any]) -> str:
+def _other_run(run: Mapping[str, Any]) -> str:
     why = "; ".join(run["differences"]) or "no table has this network and dataset"
     return (
         f"- {run['path']}: {run['network']} on {run['dataset']}, seed {run['seed']}, "

@@ -1,15 +1,19 @@
 """What the report holds: every table's entries and comparisons, as JSON-able data."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from optnet_jax.studies import comparison
-from optnet_jax.studies.report import published, results, tables
+from optnet_jax.studies.report import entries
+from optnet_jax.studies.report.runs import Run, place
+from optnet_jax.studies.tables import mean_and_sd
 
 METRICS = ("top1_error", "top5_error")
+Placed = Mapping[entries.Cell, Sequence[Run]]
 
 
-def summarize(runs: Sequence[results.Run]) -> dict[str, Any]:
+def summarize(runs: Iterable[Run]) -> dict[str, Any]:
     """Sort runs into all tables.
 
     Returns:
@@ -19,43 +23,44 @@ def summarize(runs: Sequence[results.Run]) -> dict[str, Any]:
     Raises:
         InputError: if two runs are the same.
     """
-    summaries, counted, apart = [], set(), {}
-    for table in tables.TABLES.values():
-        entries, differing = results.sort(runs, table)
-        counted |= {run for entry in entries for run in entry.runs}
-        for run, found in differing.items():
-            # Several tables may have the network: the entry that it comes nearest to.
-            apart[run] = min(apart.get(run, found), found, key=len)
-        summaries.append(
+    placed, apart = place(runs)
+    return {
+        "tables": [_table(table, placed) for table in entries.TABLES.values()],
+        "other_runs": [
             {
-                "name": table.name,
-                "title": table.title,
-                "top5": table.top5,
-                "against": table.against,
-                "columns": [column.label for column in table.columns],
-                "entries": [summarize_entry(entry) for entry in entries],
-                "comparisons": summarize_comparisons(entries),
+                "path": str(run.path),
+                "network": run.result["network"],
+                "dataset": run.result["dataset"],
+                "seed": run.seed,
+                **{metric: run.result["final"][metric] for metric in METRICS},
+                "differences": differences,
             }
-        )
-    others = [
-        {
-            "path": str(run.path),
-            "network": run.result["network"],
-            "dataset": run.result["dataset"],
-            "seed": run.seed,
-            **{metric: run.result["final"][metric] for metric in METRICS},
-            "differences": apart.get(run, []),
-        }
-        for run in runs
-        if run not in counted
-    ]
-    return {"tables": summaries, "other_runs": others}
+            for run, differences in apart.items()
+        ],
+    }
 
 
-def summarize_entry(entry: results.Entry) -> dict[str, Any]:
+def _table(table: entries.Table, placed: Placed) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "top5": table.top5,
+        "against": table.against,
+        "columns": [column.label for column in table.columns],
+        "entries": [
+            _entry(table, cell, placed.get(cell, ())) for cell in table.cells()
+        ],
+        "comparisons": list(_comparisons(table, placed)),
+    }
+
+
+def _entry(
+    table: entries.Table, cell: entries.Cell, runs: Sequence[Run]
+) -> dict[str, Any]:
     """One entry: the paper's errors, and ours if there are runs."""
-    row, column = entry.cell.row, entry.cell.column
-    paper = published.in_paper(row.network, column.dataset, column.augment)
+    row, column = cell.row, cell.column
+    source = entries.BORROWED.get(row.network, table.title.partition(":")[0])
+    printed = dict.fromkeys(METRICS) | dict(zip(METRICS, cell.paper, strict=False))
     return {
         "model": row.label,
         "network": row.network,
@@ -63,60 +68,52 @@ def summarize_entry(entry: results.Entry) -> dict[str, Any]:
         "value": column.value,
         "dataset": column.dataset,
         "augment": column.augment,
-        "paper": paper
-        and {
-            "top1_error": paper.top1_error,
-            "top5_error": paper.top5_error,
-            "source": paper.source,
-        },
-        "ours": summarize_runs(entry) if entry.runs else None,
+        "paper": printed | {"source": source} if cell.paper else None,
+        "ours": _ours(runs) if runs else None,
     }
 
 
-def summarize_runs(entry: results.Entry) -> dict[str, Any]:
+def _ours(runs: Sequence[Run]) -> dict[str, Any]:
     """Our runs of one entry: mean, sample deviation and each seed's value."""
 
     def statistics(values: dict[int, float]) -> dict[str, Any]:
-        mean, deviation = results.mean_and_deviation(values.values())
+        mean, deviation = mean_and_sd(list(values.values()))
         return {"mean": mean, "sd": deviation, "by_seed": values}
 
+    first = runs[0].result
+    seconds = {r.seed: r.result["wall_seconds"] / r.result["epochs"] for r in runs}
     return {
-        "seeds": [run.seed for run in entry.runs],
-        "last": {m: statistics(entry.values("final", m)) for m in METRICS},
-        "best": {"top1_error": statistics(entry.values("best", "top1_error"))},
-        "parameters": entry.runs[0].result["parameters"],
-        "seconds_per_epoch": statistics(entry.seconds_per_epoch),
-        "epochs": entry.runs[0].result["epochs"],
-        "dates": sorted({run.date for run in entry.runs}),
-        "versions": entry.runs[0].result.get("versions", {}),
-        "devices": sorted({run.result["device"] for run in entry.runs}),
+        "seeds": [run.seed for run in runs],
+        "last": {metric: statistics(errors(runs, metric)) for metric in METRICS},
+        "best": {"top1_error": statistics(errors(runs, "top1_error", "best"))},
+        "parameters": first["parameters"],
+        "seconds_per_epoch": statistics(seconds),
+        "epochs": first["epochs"],
+        "dates": sorted({run.result["date"] for run in runs}),
+        "versions": first.get("versions", {}),
+        "devices": sorted({run.result["device"] for run in runs}),
     }
 
 
-def summarize_comparisons(entries: Sequence[results.Entry]) -> list[dict[str, Any]]:
+def errors(runs: Iterable[Run], metric: str, which: str = "final") -> dict[int, float]:
+    """One error (%) of finished runs by seed, of the last epoch or the ``best``."""
+    return {run.seed: run.result[which][metric] for run in runs}
+
+
+def _comparisons(table: entries.Table, placed: Placed) -> Iterator[dict[str, Any]]:
     """Compare each method with its baseline wherever both were run."""
-    found = []
-    for entry in entries:
-        for other in entries:
-            same_column = other.cell.column == entry.cell.column
-            if other.cell.row.network != entry.cell.row.baseline or not same_column:
-                continue
-            result = comparison.compare(
-                entry.values("final", "top1_error"), other.values("final", "top1_error")
-            )
-            if result is not None:
-                found.append(
-                    {
-                        "method": entry.cell.row.label,
-                        "baseline": other.cell.row.label,
-                        "column": entry.cell.column.label,
-                        "seeds": result.seeds,
-                        "differences": result.differences,
-                        "mean": result.mean,
-                        "interval": result.interval,
-                        "p_value": result.p_value,
-                        "least_p_value": result.least_p_value,
-                        "verdict": result.verdict,
-                    }
-                )
-    return found
+    cells = {(cell.row.network, cell.column): cell for cell in table.cells()}
+    for cell in table.cells():
+        other = cells.get((cell.row.baseline, cell.column))
+        if other is None:
+            continue
+        ours, theirs = (errors(placed.get(c, ()), "top1_error") for c in (cell, other))
+        found = comparison.compare(ours, theirs)
+        if found is not None:
+            yield {
+                "method": cell.row.label,
+                "baseline": other.row.label,
+                "column": cell.column.label,
+                **dataclasses.asdict(found),
+                "verdict": found.verdict,
+            }

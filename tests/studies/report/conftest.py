@@ -1,5 +1,6 @@
 """Workdirs with curves and coefficients, and a real browser to look at pages."""
 
+import html
 import json
 import re
 import shutil
@@ -101,12 +102,18 @@ def look_at(tmp_path_factory):
         )
         return types.SimpleNamespace(
             dom=done.stdout,
-            text=re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", done.stdout)),
+            text=text_of(done.stdout),
             requests=page_requests(json.loads(log.read_text())),
             console=re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr),
         )
 
     return open_page
+
+
+def text_of(dom):
+    """What a reader sees of a page, in one line."""
+    seen = re.sub("(?s)<(script|style).*?</\\1>|<[^>]*>", " ", dom)
+    return re.sub(r"\s+", " ", html.unescape(seen))
 
 
 def page_requests(log):

@@ -139,12 +139,12 @@ def test_writes_markdown_json_and_picture(digits_runs, tmp_path, capsys):
 def test_the_picture_shows_each_seed_the_mean_and_the_paper(tmp_path, made_runs):
     from matplotlib import pyplot as plt
 
-    from optnet_jax.studies.report import figure, results
+    from optnet_jax.studies.report import figure, runs
 
     for seed, last in enumerate((6.0, 6.5, 6.5)):
         cell = made_runs.cell_of("table4", "agd_net40")
         made_runs.make_run(tmp_path, cell, seed, last=last)
-    summary = summarize(results.find([tmp_path]))
+    summary = summarize(runs.find([tmp_path]))
     table = next(table for table in summary["tables"] if table["name"] == "table4")
     drawing, axis = plt.subplots()
     figure.draw_panel(axis, [e for e in table["entries"] if e["column"] == "C10"])
@@ -160,13 +160,13 @@ def test_the_picture_shows_each_seed_the_mean_and_the_paper(tmp_path, made_runs)
 def test_errors_over_depth_are_curves_with_intervals(tmp_path, made_runs):
     from matplotlib import pyplot as plt
 
-    from optnet_jax.studies.report import figure, results
+    from optnet_jax.studies.report import figure, runs
 
     for column, errors in enumerate(((1.0, 2.0), (3.0, 5.0))):
         cell = made_runs.cell_of("digits_depth", "hb_net", column=column)
         for seed, last in enumerate(errors):
             made_runs.make_run(tmp_path, cell, seed, last=last)
-    summary = summarize(results.find([tmp_path]))
+    summary = summarize(runs.find([tmp_path]))
     [(_, against, entries)] = [
         panel for table in figure.drawn(summary) for panel in figure.panels_of(table)
     ]

@@ -1,0 +1,251 @@
+"""One self-contained page about a run, or about several that are compared.
+
+Plotly's program is in the page: it opens from a file and asks for nothing.
+"""
+
+import html
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+import numpy as np
+import plotly.graph_objects as go
+import plotly.offline
+
+from optnet_jax.structures.dense_stage import alpha_matrix
+from optnet_jax.studies.report.markdown import seeds
+from optnet_jax.studies.report.runs import (
+    NOT_SET,
+    Group,
+    Run,
+    differing_fields,
+    group,
+)
+from optnet_jax.studies.tables import with_sd
+
+NOT_YET = "not yet"
+# Okabe and Ito's, which colour-blind readers can tell apart.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
+LAYOUT = {
+    "template": "none",
+    "height": 320,
+    "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
+    "showlegend": False,
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"color": "#808080"},
+    "hoverlabel": {"namelength": -1},
+    "modebar": {"bgcolor": "rgba(0,0,0,0)"},
+}
+GRID = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+
+
+def render(runs: Iterable[Run]) -> str:
+    """The page as text.
+
+    Args:
+        runs: At least one, finished or not.
+    """
+    groups = group(runs)
+    names = {name for g in groups for name in g.config} - {"name", "seed"}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(
+        plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),
+        groups=groups,
+        colors=[color(index) for index in range(len(groups))],
+        results=[_result(g) for g in groups],
+        seeds=[_seed(run) for g in groups for run in g.runs],
+        curves=_curves(groups),
+        coefficients=[found for g in groups for found in _coefficients(g)],
+        fields=[_field(groups, name) for name in sorted(names)],
+        differing=differing_fields([g.config for g in groups]),
+        environment=list(_environment(groups)),
+    )
+
+
+def color(index: int) -> str:
+    """Colour of the n-th group, and of another one where there are many."""
+    return COLORS[index % len(COLORS)]
+
+
+def _result(g: Group) -> list[str]:
+    return [
+        g.label,
+        seeds([run.seed for run in g.runs]),
+        _spread(run.error("final") for run in g.runs),
+        _spread(run.error("best") for run in g.runs),
+        _of_result(g.runs, "parameters", "{:,}"),
+        _epochs(g.runs),
+        _of_result(g.runs, "wall_seconds", "{:.0f}"),
+        _of_result(g.runs, "images_per_second", "{:,.0f}"),
+    ]
+
+
+def _seed(run: Run) -> list[str]:
+    errors = [_spread([run.error(which)]) for which in ("final", "best")]
+    state = "" if run.result else "unfinished"
+    return [run.path.name, str(run.seed), *errors, f"{run.epochs:g}", state]
+
+
+def _spread(errors: Iterable[float | None]) -> str:
+    known = [error for error in errors if error is not None]
+    return with_sd(known, 2) if known else NOT_YET
+
+
+def _of_result(runs: Iterable[Run], name: str, shown: str) -> str:
+    """A number of the results: its mean where the seeds differ."""
+    found = [run.result.get(name) for run in runs]
+    values = [value for value in found if value is not None]
+    if not values:
+        return NOT_YET
+    return shown.format(values[0] if len(set(values)) == 1 else np.mean(values))
+
+
+def _epochs(runs: Sequence[Run]) -> str:
+    if all(run.result for run in runs):
+        return _of_result(runs, "epochs", "{:g}")
+    planned = runs[0].config.get("schedule", {}).get("epochs")
+    done = ", ".join(f"{run.epochs:g}" for run in runs)
+    return f"unfinished: {done}" + (f" of {planned:g}" if planned else "")
+
+
+def _field(groups: Sequence[Group], name: str) -> list[str]:
+    return [name, *(str(g.config.get(name, NOT_SET)) for g in groups)]
+
+
+def _environment(groups: Sequence[Group]) -> Iterable[list[str]]:
+    """Devices, data, dates and versions: rows of a name and a text for each group."""
+    results = [[run.result for run in g.runs if run.result] for g in groups]
+    packages = [
+        package for rs in results for r in rs for package in r.get("versions", {})
+    ]
+    fields: dict[str, Callable[[Any], Any]] = {
+        "device": lambda r: r["device"],
+        "data": lambda r: r.get("split") or r["dataset"],
+        "date": lambda r: r["date"],
+    }
+    for package in dict.fromkeys(packages):
+        fields[package] = lambda r, p=package: r.get("versions", {}).get(p)
+    for name, get in fields.items():
+        found = [{str(get(r)) for r in rs if get(r) is not None} for rs in results]
+        yield [name, *("; ".join(sorted(texts)) or NOT_YET for texts in found)]
+
+
+def _curves(groups: Sequence[Group]) -> list[str]:
+    errors = {"test/top1_error": "solid", "train/top1_error": "dash"}
+    return [
+        _lines(groups, {"test/loss": "solid", "train/loss": "dash"}, "cross-entropy"),
+        _lines(groups, errors, "top-1 error (%)"),
+        _lines(groups, {"learning_rate": "solid"}, "learning rate"),
+    ]
+
+
+def _lines(groups: Sequence[Group], metrics: dict[str, str], label: str) -> str:
+    """Curves of some metrics, each with its dash, on a logarithmic axis."""
+    lines = []
+    for index, g in enumerate(groups):
+        for metric, dash in metrics.items():
+            style = {"color": color(index), "dash": dash}
+            series = [(run, *run.series(metric)) for run in g.runs]
+            several = len(series) > 1
+            for run, x, y in series:
+                name = f"{g.label}, seed {run.seed}: {metric}"
+                lines.append(_line(x, y, name, style, faint=several))
+            length = min(len(x) for _, x, _ in series)
+            if several and length:
+                # Over the epochs that all seeds have reached.
+                mean = np.mean([y[:length] for _, _, y in series], axis=0)
+                name = f"{g.label}, mean of {len(series)} seeds: {metric}"
+                lines.append(_line(series[0][1][:length], mean, name, style))
+    return _chart(lines, label, log=True)
+
+
+def _line(
+    x: np.ndarray, y: np.ndarray, name: str, style: dict[str, Any], faint: bool = False
+) -> dict[str, Any]:
+    return {
+        "x": x.tolist(),
+        "y": y.tolist(),
+        "name": html.escape(name),
+        # A line of one point is invisible.
+        "mode": "markers" if len(x) == 1 else "lines",
+        "line": {"width": 1 if faint else 2, **style},
+        "opacity": 0.35 if faint else 1,
+    }
+
+
+def _chart(lines: list[dict[str, Any]], label: str, *, log: bool = False) -> str:
+    """Lines over the epochs, or a word that there are none yet."""
+    if not any(np.isfinite(line["y"]).any() for line in lines):
+        return f"{label}: no values yet"
+    y_axis = {"title": html.escape(label), **GRID}
+    if log:
+        y_axis |= {"type": "log", "dtick": "D2"}
+    x_axis = {"title": "epoch", "rangemode": "tozero", **GRID}
+    return _html(go.Figure(lines, {"xaxis": x_axis, "yaxis": y_axis}))
+
+
+def _coefficients(g: Group) -> Iterable[dict[str, str]]:
+    """Paths and last values of what the first seed of a group has learned."""
+    run = g.runs[0]
+    epochs = run.coefficients.get("epoch", np.empty(0))
+    for name, values in run.coefficients.items():
+        if name == "epoch":
+            continue
+        flat = values.astype(float).reshape(len(epochs), -1)
+        lines = [
+            _line(epochs, path, f"{name}[{i}]", {"color": COLORS[0]}, faint=True)
+            for i, path in enumerate(flat.T)
+        ]
+        mean = _line(epochs, flat.mean(1), f"{name}, mean", {"color": "#808080"})
+        yield {
+            "run": f"{g.label}, seed {run.seed}",
+            "name": name,
+            "epoch": f"{epochs[-1]:g}",
+            "paths": _chart([*lines, mean], name),
+            "last": _heat_map(run, name, flat[-1]),
+        }
+
+
+def _heat_map(run: Run, name: str, values: np.ndarray) -> str:
+    """The last values, red above 0 and blue below: α as the triangle that it is."""
+    dense = run.config.get("model", {}).get("name", "").startswith("agd_net")
+    if dense and name.endswith("alpha"):
+        matrix, rows, columns = alpha_matrix(values), "target k+1", "source j"
+        matrix = np.where(np.tri(len(matrix)), matrix, np.nan)
+    else:
+        matrix, rows, columns = values[None], "value", "layer"
+    largest = np.abs(matrix).max(where=np.isfinite(matrix), initial=0.0) or 1.0
+    heat = go.Heatmap(
+        z=matrix.tolist(),
+        y=list(range(1, len(matrix) + 1)),
+        zmin=-largest,
+        zmax=largest,
+        colorscale="RdBu_r",
+        texttemplate="%{z:.2f}" if matrix.shape[1] <= 16 else None,
+        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}: %{{z:.4g}}<extra></extra>",
+        xgap=1,
+        ygap=1,
+    )
+    x_axis = {"title": columns, "dtick": 1}
+    y_axis = {"title": rows, "dtick": 1, "autorange": "reversed"}
+    return _html(go.Figure(heat, {"xaxis": x_axis, "yaxis": y_axis}))
+
+
+def _html(figure: go.Figure) -> markupsafe.Markup:
+    """The figure's part of the page; its data are JSON in which no tag can close."""
+    text = figure.update_layout(LAYOUT).to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        # No button that would send the data to a server.
+        config={"displaylogo": False, "showSendToCloud": False, "responsive": True},
+    )
+    return markupsafe.Markup(text)

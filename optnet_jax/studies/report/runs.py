@@ -1,0 +1,252 @@
+"""Training runs, read from their workdirs: which are alike, and which count where."""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optnet_jax.configuration import as_json
+from optnet_jax.errors import InputError
+from optnet_jax.runs import files, json_lines
+from optnet_jax.studies.report import entries
+from optnet_jax.training import coefficients, result
+from optnet_jax.training.differences import FREE_FIELDS, flatten, settled
+
+# What may differ between a run and the entry that it counts for: the seed, and where
+# and how often something is written.
+IGNORED = (
+    "name",
+    "seed",
+    "checkpoint.every_epochs",
+    "checkpoint.keep_best",
+    *FREE_FIELDS,
+)
+NOT_SET = "not set"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What a workdir holds of one run.
+
+    Attributes:
+        path: The workdir.
+        config: What it was, or is, run with.
+        result: ``result.json``; empty while the run is not finished.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    result: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its config's name."""
+        return self.config.get("name") or self.path.name
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.result.get("seed", self.config.get("seed", 0))
+
+    @functools.cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        return json_lines.read(self.path / "metrics.jsonl")
+
+    @functools.cached_property
+    def coefficients(self) -> dict[str, np.ndarray]:
+        """``epoch`` [n] and learned coefficients [n, ...] by path, if there are any."""
+        learned = coefficients.read(self.path / "coefficients.npz")
+        return {name: values for name, values in learned.items() if name != "step"}
+
+    @property
+    def epochs(self) -> float:
+        """Epochs that are done."""
+        return max((row.get("epoch", 0.0) for row in self.metrics), default=0.0)
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """One metric: epochs [n] and values [n]; empty where it was never written."""
+        return json_lines.series(self.metrics, name)
+
+    def error(self, which: str) -> float | None:
+        """Top-1 error (%), ``final`` or ``best``: so far, if it is not finished."""
+        if self.result:
+            return self.result[which]["top1_error"]
+        values = self.series("test/top1_error")[1]
+        if not values.size:
+            return None
+        return float(values[-1] if which == "final" else np.nanmin(values))
+
+
+def find(directories: Iterable[Path], *, unfinished: bool = False) -> list[Run]:
+    """Read every run in or under the directories, each once.
+
+    Args:
+        directories: Workdirs, or directories of them.
+        unfinished: Also those without a ``result.json``; a directory without any run
+            is a mistake then.
+
+    Raises:
+        InputError: if a directory does not exist or a file is damaged.
+    """
+    names = ("result.json", "metrics.jsonl") if unfinished else ("result.json",)
+    folders: dict[Path, None] = {}
+    for directory in directories:
+        if not directory.is_dir():
+            raise InputError(f"there is no directory {directory}: give runs' workdirs")
+        found = [file for name in names for file in directory.rglob(name)]
+        if unfinished and not found:
+            raise InputError(
+                f"{directory} holds no run: neither {' nor '.join(names)} is in it or "
+                "below it"
+            )
+        folders |= dict.fromkeys(sorted(file.resolve().parent for file in found))
+    return [read(folder) for folder in folders]
+
+
+def read(folder: Path) -> Run:
+    """Read one workdir.
+
+    Raises:
+        InputError: if a file is damaged, or there is no run.
+    """
+    found, file = result.read(folder), folder / "config.json"
+    if found is not None:
+        return Run(folder, found["config"], found)
+    try:
+        config = files.read_object(file)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} is no run of training: {file} is missing"
+        ) from error
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}): run it again") from error
+    result.check_fields(file, config, result.CONFIG)
+    return Run(folder, config, {})
+
+
+def place(
+    runs: Iterable[Run],
+) -> tuple[dict[entries.Cell, list[Run]], dict[Run, list[str]]]:
+    """Sort finished runs into the entries of all tables.
+
+    Returns:
+        The runs of each cell that has any, one per seed and by ascending seed; and the
+        runs that count for none, with what sets each apart from the cell that it comes
+        nearest to (nothing if no table has its network and dataset).
+
+    Raises:
+        InputError: if two runs of one entry have the same seed.
+    """
+    placed: dict[entries.Cell, dict[int, Run]] = {}
+    apart = {}
+    for run in runs:
+        cells = [cell for cell in entries.CELLS if _same_place(run, cell)]
+        found = [differences(run, as_json(c.get_config(run.seed))) for c in cells]
+        least = min(found, key=len, default=[])
+        if least or not found:
+            apart[run] = least
+            continue
+        seeds = placed.setdefault(cells[found.index([])], {})
+        if run.seed in seeds:
+            raise InputError(
+                f"{seeds[run.seed].path} and {run.path} are the same run (seed "
+                f"{run.seed}): give only one of them"
+            )
+        seeds[run.seed] = run
+    return {cell: [s[k] for k in sorted(s)] for cell, s in placed.items()}, apart
+
+
+def _same_place(run: Run, cell: entries.Cell) -> bool:
+    augment = run.config.get("data", {}).get("augment")
+    expected = (cell.row.network, cell.column.dataset, cell.column.augment)
+    return (run.result["network"], run.result["dataset"], augment) == expected
+
+
+def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
+    """Say in what a run's config differs from the one that is asked for.
+
+    A field that one of them lacks has its default; one that this version knows in none
+    of its blocks does not count.
+
+    Args:
+        run: The run.
+        expected: A config, as plain JSON types.
+
+    Returns:
+        Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
+    """
+    ours, theirs = flatten(settled(run.config)), flatten(settled(expected))
+    return [
+        f"{field} = {ours.get(field, NOT_SET)}, not {theirs.get(field, NOT_SET)}"
+        for field in differing_fields([ours, theirs])
+        if (field in ours and field in theirs) or field.startswith("model.")
+    ]
+
+
+def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the fields that set configs apart.
+
+    >>> differing_fields([{"seed": 0, "depth": 40}, {"seed": 1, "depth": 52}])
+    ['depth']
+
+    Args:
+        configs: By dotted names.
+    """
+    names = sorted({name for config in configs for name in config})
+    return [
+        name
+        for name in names
+        if any(config.get(name) != configs[0].get(name) for config in configs)
+        and not is_ignored(name)
+    ]
+
+
+def is_ignored(field: str) -> bool:
+    """Whether a field does not set runs apart: the seed, and what is written where."""
+    return any(f"{field}.".startswith(f"{name}.") for name in IGNORED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed only.
+
+    Attributes:
+        label: Name of the config without its seed.
+        runs: By ascending seed.
+        config: The first one's config by dotted names.
+    """
+
+    label: str
+    runs: Sequence[Run]
+    config: Mapping[str, Any]
+
+
+def group(runs: Iterable[Run]) -> list[Group]:
+    """Put runs together whose configs differ in nothing but the seed.
+
+    Labels that would be equal say in which fields their configs differ.
+    """
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        fields = flatten(run.config).items()
+        kept = {name: value for name, value in fields if not is_ignored(name)}
+        alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
+    members = [sorted(found, key=lambda run: run.seed) for found in alike.values()]
+    configs = [flatten(found[0].config) for found in members]
+    names = [re.sub(r"-?seed=\d+", "", found[0].name) for found in members]
+    differing = differing_fields(configs)
+    labels = [
+        name
+        if names.count(name) == 1
+        else f"{name} ({', '.join(f'{f}={c.get(f, NOT_SET)}' for f in differing)})"
+        for name, c in zip(names, configs, strict=True)
+    ]
+    return [Group(*parts) for parts in zip(labels, members, configs, strict=True)]
