@@ -53,8 +53,9 @@ def prepared_builder(
     """
     builder = find_builder(spec, data_dir)
     where = Path(manual_dir or default_manual_dir(builder))
-    paths = {name: where / name for name in archives.archives_of(builder)}
-    paths |= {source: Path(source) for source in spec.sources}
+    paths = {source: Path(source) for source in spec.sources}
+    if spec.manual:  # others come from the genuine archives only, which do not change
+        paths |= {name: where / name for name in archives.archives_of(builder)}
     # Asked first: a folder gets its name when it is complete.
     there = Path(builder.data_dir).exists()
     if not is_prepared(builder):

@@ -62,7 +62,7 @@ def test_another_size_is_cropped_in_proportion():
     assert (smallest.image_shape, smallest.resize) == ((1, 1, 3), 1)
 
 
-@pytest.mark.parametrize("name", ["mnist", "", None, 3, ["cifar10"], {}])
+@pytest.mark.parametrize("name", ["cifar", "", None, 3, ["cifar10"], {}])
 def test_what_is_no_name_of_a_set(name):
     with pytest.raises(InputError, match="no dataset is called .*; there are optnet_d"):
         spec.get_spec(name)
