@@ -6,8 +6,9 @@ Any field of the config is a flag: --config.optimizer.learning_rate=0.05.
 """
 
 import functools
-import importlib
+import importlib.util
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,13 +25,6 @@ from optnet_jax.errors import InputError, shown
 from optnet_jax.runs import program
 
 MODES = ("train", "eval", "summary")
-STUDIES = {
-    "convergence": "optnet_jax.studies.convergence.run",
-    "hypothesis": "optnet_jax.studies.hypothesis.run",
-    "stability": "optnet_jax.studies.stability.run",
-    "table2": "optnet_jax.studies.table2.run",
-}
-"""config.experiment -> the module whose ``run(config, workdir)`` it is."""
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Directory of the run; runs/<config name> by default."
@@ -187,7 +181,7 @@ def run(config: Config, workdir: str, mode: str) -> None:
     """Dispatch to the room that does the work.
 
     Args:
-        config: The config; ``config.experiment`` is ``train`` or a key of STUDIES.
+        config: The config; ``config.experiment`` is ``train`` or the name of a study.
         workdir: Directory of the run.
         mode: ``train``, ``eval`` or ``summary``.
 
@@ -200,20 +194,19 @@ def run(config: Config, workdir: str, mode: str) -> None:
         return
     fields = config.as_mapping() if isinstance(config, Block) else config
     experiment = fields.get("experiment", "train")
-    if isinstance(experiment, str) and experiment in STUDIES:
+    if experiment != "train" and (study := _study(experiment)):
         if mode != "train":
             raise InputError(
                 f"{experiment} is a study, which has no checkpoint to evaluate: leave "
                 f"out --mode={mode} to run it, or to see its report again"
             )
         _refuse_several_processes(experiment)
-        study = importlib.import_module(STUDIES[experiment])
         study.run(config, workdir)
         return
     if experiment != "train":
         raise InputError(
             f"config.experiment={shown(experiment)} is unknown: use train, "
-            + ", ".join(STUDIES)
+            + ", ".join(_studies())
         )
     if mode == "eval":
         from optnet_jax.training import evaluate
@@ -224,6 +217,23 @@ def run(config: Config, workdir: str, mode: str) -> None:
 
     loop.train(config, workdir)
     _draw(workdir)
+
+
+def _study(name: Any) -> Any:
+    """The ``STUDY`` of the module of that name in ``studies/``; None if it has none."""
+    if not isinstance(name, str) or not name.isidentifier():
+        return None
+    module = f"optnet_jax.studies.{name}"
+    if importlib.util.find_spec(module) is None:
+        return None
+    return getattr(importlib.import_module(module), "STUDY", None)
+
+
+def _studies() -> list[str]:
+    from optnet_jax import studies
+
+    names = (module.name for module in pkgutil.iter_modules(studies.__path__))
+    return [name for name in names if _study(name)]
 
 
 def _refuse_several_processes(study: str) -> None:

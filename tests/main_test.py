@@ -5,8 +5,10 @@ import pytest
 
 from optnet_jax import configuration, main
 from optnet_jax.errors import InputError
+from optnet_jax.studies.study import Study
 
 DIGITS = "--config=configs/digits_agd.py"
+STUDIES = ["convergence"]
 
 
 def call(*arguments, cwd=None):
@@ -98,26 +100,27 @@ def test_an_error_of_the_run_is_one_line_too(tmp_path):
 
 def test_studies_are_called_by_name(monkeypatch, tmp_path):
     calls = []
-    for module in main.STUDIES.values():
-        monkeypatch.setattr(
-            f"{module}.run", lambda config, workdir: calls.append(config.experiment)
-        )
-    for name in main.STUDIES:
+
+    def run(study, config, workdir):
+        calls.append(study.name)
+
+    monkeypatch.setattr(Study, "run", run)
+    for name in STUDIES:
         config = configuration.load("configs/digits_agd.py")
         config.experiment = name
         main.run(config, str(tmp_path), "train")
-    assert calls == list(main.STUDIES)
+    assert calls == STUDIES
 
 
-@pytest.mark.parametrize("name", main.STUDIES)
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_study_is_not_started_by_an_evaluation(name, monkeypatch, tmp_path):
-    monkeypatch.setattr(f"{main.STUDIES[name]}.run", None)
+    monkeypatch.setattr(Study, "run", None)
     config = configuration.load(f"configs/{name}.py")
     with pytest.raises(InputError, match=f"{name} is a study, which has no checkpoint"):
         main.run(config, str(tmp_path), "eval")
 
 
-@pytest.mark.parametrize("name", main.STUDIES)
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_studys_config_is_checked_where_it_begins(name, tmp_path):
     config = configuration.load(f"configs/{name}.py")
     with config.unlocked():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import datetime
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
 
@@ -25,14 +26,18 @@ from optnet_jax.runs.files import read_object
 from optnet_jax.runs.progress import duration, say
 from optnet_jax.training.workdir import write_json
 
+Row = dict[str, Any]
+"""What is known of a cell, in JSON types: its fields, and what was measured."""
+
 
 class Cell(Protocol):
-    """What a study works out at a time.
+    """What a study works out at a time: a frozen dataclass.
 
-    Attributes:
-      name: what a person calls it; the digest of its definition tells it from others.
-      work: what it costs, up to a factor.
+    All that its result depends on besides the study's config is a field of it, its
+    recurrence included, for the digest of the fields tells it from other cells.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def name(self) -> str:
@@ -51,32 +56,32 @@ AnyCell = TypeVar("AnyCell", bound=Cell)
 def complete(
     cells: Sequence[AnyCell],
     folder: Path,
-    work_out: Callable[[AnyCell], dict[str, Any]],
-    describe: Callable[[dict[str, Any]], str],
+    measure: Callable[[AnyCell], Row],
+    outcome: Callable[[Row], str],
     workers: int,
-    definition: Callable[[AnyCell], Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    """Work out the cells that have no file yet, a few at a time, and read them all.
+    config: Mapping[str, Any],
+) -> list[Row]:
+    """Measure the cells that have no file yet, a few at a time, and read them all.
 
     Args:
       cells: all cells of the study.
       folder: where each leaves its JSON file; made where it is missing.
-      work_out: a cell -> what its file holds, with ``wall_seconds``.
-      describe: that -> what is printed of it.
+      measure: a cell -> numbers, texts, and lists and dicts of them.
+      outcome: a row -> what is printed of it.
       workers: how many at once on a CPU, where small matrices leave most of a second
         core idle; an accelerator is filled by one.
-      definition: a cell -> all that its result depends on, such as its fields, its
-        recurrence and the study's config; see :func:`described` for what it may hold.
+      config: what all cells depend on, in JSON types.
 
     Returns:
-      What the files hold, in the order of the cells.
+      The rows in the order of the cells: the plain fields of the cell, what was
+      measured, ``wall_seconds`` and ``finished``, in UTC.
 
     Raises:
       InputError: from a cell, or a file that is damaged or of another cell.
       SystemExit: after Ctrl-C, with status 130; finished cells are kept.
     """
     folder.mkdir(exist_ok=True)
-    definitions = {cell: described(definition(cell)) for cell in cells}
+    definitions = {cell: {"cell": described(cell), "config": config} for cell in cells}
     files = {cell: folder / file_name(cell.name, definitions[cell]) for cell in cells}
     foreign = set(folder.glob("*.json")) - set(files.values())
     if foreign:
@@ -87,25 +92,25 @@ def complete(
     start, count = time.perf_counter(), len(cells) - len(missing)
     done, total = 0.0, sum(cell.work for cell in missing)
 
-    def work_out_and_keep(cell: AnyCell) -> dict[str, Any]:
-        result = finite(work_out(cell))
+    def measure_and_keep(cell: AnyCell) -> Row:
+        row = _measured(cell, measure)
         # In the worker, so that a cell that ends after Ctrl-C is not lost.
-        write_json(files[cell], {**result, "definition": definitions[cell]})
-        return result
+        write_json(files[cell], {**row, "definition": definitions[cell]})
+        return row
 
     pool = concurrent.futures.ThreadPoolExecutor(
         workers if jax.default_backend() == "cpu" else 1
     )
     try:
-        futures = {pool.submit(work_out_and_keep, cell): cell for cell in missing}
+        futures = {pool.submit(measure_and_keep, cell): cell for cell in missing}
         for future in concurrent.futures.as_completed(futures):
-            result = future.result()
+            row = future.result()
             done += futures[future].work
             left = (time.perf_counter() - start) / done * (total - done)
             count += 1
             say(
-                f"[{count:{len(str(len(cells)))}}/{len(cells)}] {describe(result)}; "
-                f"{result['wall_seconds']:.0f} s, about {duration(left)} left"
+                f"[{count:{len(str(len(cells)))}}/{len(cells)}] {outcome(row)}; "
+                f"{row['wall_seconds']:.0f} s, about {duration(left)} left"
             )
     except KeyboardInterrupt:
         say("stopping when the cells in training are done; the same command goes on")
@@ -113,6 +118,23 @@ def complete(
     finally:
         pool.shutdown(cancel_futures=True)
     return [_read_cell(files[cell], definitions[cell]) for cell in cells]
+
+
+def _measured(cell: AnyCell, measure: Callable[[AnyCell], Row]) -> Row:
+    start = time.perf_counter()
+    found = measure(cell)
+    fields = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell)}
+    plain = (bool, int, float, str, tuple)
+    return finite(
+        {
+            **{name: value for name, value in fields.items() if type(value) in plain},
+            **found,
+            "wall_seconds": round(time.perf_counter() - start, 2),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(
+                timespec="seconds"
+            ),
+        }
+    )
 
 
 def described(value: Any) -> Any:

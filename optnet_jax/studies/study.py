@@ -1,69 +1,151 @@
-"""A study in a workdir: run once, reported as JSON, Markdown and pictures."""
+"""The form of a study: a plan of cells, a measurement of one, and views of the rows.
+
+A study is one file of this folder with its config's fields, a :class:`Study` named
+``STUDY``, and what that needs, and one file in ``configs/`` whose ``experiment`` is the
+name of the module. All else is here: cells that are there are not worked out again, and
+the rows are kept with what they were made from as JSON, told in Markdown, and drawn.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from optnet_jax.configuration import Config, as_json
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block, Config, as_json
 from optnet_jax.errors import InputError
+from optnet_jax.runs import picture
 from optnet_jax.runs.files import write_output
 from optnet_jax.runs.progress import say
-from optnet_jax.studies.cells import finite, read_json
+from optnet_jax.studies.cells import AnyCell, Row, complete, finite, read_json
 from optnet_jax.training.differences import config_differences, listed
 from optnet_jax.training.result import describe_devices, versions
 from optnet_jax.training.workdir import Workdir, write_json
 
 Report = dict[str, Any]
+"""What ``<name>.json`` holds: provenance, ``cells`` (the rows), and the conclusions."""
+
+AnyConfig = TypeVar("AnyConfig", bound=Block)
+DPI = 110
 
 
-def run_once(
-    name: str,
-    config: Config,
-    workdir: str | Path,
-    *,
-    measure: Callable[[Path], Report],
-    markdown: Callable[[Report], str],
-    draw: Callable[[Report, Path], Iterable[Path]],
-) -> Report:
-    """Run a study in a workdir, or print the report that it has left there.
+@dataclasses.dataclass(frozen=True)
+class Study(Generic[AnyConfig, AnyCell]):
+    """A study as data.
 
-    Args:
-      name: of the files: ``<name>.json``, written last, and ``<name>.md``.
-      config: of the study.
-      workdir: its directory.
-      measure: does the work: the folder of the cells' files -> the report, JSON-able.
-      markdown: writes the report.
-      draw: the report and the folder ``plots`` -> the pictures.
-
-    Returns:
-      The report.
-
-    Raises:
-      InputError: a workdir that is not writable or belongs to another config.
+    Attributes:
+      name: of its module, of ``config.experiment``, and of the files that it writes.
+      config: its fields, with kinds and ranges.
+      plan: config -> the cells, each once; refuses what cannot be run before anything
+        slow.
+      measurement: config -> the function that measures a cell. What all cells share,
+        such as images, is made once where it is called.
+      outcome: a row -> what is printed of it.
+      text: report -> paragraphs and tables in Markdown.
+      figures: report -> figures by the name of their file.
+      conclude: config, rows -> what is worked out from all of them.
     """
-    own = identity(config)
-    with Workdir(workdir, own) as claimed:
-        folder = claimed.path
-        refuse_another_config(name, folder, own)
-        claimed.write_config()
-        file = folder / f"{name}.json"
-        if file.exists():
-            report = read_json(file)
-            say(markdown(report))
-            say(f"finished before, in {folder}: --workdir=DIR starts another run")
+
+    name: str
+    config: type[AnyConfig]
+    plan: Callable[[AnyConfig], Sequence[AnyCell]]
+    measurement: Callable[[AnyConfig], Callable[[AnyCell], Row]]
+    outcome: Callable[[Row], str]
+    text: Callable[[Report], Iterable[str]]
+    figures: Callable[[Report], Mapping[str, Figure]]
+    conclude: Callable[[AnyConfig, list[Row]], Report] = lambda config, rows: {}
+
+    def run(self, config: Config | AnyConfig, workdir: str | Path) -> Report:
+        """Measure the cells that a workdir lacks, then write and print the report.
+
+        Args:
+          config: as a file of ``configs/`` gives it.
+          workdir: directory of the study; ``<name>.json``, written last, ``<name>.md``,
+            ``plots/*.png``, and ``cells/*.json`` from which an interrupted study goes
+            on. One that has a report prints it.
+
+        Returns:
+          The report, JSON-able.
+
+        Raises:
+          InputError: a config that cannot be run, or a workdir that is not writable,
+            damaged, or belongs to another config.
+        """
+        config = self.config.of(config)
+        cells = self.plan(config)
+        own = identity(config)
+        with Workdir(workdir, own) as claimed:
+            folder = claimed.path
+            refuse_another_config(self.name, folder, own)
+            claimed.write_config()
+            file = folder / f"{self.name}.json"
+            if file.exists():
+                report = read_json(file)
+                say(self._told_again(report, file))
+                say(f"finished before, in {folder}: --workdir=DIR starts another run")
+                return report
+            rows = complete(
+                cells,
+                folder / "cells",
+                self.measurement(config),
+                self.outcome,
+                getattr(config, "parallel_cells", 1),
+                own,
+            )
+            report = self.report(config, rows)
+            self._write(report, folder)
             return report
-        report = finite(measure(folder / "cells"))
-        text = markdown(report)
-        write_output(folder / f"{name}.md", text.encode(), "make room")
-        pictures = ", ".join(map(str, draw(report, folder / "plots")))
+
+    def report(self, config: AnyConfig, rows: list[Row]) -> Report:
+        """Put the rows together with what they were made from and what they show."""
+        return finite(
+            {
+                **provenance(config),
+                "wall_seconds": round(sum(row["wall_seconds"] for row in rows), 2),
+                "cells": rows,
+                **self.conclude(config, rows),
+            }
+        )
+
+    def markdown(self, report: Report) -> str:
+        """Return the text of the report; it reads well on a terminal, too."""
+        return "\n\n".join(part for part in self.text(report) if part) + "\n"
+
+    def _told_again(self, report: Report, file: Path) -> str:
+        try:
+            return self.markdown(report)
+        except (LookupError, TypeError) as error:
+            raise InputError(
+                f"{file} is damaged or of another version: delete it, and the same "
+                "command makes it again"
+            ) from error
+
+    def _write(self, report: Report, folder: Path) -> None:
+        text = self.markdown(report)
+        write_output(folder / f"{self.name}.md", text.encode(), "make room")
+        pictures = [
+            picture.save(figure, folder / "plots" / f"{name}.png", DPI)
+            for name, figure in self.figures(report).items()
+        ]
         # Written last: it says that the study is finished.
+        file = folder / f"{self.name}.json"
         write_json(file, report)
         say(f"\n{text}")
-        say(f"written: {folder}/{name}.md, {file}, {pictures}")
-        return report
+        written = [folder / f"{self.name}.md", file, *pictures]
+        say(f"written: {', '.join(map(str, written))}")
+
+
+def select(rows: Iterable[Row], **fields: Any) -> list[Row]:
+    """Return the rows that have these values in these fields.
+
+    >>> select([{"depth": 1, "mse": 0.5}, {"depth": 2, "mse": 0.4}], depth=2)
+    [{'depth': 2, 'mse': 0.4}]
+    """
+    return [row for row in rows if all(row[name] == fields[name] for name in fields)]
 
 
 def provenance(config: Config) -> Report:

@@ -32,6 +32,19 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
+def number(value: float | None, form: str = ".2g") -> str:
+    """Format a number; None, which stands for what is no number, is a dash.
+
+    >>> number(0.125), number(None)
+    ('0.12', '-')
+
+    Args:
+      value: the number.
+      form: as for :func:`format`.
+    """
+    return "-" if value is None else format(value, form)
+
+
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation (n - 1).
 

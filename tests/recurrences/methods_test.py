@@ -29,6 +29,7 @@ def test_coefficients_are_tuned_to_mu_or_the_same_for_all():
     assert methods.find("hb").recurrence(0.01) == heavy_ball(0.3)
     tuned = methods.find("hb_tuned")
     assert tuned.recurrence(0.25) == heavy_ball(0.25)
+    assert tuned.rate is not None
     assert tuned.rate(0.25) == 0.5
     with pytest.raises(InputError, match="needs μ"):
         tuned.recurrence()

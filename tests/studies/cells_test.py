@@ -21,17 +21,17 @@ class Square:
 
 
 def work_out(cell):
-    return {"value": cell.number**2, "wall_seconds": 0.0}
+    return {"value": cell.number**2}
 
 
-def complete(folder, numbers, work=work_out, recurrence=None):
+def complete(folder, numbers, work=work_out, config=None):
     return cells.complete(
         [Square(n) for n in numbers],
         folder,
         work,
-        lambda r: f"is {r['value']}",
+        lambda row: f"is {row['value']}",
         1,
-        lambda cell: {"cell": cell, "recurrence": recurrence},
+        config or {},
     )
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_number_is_none_at_once_and_when_it_is_read(tmp_path):
 def test_the_files_of_earlier_versions_are_not_read(tmp_path, capsys):
     """They were named by places in lists: which cell they are of is not known."""
     old = tmp_path / "square1.json"
-    old.write_text(json.dumps({"value": 7, "wall_seconds": 0.0}), "utf-8")
+    old.write_text(json.dumps({"value": 7}), "utf-8")
     assert complete(tmp_path, [1])[0]["value"] == 1
     assert "not used: 1 file(s)" in capsys.readouterr().out
     assert old.exists()
@@ -121,7 +121,7 @@ def test_a_cell_is_its_definition_and_not_its_place(tmp_path):
     def run(*recurrences):
         def work(cell):
             done.append(cell.recurrence.beta1)
-            return {"value": cell.recurrence.beta1, "wall_seconds": 0.0}
+            return {"value": cell.recurrence.beta1}
 
         found = cells.complete(
             [Method(recurrence) for recurrence in recurrences],
@@ -129,7 +129,7 @@ def test_a_cell_is_its_definition_and_not_its_place(tmp_path):
             work,
             str,
             1,
-            lambda cell: {"recurrence": cell.recurrence},
+            {},
         )
         return [result["value"] for result in found]
 
@@ -137,6 +137,24 @@ def test_a_cell_is_its_definition_and_not_its_place(tmp_path):
     assert run(heavy_ball(0.5), heavy_ball(0.3)) == [0.5, 0.3]
     assert run(heavy_ball(0.4), heavy_ball(0.3)) == [0.4, 0.3]
     assert done == [0.3, 0.5, 0.4]
+
+
+def test_a_row_has_the_plain_fields_of_its_cell(tmp_path):
+    (row,) = complete(tmp_path, [3])
+    assert row.items() >= {"number": 3, "work": 1.0, "value": 9}.items()
+    assert {"wall_seconds", "finished"} < set(row)
+
+
+def test_another_config_is_another_cell(tmp_path):
+    done = []
+
+    def noted(cell):
+        done.append(cell.number)
+        return work_out(cell)
+
+    for steps in (10, 20, 10):
+        complete(tmp_path, [1], noted, {"steps": steps})
+    assert done == [1, 1]
 
 
 def test_a_file_that_was_renamed_is_not_believed(tmp_path):

@@ -1,101 +1,197 @@
+"""A toy study, one file beside the others and one config, run through ``main``."""
+
 import json
 
 import pytest
+
+from optnet_jax import configuration, main, studies
+from optnet_jax.errors import InputError
+
+MODULE = """
+import dataclasses
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block
+from optnet_jax.studies.study import Study
+from optnet_jax.studies.tables import markdown_table
+
+MEASURED = []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Block):
+    name: str
+    experiment: Literal["squares"] = "squares"
+    power: int
+    parallel_cells: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    number: int
+    work: float = 1.0
+
+    @property
+    def name(self):
+        return f"number {self.number}"
+
+
+def measurement(config):
+    def measure(cell):
+        MEASURED.append(cell.number)
+        return {"value": cell.number**config.power}
+
+    return measure
+
+
+def text(report):
+    rows = [[str(row["number"]), str(row["value"])] for row in report["cells"]]
+    yield markdown_table(["n", "value"], rows)
+    yield f"The sum is {report['sum']}."
+
+
+def figures(report):
+    figure = Figure()
+    figure.subplots().plot([row["value"] for row in report["cells"]])
+    return {"squares": figure}
+
+
+STUDY = Study(
+    name="squares",
+    config=Config,
+    plan=lambda config: [Cell(2), Cell(3)],
+    measurement=measurement,
+    outcome=lambda row: f"is {row['value']}",
+    text=text,
+    figures=figures,
+    conclude=lambda config, rows: {"sum": sum(row["value"] for row in rows)},
+)
+"""
+CONFIG = """
 from ml_collections import ConfigDict
 
-from optnet_jax.errors import InputError
-from optnet_jax.studies import study
+
+def get_config(args=""):
+    return ConfigDict({"name": "squares", "experiment": "squares", "power": 2})
+"""
 
 
-def make_config(**fields):
-    return ConfigDict(
-        {
-            "experiment": "squares",
-            "name": "squares",
-            "seed": 0,
-            "parallel_cells": 1,
-            **fields,
-        }
-    )
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The module of the study, in a folder that counts to ``studies/``."""
+    (tmp_path / "squares.py").write_text(MODULE, "utf-8")
+    (tmp_path / "config.py").write_text(CONFIG, "utf-8")
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(tmp_path)])
+    monkeypatch.delitem(main.sys.modules, "optnet_jax.studies.squares", raising=False)
+    return main._study("squares")
 
 
-def run(config, folder, measured):
-    """A study of one number; ``measured`` notes each time that it is worked out."""
-
-    def measure(cells):
-        measured.append(config.seed)
-        cells.mkdir()
-        (cells / "one.json").write_text("{}")
-        return {**study.provenance(config), "square": config.seed**2}
-
-    def draw(report, plots):
-        plots.mkdir()
-        (plots / "square.png").write_text(str(report["square"]))
-        return [plots / "square.png"]
-
-    return study.run_once(
-        "squares",
-        config,
-        folder,
-        measure=measure,
-        markdown=lambda report: f"It is {report['square']}.\n",
-        draw=draw,
-    )
+@pytest.fixture
+def measured(toy):
+    return main.sys.modules["optnet_jax.studies.squares"].MEASURED
 
 
-def test_it_is_worked_out_once(tmp_path, capsys):
-    measured = []
-    report = run(make_config(seed=3), tmp_path, measured)
-    assert report == json.loads((tmp_path / "squares.json").read_text("utf-8"))
-    assert report["square"] == 9
-    assert (tmp_path / "squares.md").read_text("utf-8") == "It is 9.\n"
+@pytest.fixture
+def run(toy, tmp_path):
+    """Run the study as the command line does; returns its workdir."""
+
+    def run(**fields):
+        config = configuration.load(str(tmp_path / "config.py"))
+        with config.unlocked():
+            config.update(fields)
+        main.run(config, str(tmp_path / "run"), "train")
+        return tmp_path / "run"
+
+    return run
+
+
+def test_one_file_and_one_config_are_a_study(run, measured, capsys):
+    folder = run()
+    report = json.loads((folder / "squares.json").read_text("utf-8"))
+    assert [(row["number"], row["value"]) for row in report["cells"]] == [
+        (2, 4),
+        (3, 9),
+    ]
+    assert report["sum"] == 13
+    assert {"device", "versions", "config", "finished", "wall_seconds"} < set(report)
+    text = (folder / "squares.md").read_text("utf-8")
+    assert text.startswith("| n   | value |\n")
+    assert text.endswith("\n\nThe sum is 13.\n")
+    assert (folder / "plots/squares.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "It is 9." in printed
-    assert "plots/square.png" in printed
-    assert run(make_config(seed=3), tmp_path, measured) == report
-    assert measured == [3]
+    assert "[2/2] is 9; 0 s" in printed
+    assert text in printed
+    assert "plots/squares.png" in printed
+    run()
+    assert measured == [2, 3]
     assert "finished before" in capsys.readouterr().out
 
 
-def test_another_config_is_refused_and_the_difference_named(tmp_path):
-    run(make_config(seed=3), tmp_path, [])
-    with pytest.raises(InputError, match="seed"):
-        run(make_config(seed=4), tmp_path, [])
+def test_what_is_missing_is_measured(run, measured, capsys):
+    folder = run()
+    (folder / "squares.json").unlink()
+    (cell,) = folder.glob("cells/number_3-*.json")
+    cell.unlink()
+    run(parallel_cells=2)  # how many at once is no other study
+    assert measured == [2, 3, 3]
+    assert "going on: 1 of 2 cells are there" in capsys.readouterr().out
 
 
-def test_a_report_says_itself_what_it_is_of(tmp_path):
-    run(make_config(seed=3), tmp_path, [])
-    (tmp_path / "config.json").unlink()
-    with pytest.raises(InputError, match="seed was 3, now 4"):
-        run(make_config(seed=4), tmp_path, [])
+def test_another_config_is_refused_and_the_difference_named(run):
+    folder = run()
+    with pytest.raises(InputError, match="power was 2, now 3"):
+        run(power=3)
+    # The report says itself what it is of, and the config what the cells are of.
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match="power was 2, now 3"):
+        run(power=3)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"square": 9}', "\0\0"])
-def test_a_damaged_report_is_named(tmp_path, content):
-    run(make_config(), tmp_path, [])
-    (tmp_path / "squares.json").write_text(content, "utf-8")
-    with pytest.raises(InputError, match=r"squares\.json is damaged: delete it"):
-        run(make_config(), tmp_path, [])
+def test_cells_of_another_config_are_refused_too(run):
+    folder = run()
+    (folder / "squares.json").unlink()
+    with pytest.raises(InputError, match="power was 2, now 3"):
+        run(power=3)
 
 
-def test_what_changes_no_cell_is_no_other_config(tmp_path):
-    data = {"dataset": "digits", "data_dir": "here"}
-    run(make_config(data=data), tmp_path, [])
-    measured = []
-    data = {"dataset": "digits", "data_dir": "there"}
-    run(make_config(parallel_cells=2, data=data), tmp_path, measured)
-    assert measured == []
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"sum": 9}', "\0\0", '{"config": {"name": "squares"}}']
+)
+def test_a_damaged_report_is_named(run, content):
+    (run() / "squares.json").write_text(content, "utf-8")
+    with pytest.raises(InputError, match=r"squares\.json is damaged|another config"):
+        run()
 
 
-def test_a_report_comes_last(tmp_path):
+def test_a_report_of_another_version_is_named(run):
+    file = run() / "squares.json"
+    report = json.loads(file.read_text("utf-8"))
+    del report["cells"]
+    file.write_text(json.dumps(report), "utf-8")
+    with pytest.raises(InputError, match=r"is damaged or of another version: delete"):
+        run()
+
+
+def test_where_the_data_is_makes_no_other_study():
+    from optnet_jax.studies.study import identity
+
+    config = {"seed": 1, "data": {"dataset": "digits", "data_dir": "here"}}
+    assert identity(config) == {"seed": 1, "data": {"dataset": "digits"}}
+
+
+def test_a_report_comes_last(run, toy, monkeypatch):
     """So a study that was interrupted is not taken for a finished one."""
-    with pytest.raises(ZeroDivisionError):
-        study.run_once(
-            "squares",
-            make_config(),
-            tmp_path,
-            measure=lambda cells: {"square": 0},
-            markdown=lambda report: str(1 / report["square"]),
-            draw=lambda report, plots: [],
-        )
-    assert not (tmp_path / "squares.json").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.figures.__globals__["Figure"], "subplots", None)
+        with pytest.raises(TypeError):
+            run()
+    folder = run()
+    assert (folder / "squares.json").exists()
+
+
+def test_a_workdir_that_is_a_file_is_refused(run, tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(InputError, match="not writable"):
+        run()

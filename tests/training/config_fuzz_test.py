@@ -12,7 +12,7 @@ from absl import flags
 
 from optnet_jax import configuration, main
 from optnet_jax.errors import InputError, shown
-from optnet_jax.studies.convergence.config import ConvergenceConfig
+from optnet_jax.studies.convergence import ConvergenceConfig
 from optnet_jax.studies.hypothesis.cells import plan as plan_hypothesis
 from optnet_jax.studies.stability.cells import plan as plan_stability
 from optnet_jax.studies.table2.cells import plan as plan_table2

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from optnet_jax.configuration import Config
-from optnet_jax.studies.cells import complete
+from optnet_jax.studies.former import complete, run_once
 from optnet_jax.studies.hypothesis import plot
 from optnet_jax.studies.hypothesis import report as reports
 from optnet_jax.studies.hypothesis.cells import (
@@ -27,7 +27,7 @@ from optnet_jax.studies.hypothesis.cells import (
 )
 from optnet_jax.studies.hypothesis.config import HypothesisConfig
 from optnet_jax.studies.hypothesis.task import residual
-from optnet_jax.studies.study import identity, run_once
+from optnet_jax.studies.study import identity
 
 
 def run(config: Config | HypothesisConfig, workdir: str | Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.runs.progress import say
 from optnet_jax.structures import FullyConnected, Propagation
-from optnet_jax.studies.cells import complete
+from optnet_jax.studies.former import complete, run_once
 from optnet_jax.studies.stability import plot
 from optnet_jax.studies.stability import report as reports
 from optnet_jax.studies.stability.cells import load_batches, plan, train_cell
@@ -26,7 +26,7 @@ from optnet_jax.studies.stability.roots import (
     slopes_to_try,
 )
 from optnet_jax.studies.stability.trial import STRUCTURES
-from optnet_jax.studies.study import identity, run_once
+from optnet_jax.studies.study import identity
 
 
 def recurrences() -> dict[str, Recurrence]:

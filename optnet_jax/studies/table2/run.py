@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from optnet_jax.configuration import Config
-from optnet_jax.studies.cells import complete
-from optnet_jax.studies.study import identity, run_once
+from optnet_jax.studies.former import complete, run_once
+from optnet_jax.studies.study import identity
 from optnet_jax.studies.table2 import plot
 from optnet_jax.studies.table2 import report as reports
 from optnet_jax.studies.table2.cells import plan, train_cell

@@ -5,7 +5,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.objectives import ACTIVATIONS, objective
-from optnet_jax.studies.convergence.minimiser import make_problem
+from optnet_jax.studies.minimiser import make_problem
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

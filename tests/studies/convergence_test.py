@@ -1,21 +1,23 @@
+import json
 import math
 
+import jax
 import numpy as np
 import pytest
+from optnet_jax.configs import convergence as config_file
 
+from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, NesterovSum
 from optnet_jax.recurrences.methods import METHODS
-from optnet_jax.studies.convergence import measure as convergence
-from optnet_jax.studies.convergence.measure import measure
-from optnet_jax.studies.convergence.minimiser import make_problem
+from optnet_jax.studies import convergence
+from optnet_jax.studies.convergence import STUDY, measure
+from optnet_jax.studies.minimiser import make_problem
 
 WITH_RATE = [method for method in METHODS if method.rate]
 
 
 @pytest.fixture(scope="module")
 def problems():
-    import jax
-
     with jax.enable_x64(True):
         return {k: make_problem("tanh", k, dimension=8) for k in (10.0, 40.0)}
 
@@ -55,7 +57,7 @@ def test_distance_and_gap_fall_to_rounding(problems, float64):
 
 def test_layers_needed_counts_from_the_last_time_above():
     result = convergence.Convergence(
-        np.array([1.0, 0.1, 0.5, 0.1, 0.01]), np.ones(5), math.nan, None
+        np.array([1.0, 0.1, 0.5, 0.1, 0.01]), np.ones(5), math.nan
     )
     assert result.layers_needed(0.2) == 3
     assert result.layers_needed(2.0) == 0
@@ -70,3 +72,42 @@ def test_an_exponent_needs_two_numbers():
 def test_the_tied_network_is_the_method(problems, float64):
     for problem in problems.values():
         assert convergence.duality_check(problem, NesterovSum(), 30) < 1e-12
+
+
+@pytest.fixture
+def config():
+    config = config_file.get_config("seed=3")
+    config.convergence.activations = ("tanh",)
+    config.convergence.conditions = (5.0, 20.0)
+    config.convergence.dimension = 4
+    config.convergence.depth = 300
+    return config
+
+
+def test_writes_tables_data_and_figures(config, tmp_path, capsys):
+    report = STUDY.run(config, tmp_path)
+    rows = report["methods"]["tanh"]
+    assert len(rows) == 7
+    # GD needs about log(1e-6) / log(1 - 1/κ) layers.
+    assert rows["GD (7)"]["layers"] == pytest.approx([62, 260], rel=0.25)
+    assert report["largest_duality_difference"] < 1e-12
+    written = json.loads((tmp_path / "convergence.json").read_text())
+    assert written["methods"]["tanh"]["GD (7)"]["exponent"] == pytest.approx(1, abs=0.1)
+    text = (tmp_path / "convergence.md").read_text()
+    assert text.strip() in capsys.readouterr().out
+    assert "| HB (11), β = (1 - √μ)²" in text
+    assert (tmp_path / "plots" / "convergence_tanh.png").stat().st_size > 10_000
+
+
+def test_a_depth_that_does_not_suffice_says_so(config, tmp_path):
+    config.convergence.depth = 30
+    STUDY.run(config, tmp_path)
+    assert "> 30" in (tmp_path / "convergence.md").read_text()
+
+
+def test_another_config_is_not_answered_with_this_ones_report(config, tmp_path):
+    config.convergence.depth = 3
+    STUDY.run(config, tmp_path)
+    config.convergence.depth = 2
+    with pytest.raises(InputError, match="depth"):
+        STUDY.run(config, tmp_path)

@@ -1,0 +1,378 @@
+"""How fast each method, and so each tied network, reaches the minimiser of F (§5.1).
+
+By Lemma 1 a depth is a number of iterations, so "layers needed for ε" is measured by
+minimising f of (8) with a chosen condition number κ = L/μ. Theory, for the step size 1
+and L ≤ 1: gradient descent contracts by 1 - μ a step, the heavy ball with
+β = (1 - √μ)² and Nesterov's method with β = (1 - √μ)/(1 + √μ) by 1 - √μ: hence
+O(κ log 1/ε) against O(√κ log 1/ε) layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block
+from optnet_jax.configuration.kinds import Items, Range
+from optnet_jax.configuration.train import Name, Seed
+from optnet_jax.objectives import gradient_step, layer, objective
+from optnet_jax.recurrences import Recurrence, iterate, methods
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.kinds import Activation, Condition, Layers, Positive
+from optnet_jax.studies.minimiser import Problem, make_problem
+from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.tables import markdown_table, number
+
+SHOWN = 400
+"""Layers that a figure shows at most."""
+DUALITY_DEPTH = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Block):
+    """``config.convergence``.
+
+    Attributes:
+        activations: Rows of Table 1.
+        conditions: κ = L/μ of the Hessian at the minimiser.
+        dimension: n of the problem.
+        depth: Layers at most.
+        epsilon: What counts as reached, relative to the start.
+        radius: ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
+    """
+
+    path: ClassVar[str] = "convergence."
+
+    activations: Annotated[tuple[Activation, ...], Items(least=1, distinct=True)]
+    conditions: Annotated[tuple[Condition, ...], Items(least=1, distinct=True)]
+    dimension: Annotated[int, Range(least=2, most=4096)]
+    depth: Layers
+    epsilon: Annotated[float, Range(above=0, below=1)]
+    radius: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvergenceConfig(Block):
+    """The fields of ``configs/convergence.py``.
+
+    Attributes:
+        name: Of the run.
+        experiment: Of the study.
+        seed: Draws W and the start.
+        convergence: What is measured.
+    """
+
+    name: Name
+    experiment: Literal["convergence"] = "convergence"
+    seed: Seed
+    convergence: Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A method on a problem.
+
+    Attributes:
+      activation: the row of Table 1.
+      condition: κ.
+      method: a key of :data:`~optnet_jax.recurrences.methods.METHODS`.
+      label: its label.
+      recurrence: the method at μ = 1/κ; it is run with the problem's own μ.
+    """
+
+    activation: str
+    condition: float
+    method: str
+    label: str
+    recurrence: Recurrence
+
+    @property
+    def name(self) -> str:
+        """The activation, κ and the method."""
+        return f"{self.activation} {self.condition:g} {self.method}"
+
+    @property
+    def work(self) -> float:
+        """The same for all: up to 20,000 steps of small matrices."""
+        return 1.0
+
+
+def plan(config: ConvergenceConfig) -> list[Cell]:
+    """List every method on every problem."""
+    return [
+        Cell(activation, condition, m.key, m.label, m.recurrence(1 / condition))
+        for activation in config.convergence.activations
+        for condition in config.convergence.conditions
+        for m in methods.minimisers()
+    ]
+
+
+def measurement(config: ConvergenceConfig) -> Callable[[Cell], Row]:
+    """Return the function that measures a cell; each problem is made once."""
+    study = config.convergence
+
+    @functools.cache
+    def problem_of(activation: str, condition: float) -> Problem:
+        return make_problem(activation, condition, study.dimension, config.seed)
+
+    def measure_cell(cell: Cell) -> Row:
+        with jax.enable_x64(True):
+            problem = problem_of(cell.activation, cell.condition)
+            method = methods.find(cell.method)
+            recurrence = method.recurrence(problem.mu)
+            found = measure(
+                recurrence, problem, study.depth, seed=config.seed, radius=study.radius
+            )
+            duality = duality_check(problem, recurrence, DUALITY_DEPTH)
+        return {
+            "layers": found.layers_needed(study.epsilon),
+            "layers_to_1e-10": found.layers_needed(1e-10),
+            "fitted_rate": found.fitted_rate,
+            "theoretical_rate": method.rate(problem.mu) if method.rate else None,
+            "duality_difference": duality,
+            "distance": found.distance[: SHOWN + 1].tolist(),
+            "gap": found.gap[: SHOWN + 1].tolist(),
+        }
+
+    return measure_cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Convergence:
+    """What one method did on one problem.
+
+    Attributes:
+      distance: ‖x_k - x*‖ / ‖x_0 - x*‖. [depth + 1]
+      gap: (F(x_k) - F*) / (F(x_0) - F*), at least 0. [depth + 1]
+      fitted_rate: the contraction of the distance in one step, fitted over the layers
+        that bring it from 1e-2 to 1e-8; NaN where fewer than three do.
+    """
+
+    distance: np.ndarray
+    gap: np.ndarray
+    fitted_rate: float
+
+    def layers_needed(self, epsilon: float) -> int | None:
+        """Return the depth from which on the distance stays below epsilon, or None.
+
+        Args:
+          epsilon: the accuracy, relative to the distance at the start.
+        """
+        above = np.flatnonzero(~(self.distance <= epsilon))
+        if not len(above):
+            return 0
+        first = int(above[-1]) + 1
+        return first if first < len(self.distance) else None
+
+
+def measure(
+    recurrence: Recurrence,
+    problem: Problem,
+    depth: int,
+    *,
+    seed: int = 0,
+    radius: float = 1e-2,
+) -> Convergence:
+    """Minimise the problem with a recurrence and record how it converges.
+
+    Args:
+      recurrence: any recurrence, a user's own included.
+      problem: what to minimise.
+      depth: the number of layers.
+      seed: of the start's direction from the minimiser.
+      radius: ‖z_0 - z*‖; small, so that the rates are those of the Hessian at z*.
+    """
+    direction = np.random.default_rng(seed).normal(size=len(problem.minimiser))
+    z0 = problem.minimiser + radius * direction / np.linalg.norm(direction)
+    run = _trajectory(recurrence, problem.activation, depth)
+    zs, values, least = run(problem.u, z0, problem.minimiser)
+    # x = U⁻¹ z: the distance is that of the network's own iterates.
+    xs = np.linalg.solve(problem.u, (np.asarray(zs) - problem.minimiser).T)
+    distance = np.linalg.norm(xs, axis=0)
+    gap = np.maximum(np.asarray(values - least), 0)
+    distance, gap = distance / distance[0], gap / gap[0]
+    return Convergence(distance, gap, _fit_rate(distance))
+
+
+@functools.lru_cache(maxsize=256)
+def _trajectory(recurrence: Recurrence, activation: str, depth: int) -> Callable:
+    @jax.jit
+    def run(u: jax.Array, z0: jax.Array, minimiser: jax.Array) -> tuple:
+        step = gradient_step(activation, u)
+        zs = iterate(recurrence, step, z0, depth, trajectory=True)
+        f = objective(activation, u)
+        return zs, f(zs), f(minimiser)
+
+    return run
+
+
+def _fit_rate(distance: np.ndarray) -> float:
+    log = np.log(np.maximum(distance, 1e-300))
+    # Rounding leaves about 1e-10 of the distance at a condition number of 1000.
+    inside = np.flatnonzero((distance < 1e-2) & (distance > 1e-8))
+    if len(inside) < 3:
+        return math.nan
+    # Momentum makes the distance oscillate: a line through all of it, not two points.
+    slope = np.polyfit(inside, log[inside], 1)[0]
+    return float(np.exp(slope))
+
+
+def fit_exponent(conditions: Sequence[float], layers: Sequence[int | None]) -> float:
+    """Return p of layers ∝ κ^p: 1 for gradient descent, ½ for accelerated methods.
+
+    Args:
+      conditions: κ, at least two different ones.
+      layers: the layers needed at each; None where the depth did not suffice.
+
+    Returns:
+      The slope in logarithms over the conditions that have a number, or NaN with fewer
+      than two.
+    """
+    points = [
+        (math.log(k), math.log(n))
+        for k, n in zip(conditions, layers, strict=True)
+        if n is not None and n > 0
+    ]
+    if len(points) < 2:
+        return math.nan
+    log_condition, log_layers = np.array(points).T
+    return float(np.polyfit(log_condition, log_layers, 1)[0])
+
+
+def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float:
+    """Return max |U x_k - z_k| / max(1, |z_k|) of tied network and method (Lemma 1).
+
+    Relative, because from a start as far away as this one's a problem that is convex
+    near its minimiser only may send the iterates off.
+
+    Args:
+      problem: what to minimise.
+      recurrence: any recurrence.
+      depth: the number of layers.
+    """
+    u = jnp.asarray(problem.u)
+    x0 = jnp.linspace(-1, 1, len(problem.minimiser))
+    zs = iterate(
+        recurrence, gradient_step(problem.activation, u), u @ x0, depth, trajectory=True
+    )
+    xs = iterate(
+        recurrence, layer(problem.activation, u @ u), x0, depth, trajectory=True
+    )
+    return float(jnp.abs(xs @ u - zs).max() / max(1.0, float(jnp.abs(zs).max())))
+
+
+def conclude(config: ConvergenceConfig, rows: list[Row]) -> Report:
+    """Return layers, rates and power of κ of each label, and the check of Lemma 1."""
+    del config
+    summary: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        of_all = summary.setdefault(row["activation"], {})
+        if row["label"] in of_all:
+            continue
+        own = select(rows, activation=row["activation"], label=row["label"])
+        columns = {
+            name: [each[name] for each in own]
+            for name in ("condition", "layers", "fitted_rate", "theoretical_rate")
+        }
+        exponent = fit_exponent(columns["condition"], columns["layers"])
+        of_all[row["label"]] = {**columns, "exponent": exponent}
+    return {
+        "methods": summary,
+        "largest_duality_difference": max(row["duality_difference"] for row in rows),
+    }
+
+
+def text(report: Report) -> Iterator[str]:
+    """Write the report: a table for each activation."""
+    study = report["config"]["convergence"]
+    yield "# Layers needed to reach the minimiser of F (§5.1)"
+    yield (
+        f"Layers until ‖xₖ - x⋆‖ ≤ {study['epsilon']:g} ‖x₀ - x⋆‖ for good, at most "
+        f"{study['depth']}; p of layers ∝ κ^p; the contraction of one layer at the "
+        f"largest κ, fitted and in theory. n = {study['dimension']}, float64, seed "
+        f"{report['config']['seed']}; {report['device']}, JAX "
+        f"{report['versions']['jax']}, {report['wall_seconds']} s."
+    )
+    yield (
+        "Largest relative |U x_k - z_k| of tied network and method "
+        f"({DUALITY_DEPTH} layers): {report['largest_duality_difference']:.1e}."
+    )
+    header = ["method", *(f"κ = {k:g}" for k in study["conditions"])]
+    for activation, of_all in report["methods"].items():
+        rows = [
+            [
+                label,
+                *(str(n or f"> {study['depth']}") for n in found["layers"]),
+                number(found["exponent"], ".2f"),
+                number(found["fitted_rate"][-1], ".5f"),
+                number(found["theoretical_rate"][-1], ".5f"),
+            ]
+            for label, found in of_all.items()
+        ]
+        yield f"## {activation}"
+        yield markdown_table([*header, "p", "rate, fitted", "rate, theory"], rows)
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Draw the distance to the minimiser and F against depth, for each κ."""
+    return {
+        f"convergence_{activation}": _figure(
+            activation, select(report["cells"], activation=activation)
+        )
+        for activation in report["methods"]
+    }
+
+
+def _figure(activation: str, rows: list[Row]) -> Figure:
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    figure = Figure(figsize=(4.2 * len(conditions), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(conditions), squeeze=False, sharey="row")
+    for column, condition in enumerate(conditions):
+        above, below = axes[:, column]
+        own = select(rows, condition=condition)
+        for index, row in enumerate(own):
+            color, name = f"C{index}", row["label"] if column == 0 else None
+            distance, gap = (np.array(row[n], float) for n in ("distance", "gap"))
+            above.semilogy(distance, color=color, label=name)
+            # Below this F cannot be told from F* by rounding.
+            below.semilogy(np.where(gap > 1e-9, gap, np.nan), color=color)
+            if row["theoretical_rate"] is not None:
+                theory = row["theoretical_rate"] ** np.arange(len(distance))
+                above.semilogy(theory, ":", color=color)
+        above.set(title=f"κ = {condition:g}", ylim=(1e-14, 10))
+        below.set(xlabel="layers", ylim=(1e-9, 10))
+        # Past the slowest accelerated method nothing new is seen.
+        longest = max(row["layers_to_1e-10"] or 0 for row in own)
+        for axis in (above, below):
+            axis.set_xlim(0, min(longest or SHOWN, SHOWN))
+    axes[0, 0].set_ylabel("‖x_k - x*‖, relative\n(dotted: theory)")
+    axes[1, 0].set_ylabel("F(x_k) - F*, relative")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    figure.suptitle(f"Convergence on F, Φ = {activation}")
+    return figure
+
+
+def outcome(row: Row) -> str:
+    """Say what a row has in a line."""
+    layers = row["layers"] or "more"
+    return f"{row['label']}, {row['activation']}, κ = {row['condition']:g}: {layers}"
+
+
+STUDY = Study(
+    name="convergence",
+    config=ConvergenceConfig,
+    plan=plan,
+    measurement=measurement,
+    outcome=outcome,
+    text=text,
+    figures=figures,
+    conclude=conclude,
+)

@@ -1,1 +1,0 @@
-"""The methods on F of Lemma 1: layers needed against the condition number."""
