@@ -84,7 +84,7 @@ class DenseNet(nn.Module):
           InputError: images that are smaller than the network's down-sampling.
         """
         halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
-        check_images(images.shape, smallest=2**halvings)
+        check_images(images, smallest=2**halvings)
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,

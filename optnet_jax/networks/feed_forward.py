@@ -80,7 +80,7 @@ class LeNet5(nn.Module):
         smallest = 1
         for _ in self.widths:
             smallest = 2 * smallest + 4
-        check_images(images.shape, smallest)
+        check_images(images, smallest)
         layers: list[Layer] = []
         for i, features in enumerate(self.widths):
             conv = convolution(
@@ -145,7 +145,7 @@ class VGG(nn.Module):
         Raises:
           InputError: images that are too small.
         """
-        check_images(images.shape, 2 ** len(self.stage_sizes))
+        check_images(images, 2 ** len(self.stage_sizes))
         layers: list[Layer] = []
         for i, (size, features) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True)

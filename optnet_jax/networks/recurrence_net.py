@@ -123,7 +123,7 @@ class RecurrenceNet(nn.Module):
           InputError: images that are no [B, H, W, C] or too small for the network.
         """
         halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
-        check_images(images.shape, 2**halvings)
+        check_images(images, 2**halvings)
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
