@@ -28,6 +28,8 @@ from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
 
 PRINTED_PYTHON = "python"
+Start = Callable[[Sequence[str], dict[str, str]], int]
+"""Runs a command, given its arguments and environment; returns its exit status."""
 
 
 class Planned(NamedTuple):
@@ -43,26 +45,32 @@ class Planned(NamedTuple):
     arguments: list[str]
     config: Mapping[str, Any]
 
-    def result(self) -> runs.Run | None:
-        """Its result; ``None`` while it has none, or only one that cannot be read."""
+    @property
+    def command(self) -> str:
+        """Its command, to paste into a shell."""
+        return shlex.join([PRINTED_PYTHON, *self.arguments])
+
+    def finished(self) -> runs.Run | None:
+        """What it has left, and `report` will count; ``None`` if it is to be started.
+
+        Raises:
+            InputError: if its directory holds another run, which is not replaced.
+        """
         try:
             found = runs.read(self.workdir)
         except InputError:
-            return None  # the run itself says so, and writes it anew
-        return found if found.result else None
-
-    def strange(self) -> list[str]:
-        """In what the finished run in its directory is another one."""
-        found, seed = self.result(), self.config["seed"]
-        if found is None:
-            return []
-        other = [f"seed = {found.seed}, not {seed}"] if found.seed != seed else []
-        return other + runs.differences(found, self.config)
-
-    @property
-    def finished(self) -> bool:
-        """Whether it wrote its result, which `report` will count."""
-        return self.result() is not None and not self.strange()
+            return None  # there is none yet, or the run says what is wrong with it
+        if not found.result:
+            return None
+        strange, seed = runs.differences(found, self.config), self.config["seed"]
+        if found.seed != seed:
+            strange.insert(0, f"seed = {found.seed}, not {seed}")
+        if strange:
+            raise InputError(
+                f"{self.workdir} holds another run ({'; '.join(strange)}): move it "
+                "away or choose another --workdir"
+            )
+        return found
 
 
 def plan(
@@ -164,13 +172,13 @@ def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
 
 def run_all(
     planned: Sequence[Planned],
-    start: Callable[[Sequence[str], dict[str, str]], int] = run_one,
+    start: Start = run_one,
 ) -> list[Planned]:
     """Run what is not finished yet; a run that fails does not keep the others back.
 
     Args:
         planned: The runs.
-        start: Runs one command and returns its exit status.
+        start: Runs one of them.
 
     Returns:
         The runs that failed.
@@ -178,41 +186,30 @@ def run_all(
     failed = []
     for number, run in enumerate(planned, 1):
         head = f"[{number}/{len(planned)}] {run.workdir.name}"
-        if run.finished:
-            print(f"{head}: finished before", flush=True)
-            continue
-        if strange := run.strange():
-            print(f"{head}: {another(run, strange)}", flush=True)
+        try:
+            outcome = "finished before" if run.finished() else _run(run, head, start)
+        except InputError as error:
+            outcome = str(error)
             failed.append(run)
-            continue
-        print(f"{head}: {command_line(run)}", flush=True)
-        # One compilation serves all seeds of a network.
-        cache = run.workdir.parent.absolute() / ".compilation_cache"
-        environment = {"JAX_COMPILATION_CACHE_DIR": str(cache), **os.environ}
-        began = time.monotonic()
-        status = start(run.arguments, environment)
-        found = run.result() if run.finished else None
-        if found is None:
-            outcome = f"failed with status {status}"
-            failed.append(run)
-        else:
-            last, best = found.error("final"), found.error("best")
-            outcome = f"top-1 error {last:.2f} % (best {best:.2f} %)"
-        print(f"{head}: {outcome} ({time.monotonic() - began:.0f} s)", flush=True)
+        print(f"{head}: {outcome}", flush=True)
     return failed
 
 
-def another(run: Planned, strange: Sequence[str]) -> str:
-    """Say that a directory holds another run, which is neither read nor replaced."""
-    return (
-        f"{run.workdir} holds another run ({'; '.join(strange)}): move it away or "
-        "choose another --workdir"
+def _run(run: Planned, head: str, start: Start) -> str:
+    """Run what is not finished; returns its errors, or raises where it has none."""
+    print(f"{head}: {run.command}", flush=True)
+    # One compilation serves all seeds of a network.
+    cache = run.workdir.parent.absolute() / ".compilation_cache"
+    began = time.monotonic()
+    status = start(
+        run.arguments, {"JAX_COMPILATION_CACHE_DIR": str(cache), **os.environ}
     )
-
-
-def command_line(run: Planned) -> str:
-    """The command of a run, to paste into a shell."""
-    return shlex.join([PRINTED_PYTHON, *run.arguments])
+    seconds = f"({time.monotonic() - began:.0f} s)"
+    found = run.finished()
+    if found is None:
+        raise InputError(f"failed with status {status} {seconds}")
+    last, best = found.error("final"), found.error("best")
+    return f"top-1 error {last:.2f} % (best {best:.2f} %) {seconds}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -243,15 +240,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.print:
         for run in planned:
-            if strange := run.strange():
-                print(f"error: {another(run, strange)}", file=sys.stderr)
-            elif not run.finished:
-                print(command_line(run), flush=True)
+            try:
+                if run.finished() is None:
+                    print(run.command, flush=True)
+            except InputError as error:
+                print(f"error: {error}", file=sys.stderr)
         return 0
     failed = run_all(planned)
-    print(
-        f"{len(planned) - len(failed)} of {len(planned)} runs are finished", flush=True
-    )
+    done = len(planned) - len(failed)
+    print(f"{done} of {len(planned)} runs are finished", flush=True)
     return 1 if failed else 0
 
 

@@ -61,7 +61,7 @@ def test_finished_runs_are_not_printed_again(made_runs, tmp_path, capsys):
     done = sweep.plan(entries.DIGITS, range(10), tmp_path)[5]
     made_runs.finish(done.workdir, done.config)
     left = printed(capsys, "digits", f"--workdir={tmp_path}")
-    assert [line for line in every if line not in left] == [sweep.command_line(done)]
+    assert [line for line in every if line not in left] == [done.command]
 
 
 def test_runs_what_is_left_and_goes_on_after_a_failure(made_runs, tmp_path, capsys):
@@ -130,7 +130,8 @@ def test_flags_of_the_sweep_say_what_its_runs_are(made_runs, tmp_path, capsys):
     assert len(printed(capsys, "digits", *arguments)) == 3
     tied = sweep.plan(entries.DIGITS, [0], tmp_path, ["--config.model.tied=True"])[1]
     assert tied.config["model"]["tied"] is True
-    assert not tied.finished
+    with pytest.raises(InputError, match="model.tied = False, not True"):
+        tied.finished()
 
 
 @pytest.mark.parametrize(

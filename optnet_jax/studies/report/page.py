@@ -4,7 +4,8 @@ Plotly's program is in the page: it opens from a file and asks for nothing.
 """
 
 import html
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ from optnet_jax.studies.tables import with_sd
 NOT_YET = "not yet"
 # Okabe and Ito's, which colour-blind readers can tell apart.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
+CURVES = (
+    ("cross-entropy", ("test/loss", "train/loss")),
+    ("top-1 error (%)", ("test/top1_error", "train/top1_error")),
+    ("learning rate", ("learning_rate",)),
+)
 LAYOUT = {
     "template": "none",
     "height": 320,
@@ -50,30 +56,31 @@ def render(runs: Iterable[Run]) -> str:
     """
     groups = group(runs)
     names = {name for g in groups for name in g.config} - {"name", "seed"}
-    environment = jinja2.Environment(
+    environment = list(_environment(groups))
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja").render(
+    return templates.get_template("page.html.jinja").render(
         plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),
         groups=groups,
-        colors=[color(index) for index in range(len(groups))],
+        colors=COLORS,
         results=[_result(g) for g in groups],
         seeds=[_seed(run) for g in groups for run in g.runs],
-        curves=_curves(groups),
-        coefficients=[found for g in groups for found in _coefficients(g)],
-        fields=[_field(groups, name) for name in sorted(names)],
+        curves=[_curve(groups, *curve) for curve in CURVES],
+        coefficients=[item for g in groups for item in _coefficients(g)],
+        fields=[
+            [name, *(str(g.config.get(name, NOT_SET)) for g in groups)]
+            for name in sorted(names)
+        ],
         differing=differing_fields([g.config for g in groups]),
-        environment=list(_environment(groups)),
+        environment=environment,
+        changed=[name for name, *texts in environment if len(set(texts)) > 1],
+        directories=[", ".join(run.path.name for run in g.runs) for g in groups],
     )
-
-
-def color(index: int) -> str:
-    """Colour of the n-th group, and of another one where there are many."""
-    return COLORS[index % len(COLORS)]
 
 
 def _result(g: Group) -> list[str]:
@@ -117,54 +124,39 @@ def _epochs(runs: Sequence[Run]) -> str:
     return f"unfinished: {done}" + (f" of {planned:g}" if planned else "")
 
 
-def _field(groups: Sequence[Group], name: str) -> list[str]:
-    return [name, *(str(g.config.get(name, NOT_SET)) for g in groups)]
-
-
 def _environment(groups: Sequence[Group]) -> Iterable[list[str]]:
     """Devices, data, dates and versions: rows of a name and a text for each group."""
-    results = [[run.result for run in g.runs if run.result] for g in groups]
-    packages = [
-        package for rs in results for r in rs for package in r.get("versions", {})
-    ]
-    fields: dict[str, Callable[[Any], Any]] = {
-        "device": lambda r: r["device"],
-        "data": lambda r: r.get("split") or r["dataset"],
-        "date": lambda r: r["date"],
+    told = [[_told(run.result) for run in g.runs if run.result] for g in groups]
+    for name in dict.fromkeys(name for runs in told for run in runs for name in run):
+        texts = [{str(run[name]) for run in runs if name in run} for runs in told]
+        yield [name, *("; ".join(sorted(found)) or NOT_YET for found in texts)]
+
+
+def _told(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "device": result["device"],
+        "data": result.get("split") or result["dataset"],
+        "date": result["date"],
+        **result.get("versions", {}),
     }
-    for package in dict.fromkeys(packages):
-        fields[package] = lambda r, p=package: r.get("versions", {}).get(p)
-    for name, get in fields.items():
-        found = [{str(get(r)) for r in rs if get(r) is not None} for rs in results]
-        yield [name, *("; ".join(sorted(texts)) or NOT_YET for texts in found)]
 
 
-def _curves(groups: Sequence[Group]) -> list[str]:
-    errors = {"test/top1_error": "solid", "train/top1_error": "dash"}
-    return [
-        _lines(groups, {"test/loss": "solid", "train/loss": "dash"}, "cross-entropy"),
-        _lines(groups, errors, "top-1 error (%)"),
-        _lines(groups, {"learning_rate": "solid"}, "learning rate"),
-    ]
-
-
-def _lines(groups: Sequence[Group], metrics: dict[str, str], label: str) -> str:
-    """Curves of some metrics, each with its dash, on a logarithmic axis."""
+def _curve(groups: Sequence[Group], label: str, metrics: Sequence[str]) -> str:
+    """Metrics over the epochs: each seed's, and their mean where there are several."""
     lines = []
-    for index, g in enumerate(groups):
-        for metric, dash in metrics.items():
-            style = {"color": color(index), "dash": dash}
-            series = [(run, *run.series(metric)) for run in g.runs]
-            several = len(series) > 1
-            for run, x, y in series:
-                name = f"{g.label}, seed {run.seed}: {metric}"
-                lines.append(_line(x, y, name, style, faint=several))
-            length = min(len(x) for _, x, _ in series)
-            if several and length:
-                # Over the epochs that all seeds have reached.
-                mean = np.mean([y[:length] for _, _, y in series], axis=0)
-                name = f"{g.label}, mean of {len(series)} seeds: {metric}"
-                lines.append(_line(series[0][1][:length], mean, name, style))
+    for (index, g), metric in itertools.product(enumerate(groups), metrics):
+        dash = "dash" if metric.startswith("train/") else "solid"
+        style = {"color": COLORS[index % len(COLORS)], "dash": dash}
+        series = [run.series(metric) for run in g.runs]
+        for run, (x, y) in zip(g.runs, series, strict=True):
+            name = f"{g.label}, seed {run.seed}: {metric}"
+            lines.append(_line(x, y, name, style, faint=len(series) > 1))
+        # Over the epochs that all seeds have reached.
+        length = min(len(x) for x, _ in series)
+        if len(series) > 1 and length:
+            mean = np.mean([y[:length] for _, y in series], axis=0)
+            name = f"{g.label}, mean of {len(series)} seeds: {metric}"
+            lines.append(_line(series[0][0][:length], mean, name, style))
     return _chart(lines, label, log=True)
 
 

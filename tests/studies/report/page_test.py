@@ -93,6 +93,17 @@ def test_what_is_not_finite_breaks_the_line(make_run, tmp_path):
     assert lines[0]["y"] == [30, None, 10]
 
 
+def test_what_differs_in_the_environment_is_marked(make_run, tmp_path):
+    make_run(tmp_path, "a")
+    file = make_run(tmp_path, "b", model={"name": "hb_net"}) / "result.json"
+    file.write_text(file.read_text("utf-8").replace("0.10.2", "0.11.0"), "utf-8")
+    text = rendered(tmp_path).split("<h2>Environment</h2>")[1]
+    marked = '<tr class="differs"><td>jax</td><td>0.10.2</td><td>0.11.0</td></tr>'
+    assert marked in text
+    assert text.count("differs") == 1
+    assert "<tr><td>directory</td><td>a</td><td>b</td></tr>" in text
+
+
 def test_an_unfinished_run(make_run, tmp_path):
     run = make_run(tmp_path, "long", epochs=2, finished=False)
     with (run / "metrics.jsonl").open("a") as file:
