@@ -151,9 +151,10 @@ def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
         files = " and ".join(
             f"{name} ({archive.size:,} bytes)" for name, archive in missing.items()
         )
+        place = f", which Debian's package {spec.package} has," if spec.package else ""
         raise InputError(
             f"{spec.name} is not in {builder.data_dir_root} and cannot be downloaded "
-            f"{reasons[0]}: put {files} into {manual_dir}"
+            f"{reasons[0]}: put {files}{place} into {manual_dir}"
         )
     for name in there:
         archives.check_size(spec, manual_dir / name, wanted[name])

@@ -34,6 +34,7 @@ class Spec:
             is evaluated; streamed sets only. 0 is the side of ``image_shape``: nothing
             of the short side is cut off.
         manual: whether a person must fetch the archives.
+        package: a Debian package that has them, for the message that they are missing.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
         sources: files and folders that the builder reads: once they have changed, a
             set that was prepared from them before is said to be out of date.
@@ -54,6 +55,7 @@ class Spec:
     streamed: bool = False
     resize: CountOrOff = 0
     manual: bool = False
+    package: str = ""
     module: str = ""
     sources: tuple[LocalPath, ...] = ()
     note: str = "the published split"
@@ -135,6 +137,7 @@ SPECS: dict[str, Spec] = {
             std=(0.35302424,),
             pad=4,
             flip=True,
+            package="dataset-fashion-mnist",
         ),
         Spec(
             name="mnist",

@@ -68,6 +68,15 @@ def test_no_dataset_and_no_network(tmp_path, no_network, monkeypatch):
     )
 
 
+def test_who_lacks_fashion_mnist_is_told_of_the_package(tmp_path, no_network):
+    with pytest.raises(InputError) as caught:
+        data.load({"dataset": "fashion_mnist", "data_dir": str(tmp_path)}, seed=0)
+    assert str(caught.value).endswith(
+        "train-labels-idx1-ubyte.gz (29,515 bytes), which Debian's package "
+        f"dataset-fashion-mnist has, into {manual_dir(tmp_path)}"
+    )
+
+
 def test_a_name_server_that_never_answers(monkeypatch):
     answer = threading.Event()
 
