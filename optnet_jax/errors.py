@@ -14,7 +14,7 @@ LONGEST = 80
 
 
 def shown(value: object) -> str:
-    """A value as an error message repeats it: on one line, and not too long."""
+    """Return a value as an error message repeats it: on one line, and not too long."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # more digits or levels than Python writes, or a foreign repr

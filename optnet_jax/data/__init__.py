@@ -38,7 +38,7 @@ __all__ = ["SPECS", "Dataset", "Options", "Spec", "get_spec", "load", "spec_of"]
 
 
 def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
-    """Loads a dataset, and prepares it where that needs nobody's help.
+    """Load a dataset and prepare it where that needs nobody's help.
 
     Args:
         config: ``config.data``; see :class:`Options` for its fields.

@@ -43,7 +43,7 @@ file's name. With both put back they are the genuine archives, bit for bit.
 
 
 def archives_of(builder: Any) -> dict[str, Archive]:
-    """The archives that a set is prepared from, by their file names."""
+    """Return the archives that a set is prepared from, by their file names."""
     return {
         info.filename or Path(url).name: Archive(url, int(info.size), info.checksum)
         for url, info in (builder.url_infos or {}).items()
@@ -51,7 +51,7 @@ def archives_of(builder: Any) -> dict[str, Archive]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether an archive is there; what has its place must be a file that can be read.
+    """Return whether an archive is there, as a file that can be read.
 
     Raises:
         InputError: naming what is there instead.
@@ -124,7 +124,7 @@ def check_checksum(spec: Spec, path: Path, archive: Archive) -> None:
 
 @contextlib.contextmanager
 def staged(builder: Any, folder: Path) -> Iterator[Path]:
-    """The archives as TFDS wants them: in ``folder``, or beside repaired ones.
+    """Give the archives as TFDS wants them: in ``folder``, or beside repaired ones.
 
     TFDS refuses an archive of another checksum. One that lacks a part of its gzip
     header only (:data:`STAMPS`) stands in a temporary folder with that part put back.
@@ -148,7 +148,7 @@ def staged(builder: Any, folder: Path) -> Iterator[Path]:
 
 
 def _with_header(path: Path, archive: Archive) -> bytes | None:
-    """The genuine archive, if ``path`` only lacks time and name in its header."""
+    """Return the genuine archive, if ``path`` lacks time and name of its header."""
     name = f"{path.stem}\0".encode()
     stamp = STAMPS.get(path.name)
     if stamp is None or not path.is_file():
@@ -163,7 +163,7 @@ def _with_header(path: Path, archive: Archive) -> bytes | None:
 
 
 def _tar_fault(path: Path) -> str:
-    """What is wrong with a tar, or nothing; reads the headers only."""
+    """Return what is wrong with a tar, or nothing, by its headers alone."""
     try:
         with tarfile.open(path, "r:") as tar:
             for _ in tar:

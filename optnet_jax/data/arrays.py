@@ -20,7 +20,7 @@ class Split(NamedTuple):
 
 
 def read_split(builder: Any, split: str) -> Split:
-    """Reads a whole split of a prepared TFDS builder, always in the same order.
+    """Read a whole split of a prepared TFDS builder, always in the same order.
 
     Args:
         builder: ``tfds.core.DatasetBuilder`` with features ``image`` and ``label``.
@@ -138,7 +138,7 @@ def not_a_class(spec: Spec, label: Any, what: str) -> str:
 
 
 def fingerprint(*splits: Split) -> str:
-    """A digest of every pixel and label of some splits, in their order."""
+    """Return a digest of every pixel and label of some splits, in their order."""
     digest = hashlib.sha256()
     for array in itertools.chain(*splits):
         digest.update(f"{array.dtype.str}{array.shape}".encode())

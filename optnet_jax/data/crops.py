@@ -14,7 +14,7 @@ ATTEMPTS = 10
 
 
 def random_resized(height: Any, width: Any, seed: Any) -> Any:
-    """A window of random size, shape and place: 8 to 100 % of the area, aspect 3:4-4:3.
+    """Return a random window of 8 to 100 % of the area, its sides from 3:4 to 4:3.
 
     Out of ten draws the first that fits is taken; if none does, the central square.
     This is what the authors of DenseNet trained with (fb.resnet.torch,
@@ -52,7 +52,7 @@ def random_resized(height: Any, width: Any, seed: Any) -> Any:
 
 
 def fixed(height: Any, width: Any, seed: Any, share: float) -> Any:
-    """A square at a random place, of ``share`` of the short side: §7.1 to the letter.
+    """Return a square of ``share`` of the short side, at a random place, as §7.1 says.
 
     Cutting it and resizing it to 224 is resizing the short side to 224 / share and
     cutting 224x224.
@@ -74,7 +74,7 @@ def fixed(height: Any, width: Any, seed: Any, share: float) -> Any:
 
 
 def central(height: Any, width: Any, share: float) -> Any:
-    """The square in the middle, of ``share`` of the short side.
+    """Return the square in the middle, of ``share`` of the short side.
 
     Args:
         height: int32 scalar tensor.
@@ -96,7 +96,7 @@ def _side(height: Any, width: Any, share: float) -> Any:
 
 
 def _place(draw: Any, room: Any) -> Any:
-    """One of the ``room + 1`` offsets, each as likely; ``draw`` is in [0, 1)."""
+    """Return one of the ``room + 1`` offsets, each as likely; ``draw`` is in [0, 1)."""
     tf = quiet.import_tensorflow()
     offset = tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32)
     # In float32 the product can round up to room + 1.

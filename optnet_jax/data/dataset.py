@@ -86,7 +86,7 @@ class Dataset(abc.ABC):
         self.fingerprint = fingerprint
 
     def description(self) -> dict[str, Any]:
-        """What a run on this set says of it, in JSON's types."""
+        """Return what a run on this set says of it, in JSON's types."""
         return {
             "name": self.name,
             "version": self.version,
@@ -102,7 +102,7 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:
-        """Yields this process's rows of the batches of step start_step and onwards.
+        """Yield this process's rows of the batches of step start_step and onwards.
 
         Args:
             start_step: the first step, counted from 0 over the whole run.
@@ -114,7 +114,7 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def eval_batches(self) -> Iterator[dict[str, Any]]:
-        """Yields this process's rows of the batches of the whole evaluation split.
+        """Yield this process's rows of the batches of the whole evaluation split.
 
         The number of batches is the same in every process.
 

@@ -24,7 +24,7 @@ SPLIT_SEED = 0
 
 
 def train_test_indices() -> tuple[np.ndarray, np.ndarray]:
-    """The split: 1437 training and 360 test rows, the classes in equal proportions.
+    """Return the split: 1437 training and 360 test rows, classes in equal proportions.
 
     Returns:
         The row numbers in ``sklearn.datasets.load_digits()`` of both parts, sorted.

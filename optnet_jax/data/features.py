@@ -70,7 +70,7 @@ def check(spec: Spec, builder: Any) -> None:
 
 
 def class_names(builder: Any) -> tuple[str, ...]:
-    """The names of the classes; their numbers where the set has none.
+    """Return the names of the classes; their numbers where the set has none.
 
     Args:
         builder: ``tfds.core.DatasetBuilder``, prepared or not.
@@ -86,7 +86,7 @@ def class_names(builder: Any) -> tuple[str, ...]:
 
 
 def fingerprint(builder: Any) -> str:
-    """A digest of a prepared set that is too large to be read for one.
+    """Return a digest of a prepared set that is too large to be read for one.
 
     It covers the splits, how many records each of their files holds, their size in
     bytes, the features and the names of the classes, but neither the folder that the

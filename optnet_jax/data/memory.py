@@ -150,7 +150,7 @@ def _augment(key, step, rows, images: jax.Array, *, pad: int, flip: bool) -> jax
 
 
 def pad_crop_flip(key: jax.Array, image: jax.Array, pad: int, flip: bool) -> jax.Array:
-    """A random crop of the zero-padded image, or of its mirror image.
+    """Return a random crop of the zero-padded image, or of its mirror image.
 
     Args:
         key: random key.

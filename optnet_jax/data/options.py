@@ -10,7 +10,7 @@ __all__ = ["Options", "options_from", "spec_of"]
 
 
 def options_from(config: Any) -> Options:
-    """Reads ``config.data``.
+    """Read ``config.data``.
 
     Args:
         config: a dict, an ``ml_collections.ConfigDict``, or the options already.
@@ -28,7 +28,7 @@ def options_from(config: Any) -> Options:
 
 
 def spec_of(options: Options) -> Spec:
-    """The dataset that is named, at the size that is asked for.
+    """Return the dataset that is named, at the size that is asked for.
 
     Raises:
         InputError: if there is no such dataset, or if it is not resized.

@@ -43,7 +43,7 @@ def _digest(path: Path) -> list:
 
 
 def write(folder: Path, prepared_from: dict[str, list]) -> None:
-    """Keeps a :func:`state` in the folder of a set that was prepared from it.
+    """Keep a :func:`state` in the folder of a set that was prepared from it.
 
     Raises:
         InputError: if it cannot be written.

@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
-    """Prepares a dataset from local archives.
+    """Prepare a dataset from local archives.
 
     Args:
         dataset: its name.
@@ -84,14 +84,14 @@ def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) 
 
 
 def _files(archives: Sequence[str], wanted: Sequence[str]) -> Iterator[Path]:
-    """The archives that are given; of a folder, those in it that are wanted."""
+    """Yield the archives that are given; of a folder, those in it that are wanted."""
     for archive in (local_path(archive, "--archive") for archive in archives):
         inside = [archive / name for name in wanted if (archive / name).exists()]
         yield from inside or [archive]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command; return its exit status."""
     assert __doc__
     usage, _, details = __doc__.partition("\n\n")
     parser = _Parser(

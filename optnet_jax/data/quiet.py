@@ -17,7 +17,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def import_tensorflow() -> Any:
-    """Returns the ``tensorflow`` module, with the GPUs hidden from it."""
+    """Return the ``tensorflow`` module, with the GPUs hidden from it."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
@@ -25,7 +25,7 @@ def import_tensorflow() -> Any:
 
 
 def import_tfds() -> Any:
-    """Returns the ``tensorflow_datasets`` module.
+    """Return the ``tensorflow_datasets`` module.
 
     It imports TensorFlow only when it reads or writes records: whether a set is there
     can be said without.
@@ -37,7 +37,7 @@ def import_tfds() -> Any:
 
 @contextlib.contextmanager
 def no_chatter() -> Iterator[None]:
-    """Drops what TFDS prints and warns about in passing; errors still raise."""
+    """Drop what TFDS prints and warns about in passing; errors still raise."""
     from absl import logging
 
     verbosity = logging.get_verbosity()

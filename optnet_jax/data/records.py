@@ -96,7 +96,7 @@ class Streams:
 
 
 def files_of(builder: Any, split: str) -> tuple[list[str], list[int]]:
-    """The files of a split, in order, and how many records each of them has.
+    """Return the files of a split, in order, and how many records each of them has.
 
     Args:
         builder: prepared ``tfds.core.DatasetBuilder``.
@@ -116,7 +116,7 @@ def files_of(builder: Any, split: str) -> tuple[list[str], list[int]]:
 
 
 def damaged_file(builder: Any, split: str) -> str | None:
-    """The first file of a split that holds fewer records than it should."""
+    """Return the first file of a split that holds fewer records than it should."""
     for file, length in zip(*files_of(builder, split), strict=True):
         if _count(file)[0] != length:
             return file
@@ -134,7 +134,7 @@ def describe(file: str) -> str:
 
 
 def _count(file: str) -> tuple[int, str]:
-    """The records of a file, to its end or to where it is damaged."""
+    """Return the records of a file, to its end or to where it is damaged."""
     tf = quiet.import_tensorflow()
     count, end = 0, "the end"
     try:
@@ -155,7 +155,7 @@ def read(
     shuffle_buffer: int = 1,
     shuffle_seeds: np.ndarray | None = None,
 ) -> Any:
-    """The undecoded records of some rows of some batches, batch by batch.
+    """Return the undecoded records of some rows of some batches, batch by batch.
 
     Args:
         streams: the split.
@@ -218,7 +218,7 @@ def read(
 
 
 def sound_records(file: Any, skip: Any = 0, take: Any = -1) -> Any:
-    """The records of a file up to where it is damaged, as a ``tf.data.Dataset``.
+    """Return the records of a file up to where it is damaged, as a ``tf.data.Dataset``.
 
     Args:
         file: scalar string tensor, its path.

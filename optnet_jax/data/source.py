@@ -32,7 +32,7 @@ POLL_SECONDS = 1.0
 def prepared_builder(
     spec: Spec, data_dir: str, manual_dir: str | Path | None = None
 ) -> Any:
-    """Returns the TFDS builder of a set that is ready to be read.
+    """Return the TFDS builder of a set that is ready to be read.
 
     Prepares the set where that is possible, one process of all that share the disk: the
     others wait, were it hours, and then read. (A barrier would not do: JAX's on CPU
@@ -73,7 +73,7 @@ def prepared_builder(
 
 
 def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
-    """A version that serves as well, or any if this one cannot be prepared; or None."""
+    """Return a version that serves as well, any if this one cannot be had, or None."""
     try:
         _check_archives(spec, builder, manual_dir)
     except InputError as error:
@@ -98,7 +98,7 @@ def _prepared(
 
 
 def find_builder(spec: Spec, data_dir: str) -> Any:
-    """Returns the TFDS builder, whether or not its set is prepared.
+    """Return the TFDS builder, whether or not its set is prepared.
 
     Raises:
         InputError: if ``data_dir`` is the set's own folder, or if what TFDS has written
@@ -127,18 +127,18 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
 
 
 def is_prepared(builder: Any) -> bool:
-    """Whether the set of a builder lies in its directory, complete."""
+    """Return whether the set of a builder lies in its directory, complete."""
     with quiet.no_chatter():
         return builder.is_prepared()
 
 
 def default_manual_dir(builder: Any) -> Path:
-    """Where TFDS looks for archives that a person has fetched."""
+    """Return where TFDS looks for archives that a person has fetched."""
     return Path(builder.data_dir_root) / "downloads" / "manual"
 
 
 def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
-    """Raises InputError unless the archives are there or can be downloaded."""
+    """Raise InputError unless the archives are there or can be downloaded."""
     wanted = archives.archives_of(builder)
     there = {name for name in wanted if archives.is_there(manual_dir / name)}
     missing = {name: wanted[name] for name in wanted if name not in there}
@@ -190,7 +190,7 @@ def unreachable(url: str, seconds: float) -> str:
 
 
 def _check_contents(spec: Spec, builder: Any, manual_dir: Path) -> None:
-    """Raises InputError if an archive that is there is not the genuine one."""
+    """Raise InputError if an archive that is there is not the genuine one."""
     for name, archive in archives.archives_of(builder).items():
         if archives.is_there(manual_dir / name):
             archives.check_checksum(spec, manual_dir / name, archive)

@@ -90,7 +90,7 @@ class Spec:
             )
 
     def with_image_size(self, size: int) -> "Spec":
-        """The same dataset, resized and cropped to another size in proportion."""
+        """Return the same dataset at another size: resize and crop in proportion."""
         return dataclasses.replace(
             self,
             image_shape=(size, size, self.image_shape[2]),
@@ -164,7 +164,7 @@ SPECS: dict[str, Spec] = {
 
 
 def get_spec(name: str) -> Spec:
-    """Returns the entry called ``name``.
+    """Return the entry called ``name``.
 
     Raises:
         InputError: if there is none.

@@ -115,7 +115,7 @@ class StreamDataset(Dataset):
             yield batch | {"mask": sound.astype(np.float32)}
 
     def _train_epoch(self, epoch: int, first_step: int) -> Any:
-        """The training batches of an epoch from a step of it onwards."""
+        """Return the training batches of an epoch from a step of it onwards."""
         files, lengths = self._files["train"]
         words = np.random.SeedSequence([self._seed, epoch]).generate_state(
             1 + self._streams + len(files)
@@ -168,7 +168,7 @@ class StreamDataset(Dataset):
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def _row(self, entry: dict[str, Any], augment_seed: Any) -> Any:
-        """The record's own image, or another of its file, or nothing: a dataset of one.
+        """Return one element: the record's own image, another of its file, or nothing.
 
         An error is caught by a dataset, so each candidate is a dataset.
         """
@@ -211,7 +211,7 @@ class StreamDataset(Dataset):
         return one.concatenate(others).concatenate(lost).take(1)
 
     def _image(self, encoded: Any, seed: Any) -> Any:
-        """An image as uint8 [H, W, C]; a random part of it where there is a seed.
+        """Return an image, uint8 [H, W, C]; a random part of it where there is a seed.
 
         Of a JPEG only the part that is seen is decoded; a PNG, TFDS's default, and what
         else TensorFlow reads is decoded whole.
@@ -248,7 +248,7 @@ class StreamDataset(Dataset):
         return tf.cast(tf.round(pixels), tf.uint8)
 
     def _window(self, height: Any, width: Any, seed: Any) -> Any:
-        """The part of an image that is seen: (top, left, height, width)."""
+        """Return the part of an image that is seen: (top, left, height, width)."""
         # Without `resize` the whole short side is.
         share = self.image_shape[0] / (self.spec.resize or self.image_shape[0])
         if seed is None:
@@ -259,11 +259,11 @@ class StreamDataset(Dataset):
 
     @staticmethod
     def _name(example: dict[str, Any]) -> Any:
-        """The name of an image's file; empty where the set tells none."""
+        """Return the name of an image's file; empty where the set tells none."""
         return example.get("file_name", quiet.import_tensorflow().constant(""))
 
     def _decode(self, record: Any, number: Any, augment_seed: Any) -> dict[str, Any]:
-        """A ``tf.train.Example`` with its image decoded, cropped and resized."""
+        """Return a ``tf.train.Example`` with its image decoded, cropped and resized."""
         tf = quiet.import_tensorflow()
         example = self._parse(record)
         seed = None
@@ -276,14 +276,14 @@ class StreamDataset(Dataset):
         }
 
     def _parse(self, record: Any) -> dict[str, Any]:
-        """The features of a ``tf.train.Example``, the image undecoded."""
+        """Return the features of a ``tf.train.Example``, the image undecoded."""
         skip = quiet.import_tfds().decode.SkipDecoding()
         return self._builder.info.features.deserialize_example(
             record, decoders={"image": skip}
         )
 
     def _checked(self, batches: Any) -> Iterator[Batch]:
-        """The batches, once what could not be read is reported."""
+        """Yield the batches, once what could not be read is reported."""
         for batch in batches.as_numpy_iterator():
             files = [file.decode() for file in batch.pop("file")]
             origins = [
@@ -301,7 +301,7 @@ class StreamDataset(Dataset):
             yield batch
 
     def _report(self, status: Status, file: str, name: str) -> None:
-        """Ends the run, or counts an image or a file that cannot be read."""
+        """End the run, or count an image or a file that cannot be read."""
         what = name if status == Status.BAD_IMAGE else Path(file).name
         if what in self.corrupt and status != Status.LOST:
             return

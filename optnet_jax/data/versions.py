@@ -18,7 +18,7 @@ from optnet_jax.errors import InputError
 def another(
     spec: Spec, builder: Any, *, supported_only: bool = False
 ) -> tuple[Any, list[str]]:
-    """Finds the newest other version that can be read; says which one it is.
+    """Find the newest other version that can be read, and say which one it is.
 
     Args:
         spec: the dataset.
@@ -47,7 +47,7 @@ def another(
 
 
 def _folders(builder: Any) -> list[Path]:
-    """Where other versions lie, newest first; half prepared ones have other names."""
+    """Return the folders of other versions, newest first, none half prepared."""
     version = quiet.import_tfds().core.Version
     folders = Path(builder.data_dir).parent.glob("*/")
     return sorted(
