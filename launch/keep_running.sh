@@ -12,8 +12,8 @@ end with an error within minutes, and all meet again at the newest checkpoint.
 Ends with COMMAND's status when that is 0 (finished) or 2 (a mistake in COMMAND), and
 with 143 after SIGTERM or Ctrl-C, which is passed on so that COMMAND can save first.
 
-  --lock=FILE  refuse to run twice with the same FILE, which holds the process id:
-               kill -TERM "$(cat FILE)" saves and stops
+  --lock=FILE  refuse to run twice with the same FILE, which holds the process id for as
+               long: kill -TERM "$(cat FILE)" saves and stops
   --dry-run    print COMMAND instead
 END
 }
@@ -40,7 +40,7 @@ done
 if [[ $lock ]]; then
   exec 9>>"$lock"
   flock --nonblock 9 || { echo "$0: already running as $(<"$lock")" >&2 && exit 3; }
-  echo $$ >"$lock"
+  echo $$ >"$lock" && trap ': >"$lock"' EXIT # then another process may get this id
 fi
 trap 'stopping=yes; [[ ! $child ]] || kill -TERM "$child" || true' TERM INT HUP USR1
 
@@ -55,6 +55,6 @@ for ((try = 1; ; try++)); do
   [[ ! $stopping ]] || exit 143
   [[ $status != 0 && $status != 2 && $try -le $restarts ]] || exit "$status"
   echo "$0: status $status; starting again ($try of $restarts)" >&2
-  sleep "$pause" & wait $! || true # in the background, so that SIGTERM ends it
+  sleep "$pause" 9>&- & wait $! || true # in the background, so that SIGTERM ends it
   [[ ! $stopping ]] || exit 143
 done

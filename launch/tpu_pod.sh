@@ -54,7 +54,7 @@ fi
 case $command in
   create | setup | data | run) "$command" "$(printf ' %q' "$@")" ;;
   logs) tpu ssh --worker=0 '--command=tail -n 100 -f optnet/run.log' ;;
-  stop) on_all "kill -TERM \$(cat optnet/run.lock)" ;;
+  stop) on_all "cd optnet && { flock -n run.lock echo not running || kill \$(cat run.lock); }" ;;
   delete) tpu delete --quiet ;;
   *) echo "unknown command $command: see $0 --help" >&2 && exit 2 ;;
 esac

@@ -1,4 +1,8 @@
+import fcntl
+import functools
 import shlex
+import signal
+import subprocess
 
 import pytest
 
@@ -19,6 +23,7 @@ RUN = (
     "cd optnet && nohup launch/keep_running.sh --lock=run.lock -- .venv/bin/python "
     "-m optnet_jax.main --distributed {flags} >>run.log 2>&1 </dev/null &"
 )
+STOP = "cd optnet && { flock -n run.lock echo not running || kill $(cat run.lock); }"
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def test_logs_stop_delete(dry_run):
     (logs,) = dry_run("logs")
     assert logs[-2:] == ["--worker=0", "--command=tail -n 100 -f optnet/run.log"]
     (stop,) = dry_run("stop")
-    assert stop == [*ON_ALL.split(), "--command=kill -TERM $(cat optnet/run.lock)"]
+    assert stop == [*ON_ALL.split(), f"--command={STOP}"]
     assert dry_run("delete") == [DELETE.split()]
 
 
@@ -184,3 +189,20 @@ def test_the_archives_folder_is_new_and_goes_again(launch, tmp_path):
     assert str(folder) in first
     assert first != second
     assert not list(folder.iterdir())
+
+
+def test_stop_kills_no_stranger_that_has_got_the_process_id(tmp_path):
+    """A launcher that was killed has left its id in the file, and no lock."""
+    (tmp_path / "optnet").mkdir()
+    lock = tmp_path / "optnet" / "run.lock"
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        lock.write_text(f"{stranger.pid}\n", "utf-8")
+        stop = functools.partial(
+            subprocess.run, ["bash", "-c", STOP], cwd=tmp_path, capture_output=True
+        )
+        assert stop().stdout == b"not running\n"
+        assert stranger.poll() is None
+        with lock.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert stop().returncode == 0
+        assert stranger.wait(60) == -signal.SIGTERM
