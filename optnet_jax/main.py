@@ -265,6 +265,10 @@ def _prepare_devices(config: Config) -> None:
 
 
 def _summarize(config: Config, workdir: str) -> None:
+    # On standard error: the table may be redirected.
+    program.tell(
+        "tracing the network; one of hundreds of layers takes minutes", sys.stderr
+    )
     from optnet_jax.inspect import figure
     from optnet_jax.training import summary
 
