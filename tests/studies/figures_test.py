@@ -20,12 +20,6 @@ def workdir(tmp_path):
     return tmp_path
 
 
-def test_series_are_read_by_name(workdir):
-    epochs, values = figures.read_series(workdir, "test/top1_error")
-    np.testing.assert_allclose(epochs, [1, 2, 3])
-    np.testing.assert_allclose(values, [60, 30, 20])
-
-
 def test_the_learning_curve_shows_what_was_measured(workdir, monkeypatch):
     drawn = {}
     close = figures.plt.close

@@ -24,13 +24,14 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
     a quantity, one panel: means over it, with the 95 % intervals of the means.
 
     Args:
-        summary: From ``report.summarize``.
+        summary: From ``summary.summarize``.
         file: The picture.
 
     Returns:
         The file.
     """
-    panels = [panel for table in drawn(summary) for panel in panels_of(table)]
+    tables = [t for t in summary["tables"] if any(e["ours"] for e in t["entries"])]
+    panels = [p for table in tables or summary["tables"] for p in panels_of(table)]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
@@ -59,48 +60,33 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
     return picture.save(figure, file, 120)
 
 
-def drawn(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tables that have a run, or all if none has."""
-    tables = summary["tables"]
-    return [t for t in tables if any(e["ours"] for e in t["entries"])] or tables
-
-
 def panels_of(table: dict[str, Any]) -> list[tuple[str, str, Entries]]:
     """The panels of a table: title, the quantity of a curve or nothing, and entries."""
-    title, _, rest = table["title"].partition(":")
     if table["against"]:
-        return [(f"{title}:{rest}", table["against"], table["entries"])]
-    return [
-        (
-            f"{title}: {column}",
-            "",
-            [e for e in table["entries"] if e["column"] == column],
-        )
-        for column in table["columns"]
-    ]
+        return [(table["title"], table["against"], table["entries"])]
+    title, panels = table["title"].partition(":")[0], {}
+    for entry in table["entries"]:
+        panels.setdefault(entry["column"], []).append(entry)
+    return [(f"{title}: {column}", "", entries) for column, entries in panels.items()]
 
 
 def draw_curves(axis: Any, entries: Entries, against: str) -> None:
     """Draw each model's mean error over a quantity, with the interval of the mean."""
     for index, model in enumerate(dict.fromkeys(e["model"] for e in entries)):
-        ours = [
-            (e["value"], e["ours"]["last"]["top1_error"])
-            for e in entries
-            if e["model"] == model and e["ours"]
-        ]
-        if not ours:
-            axis.plot([], [], color=f"C{index}", label=f"{model} (not run)")
-            continue
-        values, errors = zip(*ours, strict=True)
+        run = [e for e in entries if e["model"] == model and e["ours"]]
+        values = [e["value"] for e in run]
+        errors = [e["ours"]["last"]["top1_error"] for e in run]
         means = [error["mean"] for error in errors]
-        intervals = [student_interval(list(e["by_seed"].values())) for e in errors]
         ends = [
-            interval or (mean, mean)
-            for interval, mean in zip(intervals, means, strict=True)
+            student_interval(list(error["by_seed"].values())) or (error["mean"],) * 2
+            for error in errors
         ]
-        low, high = zip(*ends, strict=True)
-        axis.plot(values, means, "o-", color=f"C{index}", ms=3, label=model)
-        axis.fill_between(values, low, high, color=f"C{index}", alpha=0.12)
+        style = {"color": f"C{index}", "label": model if run else f"{model} (not run)"}
+        axis.plot(values, means, "o-", ms=3, **style)
+        if ends:
+            axis.fill_between(
+                values, *zip(*ends, strict=True), fc=f"C{index}", alpha=0.12
+            )
     axis.set_yscale("log")
     # Student's interval of a few errors may reach below 0.
     least = min((y for line in axis.lines for y in line.get_ydata()), default=1.0)

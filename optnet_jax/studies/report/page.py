@@ -188,22 +188,19 @@ def _chart(lines: list[dict[str, Any]], label: str, *, log: bool = False) -> str
 def _coefficients(g: Group) -> Iterable[dict[str, str]]:
     """Paths and last values of what the first seed of a group has learned."""
     run = g.runs[0]
-    epochs = run.coefficients.get("epoch", np.empty(0))
+    epochs = run.recorded
     for name, values in run.coefficients.items():
-        if name == "epoch":
-            continue
-        flat = values.astype(float).reshape(len(epochs), -1)
         lines = [
             _line(epochs, path, f"{name}[{i}]", {"color": COLORS[0]}, faint=True)
-            for i, path in enumerate(flat.T)
+            for i, path in enumerate(values.T)
         ]
-        mean = _line(epochs, flat.mean(1), f"{name}, mean", {"color": "#808080"})
+        mean = _line(epochs, values.mean(1), f"{name}, mean", {"color": "#808080"})
         yield {
             "run": f"{g.label}, seed {run.seed}",
             "name": name,
             "epoch": f"{epochs[-1]:g}",
             "paths": _chart([*lines, mean], name),
-            "last": _heat_map(run, name, flat[-1]),
+            "last": _heat_map(run, name, values[-1]),
         }
 
 

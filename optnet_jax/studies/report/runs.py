@@ -59,10 +59,22 @@ class Run:
         return json_lines.read(self.path / "metrics.jsonl")
 
     @functools.cached_property
+    def _learned(self) -> dict[str, np.ndarray]:
+        return coefficients.read(self.path / "coefficients.npz")
+
+    @property
+    def recorded(self) -> np.ndarray:
+        """The epochs [n] at which coefficients were recorded."""
+        return self._learned.get("epoch", np.empty(0))
+
+    @property
     def coefficients(self) -> dict[str, np.ndarray]:
-        """``epoch`` [n] and learned coefficients [n, ...] by path, if there are any."""
-        learned = coefficients.read(self.path / "coefficients.npz")
-        return {name: values for name, values in learned.items() if name != "step"}
+        """Learned coefficients [n, number] by path, if there are any."""
+        return {
+            name: values.astype(float).reshape(len(values), -1)
+            for name, values in self._learned.items()
+            if name not in ("step", "epoch")
+        }
 
     @property
     def epochs(self) -> float:
