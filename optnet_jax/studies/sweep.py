@@ -10,7 +10,6 @@ one goes on where it stopped: the same command continues the sweep.
 import argparse
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -141,7 +140,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
-    """Run one command to its end, handing requests to stop on to it.
+    """Run one command to its end; a request to stop is handed on, and waited for.
 
     Returns:
         Its exit status.
@@ -149,25 +148,15 @@ def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
     Raises:
         Interrupted: after a signal, when the command has ended.
     """
-    received: list[int] = []
-    process = subprocess.Popen([sys.executable, *arguments], env=environment)
-
-    def hand_on(number: int, frame: Any) -> None:
-        del frame
-        # A terminal's Ctrl-C has reached the command already.
-        if number != signal.SIGINT:
-            process.send_signal(number)
-        received.append(number)
-
-    previous = {n: program.set_handler(n, hand_on) for n in program.STOPPING}
-    try:
-        status = process.wait()
-    finally:
-        for number, handler in previous.items():
-            program.set_handler(number, handler)
-    if received:
-        raise program.Interrupted(received[0])
-    return status
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            return process.wait()
+        except program.Interrupted as stop:
+            # A terminal's Ctrl-C has reached the command already.
+            if stop.name != "SIGINT":
+                process.terminate()
+            raise
 
 
 def run_all(

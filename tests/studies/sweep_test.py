@@ -169,6 +169,7 @@ def test_sigterm_is_handed_on_and_nothing_more_is_started(tmp_path):
     """A whole sweep as a process, its runs replaced by a child that never finishes."""
     program = (
         "import sys\n"
+        "from optnet_jax.runs import program\n"
         "from optnet_jax.studies import sweep\n"
         "from optnet_jax.studies.report import entries\n"
         f"child = ['-c', {CHILD!r}]\n"
@@ -177,7 +178,8 @@ def test_sigterm_is_handed_on_and_nothing_more_is_started(tmp_path):
         f"sweep.Path({str(tmp_path)!r}))]\n"
         "for run in runs:\n"
         "    run.workdir.mkdir()\n"
-        "sweep.run_all(runs)\n"
+        "with program.edge():\n"
+        "    sweep.run_all(runs)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True

@@ -27,18 +27,9 @@ from optnet_jax.studies.report import runs
 from optnet_jax.studies.report.markdown import render
 from optnet_jax.studies.report.summary import summarize
 
-CURE = "choose another --out=DIR"
-
 
 def write_tables(directories: Sequence[Path], out: Path | None) -> list[Path]:
-    """Print the tables of all finished runs in the directories, and write them.
-
-    Args:
-        directories: Workdirs, or directories of them.
-        out: Where ``report.md``, ``report.json`` and ``report.png`` go, if anywhere.
-
-    Returns:
-        The files.
+    """Print the tables of all finished runs, and write them and a picture into ``out``.
 
     Raises:
         InputError: if a run is damaged, or a file cannot be written.
@@ -50,22 +41,16 @@ def write_tables(directories: Sequence[Path], out: Path | None) -> list[Path]:
         return []
     from optnet_jax.studies.report import figure
 
+    cure = "choose another --out=DIR"
     return [
-        write_output(out / "report.md", text.encode(), CURE),
-        write_output(out / "report.json", data.encode(), CURE),
+        write_output(out / "report.md", text.encode(), cure),
+        write_output(out / "report.json", data.encode(), cure),
         figure.draw(summary, out / "report.png"),
     ]
 
 
-def write_page(directories: Sequence[Path], file: str) -> Path:
-    """Write one HTML page about all runs in the directories.
-
-    Args:
-        directories: Workdirs, or directories of them.
-        file: Where to; empty for ``report.html``, in the directory if it is only one.
-
-    Returns:
-        The file.
+def write_page(directories: Sequence[Path], file: Path) -> Path:
+    """Write one HTML page about all runs, finished or not.
 
     Raises:
         InputError: if there is no run, a package is missing, or the file cannot be
@@ -78,10 +63,8 @@ def write_page(directories: Sequence[Path], file: str) -> Path:
             f"--html needs {error.name}, which is not installed: pip install "
             f"{error.name}"
         ) from error
-    place = directories[0] if len(directories) == 1 else Path()
-    target = local_path(file, "--html") if file else place / "report.html"
     content = page.render(runs.find(directories, unfinished=True)).encode()
-    return write_output(target, content, "choose another --html=FILE")
+    return write_output(file, content, "choose another --html=FILE")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,11 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         directories = [local_path(place, "directory") for place in options.directories]
-        out = local_path(options.out, "--out") if options.out else None
         if options.html is None:
+            out = local_path(options.out, "--out") if options.out else None
             files = write_tables(directories, out)
         else:
-            files = [write_page(directories, options.html)]
+            folder = directories[0] if len(directories) == 1 else Path()
+            file = options.html or folder / "report.html"
+            files = [write_page(directories, local_path(file, "--html"))]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -68,8 +68,8 @@ def render(runs: Iterable[Run]) -> str:
         plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),
         groups=groups,
         colors=COLORS,
-        results=[_result(g) for g in groups],
-        seeds=[_seed(run) for g in groups for run in g.runs],
+        results=[_result(g.label, g.runs) for g in groups],
+        seeds=[_result(run.path.name, [run]) for g in groups for run in g.runs],
         curves=[_curve(groups, *curve) for curve in CURVES],
         coefficients=[item for g in groups for item in _coefficients(g)],
         fields=[
@@ -83,23 +83,18 @@ def render(runs: Iterable[Run]) -> str:
     )
 
 
-def _result(g: Group) -> list[str]:
+def _result(label: str, runs: Sequence[Run]) -> list[str]:
+    """A row of the table of results: of runs that differ in their seed, or of one."""
     return [
-        g.label,
-        seeds([run.seed for run in g.runs]),
-        _spread(run.error("final") for run in g.runs),
-        _spread(run.error("best") for run in g.runs),
-        _of_result(g.runs, "parameters", "{:,}"),
-        _epochs(g.runs),
-        _of_result(g.runs, "wall_seconds", "{:.0f}"),
-        _of_result(g.runs, "images_per_second", "{:,.0f}"),
+        label,
+        seeds([run.seed for run in runs]),
+        _spread(run.error("final") for run in runs),
+        _spread(run.error("best") for run in runs),
+        _of_result(runs, "parameters", "{:,}"),
+        _epochs(runs),
+        _of_result(runs, "wall_seconds", "{:.0f}"),
+        _of_result(runs, "images_per_second", "{:,.0f}"),
     ]
-
-
-def _seed(run: Run) -> list[str]:
-    errors = [_spread([run.error(which)]) for which in ("final", "best")]
-    state = "" if run.result else "unfinished"
-    return [run.path.name, str(run.seed), *errors, f"{run.epochs:g}", state]
 
 
 def _spread(errors: Iterable[float | None]) -> str:
