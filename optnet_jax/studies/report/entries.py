@@ -141,19 +141,16 @@ DIGITS = Table(
 DIGITS_DEPTH = Table(
     name="digits_depth",
     title="Digits against depth: top-1 error (%), 42,000 parameters at every depth",
-    rows=(
-        Row("Plain (7)", "plain", "digits_depth", "structure=plain"),
-        Row("ResNet (16)", "resnet", "digits_depth", "structure=resnet", "plain"),
-        Row("HB-Net (16)", "hb_net", "digits_depth", "structure=hb", "plain"),
-        Row(
-            "Nesterov net (17)",
-            "nesterov_net",
-            "digits_depth",
-            "structure=nesterov",
-            "plain",
-        ),
-        Row("AGD-Net (18)", "agd_net", "digits_depth", "structure=agd", "plain"),
-        Row("DMRNet (20)", "dmr_net", "digits_depth", "structure=dmr", "plain"),
+    rows=tuple(
+        Row(label, network, "digits_depth", f"structure={structure}", baseline)
+        for label, network, structure, baseline in (
+            ("Plain (7)", "plain", "plain", ""),
+            ("ResNet (16)", "resnet", "resnet", "plain"),
+            ("HB-Net (16)", "hb_net", "hb", "plain"),
+            ("Nesterov net (17)", "nesterov_net", "nesterov", "plain"),
+            ("AGD-Net (18)", "agd_net", "agd", "plain"),
+            ("DMRNet (20)", "dmr_net", "dmr", "plain"),
+        )
     ),
     columns=tuple(
         Column(f"{depth} layers", "optnet_digits", True, f"depth={depth}", depth)
