@@ -5,7 +5,7 @@
 
 The paper gives the task, the structures and "1,000 epoches"; optimiser, learning rate,
 batch, initialisation and bias are ours, chosen to match its numbers
-(``optnet_jax.studies.table2.run`` says what the table measures).
+(``optnet_jax.studies.table2`` says what the table measures).
 
 Arguments: none, 1,000 steps of 200 samples; ``full``, the paper's 1,000 epochs read as
 full-batch steps (50 times the work: hours). Learning rate x steps is what matters: 200

@@ -8,7 +8,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.studies.study import Study
 
 DIGITS = "--config=configs/digits_agd.py"
-STUDIES = ["convergence"]
+STUDIES = ["convergence", "table2"]
 
 
 def call(*arguments, cwd=None):

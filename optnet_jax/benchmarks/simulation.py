@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from optnet_jax.benchmarks.curves import Curves
 from optnet_jax.benchmarks.jax_runs import LEARNING_RATE, Program, carried_program
 from optnet_jax.structures import FullyConnected, Propagation
-from optnet_jax.studies.table2.contenders import PAPER, contender
+from optnet_jax.studies.table2 import PAPER, readings
 
 # Of ADMM, the reading that gives the paper's number.
 STRUCTURES = {
     column: "admm_separate" if column == "ADMM" else column.lower() for column in PAPER
 }
 """Column of the paper's table -> structure of the study."""
-DIM, HEAVY_BALL_BETA = 100, 0.3
+DIM = 100
 
 
 class Simulation(Curves):
@@ -45,9 +45,9 @@ class Simulation(Curves):
 
 def _training(structure: str, depth: int, remat: bool, samples: int) -> Program:
     """A step of SGD on random pairs, as the study takes it."""
-    made = contender(structure)
+    made = readings()[structure]
     network = Propagation(
-        made.make(HEAVY_BALL_BETA),
+        made.recurrence,
         FullyConnected(),
         depth,
         separate_paths=made.separate_paths,

@@ -15,9 +15,14 @@ from optnet_jax.benchmarks.suite import Row, Suite, number, whole_numbers
 from optnet_jax.benchmarks.timing import Spread, take_turns, timed
 from optnet_jax.configs import table2
 from optnet_jax.errors import InputError
-from optnet_jax.studies.table2.cells import Cell, make_network, make_training, plan
-from optnet_jax.studies.table2.config import Table2Config
-from optnet_jax.studies.table2.simulation import simulate
+from optnet_jax.studies.simulation import simulate
+from optnet_jax.studies.table2 import (
+    Cell,
+    Table2Config,
+    make_network,
+    make_training,
+    plan,
+)
 from optnet_jax.studies.tables import markdown_table
 
 
@@ -73,7 +78,7 @@ class Table2(Suite):
 
 
 def _measure(cell: Cell, config: Table2Config, options: argparse.Namespace) -> Row:
-    begin(f"{cell.contender.label}, {cell.depth} layers")
+    begin(f"{cell.label}, {cell.depth} layers")
     short, long = (
         _program(dataclasses.replace(cell, checkpoints=(steps,)), config)
         for steps in (1, 1 + options.steps)
@@ -84,7 +89,7 @@ def _measure(cell: Cell, config: Table2Config, options: argparse.Namespace) -> R
     step = Spread.of([(b - a) / options.steps for a, b in pairs])
     return {
         "structure": cell.structure,
-        "label": cell.contender.label,
+        "label": cell.label,
         "depth": cell.depth,
         "seeds": len(config.seeds),
         "step": dataclasses.asdict(step),

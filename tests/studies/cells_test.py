@@ -71,6 +71,19 @@ def test_a_cell_that_fails_leaves_the_finished_ones(tmp_path):
     assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
 
 
+def test_ctrl_c_keeps_what_is_done(tmp_path, capsys):
+    def interrupted(cell):
+        if cell.number == 2:
+            raise KeyboardInterrupt
+        return work_out(cell)
+
+    with pytest.raises(SystemExit) as caught:
+        complete(tmp_path, [1, 2], interrupted)
+    assert caught.value.code == 130
+    assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
+    assert "the same command goes on" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("content", [b'{"value":', b"", b"\0" * 9, b"[]", b"\xff"])
 def test_a_damaged_file_is_named(tmp_path, content):
     complete(tmp_path, [1])

@@ -15,7 +15,7 @@ from optnet_jax.errors import InputError, shown
 from optnet_jax.studies.convergence import ConvergenceConfig
 from optnet_jax.studies.hypothesis.cells import plan as plan_hypothesis
 from optnet_jax.studies.stability.cells import plan as plan_stability
-from optnet_jax.studies.table2.cells import plan as plan_table2
+from optnet_jax.studies.table2 import Table2Config
 from optnet_jax.training import experiment, summary
 
 CONFIGS = (
@@ -30,7 +30,7 @@ CONFIGS = (
     "hypothesis",
 )
 STUDIES = {
-    "table2": plan_table2,
+    "table2": Table2Config.of,
     "convergence": ConvergenceConfig.of,
     "stability": plan_stability,
     "hypothesis": plan_hypothesis,

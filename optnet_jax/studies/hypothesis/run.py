@@ -1,7 +1,7 @@
 """``--config=configs/hypothesis.py``: does a faster method need fewer layers?
 
 The simulation of §5.3 cannot answer this: its targets are independent of the inputs
-(see :mod:`optnet_jax.studies.table2.run`). Here a network has to map an input to its
+(see :mod:`optnet_jax.studies.table2`). Here a network has to map an input to its
 own argmin F; a method's advantage with the true W is known; and what is asked is
 whether it survives training from scratch.
 """

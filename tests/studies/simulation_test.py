@@ -8,17 +8,24 @@ import numpy as np
 import optax
 import pytest
 
-from optnet_jax.recurrences import GradientDescent, Nesterov, NesterovSum, h_matrix
+from optnet_jax.recurrences import (
+    ADMM,
+    GradientDescent,
+    Nesterov,
+    NesterovSum,
+    h_matrix,
+    iterate,
+)
 from optnet_jax.recurrences import momentum as nesterov_momentum
 from optnet_jax.structures import FullyConnected, Propagation
-from optnet_jax.studies.table2.contenders import contender
-from optnet_jax.studies.table2.readout import Extrapolated
-from optnet_jax.studies.table2.simulation import (
+from optnet_jax.studies.simulation import (
+    Extrapolated,
     Training,
     draw,
     initial_parameters,
     simulate,
 )
+from optnet_jax.studies.table2 import readings
 
 DIM, DEPTH, RATE, BETA = 8, 3, 1.0, 0.3
 TRAINING = Training(
@@ -135,7 +142,8 @@ def oracle(function, params, seed):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_cell_is_the_plain_loop(name):
-    network = make(contender(name).make(BETA), contender(name).separate_paths)
+    reading = readings(BETA)[name]
+    network = make(reading.recurrence, reading.separate_paths)
     record = run(network, 3)
     params = initial_parameters(network, 3, DIM)
     mse, outputs, targets = oracle(ORACLES[name], params, 3)
@@ -196,3 +204,29 @@ def test_seeds_draw_anew_and_structures_of_one_seed_share_the_draw():
     inputs, targets = draw(0, 400, DIM)
     # Independent: the sample correlation is of the size of its deviation, 1/√3200.
     assert abs(float(jnp.mean(inputs * targets))) < 4 / np.sqrt(400 * DIM)
+
+
+X0 = jnp.array([0.3, -1.2, 2.0])
+WEIGHTS = np.random.default_rng(0).normal(size=(7, 3, 3)).astype(np.float32)
+
+
+def transform(x, w):
+    return jax.nn.sigmoid(w @ x)
+
+
+def trajectory(recurrence):
+    return iterate(recurrence, transform, X0, 7, weights=WEIGHTS, trajectory=True)
+
+
+@pytest.mark.parametrize("recurrence", [GradientDescent(), Nesterov(), ADMM()])
+def test_it_extrapolates_the_methods_own_sequence(recurrence):
+    xs = trajectory(recurrence)
+    betas = nesterov_momentum(8)[1:, None]
+    ys = xs[1:] + betas.astype(np.float32) * (xs[1:] - xs[:-1])
+    np.testing.assert_allclose(trajectory(Extrapolated(recurrence))[1:], ys, atol=1e-6)
+
+
+def test_agd_so_read_out_is_agd2_at_every_depth():
+    np.testing.assert_allclose(
+        trajectory(Extrapolated(Nesterov())), trajectory(NesterovSum()), atol=1e-6
+    )

@@ -1,11 +1,12 @@
-"""The gradient in slices against the gradient of the whole batch."""
+"""Training against plain loops, and the gradient in slices against the whole one."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from optnet_jax.studies.table2.gradient import SLICE, gradient
+from optnet_jax.studies.fit import SLICE, fit, gradient, members
 
 
 def loss(params, inputs, targets):
@@ -43,3 +44,36 @@ def test_only_a_cpu_slices_and_only_multiples():
     assert shape in lowered(2 * SLICE, "cpu")
     assert shape not in lowered(2 * SLICE, "cuda")
     assert shape not in lowered(2 * SLICE + 1, "cpu")
+
+
+def train(seed, rate):
+    """Fit x ↦ w x to 2 x, from a start drawn by the seed."""
+    inputs = jnp.arange(1.0, 7.0)[:, None] / 6
+    return fit(
+        lambda w, x: w * x,
+        jax.random.normal(jax.random.key(seed), (1, 1)),
+        (inputs, 2 * inputs),
+        optimizer=optax.sgd(rate),
+        batch_size=2,
+        checkpoints=(1, 4),
+        measure=lambda w: {"w": w[0, 0]},
+    )
+
+
+def by_hand(seed, rate):
+    w = float(jax.random.normal(jax.random.key(seed), (1, 1))[0, 0])
+    found = []
+    for batch in ([1, 2], [3, 4], [5, 6], [1, 2]):
+        x = np.array(batch) / 6
+        w -= rate * np.mean(2 * (w * x - 2 * x) * x)
+        found.append(w)
+    return found[0], found[3]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_members_are_plain_loops_over_consecutive_batches(at_once):
+    seeds, rates = [0, 0, 1], [0.1, 1.0, 0.1]
+    found = members(train, at_once)(jnp.array(seeds), jnp.array(rates))
+    expected = [by_hand(*member) for member in zip(seeds, rates, strict=True)]
+    assert found["w"].shape == (3, 2)
+    np.testing.assert_allclose(found["w"], expected, rtol=1e-5)

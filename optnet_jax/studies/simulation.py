@@ -1,7 +1,8 @@
 """The simulation of §5.3: one structure of one depth, trained on random pairs by (15).
 
 :func:`simulate` draws the pairs, draws the weights, trains and measures in one traced
-function, so that one cell of Table 2 is one jitted program.
+function, so that one cell of Table 2 is one jitted program. :class:`Extrapolated` is
+the ablation of what is read out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from optnet_jax.studies.table2.gradient import gradient
+from optnet_jax.recurrences import Coefficients, Recurrence, State, Transform, momentum
+from optnet_jax.studies.fit import fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +91,6 @@ def initial_parameters(network: nn.Module, seed: jax.Array | int, dim: int) -> A
 def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> Record:
     """Train a structure on random pairs and measure it: one seed of one cell.
 
-    Minimises mean (Net(x_0) - f)² over samples and dimensions. The samples are
-    independent draws, so the batches are consecutive slices, each sample once an epoch.
-
     Args:
       network: the structure, [..., dim] to [..., dim].
       training: how it is trained and when it is measured.
@@ -101,39 +100,63 @@ def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> R
       The measurements.
     """
     inputs, targets = draw(seed, training.samples, training.dim)
-    params = initial_parameters(network, seed, training.dim)
-    batches = training.samples // training.batch_size
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
         return network.apply({"params": params}, x)  # pyright: ignore
 
-    def loss(params: Any, x: jax.Array, f: jax.Array) -> jax.Array:
-        return jnp.mean((apply(params, x) - f) ** 2)
-
-    def batch(array: jax.Array, step: jax.Array) -> jax.Array:
-        start = (step % batches) * training.batch_size
-        return jax.lax.dynamic_slice_in_dim(array, start, training.batch_size)
-
-    def train_step(step: jax.Array, state: tuple) -> tuple:
-        params, memory = state
-        grads = gradient(loss, params, batch(inputs, step), batch(targets, step))
-        updates, memory = training.optimizer.update(grads, memory, params)
-        return optax.apply_updates(params, updates), memory
-
-    def to_checkpoint(state: tuple, span: tuple) -> tuple:
-        start, stop = span
-        # The bounds are traced, so the step is compiled once for all checkpoints.
-        state = jax.lax.fori_loop(start, stop, train_step, state)
-        outputs = apply(state[0], inputs)
-        return state, (
+    def measure(params: Any) -> tuple[jax.Array, ...]:
+        outputs = apply(params, inputs)
+        return (
             jnp.mean((outputs - targets) ** 2),
             jnp.mean(outputs**2),
             jnp.mean(jnp.var(outputs, axis=0)),
         )
 
-    stops = jnp.asarray(training.checkpoints)
-    starts = jnp.concatenate([jnp.zeros_like(stops[:1]), stops[:-1]])
-    state = params, training.optimizer.init(params)
-    _, (mse, power, spread) = jax.lax.scan(to_checkpoint, state, (starts, stops))
+    mse, power, spread = fit(
+        apply,
+        initial_parameters(network, seed, training.dim),
+        (inputs, targets),
+        optimizer=training.optimizer,
+        batch_size=training.batch_size,
+        checkpoints=training.checkpoints,
+        measure=measure,
+    )
     constant_mse = jnp.mean(jnp.var(targets, axis=0))
     return Record(mse, power, spread, jnp.mean(targets**2), constant_mse)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extrapolated:
+    """y_K = x_K + β_K (x_K - x_{K-1}) instead of x_K, with β of (3).
+
+    The hidden sequence x is the method's own. (12) and (13) share theirs, and (13)
+    returns this y_K, so ``Extrapolated(Nesterov())`` is ``NesterovSum()`` as a
+    function of the weights; ``Extrapolated(GradientDescent())`` has AGD2's read-out and
+    nothing else of it.
+
+    Attributes:
+      recurrence: the method whose output is extrapolated.
+    """
+
+    recurrence: Recurrence
+
+    def coefficients(self, depth: int) -> Coefficients:
+        """Return the method's coefficients and readout_beta = β_1..β_K, [depth]."""
+        own = self.recurrence.coefficients(depth)
+        return {**own, "readout_beta": momentum(depth + 1)[1:]}
+
+    def init(self, x0: Any) -> State:
+        """Return (the method's state, y_0 = x_0)."""
+        return self.recurrence.init(x0), x0
+
+    def step(self, transform: Transform, state: State, c: Coefficients) -> State:
+        """Return (the method's next state, y_{k+1})."""
+        inner, _ = state
+        x = self.recurrence.output(inner)
+        inner = self.recurrence.step(transform, inner, c)
+        x_next = self.recurrence.output(inner)
+        return inner, x_next + c["readout_beta"] * (x_next - x)
+
+    def output(self, state: State) -> Any:
+        """Return y_K."""
+        return state[1]

@@ -1,0 +1,117 @@
+"""Small networks fitted to pairs, many seeds and learning rates in one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+SLICE = 500
+"""Samples of a slice: of §5.3's 40 layers in 100 dimensions it keeps 8 MB."""
+
+Apply = Callable[[Any, jax.Array], jax.Array]
+Loss = Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
+def fit(
+    apply: Apply,
+    params: Any,
+    pairs: tuple[jax.Array, jax.Array],
+    *,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    checkpoints: tuple[int, ...],
+    measure: Callable[[Any], Any],
+) -> Any:
+    """Minimise mean (apply(params, x) - f)² over samples and dimensions.
+
+    The samples are taken for independent draws, so the batches are consecutive slices,
+    each sample once an epoch.
+
+    Args:
+      apply: (params, inputs) → outputs.
+      params: to begin with.
+      pairs: inputs x and targets f, [samples, ...] each.
+      optimizer: the update rule.
+      batch_size: samples of a step; what is left over at the end of them is not seen.
+      checkpoints: the steps after which ``measure`` is called, increasing; training
+        ends at the last.
+      measure: params → a pytree of arrays.
+
+    Returns:
+      What ``measure`` returned, with a leading axis of the checkpoints.
+    """
+    batches = len(pairs[0]) // batch_size
+
+    def loss(params: Any, x: jax.Array, f: jax.Array) -> jax.Array:
+        return jnp.mean((apply(params, x) - f) ** 2)
+
+    def step(number: jax.Array, state: tuple) -> tuple:
+        params, memory = state
+        start = number % batches * batch_size
+        x, f = (lax.dynamic_slice_in_dim(a, start, batch_size) for a in pairs)
+        updates, memory = optimizer.update(gradient(loss, params, x, f), memory, params)
+        return optax.apply_updates(params, updates), memory
+
+    def to_checkpoint(state: tuple, span: tuple) -> tuple:
+        start, stop = span
+        # The bounds are traced, so the step is compiled once for all checkpoints.
+        state = lax.fori_loop(start, stop, step, state)
+        return state, measure(state[0])
+
+    stops = jnp.asarray(checkpoints)
+    starts = jnp.concatenate([jnp.zeros_like(stops[:1]), stops[:-1]])
+    state = params, optimizer.init(params)
+    return lax.scan(to_checkpoint, state, (starts, stops))[1]
+
+
+def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., Any]:
+    """Return one jitted program that trains several members, such as seeds and rates.
+
+    Args:
+      train: the training of one member.
+      at_once: vectorised over the members, which pays for small batches; otherwise one
+        after another, for batches that fill the device or its cache by themselves.
+
+    Returns:
+      ``train`` whose arguments and results have a leading axis of the members.
+    """
+    if at_once:
+        return jax.jit(jax.vmap(train))
+    return jax.jit(lambda *arguments: lax.map(lambda each: train(*each), arguments))
+
+
+def gradient(loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array) -> Any:
+    """Return ∂loss/∂params, on a CPU as the mean of the slices' gradients.
+
+    A deep structure keeps every layer's output for its backward pass; of 10,000 samples
+    they lie in memory, of a slice in the cache. An accelerator takes the batch as a
+    whole, as does a CPU a batch that is no multiple of :data:`SLICE`.
+
+    Args:
+      loss: (params, inputs, targets) → mean over the samples.
+      params: any pytree.
+      inputs: [samples, ...].
+      targets: [samples, ...].
+
+    Returns:
+      The gradient, like ``params``.
+    """
+    whole = jax.grad(loss)
+    if inputs.shape[0] % SLICE or inputs.shape[0] == SLICE:
+        return whole(params, inputs, targets)
+
+    def sliced(params: Any, *arrays: jax.Array) -> Any:
+        slices = tuple(a.reshape(-1, SLICE, *a.shape[1:]) for a in arrays)
+
+        def add(total: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, whole(params, *part)), None
+
+        total, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, params), slices)
+        return jax.tree.map(lambda g: g / len(slices[0]), total)
+
+    return lax.platform_dependent(params, inputs, targets, cpu=sliced, default=whole)

@@ -1,0 +1,692 @@
+"""Table 2: MSE of five structures of 10 to 40 layers, trained on random pairs.
+
+What the table measures. The targets are drawn independently of the inputs, so there is
+nothing in them to learn: with M = mean f², the output 0 costs M, the best constant
+vector about M - 1/samples. A sigmoid of a random W gives outputs far from 0 and the
+gradient takes them there, so every trained network outputs almost the same vector for
+every input, and its error is M + mean(output²): the table shows *how far that constant
+has decayed when training stops*. It does not show that a structure approximates a
+function with fewer layers, which is what §5's hypothesis is about.
+
+From this follows what is printed beside the table.
+
+* M differs from draw to draw by √(2/(samples · dim)) ≈ 0.0014, more than most columns
+  differ from each other: the excess over M is the comparable number.
+* Optimiser, learning rate and batch are not in the paper, and the numbers depend on
+  learning rate x steps. The second part of the report shows the order of the structures
+  against it.
+* (12) and (13) run one hidden sequence and differ in what they read out. The ablation
+  gives that read-out to AGD and to GD.
+* ADMM leaves open whether its two paths share W, and which one is the output; AGD2's
+  column is matched best at different rates at different depths. Each reading has a row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block
+from optnet_jax.configuration.kinds import Items, OneOf, Range
+from optnet_jax.configuration.train import Count, Momentum, Name, Rate
+from optnet_jax.errors import InputError
+from optnet_jax.objectives import activation_pair
+from optnet_jax.recurrences import ADMM, Recurrence, heavy_ball, methods
+from optnet_jax.recurrences.base import number_of_paths
+from optnet_jax.structures import FullyConnected, Propagation
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.fit import members
+from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds, Workers
+from optnet_jax.studies.simulation import Extrapolated, Training, simulate
+from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.tables import markdown_table, mean_and_sd, number, with_sd
+
+PAPER = {
+    "ADMM": {10: 1.07576, 20: 1.07495, 30: 1.07665, 40: 1.07749},
+    "GD": {10: 1.00644, 20: 1.00679, 30: 1.00652, 40: 1.00653},
+    "HB": {10: 1.00443, 20: 1.00449, 30: 1.00455, 40: 1.00457},
+    "AGD": {10: 1.00270, 20: 1.00215, 30: 1.00204, 40: 1.00213},
+    "AGD2": {10: 1.00745, 20: 1.00227, 30: 1.00086, 40: 0.99964},
+}
+"""Table 2 as printed: the name of a method → depth → MSE."""
+
+INITIALIZERS = {
+    "xavier_normal": nn.initializers.xavier_normal,
+    "xavier_uniform": nn.initializers.xavier_uniform,
+    "he_normal": nn.initializers.he_normal,
+    "lecun_normal": nn.initializers.lecun_normal,
+}
+"""``config.network.init`` → how W is drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One reading of one column of Table 2: a method, and what is left open in it.
+
+    Attributes:
+      label: how tables name it.
+      recurrence: the method.
+      column: the paper's column, a key of :data:`PAPER`; another name or none: not in
+        the paper.
+      separate_paths: two-path methods: each path has weights of its own.
+      slow: trained at the smaller learning rate.
+    """
+
+    label: str
+    recurrence: Recurrence
+    column: str = ""
+    separate_paths: bool = False
+    slow: bool = False
+
+
+def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
+    """Return name in the config → what is trained.
+
+    The methods of optimisation as they are, and what the paper does not say of them:
+    whether the two lines of (14) share W, which of its paths is the output, the rate.
+
+    Args:
+      heavy_ball_beta: β of (11).
+    """
+    given = {
+        method.key: Reading(method.title, method.recurrence(), method.name)
+        for method in methods.minimisers()
+        if not method.tuned
+    }
+    admm, hb, agd2 = given.pop("admm"), given["hb"], given["agd2"]
+    given["hb"] = dataclasses.replace(hb, recurrence=heavy_ball(heavy_ball_beta))
+    mean = ADMM(readout="mean")
+    return {
+        "admm_shared": dataclasses.replace(admm, label=f"{admm.label}, shared W, x"),
+        "admm_separate": Reading(f"{admm.label}, W and W', mean", mean, "ADMM", True),
+        **given,
+        "agd2_slow": dataclasses.replace(
+            agd2, label=f"{agd2.label}, lower rate", slow=True
+        ),
+        **{
+            f"{key}_readout": Reading(
+                f"{given[key].column}, AGD2's read-out",
+                Extrapolated(given[key].recurrence),
+            )
+            for key in ("gd", "agd")
+        },
+    }
+
+
+Structure = Annotated[str, OneOf(lambda: tuple(readings()))]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(Block):
+    """``config.task``.
+
+    Attributes:
+        samples: Pairs that are drawn.
+        dim: Of each.
+    """
+
+    path: ClassVar[str] = "task."
+
+    samples: Count
+    dim: Count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network(Block):
+    """``config.network``.
+
+    Attributes:
+        activation: Φ.
+        use_bias: Add a bias before it.
+        init: How W is drawn.
+    """
+
+    path: ClassVar[str] = "network."
+
+    activation: Activation
+    use_bias: bool
+    init: Literal["xavier_normal", "xavier_uniform", "he_normal", "lecun_normal"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer(Block):
+    """``config.optimizer``: SGD.
+
+    Attributes:
+        learning_rate: The rate.
+        slow_factor: The lower rate, relative to it.
+        momentum: Of the heavy ball; 0 is off.
+    """
+
+    path: ClassVar[str] = "optimizer."
+
+    learning_rate: Rate
+    slow_factor: Rate
+    momentum: Momentum
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Readout(Block):
+    """``config.readout``: the ablation of what is read out.
+
+    Attributes:
+        structures: What is trained for it.
+        depths: Layers of them.
+    """
+
+    path: ClassVar[str] = "readout."
+
+    structures: tuple[Structure, ...]
+    depths: Annotated[tuple[Layers, ...], Items(distinct=True)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing(Block):
+    """``config.timing``: the order of the structures against the time of training.
+
+    Attributes:
+        depth: Layers.
+        checkpoints: Steps after which the error is measured.
+    """
+
+    path: ClassVar[str] = "timing."
+
+    depth: Layers
+    checkpoints: Annotated[tuple[Count, ...], Items(least=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table2Config(Block):
+    """The fields of ``configs/table2.py``.
+
+    Attributes:
+        name: Of the run.
+        experiment: Of the study.
+        seeds: Of the draws of pairs and weights.
+        depths: Layers.
+        structures: Keys of :func:`readings`.
+        heavy_ball_beta: β of (11).
+        task: The pairs.
+        network: The layers.
+        optimizer: The optimiser.
+        steps: Of training.
+        batch_size: Samples of a step; divides those that there are.
+        readout: The ablation.
+        timing: The time of training.
+        matmul_precision: Of float32 products, where a device has a choice.
+        parallel_cells: Cells that are trained at once on a CPU.
+    """
+
+    name: Name
+    experiment: Literal["table2"] = "table2"
+    seeds: Seeds
+    depths: Depths
+    structures: Annotated[tuple[Structure, ...], Items(least=1, distinct=True)]
+    heavy_ball_beta: Annotated[float, Range(above=-1, below=1)]
+    task: Task
+    network: Network
+    optimizer: Optimizer
+    steps: Count
+    batch_size: Count
+    readout: Readout
+    timing: Timing
+    matmul_precision: Literal["default", "high", "highest"]
+    parallel_cells: Workers = 1
+
+    def check(self) -> None:
+        """Refuse batches that do not share the samples, and cells that come twice."""
+        if self.task.samples % self.batch_size:
+            raise InputError(
+                f"config.batch_size={self.batch_size} must divide config.task.samples="
+                f"{self.task.samples}: every sample counts the same"
+            )
+        twice = set(self.structures) & set(self.readout.structures)
+        if twice or len(set(self.readout.structures)) < len(self.readout.structures):
+            raise InputError(
+                "config.structures and readout.structures must name each once, not "
+                f"{(*self.structures, *self.readout.structures)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One structure at one depth.
+
+    Attributes:
+      structure: a key of :func:`readings`.
+      label: how tables name it.
+      column: the paper's column.
+      recurrence: what is trained.
+      separate_paths: each path has weights of its own.
+      depth: K.
+      learning_rate: of SGD.
+      checkpoints: the steps after which it is measured; training ends at the last.
+    """
+
+    structure: str
+    label: str
+    column: str
+    recurrence: Recurrence
+    separate_paths: bool
+    depth: int
+    learning_rate: float
+    checkpoints: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The structure and its depth."""
+        return f"{self.structure}_depth{self.depth}"
+
+    @property
+    def work(self) -> float:
+        """Evaluations of T."""
+        return number_of_paths(self.recurrence) * self.depth * self.checkpoints[-1]
+
+
+def plan(config: Table2Config) -> list[Cell]:
+    """List the cells of the table and of its explanation, each once, shallow first."""
+    pairs = {(s, k) for s in config.structures for k in config.depths}
+    pairs |= {(s, config.timing.depth) for s in config.structures}
+    pairs |= {(s, k) for s in config.readout.structures for k in config.readout.depths}
+    order = [*config.structures, *config.readout.structures]
+    known = readings(config.heavy_ball_beta)
+
+    def cell(structure: str, depth: int) -> Cell:
+        reading = known[structure]
+        times = config.timing.checkpoints if depth == config.timing.depth else ()
+        slow = config.optimizer.slow_factor if reading.slow else 1.0
+        return Cell(
+            structure,
+            reading.label,
+            reading.column,
+            reading.recurrence,
+            reading.separate_paths,
+            depth,
+            config.optimizer.learning_rate * slow,
+            tuple(sorted({config.steps, *times})),
+        )
+
+    cells = [cell(*pair) for pair in pairs]
+    return sorted(cells, key=lambda c: (c.depth, order.index(c.structure)))
+
+
+def make_network(cell: Cell, config: Table2Config) -> Propagation:
+    """Build the structure of a cell: one W for each layer, as §5.3 trains it."""
+    activation, _ = activation_pair(config.network.activation)
+    transform = FullyConnected(
+        activation=activation,
+        use_bias=config.network.use_bias,
+        kernel_init=INITIALIZERS[config.network.init](),
+    )
+    return Propagation(
+        recurrence=cell.recurrence,
+        transform=transform,
+        depth=cell.depth,
+        separate_paths=cell.separate_paths,
+    )
+
+
+def make_training(cell: Cell, config: Table2Config) -> Training:
+    """Return how a cell is trained: plain SGD, with momentum where it is not 0."""
+    momentum = config.optimizer.momentum or None
+    return Training(
+        samples=config.task.samples,
+        dim=config.task.dim,
+        batch_size=config.batch_size,
+        optimizer=optax.sgd(cell.learning_rate, momentum=momentum),
+        checkpoints=cell.checkpoints,
+    )
+
+
+def train_cell(cell: Cell, config: Table2Config) -> Row:
+    """Train one cell: all its seeds, in one jitted program.
+
+    Returns:
+      What was measured for each seed, [seeds] or [seeds][checkpoints]; ``final``, the
+      mean and standard deviation over the seeds after ``config.steps``; and what it
+      took to compile.
+
+    Raises:
+      InputError: the training diverged.
+    """
+    one = functools.partial(
+        simulate, make_network(cell, config), make_training(cell, config)
+    )
+    seeds = np.asarray(config.seeds)
+    start = time.perf_counter()
+    with jax.default_matmul_precision(config.matmul_precision):
+        # Vectorised over the seeds it was not faster on two cores.
+        compiled = members(one, at_once=False).lower(seeds).compile()
+    compile_seconds = round(time.perf_counter() - start, 2)
+    record = jax.device_get(compiled(seeds))
+    if not all(np.isfinite(values).all() for values in record):
+        raise InputError(
+            f"{cell.label} with {cell.depth} layers diverged: lower "
+            f"config.optimizer.learning_rate={config.optimizer.learning_rate}"
+        )
+    found = {name: values.tolist() for name, values in record._asdict().items()}
+    return {
+        "seeds": list(config.seeds),
+        **found,
+        "final": _final(found, cell.checkpoints.index(config.steps)),
+        "compile_seconds": compile_seconds,
+    }
+
+
+def _final(found: Row, at: int) -> dict[str, Any]:
+    names = ("mse", "output_power", "output_spread")
+    values = {name: [seed[at] for seed in found[name]] for name in names}
+    values["excess"] = _minus(values["mse"], found["target_power"])
+    final = {}
+    for name, per_seed in values.items():
+        mean, sd = mean_and_sd(per_seed)
+        final[name] = {"mean": mean, "sd": sd, "per_seed": per_seed}
+    return final
+
+
+def text(report: Report) -> Iterator[str]:
+    """Write the report: the paper's numbers beside ours, and what explains them."""
+    config = report["config"]
+    task = config["task"]
+    yield "# Table 2: MSE after training on random pairs"
+    yield _settings(report)
+    yield _draws(report)
+    yield comparison_table(report)
+    yield (
+        "MSE and excess (MSE - M): mean ± standard deviation over the seeds. The last "
+        "row of each block is 1 + excess - paper, both at the expected M = 1. The "
+        "paper does not print its M, whose standard deviation is "
+        f"{(2 / (task['samples'] * task['dim'])) ** 0.5:.4f}: a difference of that "
+        "size that all rows share is the paper's draw."
+    )
+    yield "## Why: what is read out"
+    yield readout_table(report)
+    yield _readout_sentence(report)
+    yield "## Why: when training stops"
+    yield (
+        f"Excess over M at {config['timing']['depth']} layers, mean over the seeds; "
+        f"Table 2 stops at {config['steps']:,} steps. `agd2_slow` is AGD2 at "
+        f"{config['optimizer']['slow_factor']:g} times the rate."
+    )
+    yield timing_table(report)
+    yield _overtaking(report)
+    yield "## What a cell costs"
+    compile_seconds = np.mean([cell["compile_seconds"] for cell in report["cells"]])
+    yield (
+        "Seconds with all its seeds and steps, of which "
+        f"{compile_seconds:.1f} in the mean compile it."
+    )
+    yield cost_table(report)
+
+
+def _settings(report: Report) -> str:
+    config = report["config"]
+    task, network, optimizer = (config[k] for k in ("task", "network", "optimizer"))
+    bias = "with" if network["use_bias"] else "no"
+    full = config["batch_size"] == task["samples"]
+    batch = "full batch" if full else f"batch {config['batch_size']:,}"
+    momentum = optimizer["momentum"]
+    return (
+        f"{task['samples']:,} pairs in N(0, I), dimension {task['dim']}; Φ = "
+        f"{network['activation']}, one W for each layer, {bias} bias, "
+        f"{network['init']}; SGD"
+        f"{f' with momentum {momentum}' if momentum else ''} on the mean over samples "
+        f"and dimensions, rate {optimizer['learning_rate']:g} (lower rate: "
+        f"{optimizer['learning_rate'] * optimizer['slow_factor']:g}), {batch}, "
+        f"{config['steps']:,} steps; β = {config['heavy_ball_beta']} for HB.\n"
+        f"{report['device']}, {report['finished']}, "
+        f"{report['wall_seconds']:.0f} s summed over the cells; jax "
+        f"{report['versions']['jax']}, flax {report['versions']['flax']}."
+    )
+
+
+def _draws(report: Report) -> str:
+    cell = report["cells"][0]
+    draws = ", ".join(
+        f"seed {seed}: {power:.5f} ({constant - power:+.5f})"
+        for seed, power, constant in zip(
+            cell["seeds"], cell["target_power"], cell["constant_mse"], strict=True
+        )
+    )
+    return f"M = mean f² of the draw (best constant output: MSE - M): {draws}."
+
+
+def comparison_table(report: Report) -> str:
+    """Lay out ours beside the paper's: a block of rows for each structure."""
+    depths = report["config"]["depths"]
+    rows = []
+    for structure in report["config"]["structures"]:
+        cells = [
+            select(report["cells"], structure=structure, depth=k)[0] for k in depths
+        ]
+        final = [cell["final"] for cell in cells]
+        paper = [PAPER.get(cells[0]["column"], {}).get(k) for k in depths]
+        excess = [f["excess"]["mean"] for f in final]
+        pairs = list(zip(excess, paper, strict=True))
+        rows += [
+            [cells[0]["label"], "MSE", *(with_sd(f["mse"]["per_seed"]) for f in final)],
+            ["", "excess over M", *(with_sd(f["excess"]["per_seed"]) for f in final)],
+            ["", "paper, MSE", *(number(p, ".5f") for p in paper)],
+            ["", "difference", *(number(p and 1 + e - p, "+.5f") for e, p in pairs)],
+        ]
+    return markdown_table(["structure", "", *(f"{k} layers" for k in depths)], rows)
+
+
+def readout_table(report: Report) -> str:
+    """Lay out the read-out ablation: the same weights' sequence, read out otherwise."""
+    names = ("gd", "gd_readout", "agd", "agd_readout", "agd2")
+    rows = [
+        [
+            cell["label"],
+            str(depth),
+            with_sd(cell["final"]["mse"]["per_seed"]),
+            with_sd(cell["final"]["excess"]["per_seed"]),
+            f"{cell['final']['output_power']['mean']:.5f}",
+            f"{cell['final']['output_spread']['mean']:.1e}",
+        ]
+        for depth in report["config"]["readout"]["depths"]
+        for name in names
+        for cell in select(report["cells"], structure=name, depth=depth)
+    ]
+    header = ["structure", "layers", "MSE", "excess over M", "mean out²"]
+    return markdown_table([*header, "depends on input"], rows)
+
+
+def _readout_sentence(report: Report) -> str:
+    differences = []
+    for depth in report["config"]["readout"]["depths"]:
+        ours, agd2 = (
+            [seed for cell in found for seed in cell["final"]["mse"]["per_seed"]]
+            for name in ("agd_readout", "agd2")
+            for found in (select(report["cells"], structure=name, depth=depth),)
+        )
+        if ours and agd2:
+            differences += map(abs, _minus(ours, agd2))
+    rest = max(
+        abs(difference)
+        for cell in report["cells"]
+        for difference in _minus(
+            cell["final"]["excess"]["per_seed"],
+            cell["final"]["output_power"]["per_seed"],
+        )
+    )
+    same = (
+        f"AGD with AGD2's read-out differs from AGD2 by {max(differences):.1e} at most "
+        "over the seeds: they are one network. "
+    )
+    return (same if differences else "") + (
+        "Over all cells and seeds the excess is mean out² to within "
+        f"{rest:.1e}; *depends on input* is the part of it that is variance over "
+        "the samples."
+    )
+
+
+def _excess_in_time(report: Report) -> dict[str, list[float]]:
+    """Return structure -> its mean excess over M at each checkpoint of the timing."""
+    timing = report["config"]["timing"]
+    found = {}
+    for structure in report["config"]["structures"]:
+        for cell in select(report["cells"], structure=structure, depth=timing["depth"]):
+            excess = np.subtract(np.transpose(cell["mse"]), cell["target_power"])
+            at = [cell["checkpoints"].index(step) for step in timing["checkpoints"]]
+            found[structure] = excess.mean(1)[at].tolist()
+    return found
+
+
+def timing_table(report: Report) -> str:
+    """Lay out the excess over M, and the order, against the training time."""
+    rate = report["config"]["optimizer"]["learning_rate"]
+    excess = _excess_in_time(report)
+    rows = []
+    for i, step in enumerate(report["config"]["timing"]["checkpoints"]):
+        order = " < ".join(sorted(excess, key=lambda name: excess[name][i]))
+        entries = [f"{values[i]:+.5f}" for values in excess.values()]
+        rows.append([f"{rate * step:g}", str(step), *entries, order])
+    return markdown_table(["rate x steps", "steps", *excess, "order of MSE"], rows)
+
+
+def _overtaking(report: Report) -> str:
+    """Say which structure passes which, and when."""
+    rate = report["config"]["optimizer"]["learning_rate"]
+    steps = report["config"]["timing"]["checkpoints"]
+    excess = _excess_in_time(report)
+    lines = []
+    for i, j in itertools.pairwise(range(len(steps))):
+        passed = {
+            name: [
+                other
+                for other in excess
+                if own[i] > excess[other][i] and own[j] < excess[other][j]
+            ]
+            for name, own in excess.items()
+        }
+        texts = [f"{a} overtakes {', '.join(b)}" for a, b in passed.items() if b]
+        if texts:
+            span = f"{rate * steps[i]:g} and {rate * steps[j]:g}"
+            lines.append(f"- between {span}: {'; '.join(texts)}")
+    if not lines:
+        return "The order does not change."
+    return "\n".join(["The order moves with rate x steps:", "", *lines])
+
+
+def cost_table(report: Report) -> str:
+    """Lay out the seconds that each structure took at each depth."""
+    cells = report["cells"]
+    depths = sorted({cell["depth"] for cell in cells})
+    seconds = {(cell["label"], cell["depth"]): cell["wall_seconds"] for cell in cells}
+    rows = [
+        [label, *(number(seconds.get((label, depth)), ".1f") for depth in depths)]
+        for label in dict.fromkeys(cell["label"] for cell in cells)
+    ]
+    return markdown_table(["structure", *(f"{k} layers" for k in depths)], rows)
+
+
+def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    return [float(x - y) for x, y in zip(a, b, strict=True)]
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Draw the excess against depth, and the distance to the floor against time."""
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    columns = [*PAPER, *dict.fromkeys(cell["column"] for cell in report["cells"])]
+    seen: set[str] = set()
+    for structure in report["config"]["structures"]:
+        cells = select(report["cells"], structure=structure)
+        column = cells[0]["column"]
+        # A column's second reading is dashed.
+        style = {
+            "color": f"C{columns.index(column)}",
+            "linestyle": "--" if column in seen else "-",
+            "marker": "o",
+            "markersize": 4,
+        }
+        if column in PAPER and column not in seen:
+            _draw_paper(axes[0], column, style["color"])
+        seen.add(column)
+        _draw_depth(axes[0], cells, report["config"]["depths"], style)
+        _draw_time(axes[1], cells, report["config"], style)
+    _label(axes, report["config"])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    return {"table2": figure}
+
+
+def _draw_depth(axis: Any, cells: list[Row], depths: list[int], style: dict) -> None:
+    final = [select(cells, depth=k)[0]["final"]["excess"] for k in depths]
+    axis.errorbar(
+        depths,
+        [f["mean"] for f in final],
+        yerr=[f["sd"] or 0.0 for f in final],
+        capsize=3,
+        label=cells[0]["label"],
+        **style,
+    )
+
+
+def _draw_paper(axis: Any, column: str, color: str) -> None:
+    # The paper's M is not printed; its expectation is 1.
+    axis.plot(
+        list(PAPER[column]),
+        [mse - 1 for mse in PAPER[column].values()],
+        linestyle="none",
+        marker="x",
+        markersize=9,
+        markeredgewidth=2,
+        color=color,
+        label=f"paper, {column}: MSE - 1",
+    )
+
+
+def _draw_time(axis: Any, cells: list[Row], config: Report, style: dict) -> None:
+    (cell,) = select(cells, depth=config["timing"]["depth"])
+    floor = np.array(cell["constant_mse"])[:, None]
+    distance = (np.array(cell["mse"]) - floor).mean(0)
+    time_ = config["optimizer"]["learning_rate"] * np.array(cell["checkpoints"])
+    # Below this float32 means of numbers near 1 say nothing.
+    axis.plot(time_, np.maximum(distance, 1e-7), **style)
+
+
+def _label(axes: Any, config: Report) -> None:
+    rate, steps = config["optimizer"]["learning_rate"], config["steps"]
+    axes[0].set_yscale("symlog", linthresh=1e-3)
+    axes[0].axhline(0, color="black", linewidth=0.6)
+    axes[0].set_xticks(config["depths"])
+    axes[0].set_ylim(bottom=-1e-3)
+    axes[0].set(xlabel="layers", ylabel="MSE - M (linear within ±0.001)")
+    axes[0].set_title(f"after {steps:,} steps")
+    axes[1].axvline(rate * steps, color="black", linewidth=0.6, linestyle=":")
+    axes[1].set(xscale="log", yscale="log")
+    axes[1].set_xlabel("learning rate x steps (dotted: where Table 2 stops)")
+    axes[1].set_ylabel("MSE - MSE of the best constant output")
+    axes[1].set_title(f"{config['timing']['depth']} layers, against the training time")
+
+
+def outcome(row: Row) -> str:
+    """Say what a row has in a line."""
+    mse = with_sd(row["final"]["mse"]["per_seed"])
+    return f"{row['label']}, {row['depth']} layers: MSE {mse}"
+
+
+STUDY = Study(
+    name="table2",
+    config=Table2Config,
+    plan=plan,
+    measurement=lambda config: functools.partial(train_cell, config=config),
+    outcome=outcome,
+    text=text,
+    figures=figures,
+    conclude=lambda config, rows: {
+        "paper": {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()}
+    },
+)

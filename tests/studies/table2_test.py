@@ -1,0 +1,351 @@
+"""The plan, the report over made-up cells, and the study end to end, small."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import pytest
+from optnet_jax.configs import table2 as config_file
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import HeavyBall, NesterovSum
+from optnet_jax.studies import table2
+from optnet_jax.studies.study import select
+from optnet_jax.studies.table2 import (
+    PAPER,
+    STUDY,
+    Table2Config,
+    make_network,
+    readings,
+    train_cell,
+)
+
+FILES = ("config.json", "table2.json", "table2.md", "plots/table2.png")
+
+
+def small_config():
+    config = config_file.get_config()
+    config.task = {"samples": 40, "dim": 8}
+    config.batch_size, config.steps = 10, 6
+    config.seeds, config.depths = (0, 1), (3,)
+    config.structures = ("gd", "agd2", "agd2_slow")
+    config.readout = {"structures": ("agd_readout",), "depths": (3,)}
+    config.timing = {"depth": 3, "checkpoints": (2, 9)}
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir with the finished study, not to be changed."""
+    workdir = tmp_path_factory.mktemp("table2")
+    report = STUDY.run(small_config(), workdir)
+    return workdir, report
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished[0], tmp_path / "copy")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The names of the cells that are trained from now on."""
+    names, train_cell = [], table2.train_cell
+
+    def noted(cell, config):
+        names.append(cell.name)
+        return train_cell(cell, config)
+
+    monkeypatch.setattr(table2, "train_cell", noted)
+    return names
+
+
+def file_of(workdir, structure):
+    (file,) = workdir.glob(f"cells/{structure}_depth3-*.json")
+    return file
+
+
+def test_it_leaves_its_files(finished):
+    workdir, report = finished
+    assert json.loads((workdir / "table2.json").read_text("utf-8")) == report
+    assert (workdir / "plots/table2.png").read_bytes().startswith(b"\x89PNG")
+    assert "| GD (7) " in (workdir / "table2.md").read_text("utf-8")
+    assert {"device", "versions", "config", "paper", "wall_seconds"} <= set(report)
+    assert report["versions"]["jax"]
+    assert [c["structure"] for c in report["cells"]] == [
+        "gd",
+        "agd2",
+        "agd2_slow",
+        "agd_readout",
+    ]
+
+
+def test_a_cell_holds_every_seed_and_its_excess(finished):
+    _, report = finished
+    for cell in report["cells"]:
+        assert cell["seeds"] == [0, 1]
+        assert cell["checkpoints"] == [2, 6, 9]
+        for i in range(2):
+            excess = cell["mse"][i][1] - cell["target_power"][i]
+            assert cell["final"]["excess"]["per_seed"][i] == pytest.approx(excess)
+    rates = {c["structure"]: c["learning_rate"] for c in report["cells"]}
+    assert rates["agd2_slow"] == pytest.approx(0.1 * rates["agd2"])
+
+
+def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
+    before = json.loads((workdir / "table2.json").read_text("utf-8"))
+    (workdir / "table2.json").unlink()
+    file_of(workdir, "agd2").unlink()
+    config = small_config()
+    config.parallel_cells = 1  # how many at once is no other study
+    after = STUDY.run(config, workdir)
+    assert trained == ["agd2_depth3"]
+    assert "going on: 3 of 4 cells are there" in capsys.readouterr().out
+    for old, new in zip(before["cells"], after["cells"], strict=True):
+        assert new["mse"] == old["mse"]
+    assert all((workdir / name).exists() for name in FILES)
+
+
+M = (1.001, 0.999)
+CHECKPOINTS = (100, 1000, 2000)
+# Excess over M of each structure at the checkpoints.
+EXCESS = {
+    "gd": (0.05, 0.00644, 0.003),
+    "hb": (0.06, 0.00500, 0.002),
+    "agd": (0.04, 0.00270, 0.0025),
+    "agd2": (0.01, -0.0001, -0.0001),
+    "agd_readout": (0.01, -0.00005, -0.0001),
+}
+
+
+def made_up(structure, depth, excess):
+    found = {
+        "mse": [[m + e for e in excess] for m in M],
+        "output_power": [[e + 0.0001 for e in excess] for _ in M],
+        "output_spread": [[1e-6 for _ in excess] for _ in M],
+        "target_power": list(M),
+        "constant_mse": [m - 0.0001 for m in M],
+    }
+    return {
+        "structure": structure,
+        "label": readings()[structure].label,
+        "column": readings()[structure].column,
+        "depth": depth,
+        "seeds": [0, 1],
+        "checkpoints": list(CHECKPOINTS),
+        **found,
+        "final": table2._final(found, CHECKPOINTS.index(1000)),
+        "compile_seconds": 0.5,
+        "wall_seconds": 1.5,
+    }
+
+
+@pytest.fixture
+def report():
+    config = config_file.get_config()
+    config.seeds, config.depths = (0, 1), (10,)
+    config.structures = ("gd", "hb", "agd", "agd2")
+    config.readout = {"structures": ("agd_readout",), "depths": (10,)}
+    config.timing.checkpoints = CHECKPOINTS
+    cells = [made_up(name, 10, excess) for name, excess in EXCESS.items()]
+    return STUDY.report(Table2Config.of(config), cells)
+
+
+def test_final_is_taken_at_the_steps_of_the_table(report):
+    final = select(report["cells"], structure="agd")[0]["final"]
+    assert final["mse"]["mean"] == pytest.approx(1.0027)
+    assert final["mse"]["sd"] == pytest.approx(0.002 / 2**0.5)
+    assert final["excess"]["mean"] == pytest.approx(0.0027)
+    assert final["excess"]["sd"] == pytest.approx(0, abs=1e-12)
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_who_overtakes_whom(report):
+    text = STUDY.markdown(report)
+    said = [line for line in text.splitlines() if "overtakes" in line]
+    assert said == [
+        "- between 10 and 100: hb overtakes gd",
+        "- between 100 and 200: hb overtakes agd",
+    ]
+
+
+def test_the_settings_are_told(report):
+    text = STUDY.markdown(report)
+    assert "10,000 pairs" in text
+    assert "rate 0.1 (lower rate: 0.01), batch 200, 1,000 steps" in text
+    assert "standard deviation is 0.0014" in text
+    assert "seed 0: 1.00100 (-0.00010)" in text
+    report["config"]["batch_size"] = 10_000
+    assert "full batch" in STUDY.markdown(report)
+
+
+def test_the_papers_table_is_in_the_json(report):
+    assert report["paper"]["AGD2"]["40"] == PAPER["AGD2"][40] == 0.99964
+
+
+def test_the_readout_is_explained(report):
+    text = STUDY.markdown(report)
+    assert "differs from AGD2 by 5.0e-05 at most" in text
+    assert "the excess is mean out² to within 1.0e-04" in text
+
+
+def test_the_cost_is_told(report):
+    text = STUDY.markdown(report)
+    assert "of which 0.5 in the mean compile it" in text
+    assert table2.cost_table(report) in text
+
+
+def rows(text, first):
+    """The cells of the table rows that start so."""
+    lines = [line for line in text.splitlines() if line.startswith(f"| {first} ")]
+    return [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+
+
+def test_ours_stands_over_the_papers(report):
+    lines = table2.comparison_table(report).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("| GD (7)"))
+    block = [line.split("|")[3].strip() for line in lines[at : at + 4]]
+    assert block == ["1.00644 ± 0.00141", "0.00644 ± 0.00000", "1.00644", "+0.00000"]
+    assert "-0.00755" in lines[-1]  # AGD2: 1 - 0.0001 - 1.00745
+
+
+def test_a_depth_that_the_paper_has_not_is_left_open(report):
+    for cell in report["cells"]:
+        cell["depth"] = 12
+    report["config"]["depths"] = [12]
+    lines = table2.comparison_table(report).splitlines()
+    assert lines[-1].split("|")[3].strip() == lines[-2].split("|")[3].strip() == "-"
+
+
+def test_the_order_is_told_at_every_time(report):
+    table = table2.timing_table(report)
+    (before, at, after) = (rows(table, t)[0] for t in ("10", "100", "200"))
+    assert before[-1] == "agd2 < agd < gd < hb"
+    assert at[-1] == "agd2 < agd < hb < gd"
+    assert after[-1] == "agd2 < hb < agd < gd"
+    assert at[2] == "+0.00644"
+
+
+def test_readout_ablation_lists_only_what_was_trained(report):
+    table = table2.readout_table(report)
+    assert rows(table, "AGD, AGD2's read-out")[0][3].startswith("-0.00005")
+    assert not rows(table, "GD, AGD2's read-out")
+
+
+def test_the_cost_of_every_cell_is_told(report):
+    report["cells"] = report["cells"][:2]
+    report["cells"][1] |= {"depth": 20, "wall_seconds": 71.26}
+    table = table2.cost_table(report)
+    assert rows(table, "structure")[0] == ["structure", "10 layers", "20 layers"]
+    assert rows(table, "GD (7)")[0][1:] == ["1.5", "-"]
+    assert rows(table, "HB (11)")[0][1:] == ["-", "71.3"]
+
+
+def plan(config=None):
+    return table2.plan(Table2Config.of(config or config_file.get_config()))
+
+
+def cell_of(structure, config, depth=3):
+    config.structures, config.depths = (structure,), (depth,)
+    config.timing.depth, config.readout.depths = depth, ()
+    (cell,) = plan(config)
+    return cell
+
+
+def test_the_plan_has_every_cell_once():
+    cells = plan()
+    assert len({cell.name for cell in cells}) == len(cells) == 7 * 4 + 2 * 2
+    by_name = {cell.name: cell for cell in cells}
+    assert by_name["gd_depth40"].checkpoints == (1000,)
+    assert by_name["agd_readout_depth10"].checkpoints[-1] == 2000
+    assert 1000 in by_name["hb_depth10"].checkpoints
+    assert by_name["admm_separate_depth40"].work == 2 * by_name["gd_depth40"].work
+
+
+def test_a_depth_for_the_timing_alone_is_added():
+    config = config_file.get_config()
+    config.depths, config.timing.depth = (20,), 5
+    assert {c.depth for c in plan(config) if c.structure == "agd"} == {5, 20}
+
+
+def test_full_is_a_thousand_full_batches():
+    config = config_file.get_config("full")
+    assert (config.steps, config.batch_size) == (1000, config.task.samples)
+    assert config.name != config_file.get_config().name
+    with pytest.raises(InputError, match="the only argument is full"):
+        config_file.get_config("fulll")
+
+
+def test_a_cells_network_is_the_structure_untied():
+    config = small_config()
+    config.network.use_bias = True
+    cell = cell_of("admm_separate", config)
+    network = make_network(cell, Table2Config.of(config))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jax.numpy.zeros(8))
+    layers = shapes["params"]["layers"]
+    assert set(layers) == {"transform", "transform_prime"}
+    assert layers["transform"]["linear"]["kernel"].shape == (3, 8, 8)
+    assert layers["transform_prime"]["linear"]["bias"].shape == (3, 8)
+
+
+def test_the_slow_reading_has_the_lower_rate():
+    config = small_config()
+    config.optimizer.learning_rate = 0.5
+    cells = [cell_of(structure, config) for structure in ("agd2", "agd2_slow")]
+    assert [c.learning_rate for c in cells] == pytest.approx([0.5, 0.05])
+    assert cells[1].recurrence == NesterovSum()
+
+
+def test_divergence_is_said_and_not_tabulated():
+    config = small_config()
+    cell = cell_of("gd", config, depth=2)
+    config = Table2Config.of(config)
+    with pytest.raises(InputError, match=r"GD \(7\) with 2 layers diverged: lower"):
+        train_cell(dataclasses.replace(cell, learning_rate=float("inf")), config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("structures", ("gd", "sgd"), "'sgd'"),
+        ("structures", ("gd", "gd"), "structures=.* must name each once"),
+        ("structures", (), "structures=.* must have at least 1"),
+        ("depths", (10, 0), "depths has 0: each must be at least 1"),
+        ("depths", (10, 10), "depths=.* must name each once"),
+        ("seeds", (), "seeds=.* must have at least 1"),
+        ("seeds", ("a",), "seeds has 'a': each must be a whole number"),
+        ("steps", 0, "steps=0 must be at least 1"),
+        ("batch_size", 7, "batch_size=7 must divide config.task.samples=40"),
+        ("task.dim", 0, "task.dim=0 must be at least 1"),
+        ("timing.checkpoints", (0, 5), "timing.checkpoints has 0: each must be at"),
+        ("readout.depths", (-1,), "readout.depths has -1: each must be at"),
+        ("parallel_cells", 0, "parallel_cells=0 must be at least 1"),
+        ("network.activation", "sigmoyd", "'sigmoyd' is unknown: use sigmoid or"),
+        ("network.init", "xavier", "xavier_normal"),
+        ("optimizer.learning_rate", 0.0, "learning_rate=0.0 must be at least"),
+        ("optimizer.momentum", 1.0, r"momentum=1\.0 must be at least 0 and below 1"),
+        ("matmul_precision", "high-est", "matmul_precision"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_before_anything_slow(field, value, message):
+    config = small_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=message) as caught:
+        plan(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_column_of_the_paper_has_a_reading_and_every_depth():
+    assert {r.column for r in readings().values()} - {""} == set(PAPER)
+    assert all(list(column) == [10, 20, 30, 40] for column in PAPER.values())
+
+
+def test_labels_are_distinct():
+    assert len({c.label for c in readings().values()}) == len(readings())
+
+
+def test_heavy_ball_gets_its_beta():
+    assert readings(0.4)["hb"].recurrence == HeavyBall(0.4, -0.4)
