@@ -56,7 +56,7 @@ ROOMS = {
         "structures",
         "recurrences",
     },
-    "main": {"networks", "training", "studies", "configuration", "runs", "inspect"},
+    "main": {"networks", "studies", "configuration", "runs"},
 }
 LIGHT_ROOMS = (
     "recurrences",

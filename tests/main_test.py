@@ -5,6 +5,7 @@ import pytest
 
 from optnet_jax import configuration, main
 from optnet_jax.errors import InputError
+from optnet_jax.studies import dispatch
 from optnet_jax.studies.study import Study
 
 DIGITS = "--config=configs/digits_agd.py"
@@ -133,7 +134,7 @@ def test_a_studys_config_is_checked_where_it_begins(name, tmp_path):
 @pytest.mark.parametrize(
     "workdir", ["gs://bucket/run", "s3://bucket/run", "\udcff", ""]
 )
-@pytest.mark.parametrize("mode", main.MODES)
+@pytest.mark.parametrize("mode", dispatch.MODES)
 def test_a_workdir_is_a_folder_of_this_machine(workdir, mode):
     config = configuration.load("configs/digits_agd.py")
     with pytest.raises(InputError, match="workdir=.* must be"):

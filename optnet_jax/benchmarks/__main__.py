@@ -19,7 +19,7 @@ from optnet_jax.benchmarks import activity
 from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
-from optnet_jax.runs import memory, program
+from optnet_jax.runs import devices, program
 from optnet_jax.runs.files import write_output
 
 SUITES = {
@@ -72,7 +72,7 @@ def _run(name: str, arguments: list[str]) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     # A GPU's memory is shared with PyTorch's process: JAX takes what it needs of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    memory.keep_freed_memory()
+    devices.keep_freed_memory()
     rows = suite.run(options)
     result = {"suite": name, "environment": environment(), "rows": rows}
     head = ", ".join(f"{key} {value}" for key, value in result["environment"].items())

@@ -13,8 +13,8 @@ from optnet_jax.benchmarks import jax_runs
 from optnet_jax.benchmarks.jax_runs import random_batch
 from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
 from optnet_jax.networks import create
+from optnet_jax.runs.devices import keep_freed_memory
 from optnet_jax.runs.distributed import initialize
-from optnet_jax.runs.memory import keep_freed_memory
 from optnet_jax.training import sharding
 
 

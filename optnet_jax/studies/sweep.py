@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
-from ml_collections import config_flags
 
-from optnet_jax import configuration, networks
-from optnet_jax.configuration import Config, local_path
+from optnet_jax import networks
+from optnet_jax.configuration import Config, as_json, command_line, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
@@ -102,20 +101,14 @@ def plan(
 
 def _overridden(config: Config, given: Sequence[str]) -> Mapping[str, Any]:
     """A config with the flags of the command line, as plain JSON types."""
-    configuration.add_defaults(config)
-    configuration.check_fields(config, given)
-    argv = configuration.add_model_fields(
-        config, [PRINTED_PYTHON, *given], networks.field_kinds
+    config, _ = command_line.override(
+        config,
+        [PRINTED_PYTHON, *given],
+        flags.FlagValues(),
+        networks.field_kinds,
+        known_only=True,
     )
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_dict(
-        "config", config, flag_values=values, sys_argv=list(argv)
-    )
-    try:
-        values(configuration.settle_switches(argv, values), known_only=True)
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
-    return configuration.as_json(config)
+    return as_json(config)
 
 
 def parse_seeds(text: str) -> list[int]:

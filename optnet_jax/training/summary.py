@@ -1,11 +1,13 @@
 """What a config's network looks like, without data and without training."""
 
+from pathlib import Path
+
 from flax import linen as nn
 
 from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
-from optnet_jax.inspect import summary
+from optnet_jax.inspect import figure, summary
 from optnet_jax.training.experiment import check_classes, create_network
 
 
@@ -51,3 +53,17 @@ def summarize(config: Config | TrainConfig) -> str:
     given = ", ".join(f"{field}={value!r}" for field, value in model.fields.items())
     title = f"{config.name}: {model.name}({given}) on {config.data.dataset}"
     return f"{title}\n{summary.summarize(module, image_shape, piece)}"
+
+
+def show(config: Config | TrainConfig, workdir: Path) -> None:
+    """Print the summary, and draw a network of stages to ``plots/structure.png``.
+
+    Raises:
+        InputError: see :func:`network`; or if the drawing cannot be written.
+    """
+    print(summarize(config), flush=True)
+    module, _ = network(config)
+    if isinstance(module, figure.DRAWABLE):
+        file = workdir / "plots" / "structure.png"
+        figure.draw_network(module, file)
+        print(f"drawn: {file}", flush=True)

@@ -1,11 +1,13 @@
 """A toy study, one file beside the others and one config, run through ``main``."""
 
 import json
+import sys
 
 import pytest
 
 from optnet_jax import configuration, main, studies
 from optnet_jax.errors import InputError
+from optnet_jax.studies import dispatch
 
 MODULE = """
 import dataclasses
@@ -84,13 +86,13 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "squares.py").write_text(MODULE, "utf-8")
     (tmp_path / "config.py").write_text(CONFIG, "utf-8")
     monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(tmp_path)])
-    monkeypatch.delitem(main.sys.modules, "optnet_jax.studies.squares", raising=False)
-    return main._study("squares")
+    monkeypatch.delitem(sys.modules, "optnet_jax.studies.squares", raising=False)
+    return dispatch.study("squares")
 
 
 @pytest.fixture
 def measured(toy):
-    return main.sys.modules["optnet_jax.studies.squares"].MEASURED
+    return sys.modules["optnet_jax.studies.squares"].MEASURED
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def mutate_command_line(draw, begin, monkeypatch):
             main.parse_flags(["main", f"--config=configs/{name}.py", argument])
             if fresh.workdir:
                 configuration.local_path(fresh.workdir, "--workdir")
-            begin(main._CONFIG["config"])
+            begin(fresh.config)
 
     return survives(run, f"{name}: {argument[:200]!r}")
 

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from optnet_jax.runs import memory
+from optnet_jax.runs import devices
 
 # glibc's own account of a block of 64 MiB, whatever the machine: how many blocks it
 # maps from the system while the block is held, and how large its heap stays after.
 SCRIPT = """
 import ctypes, json, sys
-from optnet_jax.runs.memory import keep_freed_memory
+from optnet_jax.runs.devices import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 
@@ -67,31 +67,43 @@ class Library:
 def settings(monkeypatch):
     """What JAX is told, which is not what this process runs with."""
     told = {}
-    monkeypatch.setattr(memory.jax.config, "update", told.__setitem__)
+    monkeypatch.setattr(devices.jax.config, "update", told.__setitem__)
     return told
 
 
 def load(monkeypatch, library, backend="cpu"):
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
-    monkeypatch.setattr(memory.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(devices.jax, "default_backend", lambda: backend)
 
 
 def test_glibc_and_jax_are_told(monkeypatch, settings):
     library = Library()
     load(monkeypatch, library)
-    assert memory.keep_freed_memory()
+    assert devices.keep_freed_memory()
     # Of <malloc.h>: M_MMAP_MAX is -4, M_TRIM_THRESHOLD is -1.
     assert library.told == [(-4, 0), (-1, -1)]
     assert settings == {"jax_cpu_enable_async_dispatch": False}
     load(monkeypatch, Library(works=0))
-    assert not memory.keep_freed_memory()
+    assert not devices.keep_freed_memory()
 
 
 def test_elsewhere_nothing_is_done(monkeypatch, settings):
     load(monkeypatch, object())
-    assert not memory.keep_freed_memory()
+    assert not devices.keep_freed_memory()
     assert not settings
     library = Library()
     load(monkeypatch, library, backend="gpu")
-    assert not memory.keep_freed_memory()
+    assert not devices.keep_freed_memory()
     assert not library.told
+
+
+def test_what_a_user_has_told_xla_stays(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=2 --xla_dump_to=/tmp/x")
+    devices.make_repeatable()
+    devices.make_repeatable()
+    assert devices.os.environ["XLA_FLAGS"].split() == [
+        "--xla_gpu_autotune_level=2",
+        "--xla_dump_to=/tmp/x",
+        "--xla_gpu_deterministic_ops=true",
+        "--xla_gpu_autotune_level=0",
+    ]

@@ -1,11 +1,24 @@
-"""Memory that a CPU keeps from one step to the next."""
+"""What must be settled before JAX starts a device: repeatable bits, and memory."""
 
 import ctypes
+import os
 
 import jax
 
+# Atomics add in any order, and autotuning may pick another kernel on another day.
+REPEATABLE = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
 # Of glibc's <malloc.h>: https://man7.org/linux/man-pages/man3/mallopt.3.html
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def make_repeatable() -> None:
+    """Set ``XLA_FLAGS`` so that a GPU gives the same bits in every run.
+
+    It costs speed; a CPU is repeatable without. What a user has set stays.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    added = (flag for flag in REPEATABLE if flag not in given)
+    os.environ["XLA_FLAGS"] = " ".join([*given.split(), *added])
 
 
 def keep_freed_memory() -> bool:
@@ -18,8 +31,8 @@ def keep_freed_memory() -> bool:
     heap holds blocks of any size, hence programs run in the thread that calls them
     instead of in one of JAX's (``jax_cpu_enable_async_dispatch``).
 
-    To be called before JAX starts a device, and after ``distributed.initialize``.
-    The process then stays as large as it ever was. Results are not changed by a bit.
+    To be called after ``distributed.initialize``. The process then stays as large as it
+    ever was. Results are not changed by a bit.
 
     Returns:
       Whether it was done: not on an accelerator, nor without glibc.

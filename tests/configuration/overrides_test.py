@@ -2,7 +2,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from optnet_jax import configuration
+from optnet_jax.configuration import overrides
 from optnet_jax.errors import InputError
 
 
@@ -29,11 +29,11 @@ def config():
 )
 def test_unknown_fields_are_refused(config, argument, match):
     with pytest.raises(InputError, match=match):
-        configuration.check_fields(config, ["main", argument])
+        overrides.check_fields(config, ["main", argument])
 
 
 def test_known_fields_and_all_fields_of_the_model_pass(config):
-    configuration.check_fields(
+    overrides.check_fields(
         config, ["main", "--config.seed=1", "--config.model.growth_rate=4", "--mode=x"]
     )
 
@@ -48,7 +48,7 @@ def test_model_fields_that_the_file_leaves_out_are_added(config):
         "--config.seed=1",
     ]
     kinds = {"stem": str, "stage_sizes": tuple[int, ...]}
-    rest = configuration.add_model_fields(config, argv, {"agd_net": kinds}.get)
+    rest = overrides.add_model_fields(config, argv, {"agd_net": kinds}.get)
     assert rest == ["main", "--config.seed=1"]
     assert config.model.to_dict() == {
         "name": "agd_net",
@@ -79,7 +79,7 @@ KINDS = {"agd_net": {"tied": bool, "batch_norm_group": int | None, "beta": float
     ],
 )
 def test_a_model_field_is_converted_as_the_network_declares_it(config, argument, value):
-    configuration.add_model_fields(config, ["main", argument], KINDS.get)
+    overrides.add_model_fields(config, ["main", argument], KINDS.get)
     name = argument.partition("=")[0].rpartition(".")[2]
     assert config.model[name] == value
     assert type(config.model[name]) is type(value)
@@ -96,12 +96,12 @@ def test_a_model_field_is_converted_as_the_network_declares_it(config, argument,
 )
 def test_a_text_that_is_none_of_its_kind_is_refused(config, argument, match):
     with pytest.raises(InputError, match=match):
-        configuration.add_model_fields(config, ["main", argument], KINDS.get)
+        overrides.add_model_fields(config, ["main", argument], KINDS.get)
 
 
 def test_the_kinds_are_those_of_the_network_that_is_named_with_them(config):
     argv = ["main", "--config.model.tied=off", "--config.model.name=other"]
-    configuration.add_model_fields(
+    overrides.add_model_fields(
         config, argv, {"agd_net": {}, "other": {"tied": bool}}.get
     )
     assert config.model.tied is False
@@ -110,7 +110,7 @@ def test_the_kinds_are_those_of_the_network_that_is_named_with_them(config):
 
 def test_a_value_may_stand_behind_its_field(config):
     argv = ["main", "--config.model.beta", "0.5", "--config.seed=1"]
-    rest = configuration.add_model_fields(config, argv, KINDS.get)
+    rest = overrides.add_model_fields(config, argv, KINDS.get)
     assert rest == ["main", "--config.seed=1"]
     assert config.model.beta == 0.5
 
@@ -119,23 +119,23 @@ def test_a_block_is_not_set_as_a_whole(config):
     with pytest.raises(
         InputError, match=r"a block: .*--config.optimizer.learning_rate"
     ):
-        configuration.check_fields(config, ["main", "--config.optimizer={}"])
+        overrides.check_fields(config, ["main", "--config.optimizer={}"])
 
 
 @pytest.mark.parametrize("field", ["optimizer.lr", "lr", "learning_rate"])
 def test_an_abbreviation_is_understood_by_the_hint(config, field):
     with pytest.raises(InputError, match="mean --config.optimizer.learning_rate"):
-        configuration.check_fields(config, ["main", f"--config.{field}=1"])
+        overrides.check_fields(config, ["main", f"--config.{field}=1"])
 
 
 def test_a_training_config_of_few_fields_can_be_overridden_in_all():
     config = ConfigDict({"name": "mine", "optimizer": {"momentum": 0.5}})
-    configuration.add_defaults(config.lock())
+    overrides.add_defaults(config.lock())
     assert config.optimizer.momentum == 0.5
     assert config.optimizer.learning_rate == 0.1
     assert config.eval.checkpoint == "last"
     study = ConfigDict({"experiment": "table2"})
-    configuration.add_defaults(study)
+    overrides.add_defaults(study)
     assert study.to_dict() == {"experiment": "table2"}
 
 
@@ -154,7 +154,7 @@ def test_every_switch_is_read_in_the_same_words(text, value):
         flag_values=values,
         sys_argv=argv,
     )
-    values(configuration.settle_switches(argv, values))
+    values(overrides.settle_switches(argv, values))
     assert (values.alone, values.config.a.b, values.text) == (value, value, text)
     with pytest.raises(InputError, match="--alone='offf' must be True or False"):
-        configuration.settle_switches(["main", "--alone=offf"], values)
+        overrides.settle_switches(["main", "--alone=offf"], values)

@@ -1,0 +1,96 @@
+"""From a config to the room that does the work: the entry for programs and notebooks.
+
+Nothing that takes seconds to import is imported before it is needed.
+"""
+
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from optnet_jax.configuration import Block, Config, local_path
+from optnet_jax.errors import InputError, shown
+from optnet_jax.runs import program
+
+MODES = ("train", "eval", "summary")
+
+
+def run(config: Config, workdir: str, mode: str) -> None:
+    """Train, evaluate or summarise what a config describes, or run a study.
+
+    Args:
+        config: The config; ``config.experiment`` is ``train`` or the name of a study.
+        workdir: Directory of the run.
+        mode: ``train``, ``eval`` or ``summary``.
+
+    Raises:
+        InputError: if there is no such experiment, or from the work itself.
+    """
+    workdir = str(local_path(workdir, "workdir"))
+    if mode == "summary":
+        # On standard error: the table may be redirected.
+        program.tell(
+            "tracing the network; one of hundreds of layers takes minutes", sys.stderr
+        )
+        from optnet_jax.training import summary
+
+        summary.show(config, Path(workdir))
+        return
+    fields = config.as_mapping() if isinstance(config, Block) else config
+    experiment = fields.get("experiment", "train")
+    if experiment != "train":
+        _run_study(experiment, config, workdir, mode)
+    elif mode == "eval":
+        from optnet_jax.training import evaluate
+
+        evaluate.evaluate_checkpoint(config, workdir)
+    else:
+        from optnet_jax.training import loop
+
+        loop.train(config, workdir)
+        _draw(workdir)
+
+
+def study(name: Any) -> Any:
+    """Return the ``STUDY`` of the module of that name in ``studies/``; None without."""
+    if not isinstance(name, str) or not name.isidentifier():
+        return None
+    module = f"optnet_jax.studies.{name}"
+    if importlib.util.find_spec(module) is None:
+        return None
+    return getattr(importlib.import_module(module), "STUDY", None)
+
+
+def _run_study(name: Any, config: Config, workdir: str, mode: str) -> None:
+    from optnet_jax import studies
+    from optnet_jax.runs import distributed
+
+    found = study(name)
+    if found is None:
+        modules = (module.name for module in pkgutil.iter_modules(studies.__path__))
+        raise InputError(
+            f"config.experiment={shown(name)} is unknown: use train, "
+            + ", ".join(module for module in modules if study(module))
+        )
+    if mode != "train":
+        raise InputError(
+            f"{name} is a study, which has no checkpoint to evaluate: leave out "
+            f"--mode={mode} to run it, or to see its report again"
+        )
+    if distributed.group() is not None:
+        raise InputError(
+            f"the study {name} runs in one process: start it without --distributed "
+            "or --coordinator_address"
+        )
+    found.run(config, workdir)
+
+
+def _draw(workdir: str) -> None:
+    import jax
+
+    from optnet_jax.studies import figures
+
+    if jax.process_index() == 0:
+        for path in figures.draw(Path(workdir)):
+            print(f"drawn: {path}", flush=True)
