@@ -107,10 +107,7 @@ def test_one_t_for_each_iterate_makes_18_a_resnet_not_a_densenet(float64):
     def transform(x, w):
         return jnp.tanh(w @ x)
 
-    ones = np.tril(np.ones((depth, depth)))
-    xs = iterate(
-        HistorySum(ones, 0 * ones), transform, x0, depth, weights=weights, trajectory=1
-    )
+    xs = iterate(HistorySum(), transform, x0, depth, weights=weights, trajectory=True)
     resnet = iterate(
         HeavyBall(1, 0), transform, xs[1], depth - 1, weights=weights[1:], trajectory=1
     )

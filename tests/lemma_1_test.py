@@ -19,14 +19,14 @@ from optnet_jax.recurrences import HistorySum, iterate, methods
 SIZES = [(1, 20), (3, 1), (6, 25)]  # dimension, depth
 
 MU = 0.01  # of the tuned methods
-LITERAL_SUM = "history_sum"  # (13) as printed, whose coefficients are for one depth
+LITERAL_SUM = "history_sum"  # (13) as printed, over the whole history
 
 
 @functools.cache
 def both_trajectories(method, depth):
     """Return a jitted (W, U, x_0) → {activation: (U x_k, z_k)}."""
     if method == LITERAL_SUM:
-        recurrence = HistorySum.nesterov(depth)
+        recurrence = HistorySum("nesterov", 1.0)
     else:
         recurrence = methods.find(method).recurrence(MU)
 

@@ -5,8 +5,9 @@
 >>> draw_network(create("hb_net20"), "hb_net20.png")  # doctest: +SKIP
 
 Circles are iterates, boxes the operators T. Red terms are added, blue ones subtracted,
-wider is more. In a dense stage, arcs above pass through a T of their own and arcs below
-are the plain terms of (21); each kind is as wide as its own largest weight allows.
+wider is more. Over the whole history, arcs above pass through a T of their own and
+arcs below are the plain terms of (18); each kind is as wide as its own largest weight
+allows.
 """
 
 from __future__ import annotations
@@ -19,31 +20,29 @@ import numpy as np
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.inspect.graph import (
-    Edge,
-    Structure,
-    dense_structure,
-    recurrence_structure,
-)
-from optnet_jax.networks.dense_net import DenseNet
-from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.inspect.graph import Edge, Structure, recurrence_structure
 from optnet_jax.runs import picture
-from optnet_jax.structures.dense_stage import alpha_matrix
-
-DRAWABLE = (DenseNet, RecurrenceNet)
-"""The networks that have stages to draw."""
 
 _LABELLED_EDGES = 24
 """Up to this many edges a drawing says their weights in numbers."""
 
 
+def is_drawable(network: nn.Module) -> bool:
+    """Return whether a network says what recurrences it runs, so that it can be drawn.
+
+    It does so by a method ``propagations``, as
+    :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet` has one.
+    """
+    return hasattr(network, "propagations")
+
+
 def network_structures(
-    network: nn.Module, params: Mapping[str, Any] | None = None
+    network: Any, params: Mapping[str, Any] | None = None
 ) -> dict[str, Structure]:
     """Return the graph of each stage of a network.
 
     Args:
-      network: a DenseNet or AGD-Net, or a network whose stages run a recurrence.
+      network: one that :func:`is_drawable`.
       params: trained parameters, for learned coefficients; None: their initial values.
 
     Returns:
@@ -52,36 +51,25 @@ def network_structures(
     Raises:
       InputError: a network without such stages.
     """
-    structures = {}
-    params = params or {}
-    if isinstance(network, DenseNet):
-        for i, size in enumerate(network.stage_sizes):
-            learned = params.get(f"stage_{i}", {})
-            alpha = network.alpha
-            if "alpha" in learned:
-                alpha = alpha_matrix(learned["alpha"])
-            beta = float(learned.get("beta", network.beta))
-            structures[f"stage {i}"] = dense_structure(size, alpha, beta)
-        return structures
-    if not isinstance(network, RecurrenceNet):
+    if not is_drawable(network):
         raise InputError(
             f"{type(network).__name__} has no stages to draw: choose a network that "
-            f"runs a recurrence, or a DenseNet or AGD-Net"
+            f"runs a recurrence, such as an HB-Net or an AGD-Net"
         )
-    channels = network.stem_features or network.widths[0]
-    for i, size in enumerate(network.stage_sizes):
-        depth = size - (i > 0 or channels != network.widths[0])
-        if depth:
-            trained = params.get(f"stage_{i}", {}).get("propagation", {})
-            learned = {name: trained[name] for name in network.learned if params}
-            structures[f"stage {i}"] = recurrence_structure(
-                network.stage_recurrence(i), depth, learned
-            )
+    structures = {}
+    for path, (recurrence, depth) in network.propagations().items():
+        trained: Any = params or {}
+        for name in path:
+            trained = trained.get(name, {})
+        learned = {name: trained[name] for name in network.learned if name in trained}
+        structures[path[0].replace("_", " ")] = recurrence_structure(
+            recurrence, depth, learned
+        )
     return structures
 
 
 def draw_network(
-    network: nn.Module,
+    network: Any,
     file: str | pathlib.Path,
     params: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:

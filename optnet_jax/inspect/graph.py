@@ -12,10 +12,13 @@ import numpy as np
 from optnet_jax.recurrences import (
     Coefficients,
     Recurrence,
-    h_matrix,
     number_of_paths,
+    takes_history,
 )
-from optnet_jax.structures.dense_stage import alpha_rows
+from optnet_jax.recurrences.base import at_step, unpacked
+
+_SMALLEST = 1e-7
+"""Below this a weight is 0 that has been rounded."""
 
 
 class Node(NamedTuple):
@@ -62,24 +65,6 @@ class Structure(NamedTuple):
     edges: list[Edge]
 
 
-def dense_structure(depth: int, alpha: Any = 1.0, beta: float = 0.0) -> Structure:
-    """Return the graph of (21).
-
-    Args:
-      depth: K.
-      alpha: α, a scalar or lower triangular [K, K].
-      beta: β. The weight of z_j in z_{k+1} is β ([j = k] - h_{k+1,j}).
-    """
-    nodes = [Node(f"z_{{{k}}}", k, 0) for k in range(depth + 1)]
-    direct = beta * (np.eye(depth) - h_matrix(depth))
-    edges = []
-    for k, row in enumerate(alpha_rows(alpha, depth)):
-        for j, weight in enumerate(row):
-            edges.append(Edge(j, k + 1, float(weight), True))
-            edges.append(Edge(j, k + 1, float(direct[k, j])))
-    return Structure(nodes, [edge for edge in edges if edge.weight])
-
-
 def recurrence_structure(
     recurrence: Recurrence, depth: int, coefficients: Coefficients | None = None
 ) -> Structure:
@@ -89,22 +74,59 @@ def recurrence_structure(
     Jacobian, and what the state merely remembers is the node that it copies. An
     activation after the sum is left out.
 
+    A recurrence over the whole history has no nodes T: each pair of iterates may have
+    an edge through a T of its own and a plain one.
+
     Args:
       recurrence: any :class:`~optnet_jax.recurrences.Recurrence`.
       depth: the number of steps.
-      coefficients: learned ones, [depth] each, that replace the method's own.
+      coefficients: learned ones, as they are trained, that replace the method's own.
 
     Raises:
       InputError: a depth that the recurrence has no coefficients for.
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
-    values = {**recurrence.coefficients(depth), **(coefficients or {})}
+    own = recurrence.coefficients(depth)
+    learned = {name: unpacked(v, own[name]) for name, v in (coefficients or {}).items()}
+    values = {**own, **learned}
+    if takes_history(recurrence):
+        return _history_structure(recurrence, depth, values)
     probe = _Probe(recurrence)
     builder = _Builder(probe)
     for k in range(depth):
         builder.add_step(k, {name: jnp.asarray(v[k]) for name, v in values.items()})
     return builder.structure()
+
+
+def _history_structure(
+    recurrence: Recurrence, depth: int, coefficients: Coefficients
+) -> Structure:
+    # Iterate x_j is the j-th unit vector, and the last one is what T returns: the next
+    # iterate shows its terms, and then becomes a unit vector in all of the state.
+    unit = jnp.eye(depth + 2)
+    state = recurrence.init(unit[0])
+    edges: list[Edge] = []
+    transformed: dict[int, float] = {}
+
+    def transform(sources: Any, alpha: Any = None) -> jax.Array:
+        weights = np.ones(len(sources)) if alpha is None else np.asarray(alpha)
+        indices = [int(jnp.argmax(jnp.abs(source))) for source in sources]
+        transformed.update(zip(indices, weights.tolist(), strict=True))
+        return unit[-1]
+
+    for k in range(depth):
+        transformed.clear()
+        state = recurrence.step(transform, state, at_step(coefficients, k))
+        terms = recurrence.output(state)
+        factor = float(terms[-1])
+        edges += [Edge(j, k + 1, factor * w, True) for j, w in transformed.items()]
+        plain = terms.at[-1].set(0)
+        edges += [Edge(j, k + 1, float(plain[j])) for j in range(k + 1)]
+        new = (unit[k + 1] - plain) / factor - unit[-1]
+        state = jax.tree.map(lambda v, new=new: v + v[-1] * new, state)
+    nodes = [Node(f"x_{{{k}}}", k, 0) for k in range(depth + 1)]
+    return Structure(nodes, [edge for edge in edges if abs(edge.weight) > _SMALLEST])
 
 
 class _Probe:
@@ -255,4 +277,4 @@ class _Builder:
         terms: dict[int, float] = {}
         for weight, (node, multiple) in zip(weights, values, strict=True):
             terms[node] = terms.get(node, 0.0) + float(weight) * multiple
-        return {node: w for node, w in terms.items() if abs(w) > 1e-7}
+        return {node: w for node, w in terms.items() if abs(w) > _SMALLEST}

@@ -8,12 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from optnet_jax.inspect.cost import cost, count_parameters
-from optnet_jax.structures import Propagation, Stage
-from optnet_jax.structures.dense_stage import DenseStage
 
 HEADER = ("part", "output", "parameters", "multiply-adds", "method")
 
@@ -108,53 +105,29 @@ def _memory(
 def _trace_parts(
     module: nn.Module, image_shape: tuple[int, ...]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the output shapes of the submodules in order, and their methods."""
+    """Return the output shapes of the submodules in order, and their methods.
+
+    A module that runs a method says so by ``described``, as a propagation does.
+    """
     outputs: dict[str, str] = {}
-    methods: dict[str, str] = {}
+    methods: dict[str, list[str]] = {}
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module, path = context.module, context.module.path
+        if context.method_name != "__call__" or not path:
+            return call(*args, **kwargs)
+        text = module.described() if hasattr(module, "described") else ""
+        if text and text not in methods.setdefault(path[0], []):
+            methods[path[0]].append(text)
         result = call(*args, **kwargs)
-        path = context.module.path
-        if context.method_name == "__call__" and path:
-            if len(path) == 1:
-                outputs[path[0]] = _shapes(result)
-            steps = methods.get(path[0], "")
-            methods[path[0]] = _method(context.module, steps)
+        if len(path) == 1:
+            outputs[path[0]] = _shapes(result)
         return result
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with nn.intercept_methods(record):
         jax.eval_shape(module.init, jax.random.key(0), images)
-    return outputs, methods
-
-
-def _method(module: nn.Module, steps: str) -> str:
-    """Name a stage's recurrence, its coefficients and how many steps it makes.
-
-    ``steps`` is what is known of it from inside.
-    """
-    if isinstance(module, Stage) and module.transition is not None:
-        return "; ".join(["transition", *([steps] if steps else [])])
-    if isinstance(module, Propagation):
-        method = type(module.recurrence).__name__
-        coefficients = dict(module.recurrence.coefficients(module.depth))
-    elif isinstance(module, DenseStage):
-        method = "sum over the past"
-        coefficients = {"alpha": module.alpha, "beta": module.beta}
-    else:
-        return steps
-    described = [
-        f"{name} {_range(value)}{' learned' if name in module.learned else ''}"
-        for name, value in coefficients.items()
-    ]
-    plural = "" if module.depth == 1 else "s"
-    return "; ".join([f"{module.depth} step{plural} of {method}", *described])
-
-
-def _range(values: Any) -> str:
-    values = np.asarray(values, float) + 0.0  # no -0
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return low if low == high else f"{low}..{high}"
+    return outputs, {part: "; ".join(texts) for part, texts in methods.items()}
 
 
 def _shapes(result: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from flax.linen.dtypes import promote_dtype
 
 from optnet_jax.ops.convolution import same_convolution
 from optnet_jax.ops.initializers import he_normal
+from optnet_jax.ops.pooling import mean_pool, mean_pooled_product
 
 
 class ScaledConv(nn.Module):
@@ -41,23 +43,7 @@ class ScaledConv(nn.Module):
         return self.operation(x, kernel)
 
 
-class _Combination(nn.Module):
-    """Fields of both forms of the combination."""
-
-    features: int
-    norm: Any
-    bottleneck: int = 0
-    dropout_rate: float = 0.0
-    train: bool = False
-    dtype: Any = None
-
-    def _dropped(self, x: jax.Array) -> jax.Array:
-        if not (self.dropout_rate and self.train):
-            return x
-        return nn.Dropout(self.dropout_rate, deterministic=False)(x)
-
-
-class FusedCombination(_Combination):
+class DenseUnit(nn.Module):
     """Σ_j α_j conv_j(ReLU(BN_j(z_j))) as one convolution.
 
     A convolution of concatenated inputs is the sum of the convolutions of each with its
@@ -79,6 +65,13 @@ class FusedCombination(_Combination):
       dtype: of the computation.
     """
 
+    features: int
+    norm: Any
+    bottleneck: int = 0
+    dropout_rate: float = 0.0
+    train: bool = False
+    dtype: Any = None
+
     @nn.compact
     def __call__(self, sources: Sequence[jax.Array], alpha: Any = None) -> jax.Array:
         """Return the combination.
@@ -99,59 +92,55 @@ class FusedCombination(_Combination):
         conv = ScaledConv(self.features, (3, 3), self.dtype, name="conv2")
         return self._dropped(conv(self.norm(name="norm2")(x)))
 
+    def _dropped(self, x: jax.Array) -> jax.Array:
+        if not (self.dropout_rate and self.train):
+            return x
+        return nn.Dropout(self.dropout_rate, deterministic=False)(x)
 
-class PairwiseCombination(_Combination):
-    """Σ_j α_j conv_j(ReLU(BN_j(z_j))), one convolution for each source.
 
-    (21) as it is printed: slow to compile and to run, kept as what
-    :class:`FusedCombination` must equal. Source j has the parameters ``norm_j`` and
-    ``conv_j`` (``norm1_j``, ``conv1_j`` with a bottleneck), slices of the fused ones:
-    see :func:`pairwise_from_fused`. The fields are the same.
+def bottleneck_unit(features: int, **fields: Any) -> DenseUnit:
+    """Return a :class:`DenseUnit` with DenseNet-B's 4 ``features`` in between."""
+    return DenseUnit(features, bottleneck=4 * features, **fields)
+
+
+DENSE_BLOCKS: dict[str, Callable[..., nn.Module]] = {
+    "dense": DenseUnit,
+    "dense_bottleneck": bottleneck_unit,
+}
+"""Name -> combination, for the field ``block`` of a network over the history."""
+
+
+class DenseTransition(nn.Module):
+    """BN-ReLU-1×1 and 2×2 average pooling between two dense stages.
+
+    Attributes:
+      features: output channels.
+      norm: makes the normalisation with the ReLU, called with ``name=``.
+      dropout_rate: share of the activations that training drops.
+      train: whether to drop.
+      dtype: of the computation.
     """
+
+    features: int
+    norm: Any
+    dropout_rate: float = 0.0
+    train: bool = False
+    dtype: Any = None
 
     @nn.compact
-    def __call__(self, sources: Sequence[jax.Array], alpha: Any = None) -> jax.Array:
-        """Return the combination, see :class:`FusedCombination`."""
-        suffix, size = ("1", 1) if self.bottleneck else ("", 3)
-        features = self.bottleneck or self.features
-        x = jnp.zeros((), sources[0].dtype)
-        for j, z in enumerate(sources):
-            conv = ScaledConv(
-                features, (size, size), self.dtype, name=f"conv{suffix}_{j}"
-            )
-            transformed = conv(self.norm(name=f"norm{suffix}_{j}")(z))
-            if alpha is not None:
-                transformed = transformed * jnp.asarray(alpha[j], transformed.dtype)
-            x = transformed if j == 0 else x + transformed
-        x = self._dropped(x)
-        if not self.bottleneck:
-            return x
-        conv = ScaledConv(self.features, (3, 3), self.dtype, name="conv2")
-        return self._dropped(conv(self.norm(name="norm2")(x)))
+    def __call__(self, parts: Sequence[jax.Array]) -> jax.Array:
+        """Return half the height and width of x, rounded down.
 
-
-def pairwise_from_fused(fused: Any, channels: Sequence[int]) -> dict[str, Any]:
-    """Split a layer's variables of :class:`FusedCombination` into its sources'.
-
-    Args:
-      fused: one collection (``params`` or ``batch_stats``) of the layer.
-      channels: C_0..C_k, the channels of its sources.
-
-    Returns:
-      The same collection for :class:`PairwiseCombination`.
-    """
-    ends = np.cumsum(channels)[:-1]
-    result = {}
-    for name, leaves in fused.items():
-        if name in ("norm2", "conv2"):
-            result[name] = leaves
-            continue
-        # The input channels are a kernel's third axis and a norm's only one.
-        axis = 2 if name.startswith("conv") else 0
-        parts = {key: jnp.split(leaf, ends, axis) for key, leaf in leaves.items()}
-        for j in range(len(channels)):
-            result[f"{name}_{j}"] = {key: part[j] for key, part in parts.items()}
-    return result
+        Args:
+          parts: of x along the channels, [B, H, W, C_j].
+        """
+        conv = functools.partial(
+            ScaledConv, self.features, (1, 1), self.dtype, name="conv"
+        )
+        x = self.norm(name="norm")(parts)
+        if not (self.dropout_rate and self.train):
+            return conv(operation=mean_pooled_product)(x)
+        return mean_pool(nn.Dropout(self.dropout_rate, deterministic=False)(conv()(x)))
 
 
 def _per_channel(alpha: Any, sources: Sequence[jax.Array]) -> jax.Array:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
+from optnet_jax.recurrences.history_sum import NESTEROV
 from optnet_jax.recurrences.two_path import Readout
 from optnet_jax.structures import fields
 from optnet_jax.structures.fields import (
@@ -20,6 +22,7 @@ from optnet_jax.structures.fields import (
     MOST_LAYERS,
     PREVIOUS,
     Kind,
+    are_finite,
     choice,
     number,
     whole,
@@ -37,11 +40,41 @@ def _is_floating(value: Any) -> bool:
 
 
 def _is_block(value: Any) -> bool:
-    return value in BLOCKS if isinstance(value, str) else callable(value)
+    known = (*BLOCKS, *DENSE_BLOCKS)
+    return value in known if isinstance(value, str) else callable(value)
 
+
+def _are_weights(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == NESTEROV
+    is_each = isinstance(value, tuple | list) and all(
+        are_finite(v) and np.ndim(v) == 2 for v in value
+    )
+    return is_each or are_finite(value)
+
+
+def _is_recurrence(value: Any) -> bool:
+    return all(hasattr(value, name) for name in METHODS)
+
+
+METHODS = ("coefficients", "init", "step", "output")
+WEIGHTS = Kind(
+    f"a finite number, an array of them, one for each stage, or {NESTEROV!r}",
+    _are_weights,
+    float,
+)
 
 FIELDS: Mapping[str, Kind] = {
     **fields.FIELDS,
+    "recurrence": Kind(
+        f"a recurrence, with the methods {', '.join(METHODS)}, or one for each stage",
+        lambda value: all(
+            map(_is_recurrence, value if isinstance(value, tuple) else (value,))
+        ),
+        str,
+    ),
+    "alpha": WEIGHTS,
+    "beta": WEIGHTS,
     "num_classes": whole(1, 10**6),
     "stage_sizes": wholes(1, MOST_LAYERS),
     "widths": wholes(1, MOST_CHANNELS),

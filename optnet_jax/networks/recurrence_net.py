@@ -1,7 +1,8 @@
-"""A network of stages that all run one recurrence: ResNet, HB-Net and their kin."""
+"""A network of stages that all run one recurrence: HB-Net, AGD-Net and their kin."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +13,32 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
+from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.ops.pooling import max_pool
-from optnet_jax.recurrences import Recurrence
-from optnet_jax.structures.stage import Stage
+from optnet_jax.recurrences import Recurrence, takes_history
+from optnet_jax.structures import Propagation, Stage
 
 UNROLLED_DEPTH = 18
 """Up to this many steps with weights of their own a stage is written out: it compiles
 in seconds all the same."""
+
+RESIDUAL_FIELDS = (
+    "unit_relu",
+    "shortcut",
+    "start",
+    "boundary",
+    "separate_paths",
+    "tied",
+    "unroll",
+    "reversible",
+)
+DENSE_FIELDS = ("compression", "dropout_rate")
+"""What only networks whose T takes one iterate have, or the whole history."""
 
 
 class RecurrenceNet(nn.Module):
@@ -32,6 +47,10 @@ class RecurrenceNet(nn.Module):
     Each stage after the first halves the resolution. Its first unit is the transition
     x_0 = T(x) + S(x), the others are steps of the recurrence, which starts afresh in
     every stage ("block based structure", §6).
+
+    A recurrence over the whole history makes a dense network: all of a stage's iterates
+    are concatenated, and go through a transition BN-ReLU-1×1-pool into the next stage,
+    whose units are all steps, or through BN-ReLU into the classifier.
 
     >>> import jax, jax.numpy as jnp
     >>> from optnet_jax.recurrences import NesterovSum
@@ -42,20 +61,28 @@ class RecurrenceNet(nn.Module):
     Attributes:
       recurrence: the method, any :class:`~optnet_jax.recurrences.Recurrence`; a tuple
         has one for each stage.
-      stage_sizes: the number of units of each stage, its transition included.
-      widths: the number of channels of each stage.
+      stage_sizes: the number of units of each stage, its transition included where it
+        is a unit.
+      widths: the number of channels of each stage; in a dense network of its new
+        iterates, the growth rate.
       num_classes: the size of the output.
-      block: T: "basic", "conv", "bottleneck" or "pre_activation", see
+      block: T: "basic" (the default), "conv", "bottleneck" or "pre_activation", see
         :data:`~optnet_jax.networks.units.BLOCKS`, or a class with the fields of
-        :class:`~optnet_jax.networks.units.BasicUnit`.
+        :class:`~optnet_jax.networks.units.BasicUnit`. In a dense network "dense" (the
+        default) or "dense_bottleneck", or a class with the fields of
+        :class:`~optnet_jax.networks.dense_layer.DenseUnit`.
       unit_relu: T ends with a ReLU.
       stem: "cifar", a 3×3 convolution, or "imagenet", a 7×7 convolution with stride 2
-        and a 3×3 pool with stride 2; with BN-ReLU after the convolution.
+        and a 3×3 pool with stride 2; with BN-ReLU after the convolution, but for the
+        3×3 of a dense network, whose units begin with them.
       stem_features: channels of the stem; None: those of the first stage.
       shortcut: S of the transitions: "pad" (He's option A), "projection" (1×1
         convolution and BN) or "none".
       start: x_{-1} in the first stage: "same", x_0, or "zero".
       boundary: x_{-1} in a stage after a transition: "shortcut", S(x); "same"; "zero".
+      compression: channels after a transition of a dense network by those before it.
+      dropout_rate: share of the activations that training drops after each convolution
+        of a dense network but the stem's.
       learned: names of the recurrence's coefficients that are trained, in each stage
         its own, one for each step.
       separate_paths: each path of a two-path method has weights of its own.
@@ -77,13 +104,15 @@ class RecurrenceNet(nn.Module):
     stage_sizes: tuple[int, ...] = (9, 9, 9)
     widths: tuple[int, ...] = (16, 32, 64)
     num_classes: int = 10
-    block: str | Callable[..., nn.Module] = "basic"
+    block: str | Callable[..., nn.Module] | None = None
     unit_relu: bool = False
     stem: str = "cifar"
     stem_features: int | None = None
     shortcut: str = "pad"
     start: str = "same"
     boundary: str = "shortcut"
+    compression: float = 1.0
+    dropout_rate: float = 0.0
     learned: tuple[str, ...] = ()
     separate_paths: bool = False
     tied: bool = False
@@ -107,6 +136,36 @@ class RecurrenceNet(nn.Module):
                 f"got {len(self.recurrence)}"
             )
         super().__post_init__()
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        """Check that the fields are those of networks of this kind of recurrence."""
+        methods = [self.stage_recurrence(i) for i in range(len(self.stage_sizes))]
+        name = type(methods[0]).__name__
+        takes = "the whole history" if self.dense else "one iterate"
+        if any(takes_history(method) != self.dense for method in methods):
+            raise InputError(
+                f"{name} takes {takes}, and the recurrence of another stage does not: "
+                f"give all stages recurrences of one kind"
+            )
+        for field in dataclasses.fields(self):
+            other = RESIDUAL_FIELDS if self.dense else DENSE_FIELDS
+            if field.name in other and getattr(self, field.name) != field.default:
+                raise InputError(
+                    f"{field.name} means nothing in a network whose recurrence takes "
+                    f"{takes}, as {name} does: leave it out"
+                )
+        blocks = DENSE_BLOCKS if self.dense else BLOCKS
+        if isinstance(self.block, str) and self.block not in blocks:
+            raise InputError(
+                f"block must be one of {', '.join(blocks)}, or a class, for a "
+                f"recurrence that takes {takes}, as {name} does; got {self.block!r}"
+            )
+
+    @property
+    def dense(self) -> bool:
+        """Whether the recurrence takes the whole history."""
+        return takes_history(self.stage_recurrence(0))
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -114,7 +173,7 @@ class RecurrenceNet(nn.Module):
 
         Args:
           images: [B, H, W, C].
-          train: use the batch's statistics.
+          train: use the batch's statistics, and dropout.
 
         Returns:
           [B, num_classes] float32.
@@ -130,30 +189,51 @@ class RecurrenceNet(nn.Module):
             group_size=self.batch_norm_group,
             dtype=self.dtype,
         )
-        x = self._stem(images, norm)
+        x: Any = self._stem(images, norm)
         for i in range(len(self.stage_sizes)):
-            x = self._stage(i, _channels(x), norm)(x)
+            x = (
+                self._dense(i, x, norm, train)
+                if self.dense
+                else self._stage(i, norm)(x)
+            )
+        x = norm(relu=True, name="norm")(x) if self.dense else self._merged(x)
+        # In float32 from here on: neither the mean nor the logits are rounded.
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+        return nn.Dense(self.num_classes, kernel_init=xavier_normal, name="head")(x)
+
+    def _merged(self, x: tuple) -> jax.Array:
         # Every path has been merged by the method's own read-out when its last state
         # is taken for a first one.
         last = self.stage_recurrence(len(self.stage_sizes) - 1)
-        x = last.output(last.init(x)) if len(x) == 2 else x[0]
+        merged = last.output(last.init(x)) if len(x) == 2 else x[0]
         # Without an activation after the sum, this is the one before the pooling;
         # after one it changes nothing.
-        x = nn.relu(x).astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
-        head = nn.Dense(
-            self.num_classes,
-            kernel_init=xavier_normal,
-            name="head",
-        )
-        return head(x)
+        return nn.relu(merged)
+
+    def propagations(self) -> dict[tuple[str, ...], tuple[Recurrence, int]]:
+        """Return the recurrence of each stage and its number of steps.
+
+        Returns:
+          The path of the stage's parameters -> (recurrence, steps); a stage that is a
+          transition alone is not there.
+        """
+        inner = () if self.dense else ("propagation",)
+        steps = {
+            (f"stage_{i}", *inner): (self.stage_recurrence(i), self._steps(i))
+            for i in range(len(self.stage_sizes))
+        }
+        return {path: step for path, step in steps.items() if step[1]}
+
+    def _steps(self, i: int) -> int:
+        return self.stage_sizes[i] - (not self.dense and self._changes_shape(i))
+
+    def _changes_shape(self, i: int) -> bool:
+        return i > 0 or (self.stem_features or self.widths[0]) != self.widths[0]
 
     def stage_recurrence(self, i: int) -> Recurrence:
         """Return the recurrence of stage i."""
-        return (
-            self.recurrence[i]
-            if isinstance(self.recurrence, tuple)
-            else (self.recurrence)
-        )
+        methods = self.recurrence
+        return methods[i] if isinstance(methods, tuple) else methods
 
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
         imagenet = self.stem == "imagenet"
@@ -161,25 +241,52 @@ class RecurrenceNet(nn.Module):
             self.stem_features or self.widths[0],
             7 if imagenet else 3,
             2 if imagenet else 1,
+            derived=self.dense,
             dtype=self.dtype,
             name="stem_conv",
         )
-        x = norm(relu=True, name="stem_norm")(conv(images))
-        if imagenet:
-            x = max_pool(x)
-        return x
+        x = conv(images)
+        if imagenet or not self.dense:
+            x = norm(relu=True, name="stem_norm")(x)
+        return max_pool(x) if imagenet else x
 
-    def _stage(self, i: int, channels: int, norm: Any) -> Stage:
+    def _dense(self, i: int, x: Any, norm: Any, train: bool) -> tuple:
+        """Return x_0..x_K of a stage; x are those of the stage before, or the stem."""
+        fields: Any = {
+            "norm": functools.partial(norm, relu=True),
+            "dropout_rate": self.dropout_rate,
+            "train": train,
+            "dtype": self.dtype,
+        }
+        if i:
+            channels = int(sum(part.shape[-1] for part in x) * self.compression)
+            x = DenseTransition(channels, **fields, name=f"transition_{i - 1}")(x)
+        unit = self._block(DENSE_BLOCKS, "dense")(self.widths[i], parent=None, **fields)
+        propagation = Propagation(
+            self.stage_recurrence(i),
+            unit,
+            self._steps(i),
+            learned=self.learned,
+            remat=self.remat,
+            name=f"stage_{i}",
+        )
+        return propagation(x, trajectory=True)
+
+    def _stage(self, i: int, norm: Any) -> Stage:
         features = self.widths[i]
         strides = 1 if i == 0 else 2
-        changes = strides != 1 or channels != features
-        depth = self.stage_sizes[i] - changes
+        changes, depth = self._changes_shape(i), self._steps(i)
         unroll = self.unroll
         if unroll is None:
             unroll = depth <= UNROLLED_DEPTH and not self.tied
         unroll = unroll and not self.reversible
         conv = functools.partial(convolution, dtype=self.dtype)
-        unit = self._block(features, norm)
+        unit = functools.partial(
+            self._block(BLOCKS, "basic"),
+            features=features,
+            norm=norm,
+            relu=self.unit_relu,
+        )
         transition = None
         if changes:
             transition = functools.partial(
@@ -209,12 +316,6 @@ class RecurrenceNet(nn.Module):
             return None
         return functools.partial(Shortcut, self.shortcut, *fields)
 
-    def _block(self, features: int, norm: Any) -> Callable[..., nn.Module]:
-        block: Any = BLOCKS[self.block] if isinstance(self.block, str) else self.block
-        return functools.partial(
-            block, features=features, norm=norm, relu=self.unit_relu
-        )
-
-
-def _channels(x: Any) -> int:
-    return jax.tree.leaves(x)[0].shape[-1]
+    def _block(self, blocks: Any, default: str) -> Callable[..., nn.Module]:
+        block: Any = self.block or default
+        return blocks[block] if isinstance(block, str) else block

@@ -13,14 +13,12 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError, shown
 from optnet_jax.networks import fields
-from optnet_jax.networks.dense_zoo import DENSE_NETWORKS
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
-from optnet_jax.networks.recurrence_zoo import RECURRENCE_NETWORKS
+from optnet_jax.networks.zoo import RECURRENCE_NETWORKS
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **FEED_FORWARD_NETWORKS,
     **RECURRENCE_NETWORKS,
-    **DENSE_NETWORKS,
 }
 """Name -> constructor; its keyword arguments override the module's fields."""
 

@@ -30,6 +30,7 @@ def convolution(
     *,
     padding: int | None = None,
     use_bias: bool = False,
+    derived: bool = False,
     dtype: Any = None,
     name: str | None = None,
 ) -> nn.Conv:
@@ -41,11 +42,12 @@ def convolution(
       strides: in both directions.
       padding: zeros on each side; None: kernel_size // 2, which keeps the size.
       use_bias: add a bias; a normalisation that follows makes it idle.
+      derived: take the gradients that JAX derives, also at stride 1.
       dtype: of the computation; None: that of input and kernel together.
       name: the linen name.
     """
     pad = kernel_size // 2 if padding is None else padding
-    own_gradient = strides == 1 and 2 * pad == kernel_size - 1
+    own_gradient = not derived and strides == 1 and 2 * pad == kernel_size - 1
     return nn.Conv(
         features,
         (kernel_size, kernel_size),

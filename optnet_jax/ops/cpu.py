@@ -1,4 +1,4 @@
-"""The forms of a convolution that are fast on a CPU, and which one is taken.
+"""What is there for XLA:CPU alone: the forms of a convolution, a gradient that is kept.
 
 XLA:CPU computes most convolutions at the speed of a matrix product, some far below it:
 those of at most 16 channels, which its library (YNNPACK) does not take, and the kernel
@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from optnet_jax.ops.gradient import with_gradient
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 WHOLE, SLICE = 2**20, 2**19
@@ -147,3 +149,23 @@ def _rows(dy: jax.Array) -> int:
         return height
     divisors = (n for n in range(1, height + 1) if height % n == 0)
     return max(n for n in divisors if n == 1 or n * dy.nbytes <= SLICE * height)
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    """Return x; its gradient is computed once and kept.
+
+    The gradients of d_1..d_K of (21) form a chain of sums, which XLA:CPU otherwise
+    fuses into each of its K consumers and computes anew there. It drops an
+    optimization_barrier before it fuses, but it does not fuse across a matrix product,
+    not even with the identity.
+    """
+    return x
+
+
+kept_gradient = with_gradient(
+    _identity,
+    lambda x: (x, None),
+    lambda _, g: (
+        jnp.tensordot(g, jnp.eye(g.shape[-1], dtype=g.dtype), 1, precision="highest"),
+    ),
+)

@@ -6,7 +6,8 @@ recurrence           method, structure     relaxed form
 ``GradientDescent``  (1), (7)
 ``HeavyBall``        (2), (11)             (16): ResNet, HB-Net
 ``Nesterov``         (3), (12)             (17)
-``NesterovSum``      (4)-(5), (13)         (18): ``HistorySum``
+``NesterovSum``      (4)-(5), (13)
+``HistorySum``                             (18): DenseNet, AGD-Net (21)
 ``ADMM``             (6), (14)             (20): ``TwoPath``, DMRNet
 ===================  ====================  ===========================
 """
@@ -20,6 +21,7 @@ from optnet_jax.recurrences.base import (
     number_of_paths,
     pair,
     restart,
+    takes_history,
 )
 from optnet_jax.recurrences.coefficients import h_matrix, momentum, theta
 from optnet_jax.recurrences.gradient_descent import GradientDescent
@@ -49,5 +51,6 @@ __all__ = [
     "number_of_paths",
     "pair",
     "restart",
+    "takes_history",
     "theta",
 ]

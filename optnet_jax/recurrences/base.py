@@ -22,13 +22,14 @@ Coefficients = Mapping[str, Any]
 """Scalars of one step by name, or arrays of them with a leading axis [depth]."""
 
 State = Any
-"""A pytree of arrays whose structure and shapes do not change from step to step."""
+"""A pytree of arrays. Its structure and shapes do not change from step to step, except
+where the operator takes the whole history: that grows."""
 
 
 class Recurrence(Protocol):
     """A first-order method, written once, run over any operator T.
 
-    Four methods make a recurrence; no base class is needed. Three more names are read
+    Four methods make a recurrence; no base class is needed. Four more names are read
     where they exist:
 
     * ``paths = 2``: the method applies T to two iterates in each step and accepts a
@@ -36,7 +37,9 @@ class Recurrence(Protocol):
     * ``iterates(state)``: both iterates of such a method, where its two paths go on
       into something else than its output (see :func:`iterates`);
     * ``restart(x0, previous)``: the state at x_0 = x0, x_{-1} = previous, for methods
-      that remember one iterate (see :func:`restart`).
+      that remember one iterate (see :func:`restart`);
+    * ``history = True``: the operator takes all iterates at once (see
+      :func:`takes_history`).
     """
 
     def coefficients(self, depth: int) -> Coefficients:
@@ -66,6 +69,53 @@ def number_of_paths(recurrence: Recurrence) -> int:
       1, or 2 for the two-path structures (14) and (20).
     """
     return getattr(recurrence, "paths", 1)
+
+
+def takes_history(recurrence: Recurrence) -> bool:
+    """Return whether the operator takes the whole history: no unless the method says.
+
+    The ``step`` of such a method calls ``transform((x_0, ..., x_k), alpha)`` for the
+    combination Σ_j α_j T_{k+1,j}(x_j), with alpha None for ones. Its state grows, so it
+    is written out and never scanned. Its coefficients may also be numbers, which are
+    every step's, or a tuple of rows, one array of any length for each step.
+
+    Args:
+      recurrence: any recurrence.
+    """
+    return getattr(recurrence, "history", False)
+
+
+def at_step(coefficients: Coefficients, k: int) -> Coefficients:
+    """Return the coefficients of step k.
+
+    Args:
+      coefficients: numbers, arrays with a leading axis [depth], or tuples of rows.
+      k: the step.
+    """
+    return {
+        name: value[k] if isinstance(value, tuple) or np.ndim(value) else value
+        for name, value in coefficients.items()
+    }
+
+
+def packed(value: Any) -> np.ndarray:
+    """Return a coefficient as the one array that is trained: rows one after another."""
+    return np.concatenate(value) if isinstance(value, tuple) else np.asarray(value)
+
+
+def unpacked(array: Any, value: Any) -> Any:
+    """Return a trained array in the form of the coefficient that it was packed from.
+
+    Args:
+      array: as :func:`packed` made it.
+      value: the coefficient, whose rows have the lengths.
+    """
+    if not isinstance(value, tuple):
+        return array
+    ends = np.cumsum([len(row) for row in value])
+    return tuple(
+        array[end - len(row) : end] for end, row in zip(ends, value, strict=True)
+    )
 
 
 def pair(shared: Any) -> tuple:
@@ -193,7 +243,7 @@ def numbers(name: str, value: Any) -> np.ndarray:
     except TracerArrayConversionError:
         raise InputError(
             f"{name} is traced, and this method needs its numbers: give them to "
-            f"iterate(..., coefficients=...) instead"
+            f"iterate(..., coefficients=...), or train them, learned=({name!r},)"
         ) from None
     except (TypeError, ValueError):
         raise InputError(

@@ -8,15 +8,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import (
     Coefficients,
     Recurrence,
     State,
+    at_step,
     check_depth,
     number_of_paths,
     numbers,
+    takes_history,
 )
 
 
@@ -41,7 +44,8 @@ def iterate(
     Args:
       recurrence: the method.
       transform: the operator T, x ↦ T(x), shape-preserving; for two-path methods also
-        a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x).
+        a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x). A method over the whole
+        history combines the T_j(x_j), each evaluated once, and is written out.
       x0: the start x_0, an array of any shape; for two-path methods also a pair
         (x'_0, x_0). Whole numbers are taken as floating-point ones.
       depth: the number of steps K.
@@ -65,12 +69,16 @@ def iterate(
     own = recurrence.coefficients(depth)
     if coefficients is not None:
         check_names(recurrence, coefficients, own)
-    dtype = jax.tree.leaves(x0)[0].dtype
-    coefficients = cast_coefficients(
-        own if coefficients is None else coefficients, dtype
-    )
-    check_lengths(coefficients, depth, "coefficients")
     check_lengths(weights, depth, "weights")
+    coefficients = own if coefficients is None else coefficients
+    if takes_history(recurrence):
+        check_history(coefficients, depth)
+        return _over_history(
+            recurrence, transform, x0, depth, trajectory, coefficients, weights
+        )
+    dtype = jax.tree.leaves(x0)[0].dtype
+    coefficients = cast_coefficients(coefficients, dtype)
+    check_lengths(coefficients, depth, "coefficients")
 
     def body(state: State, layer: tuple) -> tuple:
         c, w = layer
@@ -85,6 +93,34 @@ def iterate(
         return recurrence.output(state)
     first = recurrence.output(initial)
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs)
+
+
+def _over_history(
+    recurrence: Recurrence,
+    transform: Any,
+    x0: Any,
+    depth: int,
+    trajectory: bool,
+    coefficients: Coefficients,
+    weights: Any,
+) -> Any:
+    state = recurrence.init(x0)
+    outputs, transformed = [recurrence.output(state)], []
+    for k in range(depth):
+        w = jax.tree.map(lambda a, k=k: a[k], weights)
+        operator = _checked(transform if weights is None else _bind(transform, w))
+
+        def combine(sources: tuple, alpha: Any = None, operator: Any = operator) -> Any:
+            transformed.append(operator(sources[-1]))
+            terms = jnp.stack(transformed[-len(sources) :])
+            if alpha is None:
+                return terms.sum(0)
+            return jnp.tensordot(jnp.asarray(alpha, terms.dtype), terms, 1)
+
+        c = at_step(coefficients, k)
+        state = step_in_dtype(recurrence, combine, state, c)
+        outputs.append(recurrence.output(state))
+    return jnp.stack(outputs) if trajectory else outputs[-1]
 
 
 def as_start(recurrence: Recurrence, x0: Any) -> Any:
@@ -118,7 +154,7 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
 
 def _floating(x: Any) -> jax.Array:
     x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
+    return x if _is_inexact(x) else x.astype(float)
 
 
 def shape_preserving(transform: Callable) -> Callable:
@@ -197,7 +233,14 @@ def step_in_dtype(
       c: the coefficients of the step.
     """
     new = recurrence.step(transform, state, c)
+    if takes_history(recurrence):  # the new iterate has no old one in its place
+        dtype = jnp.result_type(*filter(_is_inexact, jax.tree.leaves(state)))
+        return jax.tree.map(lambda x: x.astype(dtype) if _is_inexact(x) else x, new)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), new, state)
+
+
+def _is_inexact(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
 def cast_coefficients(coefficients: Coefficients, dtype: Any) -> Coefficients:
@@ -235,6 +278,24 @@ def check_lengths(tree: Any, depth: int, name: str) -> None:
             raise InputError(
                 f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: its "
                 f"leading axis must be the depth, {depth}"
+            )
+
+
+def check_history(coefficients: Coefficients, depth: int) -> None:
+    """Check that what is no number has one entry for each step.
+
+    Args:
+      coefficients: of a method over the whole history.
+      depth: the number of steps.
+
+    Raises:
+      InputError: an array or a tuple of rows of another length.
+    """
+    for name, value in coefficients.items():
+        is_many = isinstance(value, tuple) or np.ndim(value)
+        if is_many and len(value) != depth:
+            raise InputError(
+                f"coefficients[{name!r}] is for {len(value)} steps, depth is {depth}"
             )
 
 

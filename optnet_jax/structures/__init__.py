@@ -2,12 +2,14 @@
 
 from optnet_jax.structures.fully_connected import FullyConnected
 from optnet_jax.structures.layout import stack_layers, unroll_layers
+from optnet_jax.structures.pairwise import Pairwise
 from optnet_jax.structures.propagation import Propagation
 from optnet_jax.structures.reversible import ReversiblePropagation
 from optnet_jax.structures.stage import Stage
 
 __all__ = [
     "FullyConnected",
+    "Pairwise",
     "Propagation",
     "ReversiblePropagation",
     "Stage",

@@ -85,7 +85,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _are_finite(value: Any) -> bool:
+def are_finite(value: Any) -> bool:
     """Return whether a value is a finite number, or an array of them."""
     if isinstance(value, Tracer):
         return True
@@ -97,7 +97,7 @@ def _are_finite(value: Any) -> bool:
 
 
 FLAG = Kind("True or False", lambda value: isinstance(value, bool | np.bool_), bool)
-COEFFICIENT = Kind("a finite number, or an array of them", _are_finite, float)
+COEFFICIENT = Kind("a finite number, or an array of them", are_finite, float)
 NAMES = Kind(
     'a tuple of names, such as ("alpha",)',
     lambda value: (
@@ -118,8 +118,6 @@ FIELDS: Mapping[str, Kind] = {
     "remat": FLAG,
     "reversible": FLAG,
     "previous": choice(*PREVIOUS),
-    "alpha": COEFFICIENT,
-    "beta": COEFFICIENT,
 }
 """Field → kind, for the structures."""
 

@@ -1,26 +1,34 @@
-"""A recurrence as a linen module: the structures (7), (11)-(14), (16), (17), (20)."""
+"""A recurrence as a linen module: the structures (7), (11)-(14), (16)-(18), (20)."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.core.scope import subtract_filters
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, Recurrence, State
 from optnet_jax.recurrences.base import (
+    at_step,
     check_depth,
     iterates,
     number_of_paths,
+    packed,
     restart,
+    takes_history,
+    unpacked,
 )
 from optnet_jax.recurrences.iterate import (
     as_start,
     cast_coefficients,
+    check_history,
     check_lengths,
     shape_preserving,
     step_in_dtype,
@@ -68,15 +76,20 @@ class Propagation(nn.Module):
       recurrence: the method, anything with the four methods of
         :class:`~optnet_jax.recurrences.Recurrence`.
       transform: T, a linen module (a template: each layer has a copy of its own) or a
-        function without parameters, [..., n] or [B, H, W, C] to the same shape.
+        function without parameters, [..., n] or [B, H, W, C] to the same shape. For a
+        recurrence over the whole history it is the combination ((x_0, ..., x_k),
+        alpha) ↦ Σ_j α_j T_{k+1,j}(x_j), alpha None for ones, which may have another
+        number of channels; :class:`~optnet_jax.structures.Pairwise` makes one of T.
       depth: the number of layers K.
       tied: one set of weights for all layers (§5.1) instead of one for each (§5.2).
       learned: names of coefficients that are trained ("adaptive coefficients", §6),
-        from the method's own values on: parameters [depth] beside ``layers``.
+        from the method's own values on: parameters [depth] beside ``layers``; rows of
+        unequal length are one parameter, one after the other.
       separate_paths: each path of a two-path method has weights of its own.
       unroll: write the layers out instead of scanning them. Untied, their parameters
         are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading
         axis of depth. The compile time of the scanned form does not grow with depth.
+        A recurrence over the whole history is written out always.
       remat: recompute each layer in the backward pass instead of storing what is
         inside it.
     """
@@ -118,7 +131,8 @@ class Propagation(nn.Module):
         Args:
           x0: the input x_0; for a two-path method also a pair (x'_0, x_0).
           previous: x_{-1} for a recurrence that remembers one iterate; None: x_0.
-          trajectory: return x_0, ..., x_K on a leading axis instead.
+          trajectory: return x_0, ..., x_K on a leading axis instead; of a recurrence
+            over the whole history as a tuple, since x_0 may have other channels.
           both_paths: return (x'_K, x_K) of a two-path method instead.
 
         Raises:
@@ -127,18 +141,24 @@ class Propagation(nn.Module):
         """
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype
-        coefficients = self._coefficients(dtype)
+        if takes_history(self.recurrence):
+            layers = self._over_history
+            coefficients = self._history_coefficients(dtype)
+        else:
+            layers = self._unrolled if self.unroll else self._scanned
+            coefficients = self._coefficients(dtype)
         if previous is None:
             state = self.recurrence.init(x0)
         else:
             state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
         first = self.recurrence.output(state)
-        layers = self._unrolled if self.unroll else self._scanned
         state, outputs = layers(state, coefficients, trajectory)
         if both_paths:
             return iterates(self.recurrence, state)
         if not trajectory:
             return self.recurrence.output(state)
+        if isinstance(outputs, tuple):
+            return first, *outputs
         return jax.tree.map(
             lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
         )
@@ -147,15 +167,30 @@ class Propagation(nn.Module):
         coefficients = dict(self.recurrence.coefficients(check_depth(self.depth)))
         coefficients = dict(cast_coefficients(coefficients, dtype))
         check_lengths(coefficients, self.depth, "coefficients")
+        for name in self._learned(coefficients):
+            value = coefficients[name]
+            coefficients[name] = self.param(name, lambda _, value=value: value)
+        return coefficients
+
+    def _history_coefficients(self, dtype: Any) -> Coefficients:
+        """Return those that are fixed as they are: one that is 0 or 1 needs no step."""
+        coefficients = dict(self.recurrence.coefficients(check_depth(self.depth)))
+        check_history(coefficients, self.depth)
+        for name in self._learned(coefficients):
+            value = coefficients[name]
+            initial = cast_coefficients({name: packed(value)}, dtype)[name]
+            trained = self.param(name, lambda _, initial=initial: initial)
+            coefficients[name] = unpacked(trained, value)
+        return coefficients
+
+    def _learned(self, coefficients: Coefficients) -> tuple[str, ...]:
         for name in self.learned:
             if name not in coefficients:
                 raise InputError(
                     f"{name!r} is no coefficient of {type(self.recurrence).__name__}: "
                     f"it has {', '.join(coefficients) or 'none'}"
                 )
-            value = coefficients[name]
-            coefficients[name] = self.param(name, lambda _, value=value: value)
-        return coefficients
+        return self.learned
 
     def _layer(self, layer_class: Any, name: str, trajectory: bool) -> Any:
         if self.separate_paths and number_of_paths(self.recurrence) == 1:
@@ -184,6 +219,29 @@ class Propagation(nn.Module):
             state, output = step(state, c)
             outputs.append(output)
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
+
+    def _over_history(
+        self, state: State, coefficients: Coefficients, trajectory: bool
+    ) -> tuple:
+        if self.tied or self.separate_paths:
+            raise InputError(
+                f"{type(self.recurrence).__name__} takes the whole history, which "
+                f"grows: its layers are neither tied nor paths, leave them at False"
+            )
+        outputs = []
+        for k in range(self.depth):
+            c = at_step(coefficients, k)
+            state = step_in_dtype(self.recurrence, self._combination(k), state, c)
+            outputs.append(self.recurrence.output(state))
+        return state, tuple(outputs) if trajectory else None
+
+    def _combination(self, k: int) -> Any:
+        layer: Any = template.copy(self.transform)
+        if not isinstance(layer, nn.Module):
+            return _over_sources(jax.checkpoint(layer) if self.remat else layer, layer)
+        layer = layer.clone(parent=self, name=f"layer_{k}")
+        call = functools.partial(nn.remat(_call), layer) if self.remat else layer
+        return _over_sources(call, layer)
 
     def _scanned(
         self, state: State, coefficients: Coefficients, trajectory: bool
@@ -218,3 +276,46 @@ class Propagation(nn.Module):
             )
         scanned = nn.scan(layer_class, length=self.depth, **axes)
         return self._layer(scanned, "layers", trajectory)(state, coefficients)
+
+    def described(self) -> str:
+        """Return the method, its number of steps and the range of its coefficients."""
+        values = self.recurrence.coefficients(self.depth)
+        plural = "" if self.depth == 1 else "s"
+        parts = [f"{self.depth} step{plural} of {type(self.recurrence).__name__}"]
+        for name, value in values.items():
+            learned = " learned" if name in self.learned else ""
+            parts.append(f"{name} {_range(packed(value))}{learned}")
+        return "; ".join(parts)
+
+
+def _range(values: np.ndarray) -> str:
+    values = values.astype(float) + 0.0  # no -0
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return low if low == high else f"{low}..{high}"
+
+
+def _call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
+    return layer(sources, alpha)
+
+
+def _over_sources(call: Callable, layer: Any) -> Callable:
+    """Return a layer's combination with a check of what it takes and returns."""
+
+    def combine(sources: tuple, alpha: Any = None) -> jax.Array:
+        try:
+            inspect.signature(layer).bind(sources, alpha)
+        except TypeError:
+            name = getattr(layer, "__name__", type(layer).__name__)
+            raise InputError(
+                f"the recurrence takes the whole history, and {name} is no function of "
+                f"(sources, alpha): give it as Pairwise({name}(...))"
+            ) from None
+        y = call(sources, alpha)
+        if jnp.shape(y)[:-1] != jnp.shape(sources[0])[:-1]:
+            raise InputError(
+                f"the combination of a history may change the channels alone, and this "
+                f"one maps {jnp.shape(sources[0])} to {jnp.shape(y)}"
+            )
+        return y
+
+    return combine

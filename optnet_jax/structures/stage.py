@@ -125,3 +125,7 @@ class Stage(nn.Module):
             remat=self.remat,
             name="propagation",
         )
+
+    def described(self) -> str:
+        """Return what the stage does before its propagation."""
+        return "" if self.transition is None else "transition"

@@ -8,9 +8,7 @@ one goes on where it stopped: the same command continues the sweep.
 """
 
 import argparse
-import itertools
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from optnet_jax import networks
-from optnet_jax.configuration import as_json, command_line, local_path
+from optnet_jax.configuration import Config, as_json, command_line, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
@@ -97,15 +95,20 @@ def plan(
             workdir = root / config.name
             arguments = ["-m", "optnet_jax.main", f"--config={cell.config_flag(seed)}"]
             arguments += [f"--workdir={workdir}", *more]
-            config, _ = command_line.override(
-                config,
-                [PRINTED_PYTHON, *more],
-                flags.FlagValues(),
-                networks.field_kinds,
-                known_only=True,
-            )
-            planned.append(Planned(workdir, arguments, as_json(config)))
+            planned.append(Planned(workdir, arguments, _overridden(config, more)))
     return planned
+
+
+def _overridden(config: Config, given: Sequence[str]) -> Mapping[str, Any]:
+    """A config with the flags of the command line, as plain JSON types."""
+    config, _ = command_line.override(
+        config,
+        [PRINTED_PYTHON, *given],
+        flags.FlagValues(),
+        networks.field_kinds,
+        known_only=True,
+    )
+    return as_json(config)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -117,11 +120,16 @@ def parse_seeds(text: str) -> list[int]:
     Raises:
         InputError: if it is no such list.
     """
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise InputError(f"--seeds={text}: write a list such as 0,1,2 or 0-9")
-    ends = [part.split("-") for part in text.split(",")]
-    seeds = [range(int(end[0]), int(end[-1]) + 1) for end in ends]
-    return list(dict.fromkeys(itertools.chain(*seeds)))
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+    except ValueError as error:
+        raise InputError(
+            f"--seeds={text}: write a list such as 0,1,2 or 0-9"
+        ) from error
+    return list(dict.fromkeys(seeds))
 
 
 def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:

@@ -63,7 +63,7 @@ def show(config: Config | TrainConfig, workdir: Path) -> None:
     """
     print(summarize(config), flush=True)
     module, _ = network(config)
-    if isinstance(module, figure.DRAWABLE):
+    if figure.is_drawable(module):
         file = workdir / "plots" / "structure.png"
         figure.draw_network(module, file)
         print(f"drawn: {file}", flush=True)

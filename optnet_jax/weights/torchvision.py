@@ -27,7 +27,6 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from optnet_jax.errors import InputError
-from optnet_jax.networks.dense_net import DenseNet
 from optnet_jax.weights import state_dict
 from optnet_jax.weights.torchvision_names import (
     WEIGHT_LEAVES,
@@ -187,10 +186,11 @@ def _leaves(network: nn.Module, channels: int) -> tuple[list[_Leaf], list[tuple]
             "torchvision has no weights for stages whose units share theirs: use "
             "tied=False"
         )
+    dense = getattr(network, "dense", False)
     shapes: Any = flatten_dict(jax.eval_shape(*_initialisation(network, channels)))
     leaves, coefficients, unknown = [], [], []
     for path, value in shapes.items():
-        keys = _keys(path, value.shape, shapes, isinstance(network, DenseNet))
+        keys = _keys(path, value.shape, shapes, dense)
         if keys:
             stacked = _SCANNED in "/".join(path)
             leaves.append(_Leaf(path, value.shape, keys, stacked))

@@ -7,14 +7,14 @@ from matplotlib.patches import FancyArrowPatch
 
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.figure import draw_network, draw_structure, network_structures
-from optnet_jax.inspect.graph import dense_structure, recurrence_structure
+from optnet_jax.inspect.graph import recurrence_structure
 from optnet_jax.networks import create
-from optnet_jax.recurrences import ADMM
+from optnet_jax.recurrences import ADMM, HistorySum
 
 
 @pytest.mark.parametrize(
     "structure",
-    [dense_structure(3, 1.0, 0.1), recurrence_structure(ADMM(), 2)],
+    [recurrence_structure(HistorySum(1.0, 0.1), 3), recurrence_structure(ADMM(), 2)],
     ids=["dense", "two-path"],
 )
 def test_everything_is_drawn_inside_the_axes(structure):
@@ -36,10 +36,11 @@ def test_trained_alpha_is_what_is_drawn():
     network = create("agd_net", stage_sizes=(2, 3))
     initial = network_structures(network)
     assert list(initial) == ["stage 0", "stage 1"]
-    assert initial["stage 1"] == dense_structure(3, 1.0, 0.1)
+    assert initial["stage 1"] == recurrence_structure(HistorySum(1.0, 0.1), 3)
     params = {"stage_0": {"alpha": jnp.array([1.0, 2.0, 3.0])}}
     drawn = network_structures(network, params)
-    assert drawn["stage 0"] == dense_structure(2, np.array([[1, 0], [2, 3]]), 0.1)
+    trained = HistorySum([[1, 0], [2, 3]], 0.1)
+    assert drawn["stage 0"] == recurrence_structure(trained, 2)
 
 
 def test_stage_of_a_recurrence_starts_after_its_transition():

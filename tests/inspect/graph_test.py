@@ -1,12 +1,11 @@
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
-from optnet_jax.inspect.graph import dense_structure, recurrence_structure
+from optnet_jax.inspect.graph import recurrence_structure
 from optnet_jax.recurrences import (
     ADMM,
     GradientDescent,
@@ -15,10 +14,10 @@ from optnet_jax.recurrences import (
     Nesterov,
     NesterovSum,
     TwoPath,
+    h_matrix,
     heavy_ball,
     iterate,
 )
-from optnet_jax.structures.dense_stage import DenseStage
 
 DEPTH = 5
 
@@ -43,7 +42,6 @@ RECURRENCES = [
     Nesterov(),
     Nesterov(1.0, 0.0),
     NesterovSum(),
-    HistorySum.nesterov(DEPTH),
     ADMM(),
     TwoPath(readout="x"),
     TwoPath(alpha=0.2, beta=-0.4, memory=1.0, readout="x"),
@@ -88,39 +86,77 @@ def test_learned_coefficients_and_activation():
     assert structure != recurrence_structure(plain, 3)
 
 
-def test_dense_graph_computes_what_the_stage_computes():
-    alpha = np.tril(np.random.default_rng(0).standard_normal((DEPTH, DEPTH)))
+class Extrapolated:
+    """A user's own sum over the history: C_k from y_k, and its memory of x_k - y_k."""
 
-    class Combination(nn.Module):
-        def __call__(self, sources, alpha):
-            k = len(sources)
-            return sum(
-                alpha[j] * jnp.sin(z + 0.1 * j + k) for j, z in enumerate(sources)
-            )
+    history = True
 
-    z0 = jnp.array([0.3, -1.2])
-    stage = DenseStage(Combination(), DEPTH, alpha=alpha, beta=0.3)
-    expected = jax.jit(lambda z0: stage.apply({}, z0))(z0)
+    def coefficients(self, depth):
+        return {"gamma": np.linspace(0.2, 0.8, depth)}
 
-    structure = dense_structure(DEPTH, alpha, 0.3)
-    z = [np.asarray(z0)]
-    for k in range(1, DEPTH + 1):
+    def init(self, x0):
+        return (x0,), 0 * x0
+
+    def step(self, transform, state, c):
+        xs, v = state
+        v = c["gamma"] * (v + xs[-1] - xs[0])
+        new = 0.5 * transform(xs[-2:], np.array([0.3, -2.0])[-len(xs) :]) + v
+        return (*xs, new), v - 0.1 * new
+
+    def output(self, state):
+        return state[0][-1]
+
+
+ALPHA, BETA = np.tril(np.random.default_rng(0).standard_normal((2, DEPTH, DEPTH)))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [HistorySum(ALPHA, 0.3), HistorySum(ALPHA, BETA), Extrapolated()],
+    ids=["21", "18", "own"],
+)
+def test_graph_of_a_history_computes_what_its_steps_compute(method):
+    def t(j, k, x):
+        return jnp.sin(x + 0.1 * j + k)
+
+    coefficients = method.coefficients(DEPTH)
+    state = method.init(jnp.array([0.3, -1.2]))
+    for k in range(DEPTH):
+
+        def combine(sources, alpha, k=k):
+            first = k + 1 - len(sources)
+            terms = (t(first + j, k, x) for j, x in enumerate(sources))
+            return sum(a * term for a, term in zip(alpha, terms, strict=True))
+
+        c = {
+            name: v[k] if isinstance(v, tuple) or np.ndim(v) else v
+            for name, v in coefficients.items()
+        }
+        state = method.step(combine, state, c)
+
+    xs = [np.array([0.3, -1.2])]
+    structure = recurrence_structure(method, DEPTH)
+    for k in range(DEPTH):
         terms = [
-            e.weight
-            * (
-                np.sin(z[e.source] + 0.1 * e.source + k)
-                if e.through_transform
-                else z[e.source]
-            )
+            e.weight * (t(e.source, k, x) if e.through_transform else x)
             for e in structure.edges
-            if e.target == k
+            if e.target == k + 1
+            for x in [xs[e.source]]
         ]
-        z.append(sum(terms))
-    for actual, wanted in zip(z, expected, strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-6)
+        xs.append(sum(terms))
+    for actual, wanted in zip(xs, state[0], strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_densenet_has_no_plain_terms():
-    structure = dense_structure(4)
-    assert len(structure.edges) == 10
-    assert all(e.through_transform and e.weight == 1 for e in structure.edges)
+def test_densenet_has_no_plain_terms_and_agd_net_those_of_21():
+    edges = recurrence_structure(HistorySum(), 4).edges
+    assert len(edges) == 10
+    assert all(e.through_transform and e.weight == 1 for e in edges)
+    packed = np.arange(1.0, 7.0)
+    edges = recurrence_structure(HistorySum(1, 0.1), 3, {"alpha": packed}).edges
+    through, plain = np.zeros((2, 3, 3))
+    for edge in edges:
+        matrix = through if edge.through_transform else plain
+        matrix[edge.target - 1, edge.source] = edge.weight
+    np.testing.assert_allclose(through, [[1, 0, 0], [2, 3, 0], [4, 5, 6]], rtol=1e-6)
+    np.testing.assert_allclose(plain, 0.1 * (np.eye(3) - h_matrix(3)), atol=1e-7)

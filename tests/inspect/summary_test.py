@@ -43,8 +43,8 @@ def test_dense_stages_show_their_iterates():
     network = create("agd_net", stage_sizes=(2, 1), growth_rate=4)
     text = summarize(network, (8, 8, 3))
     assert "8x8x16 + 2 x (8x8x4)" in text
-    assert "2 steps of sum over the past; alpha 1 learned; beta 0.1" in text
-    assert "1 step of sum" in text
+    assert "2 steps of HistorySum; alpha 1 learned; beta 0.1" in text
+    assert "1 step of HistorySum" in text
 
 
 def test_parts_add_up_to_the_total():

@@ -1,29 +1,70 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from optnet_jax.networks.dense_layer import (
-    FusedCombination,
-    PairwiseCombination,
-    ScaledConv,
-    pairwise_from_fused,
-)
+from optnet_jax.networks.dense_layer import DenseUnit, ScaledConv
 from optnet_jax.ops.normalization import BatchNorm
-from optnet_jax.structures.dense_stage import DenseStage
+from optnet_jax.recurrences import HistorySum
+from optnet_jax.structures import Pairwise, Propagation
 
 DEPTH, GROWTH, STEM = 2, 4, 5
 CHANNELS = [STEM] + [GROWTH] * DEPTH
 
 
-def _stage(combination, *, bottleneck, dropout_rate=0.0):
+class Source(nn.Module):
+    """BN-ReLU-conv of one source, without a bottleneck 3×3."""
+
+    features: int
+    norm: Any
+    size: int
+
+    @nn.compact
+    def __call__(self, x):
+        conv = ScaledConv(self.features, (self.size, self.size), name="conv")
+        return conv(self.norm(name="norm")(x))
+
+
+class PairwiseUnit(DenseUnit):
+    """(21) as it is printed: one convolution for each source."""
+
+    @nn.compact
+    def __call__(self, sources, alpha=None):
+        size, features = (1, self.bottleneck) if self.bottleneck else (3, self.features)
+        pairs = Pairwise(Source(features, self.norm, size), name="pairs")
+        x = self._dropped(pairs(sources, alpha))
+        if not self.bottleneck:
+            return x
+        conv = ScaledConv(self.features, (3, 3), name="conv2")
+        return self._dropped(conv(self.norm(name="norm2")(x)))
+
+
+def _stage(unit, *, bottleneck, dropout_rate=0.0):
     norm = functools.partial(BatchNorm, use_running_average=False, relu=True)
-    template = combination(
+    template = unit(
         GROWTH, norm, bottleneck=bottleneck, dropout_rate=dropout_rate, train=True
     )
-    return DenseStage(template, DEPTH, beta=0.1, learned=("alpha",))
+    return Propagation(HistorySum(beta=0.1), template, DEPTH, learned=("alpha",))
+
+
+def _pairwise_from_fused(fused, channels):
+    """Split the fused layer's variables into those of its sources."""
+    ends, shared, sources = np.cumsum(channels)[:-1], {}, {}
+    for name, leaves in fused.items():
+        if name in ("norm2", "conv2"):
+            shared[name] = leaves
+            continue
+        # The input channels are a kernel's third axis and a norm's only one.
+        axis, part = (2, "conv") if name.startswith("conv") else (0, "norm")
+        for key, leaf in leaves.items():
+            for j, piece in enumerate(jnp.split(leaf, ends, axis)):
+                source = sources.setdefault(f"source_{j}", {})
+                source.setdefault(part, {})[key] = piece
+    return {**shared, "pairs": sources}
 
 
 def _variables(stage, z0):
@@ -38,7 +79,7 @@ def _pairwise(collection):
     def convert(name, value):
         if not name.startswith("layer_"):
             return value
-        return pairwise_from_fused(value, CHANNELS[: int(name[6:]) + 1])
+        return _pairwise_from_fused(value, CHANNELS[: int(name[6:]) + 1])
 
     return {name: convert(name, value) for name, value in collection.items()}
 
@@ -48,6 +89,7 @@ def _run(stage, variables, z0, target):
         z, updated = stage.apply(
             {**variables, "params": params},
             z0,
+            trajectory=True,
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(5)},
         )
@@ -67,11 +109,11 @@ def test_one_convolution_equals_one_for_each_pair(float64, bottleneck, dropout_r
     z0 = jnp.asarray(rng.standard_normal((2, 6, 5, STEM)))
     target = [jnp.asarray(rng.standard_normal((2, 6, 5, GROWTH)))] * DEPTH
     options = {"bottleneck": bottleneck, "dropout_rate": dropout_rate}
-    fused = _stage(FusedCombination, **options)
+    fused = _stage(DenseUnit, **options)
     variables = _variables(fused, z0)
     z, stats, dparams, dz0 = _run(fused, variables, z0, target)
 
-    pairwise = _stage(PairwiseCombination, **options)
+    pairwise = _stage(PairwiseUnit, **options)
     split = {name: _pairwise(collection) for name, collection in variables.items()}
     literal = _run(pairwise, split, z0, target)
 
@@ -80,18 +122,6 @@ def test_one_convolution_equals_one_for_each_pair(float64, bottleneck, dropout_r
 
     jax.tree.map(close, literal, (z, _pairwise(stats), _pairwise(dparams), dz0))
     assert all(np.any(g != 0) for g in jax.tree.leaves(dparams))
-
-
-def test_pairwise_initialisation_has_the_fused_shapes():
-    z0 = jnp.zeros((1, 4, 4, STEM))
-    fused, pairwise = (
-        jax.eval_shape(_stage(form, bottleneck=6).init, jax.random.key(0), z0)
-        for form in (FusedCombination, PairwiseCombination)
-    )
-    drawn = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), fused)
-    for name in ("params", "batch_stats"):
-        split = jax.tree.map(jnp.shape, _pairwise(drawn[name]))
-        assert split == jax.tree.map(jnp.shape, pairwise[name])
 
 
 def test_scaled_kernel_is_a_scaled_input():

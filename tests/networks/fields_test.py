@@ -71,8 +71,8 @@ def test_a_value_of_another_kind_or_out_of_range_is_refused_in_one_line(
 def test_a_module_that_is_made_without_the_registry_is_checked_as_well():
     with pytest.raises(InputError, match="^widths must be "):
         type(create("hb_net20"))(create("hb_net20").recurrence, widths=(8, 16.0, 4))  # pyright: ignore
-    with pytest.raises(InputError, match="^growth_rate must be "):
-        type(create("densenet40"))(growth_rate=True)
+    with pytest.raises(InputError, match="^compression must be "):
+        type(create("densenet40"))(create("densenet40").recurrence, compression=0)  # pyright: ignore
 
 
 def test_numpy_numbers_and_lists_are_taken():

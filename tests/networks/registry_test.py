@@ -44,6 +44,8 @@ HUNDRED_CLASSES = {
     "resnet20": 275_572,
     "hb_net56": 858_868,
     "hb_net110": 1_733_812,
+    "densenet40": 1_060_132,
+    "densenet52": 1_838_836,
     "agd_net40": 1_060_132 + 234,
     "agd_net52": 1_838_836 + 408,
 }

@@ -1,9 +1,12 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import HistorySum, NesterovSum, iterate
+from optnet_jax.recurrences import HistorySum, NesterovSum, h_matrix, iterate
+from optnet_jax.recurrences.base import packed
+from optnet_jax.recurrences.history_sum import alpha_matrix
 
 
 def test_is_equation_18_with_any_coefficients(float64):
@@ -22,25 +25,68 @@ def test_is_equation_18_with_any_coefficients(float64):
 def test_nesterovs_coefficients_give_13(float64):
     x0 = jnp.linspace(-1, 1, 3)
     np.testing.assert_allclose(
-        iterate(HistorySum.nesterov(30), jnp.sin, x0, 30, trajectory=True),
+        iterate(HistorySum("nesterov", 1.0), jnp.sin, x0, 30, trajectory=True),
         iterate(NesterovSum(), jnp.sin, x0, 30, trajectory=True),
         atol=1e-14,
     )
 
 
+def test_steps_alone_are_21_with_a_t_for_each_pair(float64):
+    """The recurrence by itself, over a combination that is a plain function."""
+    rng, depth = np.random.default_rng(2), 12
+    w, h = rng.normal(size=(depth, depth)), h_matrix(depth)
+    alpha, xs = np.tril(rng.normal(size=(depth, depth))), [rng.normal(size=3)]
+    for k in range(depth):
+        terms = [alpha[k, j] * np.sin(w[k, j] * x) for j, x in enumerate(xs)]
+        plain = xs[k] - sum(h[k, j] * x for j, x in enumerate(xs))
+        xs.append(sum(terms) + 0.3 * plain)
+
+    method = HistorySum(alpha, 0.3)
+    c, state = method.coefficients(depth), method.init(jnp.asarray(xs[0]))
+    for k in range(depth):
+
+        def combine(sources, a, k=k):
+            return sum(a[j] * jnp.sin(w[k, j] * x) for j, x in enumerate(sources))
+
+        state = method.step(combine, state, {"alpha": c["alpha"][k], "beta": c["beta"]})
+    np.testing.assert_allclose(state[0], xs, atol=1e-13)
+
+
+def test_coefficients_given_to_iterate_replace_those_of_the_method(float64):
+    h, x0 = h_matrix(4), jnp.linspace(-1, 1, 3)
+
+    def last(alpha):
+        given = {"alpha": alpha, "beta": np.eye(4) - h}
+        return iterate(HistorySum(), jnp.sin, x0, 4, coefficients=given)
+
+    expected = iterate(NesterovSum(), jnp.sin, x0, 4)
+    np.testing.assert_allclose(jax.jit(last)(h), expected, atol=1e-14)
+    with pytest.raises(InputError, match=r"coefficients\['alpha'\] is for 3 steps"):
+        last(h[:3])
+
+
 @pytest.mark.parametrize(
-    ("alpha", "beta", "cause"),
-    [
-        (np.eye(3), np.eye(2), "alpha's shape"),
-        (np.ones(3), np.ones(3), r"matrix \[K, K\]"),
-        (np.ones((2, 2)), np.eye(2), "lower triangular"),
-    ],
+    "value", [np.ones(3), np.ones((2, 2)), np.ones((2, 3)), np.zeros((0, 0))]
 )
-def test_bad_matrices(alpha, beta, cause):
-    with pytest.raises(InputError, match=cause):
-        HistorySum(alpha, beta)
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_bad_matrices(name, value):
+    with pytest.raises(InputError, match=f"^{name} must be a number, a lower tri"):
+        HistorySum(**{name: value})
 
 
 def test_depth_is_that_of_the_matrices():
-    with pytest.raises(InputError, match="for 3 steps, depth is 4"):
-        HistorySum.nesterov(3).coefficients(4)
+    with pytest.raises(InputError, match="beta is for 3 steps, depth is 4"):
+        HistorySum(1, np.eye(3)).coefficients(4)
+
+
+def test_other_names_than_nesterov_are_refused():
+    with pytest.raises(InputError, match="alpha must be a number"):
+        HistorySum("polyak")
+
+
+def test_rows_and_matrix_are_inverse():
+    matrix = np.tril(np.random.default_rng(0).standard_normal((4, 4)))
+    rows = HistorySum(matrix).coefficients(4)["alpha"]
+    np.testing.assert_array_equal(alpha_matrix(packed(rows)), matrix)
+    with pytest.raises(InputError, match="K \\(K\\+1\\) / 2"):
+        alpha_matrix(np.ones(5))

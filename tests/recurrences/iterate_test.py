@@ -9,7 +9,7 @@ from optnet_jax.recurrences import HeavyBall, HistorySum, iterate, methods
 
 METHODS = {
     **{m.key: m.recurrence(0.01) for m in methods.METHODS},
-    "history_sum": HistorySum.nesterov(5),
+    "history_sum": HistorySum("nesterov", "nesterov"),
 }
 
 

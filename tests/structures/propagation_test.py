@@ -17,7 +17,6 @@ METHODS = [
     recurrences.heavy_ball(0.3),
     recurrences.Nesterov(),
     recurrences.NesterovSum(),
-    recurrences.HistorySum.nesterov(DEPTH),
     recurrences.ADMM(),
     recurrences.TwoPath(),
 ]

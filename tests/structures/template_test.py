@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import nnx
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import ADMM, HeavyBall, TwoPath, heavy_ball
+from optnet_jax.recurrences import ADMM, HeavyBall, HistorySum, TwoPath, heavy_ball
 from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.structures import (
     FullyConnected,
@@ -22,7 +22,6 @@ from optnet_jax.structures import (
     template,
     unroll_layers,
 )
-from optnet_jax.structures.dense_stage import DenseStage
 
 DEPTH = 3
 X = jnp.linspace(-1, 1, 8).reshape(2, 4)
@@ -195,7 +194,7 @@ def test_a_stage_has_weights_of_its_own_in_each_path_and_layer():
 
 
 class Weighted(nn.Module):
-    """A combination of a dense stage that holds another module."""
+    """A combination of a history that holds another module."""
 
     inner: Any
 
@@ -204,9 +203,9 @@ class Weighted(nn.Module):
         return sum(self.inner(source) for source in sources)
 
 
-def test_each_combination_of_a_dense_stage_has_weights_of_its_own():
+def test_each_combination_of_a_history_has_weights_of_its_own():
     held = Holder(nn.Sequential([dense(), dense()]))
-    stage = DenseStage(Weighted(held), DEPTH)
+    stage = Propagation(HistorySum(), Weighted(held), DEPTH)
     variables = _drawn(stage)
     assert _count(variables) == 40 * DEPTH
     z = [X]
@@ -215,7 +214,7 @@ def test_each_combination_of_a_dense_stage_has_weights_of_its_own():
             held.apply, {"params": variables["params"][f"layer_{k}"]["inner"]}
         )
         z.append(sum(map(apply, z)))
-    np.testing.assert_allclose(stage.apply(variables, X)[-1], z[-1], atol=1e-5)
+    np.testing.assert_allclose(stage.apply(variables, X), z[-1], atol=1e-5)
 
 
 def test_a_module_in_two_places_is_one_module_in_the_copy():

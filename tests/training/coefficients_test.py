@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from optnet_jax.recurrences import HistorySum
 from optnet_jax.runs import files
 from optnet_jax.structures import Propagation
-from optnet_jax.structures.dense_stage import DenseStage
 from optnet_jax.training import coefficients
 from optnet_jax.training.coefficients import CoefficientLog, learned_coefficients
 
@@ -50,7 +50,7 @@ class RelaxedPair(Relaxed):
 
 
 class Sum(nn.Module):
-    """A combination for the dense stage."""
+    """A combination of a history."""
 
     @nn.compact
     def __call__(self, sources, alpha=None):
@@ -91,8 +91,11 @@ def test_a_users_own_coefficients_are_known(recurrence, form):
     [
         (Propagation(Relaxed(), nn.Dense(3), 2), set()),
         (Propagation(Relaxed(), jnp.tanh, 2, learned=("memory",)), {"memory"}),
-        (DenseStage(Sum(), 2, learned=("alpha", "beta")), {"alpha", "beta"}),
-        (DenseStage(Sum(), 2, learned=("beta",), remat=True), {"beta"}),
+        (
+            Propagation(HistorySum(), Sum(), 2, learned=("alpha", "beta")),
+            {"alpha", "beta"},
+        ),
+        (Propagation(HistorySum(), Sum(), 2, learned=("beta",), remat=True), {"beta"}),
     ],
 )
 def test_no_more_and_no_less_than_what_is_learned(module, expected):

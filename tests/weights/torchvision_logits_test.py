@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.networks import create
-from optnet_jax.networks.dense_net import DenseNet
-from optnet_jax.networks.recurrence_zoo import resnet
+from optnet_jax.networks.zoo import densenet, resnet
 from optnet_jax.weights import torchvision
 
 torch: Any = pytest.importorskip("torch")
@@ -138,7 +137,7 @@ def _relative_difference(reference, network, size):
 
 
 def test_small_networks():
-    dense = DenseNet(
+    dense = densenet(
         stage_sizes=(2, 3),
         growth_rate=4,
         stem="imagenet",

@@ -11,8 +11,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
-from optnet_jax.networks.dense_net import DenseNet
-from optnet_jax.networks.recurrence_zoo import hb_net, resnet
+from optnet_jax.networks.zoo import agd_net, densenet, hb_net, resnet
 from optnet_jax.weights import torchvision
 
 RES_SIZES, WIDTHS = (2, 3), (4, 6)
@@ -25,15 +24,16 @@ RES_FIELDS = {
     "shortcut": "projection",
     "num_classes": CLASSES,
 }
-DENSE = DenseNet(
-    stage_sizes=DENSE_SIZES,
-    growth_rate=GROWTH,
-    stem="imagenet",
-    stem_features=8,
-    bottleneck=True,
-    compression=0.5,
-    num_classes=CLASSES,
-)
+DENSE_FIELDS = {
+    "stage_sizes": DENSE_SIZES,
+    "growth_rate": GROWTH,
+    "stem": "imagenet",
+    "stem_features": 8,
+    "bottleneck": True,
+    "compression": 0.5,
+    "num_classes": CLASSES,
+}
+DENSE = densenet(**DENSE_FIELDS)
 
 
 def _random_state(network, seed=0):
@@ -133,7 +133,7 @@ def test_scanned_and_unrolled_layers_get_the_same_weights():
 
 def test_start_of_agd_net_and_hb_net():
     state = _random_state(DENSE)
-    agd = DENSE.clone(learned=("alpha",), beta=0.0)
+    agd = agd_net(**DENSE_FIELDS, beta=0.0)
     variables = torchvision.import_state_dict(agd, state)
     np.testing.assert_array_equal(variables["params"]["stage_1"]["alpha"], np.ones(6))
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
@@ -190,7 +190,7 @@ def test_every_misfit_is_listed():
         (create("resnet56"), "ImageNet's stem"),
         (create("lenet5"), "ImageNet's stem"),
         (resnet(tied=True, **RES_FIELDS), "use tied=False"),
-        (DENSE.clone(bottleneck=False), "no weights for stage_"),
+        (DENSE.clone(block="dense"), "no weights for stage_"),
     ],
 )
 def test_networks_that_torchvision_has_not(network, message):

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict
 
-from optnet_jax.configuration import TrainConfig, as_json
+from optnet_jax.configuration import as_json
 from optnet_jax.errors import InputError
-from optnet_jax.runs import json_lines
-from optnet_jax.studies.cells import read_json
+from optnet_jax.runs import files, json_lines
 from optnet_jax.studies.report import entries
 from optnet_jax.training import coefficients, result
-from optnet_jax.training.differences import NOT_SET, differing, settled
+from optnet_jax.training.differences import FREE_FIELDS, flatten, settled
 
 # What may differ between a run and the entry that it counts for: the seed, and where
 # and how often something is written.
@@ -26,8 +24,9 @@ IGNORED = (
     "seed",
     "checkpoint.every_epochs",
     "checkpoint.keep_best",
-    *TrainConfig.free,
+    *FREE_FIELDS,
 )
+NOT_SET = "not set"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class Run:
     @property
     def seed(self) -> int:
         """Its seed."""
-        return self.config.get("seed", 0)
+        return self.result.get("seed", self.config.get("seed", 0))
 
     @functools.cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -74,14 +73,13 @@ class Run:
         return {
             name: values.astype(float).reshape(len(values), -1)
             for name, values in self._learned.items()
-            if name not in ("step", "epoch") and len(values)
+            if name not in ("step", "epoch")
         }
 
     @property
     def epochs(self) -> float:
         """Epochs that are done."""
-        rows = [row for row in self.metrics if json_lines.is_number(row.get("epoch"))]
-        return max((row["epoch"] for row in rows), default=0.0)
+        return max((row.get("epoch", 0.0) for row in self.metrics), default=0.0)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """One metric: epochs [n] and values [n]; empty where it was never written."""
@@ -132,9 +130,16 @@ def read(folder: Path) -> Run:
     found, file = result.read(folder), folder / "config.json"
     if found is not None:
         return Run(folder, found["config"], found)
-    if not file.exists():
-        raise InputError(f"{folder} is no run of training: {file} is missing")
-    config = read_json(file, "run it again")
+    try:
+        config = files.read_object(file)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} is no run of training: {file} is missing"
+        ) from error
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}): run it again") from error
     result.check_fields(file, config, result.CONFIG)
     return Run(folder, config, {})
 
@@ -190,14 +195,11 @@ def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
-    ours, theirs = (
-        flatten_dict(settled(config), sep=".") for config in (run.config, expected)
-    )
+    ours, theirs = flatten(settled(run.config)), flatten(settled(expected))
     return [
-        f"{field} = {value}, not {asked}"
-        for field, value, asked in differing(ours, theirs)
+        f"{field} = {ours.get(field, NOT_SET)}, not {theirs.get(field, NOT_SET)}"
+        for field in differing_fields([ours, theirs])
         if (field in ours and field in theirs) or field.startswith("model.")
-        if not is_ignored(field)
     ]
 
 
@@ -246,17 +248,17 @@ def group(runs: Iterable[Run]) -> list[Group]:
     """
     alike: dict[str, list[Run]] = {}
     for run in runs:
-        flat = flatten_dict(run.config, sep=".").items()
-        kept = {name: value for name, value in flat if not is_ignored(name)}
+        fields = flatten(run.config).items()
+        kept = {name: value for name, value in fields if not is_ignored(name)}
         alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
     members = [sorted(found, key=lambda run: run.seed) for found in alike.values()]
-    configs = [flatten_dict(found[0].config, sep=".") for found in members]
+    configs = [flatten(found[0].config) for found in members]
     names = [re.sub(r"-?seed=\d+", "", found[0].name) for found in members]
-    fields = differing_fields(configs)
+    differing = differing_fields(configs)
     labels = [
         name
         if names.count(name) == 1
-        else f"{name} ({', '.join(f'{f}={c.get(f, NOT_SET)}' for f in fields)})"
+        else f"{name} ({', '.join(f'{f}={c.get(f, NOT_SET)}' for f in differing)})"
         for name, c in zip(names, configs, strict=True)
     ]
     return [Group(*parts) for parts in zip(labels, members, configs, strict=True)]

@@ -18,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import Recurrence
+from optnet_jax.recurrences import Recurrence, takes_history
 
 # Two roots of a conjugate pair come with the rounding of a float64 eigenvalue solver.
 REAL = 1e-7
@@ -68,8 +68,14 @@ def step_matrix(
       [..., size, size] with the state's leaves in their order.
 
     Raises:
-      InputError: a step that is not linear in the state when T is.
+      InputError: a step that is not linear in the state when T is, or a state that
+        grows.
     """
+    if takes_history(recurrence):
+        raise InputError(
+            f"{type(recurrence).__name__} takes the whole history, which grows: no one "
+            f"matrix steps it, and it has no characteristic roots"
+        )
     with jax.enable_x64(True):
         coefficients = jax.tree.map(
             lambda c: jnp.asarray(c)[step], recurrence.coefficients(depth)

@@ -7,11 +7,12 @@ from optnet_jax.recurrences import (
     ADMM,
     GradientDescent,
     HeavyBall,
+    HistorySum,
     Nesterov,
     NesterovSum,
     heavy_ball,
 )
-from optnet_jax.studies import roots
+from optnet_jax.studies.stability import roots
 
 
 def test_hb_net_neither_amplifies_nor_forgets():
@@ -77,6 +78,11 @@ def test_a_recurrence_of_a_user_needs_no_more_than_its_four_methods():
             return state["x"]
 
     assert roots.characteristic_roots(Doubling(), 0.25).radius == pytest.approx(2.25)
+
+
+def test_a_state_that_grows_is_refused():
+    with pytest.raises(InputError, match="takes the whole history, which grows"):
+        roots.characteristic_roots(HistorySum())
 
 
 def test_a_step_that_is_not_linear_is_refused():

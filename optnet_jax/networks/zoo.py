@@ -1,30 +1,42 @@
-"""The named networks whose stages run a recurrence; each is a method and a geometry."""
+"""The named networks of stages: each is a recurrence and a geometry."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from optnet_jax.networks.recurrence_net import RecurrenceNet
+import numpy as np
+
+from optnet_jax.errors import InputError
+from optnet_jax.networks.recurrence_net import (
+    DENSE_FIELDS,
+    RESIDUAL_FIELDS,
+    RecurrenceNet,
+)
+from optnet_jax.ops.cpu import kept_gradient
 from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import (
     ADMM,
     GradientDescent,
     HeavyBall,
+    HistorySum,
     Nesterov,
     TwoPath,
 )
 
 
-def _with_network_fields(constructor: Callable[..., RecurrenceNet]) -> Any:
+def _with_network_fields(
+    constructor: Callable[..., RecurrenceNet], hidden: Sequence[str] = DENSE_FIELDS
+) -> Any:
     """Show the network's fields in the signature in place of ``**fields``."""
     own = inspect.signature(constructor)
+    hidden = ("recurrence", "parent", "name", *hidden)
     parameters = {
         name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(RecurrenceNet).parameters.items()
-        if name not in ("recurrence", "parent", "name")
+        if name not in hidden
     }
     for name, parameter in own.parameters.items():
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
@@ -143,6 +155,77 @@ def admm_net(*, readout: Any = "x", **fields: Any) -> RecurrenceNet:
     return RecurrenceNet(ADMM(readout), **fields)
 
 
+@functools.partial(_with_network_fields, hidden=(*RESIDUAL_FIELDS, "widths", "block"))
+def agd_net(
+    *,
+    recurrence: Any = None,
+    stage_sizes: tuple[int, ...] = (12, 12, 12),
+    growth_rate: int = 12,
+    stem_features: int = 16,
+    bottleneck: bool = False,
+    alpha: Any = 1.0,
+    beta: Any = 0.1,
+    learned: tuple[str, ...] | None = None,
+    **fields: Any,
+) -> RecurrenceNet:
+    """Return an AGD-Net (§6.2), a dense network of (18) in the form of (21).
+
+    Args:
+      recurrence: another method over the whole history, in the place of (18).
+      stage_sizes: the number of layers of each stage; (L - 4) / 3 each for depth L.
+      growth_rate: k, the channels of z_1, z_2, ...
+      stem_features: channels of the first stage's z_0.
+      bottleneck: put a 1×1 convolution to 4 k channels before each 3×3 (DenseNet-B).
+      alpha: α of :class:`~optnet_jax.recurrences.HistorySum`, or a tuple of matrices,
+        one for each stage.
+      beta: β, likewise.
+      learned: names of coefficients that are trained, in each stage its own; None: α
+        of (18), nothing of another method.
+      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+
+    Raises:
+      InputError: alpha or beta beside a recurrence, which has its own coefficients.
+    """
+    if learned is None:
+        learned = () if recurrence else ("alpha",)
+    if recurrence is None:
+        recurrence = _history_sums(alpha, beta, len(stage_sizes))
+    elif np.ndim(alpha) or np.ndim(beta) or alpha != 1 or beta not in (0, 0.1):
+        raise InputError(
+            f"alpha and beta are those of (18), and {type(recurrence).__name__} has "
+            f"coefficients of its own: give it them"
+        )
+    return RecurrenceNet(
+        recurrence,
+        stage_sizes=stage_sizes,
+        widths=(growth_rate,) * len(stage_sizes),
+        block="dense_bottleneck" if bottleneck else "dense",
+        stem_features=stem_features,
+        learned=learned,
+        **fields,
+    )
+
+
+def _history_sums(alpha: Any, beta: Any, stages: int) -> Any:
+    """Return the method of all stages, or a tuple with one for each."""
+    alphas, betas = _of_stages("alpha", alpha, stages), _of_stages("beta", beta, stages)
+    pairs = zip(alphas, betas, strict=True)
+    methods = tuple(HistorySum(*pair, through=kept_gradient) for pair in pairs)
+    return methods if any(method != methods[0] for method in methods) else methods[0]
+
+
+def _of_stages(name: str, value: Any, stages: int) -> Any:
+    is_each = isinstance(value, tuple | list | np.ndarray) and np.ndim(value[0]) == 2
+    if is_each and len(value) != stages:
+        raise InputError(
+            f"{name} needs a matrix for each of the {stages} stages, got {len(value)}"
+        )
+    return value if is_each else [value] * max(stages, 1)
+
+
+densenet = functools.partial(agd_net, learned=(), beta=0.0)
+"""DenseNet (19): :func:`agd_net` with α ≡ 1 and β = 0, both fixed."""
+
 _depth_20 = {"stage_sizes": (3, 3, 3)}
 _depth_56 = {"stage_sizes": (9, 9, 9)}
 _depth_110 = {"stage_sizes": (18, 18, 18)}
@@ -152,6 +235,24 @@ _depth_34 = {
     "stem": "imagenet",
     "shortcut": "projection",
     "num_classes": 1000,
+}
+
+_dense_40 = {"stage_sizes": (12, 12, 12)}
+_dense_52 = {"stage_sizes": (16, 16, 16)}
+_dense_121 = {
+    "stage_sizes": (6, 12, 24, 16),
+    "growth_rate": 32,
+    "stem": "imagenet",
+    "stem_features": 64,
+    "bottleneck": True,
+    "compression": 0.5,
+    "num_classes": 1000,
+}
+_dense_bc100 = {
+    "stage_sizes": (16, 16, 16),
+    "stem_features": 24,
+    "bottleneck": True,
+    "compression": 0.5,
 }
 
 RECURRENCE_NETWORKS: dict[str, Callable[..., RecurrenceNet]] = {
@@ -171,5 +272,15 @@ RECURRENCE_NETWORKS: dict[str, Callable[..., RecurrenceNet]] = {
     "dmr_net": dmr_net,
     "dmr_net56": functools.partial(dmr_net, **_depth_56),
     "admm_net": admm_net,
+    "densenet": densenet,
+    "densenet40": functools.partial(densenet, **_dense_40),
+    "densenet52": functools.partial(densenet, **_dense_52),
+    "densenet121": functools.partial(densenet, **_dense_121),
+    "densenet_bc100": functools.partial(densenet, **_dense_bc100),
+    "agd_net": agd_net,
+    "agd_net40": functools.partial(agd_net, **_dense_40),
+    "agd_net52": functools.partial(agd_net, **_dense_52),
+    "agd_net121": functools.partial(agd_net, **_dense_121),
 }
-"""Name -> constructor; a ResNet is its HB-Net with other coefficients."""
+"""Name -> constructor; a ResNet is its HB-Net, a DenseNet its AGD-Net with other
+coefficients."""
