@@ -5,6 +5,7 @@ Plotly's program is in the page: it opens from a file and asks for nothing.
 
 import html
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,11 +172,14 @@ def _line(
 
 def _chart(lines: list[dict[str, Any]], label: str, *, log: bool = False) -> str:
     """Lines over the epochs, or a word that there are none yet."""
-    if not any(np.isfinite(line["y"]).any() for line in lines):
-        return f"{label}: no values yet"
     y_axis = {"title": html.escape(label), **GRID}
     if log:
         y_axis |= {"type": "log", "dtick": "D2"}
+        for line in lines:
+            # Plotly would draw a line down to 0, out of the chart.
+            line["y"] = [value if value > 0 else math.nan for value in line["y"]]
+    if not any(np.isfinite(line["y"]).any() for line in lines):
+        return f"{label}: no values yet"
     x_axis = {"title": "epoch", "rangemode": "tozero", **GRID}
     return _html(go.Figure(lines, {"xaxis": x_axis, "yaxis": y_axis}))
 

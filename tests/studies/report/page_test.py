@@ -85,10 +85,11 @@ def test_the_curves_are_the_metrics_with_the_mean_of_the_seeds(make_run, tmp_pat
     assert shown["a, mean of 2 seeds: test/top1_error"] == ([1, 2], [30.5, 15.5])
 
 
-def test_what_is_not_finite_breaks_the_line(make_run, tmp_path):
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "0.0"])
+def test_what_has_no_place_on_the_axis_breaks_the_line(make_run, tmp_path, value):
     run = make_run(tmp_path, "a")
     file = run / "metrics.jsonl"
-    file.write_text(file.read_text("utf-8").replace(": 15.0", ": NaN"), "utf-8")
+    file.write_text(file.read_text("utf-8").replace(": 15.0", f": {value}"), "utf-8")
     _, (lines, _), _ = figures(rendered(run))
     assert lines[0]["y"] == [30, None, 10]
 
