@@ -2,16 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from optnet_jax.errors import InputError
 from optnet_jax.runs import picture
 from optnet_jax.studies.report import runs
 from optnet_jax.training.workdir import check_kinds
-
-matplotlib.use("Agg", force=False)
-
-from matplotlib import pyplot as plt  # noqa: E402 (after the choice of the backend)
 
 
 def draw(workdir: Path) -> list[Path]:
@@ -38,18 +34,18 @@ def draw(workdir: Path) -> list[Path]:
 def draw_learning_curve(workdir: Path, file: Path) -> Path:
     """Draw loss and top-1 error over the epochs, training and test."""
     run = runs.read(workdir)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    loss, error = figure.subplots(1, 2)
     for axis, metric, label in (
-        (axes[0], "loss", "cross-entropy"),
-        (axes[1], "top1_error", "top-1 error (%)"),
+        (loss, "loss", "cross-entropy"),
+        (error, "top1_error", "top-1 error (%)"),
     ):
         for split in ("train", "test"):
             axis.plot(*run.series(f"{split}/{metric}"), label=split)
         axis.set(xlabel="epoch", ylabel=label)
         axis.legend()
-    axes[0].set_yscale("log")
+    loss.set_yscale("log")
     figure.suptitle(run.name, parse_math=False)
-    plt.close(figure)
     return picture.save(figure, file, 120)
 
 
@@ -68,20 +64,13 @@ def draw_coefficients(workdir: Path, file: Path) -> Path:
             f"{workdir} has no learned coefficients: set --config.model.learned"
         )
     number = len(run.coefficients)
-    figure, axes = plt.subplots(
-        1,
-        number,
-        figsize=(max(5, 3.2 * number), 3.5),
-        layout="constrained",
-        squeeze=False,
-        sharey=True,
-    )
-    for axis, (name, values) in zip(axes[0], run.coefficients.items(), strict=True):
+    figure = Figure(figsize=(max(5, 3.2 * number), 3.5), layout="constrained")
+    axes = figure.subplots(1, number, squeeze=False, sharey=True)[0]
+    for axis, (name, values) in zip(axes, run.coefficients.items(), strict=True):
         axis.plot(run.recorded, values, color="tab:blue", alpha=0.35, linewidth=0.8)
         axis.plot(run.recorded, values.mean(1), color="black", linewidth=2)
         axis.set(xlabel="epoch", title=f"{name} ({values.shape[1]})")
         axis.title.set_parse_math(False)
-    axes[0][0].set_ylabel("coefficient")
+    axes[0].set_ylabel("coefficient")
     figure.suptitle(run.name, parse_math=False)
-    plt.close(figure)
     return picture.save(figure, file, 120)

@@ -8,7 +8,9 @@ one goes on where it stopped: the same command continues the sweep.
 """
 
 import argparse
+import itertools
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -120,16 +122,11 @@ def parse_seeds(text: str) -> list[int]:
     Raises:
         InputError: if it is no such list.
     """
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            seeds.extend(range(int(first), int(last) + 1) if dash else [int(first)])
-    except ValueError as error:
-        raise InputError(
-            f"--seeds={text}: write a list such as 0,1,2 or 0-9"
-        ) from error
-    return list(dict.fromkeys(seeds))
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise InputError(f"--seeds={text}: write a list such as 0,1,2 or 0-9")
+    ends = [part.split("-") for part in text.split(",")]
+    seeds = [range(int(end[0]), int(end[-1]) + 1) for end in ends]
+    return list(dict.fromkeys(itertools.chain(*seeds)))
 
 
 def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:

@@ -4,6 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from optnet_jax.runs import picture
 from optnet_jax.studies import figures
 
 
@@ -20,43 +21,44 @@ def workdir(tmp_path):
     return tmp_path
 
 
-def test_the_learning_curve_shows_what_was_measured(workdir, monkeypatch):
-    drawn = {}
-    close = figures.plt.close
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that are saved, by the names of their files."""
+    found, save = {}, picture.save
 
-    def keep(figure):
-        for axis in figure.axes:
-            for line in axis.lines:
-                drawn[axis.get_ylabel(), line.get_label()] = line.get_ydata().tolist()
-        close(figure)
+    def keep(figure, file, dpi):
+        found[file.name] = figure
+        return save(figure, file, dpi)
 
-    monkeypatch.setattr(figures.plt, "close", keep)
+    monkeypatch.setattr(picture, "save", keep)
+    return found
+
+
+def test_the_learning_curve_shows_what_was_measured(workdir, saved):
     (file,) = figures.draw(workdir)
     assert file == workdir / "plots" / "learning_curve.png"
+    drawn = {
+        (axis.get_ylabel(), line.get_label()): line.get_ydata().tolist()
+        for axis in saved[file.name].axes
+        for line in axis.lines
+    }
     assert drawn["top-1 error (%)", "test"] == [60, 30, 20]
     assert drawn["cross-entropy", "train"] == pytest.approx([1, 1 / 2, 1 / 3])
     assert matplotlib.image.imread(file).std() > 0
 
 
-def test_learned_coefficients_are_drawn_with_their_mean(workdir, monkeypatch):
+def test_learned_coefficients_are_drawn_with_their_mean(workdir, saved):
     np.savez(
         workdir / "coefficients.npz",
         step=[1, 2, 3],
         epoch=[1.0, 2.0, 3.0],
         **{"stage_0.alpha": np.arange(6.0).reshape(3, 2), "beta1": np.ones(3)},
     )
-    drawn = {}
-    close = figures.plt.close
-
-    def keep(figure):
-        for axis in figure.axes:
-            lines = [line.get_ydata().tolist() for line in axis.lines]
-            drawn[axis.get_title()] = lines
-        close(figure)
-
-    monkeypatch.setattr(figures.plt, "close", keep)
     files = figures.draw(workdir)
     assert [file.name for file in files] == ["learning_curve.png", "coefficients.png"]
     assert all(file.stat().st_size > 1000 for file in files)
-    assert drawn["stage_0.alpha (2)"] == [[0, 2, 4], [1, 3, 5], [0.5, 2.5, 4.5]]
-    assert drawn["beta1 (1)"] == [[1, 1, 1], [1, 1, 1]]
+    alpha, beta1 = saved["coefficients.png"].axes
+    lines = [line.get_ydata().tolist() for line in alpha.lines]
+    assert alpha.get_title() == "stage_0.alpha (2)"
+    assert lines == [[0, 2, 4], [1, 3, 5], [0.5, 2.5, 4.5]]
+    assert [line.get_ydata().tolist() for line in beta1.lines] == [[1, 1, 1]] * 2

@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from optnet_jax.runs import picture
 from optnet_jax.studies.comparison import student_interval
-
-matplotlib.use("Agg", force=False)
-
-from matplotlib import pyplot as plt  # noqa: E402 (after the choice of the backend)
-from matplotlib.lines import Line2D  # noqa: E402
 
 Entries = list[dict[str, Any]]
 
@@ -34,16 +30,9 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
     panels = [p for table in tables or summary["tables"] for p in panels_of(table)]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(5.2 * columns, 2.9 * rows),
-        layout="constrained",
-        squeeze=False,
-    )
-    for axis in axes.flat[len(panels) :]:
-        axis.axis("off")
-    for axis, (title, against, entries) in zip(axes.flat, panels, strict=False):
+    figure = Figure(figsize=(5.2 * columns, 2.9 * rows), layout="constrained")
+    for index, (title, against, entries) in enumerate(panels):
+        axis = figure.add_subplot(rows, columns, index + 1)
         if against:
             draw_curves(axis, entries, against)
         else:
@@ -56,7 +45,6 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
             Line2D([], [], color="black", marker="|", ls="", label="ours, mean"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    plt.close(figure)
     return picture.save(figure, file, 120)
 
 

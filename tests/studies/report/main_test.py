@@ -2,8 +2,10 @@ import json
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
 from optnet_jax.studies.report import __main__ as report
+from optnet_jax.studies.report import figure, runs
 from optnet_jax.studies.report.summary import summarize
 
 
@@ -137,16 +139,12 @@ def test_writes_markdown_json_and_picture(digits_runs, tmp_path, capsys):
 
 
 def test_the_picture_shows_each_seed_the_mean_and_the_paper(tmp_path, made_runs):
-    from matplotlib import pyplot as plt
-
-    from optnet_jax.studies.report import figure, runs
-
     for seed, last in enumerate((6.0, 6.5, 6.5)):
         cell = made_runs.cell_of("table4", "agd_net40")
         made_runs.make_run(tmp_path, cell, seed, last=last)
     summary = summarize(runs.find([tmp_path]))
     table = next(table for table in summary["tables"] if table["name"] == "table4")
-    drawing, axis = plt.subplots()
+    axis = Figure().subplots()
     figure.draw_panel(axis, [e for e in table["entries"] if e["column"] == "C10"])
     drawn = {line.get_marker(): [] for line in axis.lines}
     for line in axis.lines:
@@ -154,14 +152,9 @@ def test_the_picture_shows_each_seed_the_mean_and_the_paper(tmp_path, made_runs)
     assert drawn["x"] == [10.05, 10.17, 9.17, 8.66, 7.0, 6.44, 6.05, 5.75]
     assert drawn["o"] == [6.0, 6.5, 6.5]
     assert drawn["|"] == [pytest.approx(19 / 3)]
-    plt.close(drawing)
 
 
 def test_errors_over_depth_are_curves_with_intervals(tmp_path, made_runs):
-    from matplotlib import pyplot as plt
-
-    from optnet_jax.studies.report import figure, runs
-
     for column, errors in enumerate(((1.0, 2.0), (3.0, 5.0))):
         cell = made_runs.cell_of("digits_depth", "hb_net", column=column)
         for seed, last in enumerate(errors):
@@ -170,7 +163,7 @@ def test_errors_over_depth_are_curves_with_intervals(tmp_path, made_runs):
     table = next(table for table in summary["tables"] if table["against"])
     [(_, against, entries)] = figure.panels_of(table)
     assert against == "weight layers"
-    drawing, axis = plt.subplots()
+    axis = Figure().subplots()
     figure.draw_curves(axis, entries, against)
     lines = {line.get_label(): line for line in axis.lines}
     assert lines["HB-Net (16)"].get_xydata().tolist() == [[6.0, 1.5], [14.0, 4.0]]
@@ -180,12 +173,9 @@ def test_errors_over_depth_are_curves_with_intervals(tmp_path, made_runs):
     assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(
         4 + 12.706, abs=0.01
     )
-    plt.close(drawing)
 
 
 def test_all_tables_are_drawn_if_none_was_run(tmp_path):
-    from optnet_jax.studies.report import figure
-
     assert figure.draw(summarize([]), tmp_path / "all.png").stat().st_size > 10_000
 
 
