@@ -63,8 +63,10 @@ def write_page(directories: Sequence[Path], file: Path) -> Path:
             f"--html needs {error.name}, which is not installed: pip install "
             f"{error.name}"
         ) from error
-    content = page.render(runs.find(directories, unfinished=True)).encode()
-    return write_output(file, content, "choose another --html=FILE")
+    text = page.render(runs.find(directories, unfinished=True))
+    return write_output(
+        file, text.encode("utf-8", "replace"), "choose another --html=FILE"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 import plotly.offline
 
 from optnet_jax.recurrences.history_sum import alpha_matrix
+from optnet_jax.runs.json_lines import is_number
 from optnet_jax.studies.report.markdown import seeds
 from optnet_jax.studies.report.runs import (
     NOT_SET,
@@ -117,7 +118,7 @@ def _epochs(runs: Sequence[Run]) -> str:
         return _of_result(runs, "epochs", "{:g}")
     planned = runs[0].config.get("schedule", {}).get("epochs")
     done = ", ".join(f"{run.epochs:g}" for run in runs)
-    return f"unfinished: {done}" + (f" of {planned:g}" if planned else "")
+    return f"unfinished: {done}" + (f" of {planned:g}" if is_number(planned) else "")
 
 
 def _environment(groups: Sequence[Group]) -> Iterable[list[str]]:
@@ -205,8 +206,8 @@ def _coefficients(g: Group) -> Iterable[dict[str, str]]:
 
 def _heat_map(run: Run, name: str, values: np.ndarray) -> str:
     """The last values, red above 0 and blue below: α as the triangle that it is."""
-    dense = run.config.get("model", {}).get("name", "").startswith("agd_net")
-    if dense and name.endswith("alpha"):
+    network = run.config.get("model", {}).get("name")
+    if str(network).startswith("agd_net") and name.endswith("alpha"):
         matrix, rows, columns = alpha_matrix(values), "target k+1", "source j"
         matrix = np.where(np.tri(len(matrix)), matrix, np.nan)
     else:

@@ -51,7 +51,7 @@ class Run:
     @property
     def seed(self) -> int:
         """Its seed."""
-        return self.result.get("seed", self.config.get("seed", 0))
+        return self.config.get("seed", 0)
 
     @functools.cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -73,13 +73,14 @@ class Run:
         return {
             name: values.astype(float).reshape(len(values), -1)
             for name, values in self._learned.items()
-            if name not in ("step", "epoch")
+            if name not in ("step", "epoch") and len(values)
         }
 
     @property
     def epochs(self) -> float:
         """Epochs that are done."""
-        return max((row.get("epoch", 0.0) for row in self.metrics), default=0.0)
+        rows = [row for row in self.metrics if json_lines.is_number(row.get("epoch"))]
+        return max((row["epoch"] for row in rows), default=0.0)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """One metric: epochs [n] and values [n]; empty where it was never written."""

@@ -127,6 +127,27 @@ def test_a_rate_that_was_not_measured_is_left_open(make_run, tmp_path):
     assert "<td>50</td><td>not yet</td>" in rendered(run)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"epochs": 3.0', '"epochs": "3"'),
+        ('"name": "agd_net"', '"name": 3'),
+        ('"agd_net"', '"\\ud800"'),
+        ('"epoch": 2.0', '"epoch": "2"'),
+    ],
+)
+def test_a_field_of_another_kind_is_shown_or_left_out(make_run, tmp_path, old, new):
+    learned = {"stage_0.alpha": TRIANGLE}
+    run = make_run(tmp_path, "a", finished=False, coefficients=learned)
+    for name in ("config.json", "metrics.jsonl"):
+        text = (run / name).read_text("utf-8")
+        (run / name).write_text(text.replace(old, new), "utf-8")
+    assert report.main([str(run), "--html"]) == 0
+    text = (run / "report.html").read_text("utf-8")
+    assert "unfinished: 3" in text
+    assert len(figures(text)) == 5
+
+
 def test_learned_coefficients_are_paths_and_a_heat_map(make_run, tmp_path):
     model = {"name": "hb_net"}
     learned = {"stage_0.propagation.beta1": np.array([0.5, 1.5])}
