@@ -30,7 +30,7 @@ def get_config(args: str = "") -> Config:
         # A layer may amplify by 1 + tolerance before it is warned of.
         "tolerance": 0.05,
     }
-    # The trial: optnet_jax.studies.stability.trial.
+    # The trial: optnet_jax.studies.trial.
     config.trial = {
         "depths": (20,) if args else (20, 56, 110),
         "width": 16,

@@ -14,7 +14,7 @@ from optnet_jax import configuration, main
 from optnet_jax.errors import InputError, shown
 from optnet_jax.studies.convergence import ConvergenceConfig
 from optnet_jax.studies.hypothesis.cells import plan as plan_hypothesis
-from optnet_jax.studies.stability.cells import plan as plan_stability
+from optnet_jax.studies.stability import StabilityConfig
 from optnet_jax.studies.table2 import Table2Config
 from optnet_jax.training import experiment, summary
 
@@ -32,7 +32,7 @@ CONFIGS = (
 STUDIES = {
     "table2": Table2Config.of,
     "convergence": ConvergenceConfig.of,
-    "stability": plan_stability,
+    "stability": StabilityConfig.of,
     "hypothesis": plan_hypothesis,
 }
 NESTED = [0.5]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.recurrences import HeavyBall
-from optnet_jax.studies.stability import trial as trials
+from optnet_jax.studies import trial as trials
 
 
 def make(recurrence=None, normalize=True, depth=6, steps=30):

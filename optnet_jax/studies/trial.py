@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optnet_jax.recurrences import HeavyBall, Recurrence, iterate
+from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 
 STRUCTURES: dict[str, Recurrence] = {
     "ResNet (1, 0), ReLU after the sum": HeavyBall(1, 0, jax.nn.relu),
-    "ResNet (1, 0)": HeavyBall(1, 0),
-    "HB-Net (1, -1)": HeavyBall(1, -1),
+    "ResNet (1, 0)": methods.find("resnet").recurrence(),
+    "HB-Net (1, -1)": methods.find("hb_net").recurrence(),
 }
 """(β1, β2) of (16): He's first ResNet, the same without its last ReLU, and HB-Net."""
 

@@ -12,7 +12,7 @@ from optnet_jax.recurrences import (
     NesterovSum,
     heavy_ball,
 )
-from optnet_jax.studies.stability import roots
+from optnet_jax.studies import roots
 
 
 def test_hb_net_neither_amplifies_nor_forgets():

@@ -7,7 +7,7 @@ from optnet_jax import networks
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, HeavyBall
 from optnet_jax.structures import FullyConnected, Propagation
-from optnet_jax.studies.stability import norms
+from optnet_jax.studies import norms
 
 
 def measure(recurrence, transform, depth, **fields):

@@ -1,0 +1,579 @@
+"""What a structure does to signals and gradients: roots, norms, training at depth.
+
+Three parts: the characteristic roots of each recurrence (:mod:`.roots`), the norms in
+structures that are not trained (:mod:`.norms`), and a trial of whether HB-Net trains
+more stably than ResNet at depth, as §7.2 says (:mod:`.trial`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from optnet_jax import data
+from optnet_jax.configuration import Block
+from optnet_jax.configuration.kinds import Items, Range
+from optnet_jax.configuration.train import Count, Data, Name, Rate, Seed
+from optnet_jax.errors import InputError
+from optnet_jax.objectives import activation_pair
+from optnet_jax.recurrences import Recurrence, methods
+from optnet_jax.structures import FullyConnected, Propagation
+from optnet_jax.studies import trial as trials
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.comparison import Comparison, compare
+from optnet_jax.studies.kinds import (
+    Activation,
+    Depths,
+    Layers,
+    Positive,
+    Seeds,
+    Workers,
+)
+from optnet_jax.studies.norms import measure
+from optnet_jax.studies.roots import (
+    characteristic_roots,
+    radius_over_slopes,
+    slopes_to_try,
+)
+from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.tables import markdown_table, number
+
+RESNET, RESNET_SUM, HB_NET = trials.STRUCTURES
+Width = Annotated[int, Range(least=1, most=2**16)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Norms(Block):
+    """``config.stability.norms``: structures of fully connected layers, He normal.
+
+    Attributes:
+        depth: Layers.
+        width: Features.
+        batch: Samples.
+        activation: Φ.
+    """
+
+    path: ClassVar[str] = "stability.norms."
+
+    depth: Layers
+    width: Width
+    batch: Count
+    activation: Activation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stability(Block):
+    """``config.stability``.
+
+    Attributes:
+        norms: Where norms are measured.
+        tolerance: A layer may amplify by 1 + tolerance before it is warned of.
+    """
+
+    path: ClassVar[str] = "stability."
+
+    norms: Norms
+    tolerance: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial(Block):
+    """``config.trial``: see :mod:`optnet_jax.studies.trial`.
+
+    Attributes:
+        depths: Weight layers.
+        width: Features.
+        normalize: With and without batch normalisation.
+        learning_rates: Those that are tried.
+        seeds: Those that each is tried with.
+        steps: Of training.
+        failed_above: Mean loss of the last tenth of the steps above which a run has
+            failed: a guess has log 10 = 2.30.
+    """
+
+    path: ClassVar[str] = "trial."
+
+    depths: Depths
+    width: Width
+    normalize: Annotated[tuple[bool, ...], Items(least=1, distinct=True)]
+    learning_rates: Annotated[tuple[Rate, ...], Items(least=1, distinct=True)]
+    seeds: Seeds
+    steps: Count
+    failed_above: Positive
+
+    def check(self) -> None:
+        """Refuse a depth that is no 2 n + 2."""
+        for depth in self.depths:
+            if depth < 4 or depth % 2:
+                raise InputError(
+                    f"config.trial.depths has {depth}: two layers a unit and two "
+                    "around them make an even number of at least 4"
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StabilityConfig(Block):
+    """The fields of ``configs/stability.py``.
+
+    Attributes:
+        name: Of the run.
+        experiment: Of the study.
+        seed: Draws weights, inputs and the order of the images.
+        stability: Roots and norms.
+        trial: Training at depth.
+        data: Its images.
+        parallel_cells: Cells that are worked out at once on a CPU.
+    """
+
+    name: Name
+    experiment: Literal["stability"] = "stability"
+    seed: Seed
+    stability: Stability
+    trial: Trial
+    data: Data
+    parallel_cells: Workers = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A structure in one of the parts.
+
+    Attributes:
+      part: ``"roots"``, ``"norms"`` or ``"trial"``.
+      label: how tables name the structure.
+      recurrence: it.
+      depth: steps or weight layers.
+      normalize: of the trial: with batch normalisation.
+    """
+
+    part: str
+    label: str
+    recurrence: Recurrence
+    depth: int
+    normalize: bool = False
+
+    @property
+    def name(self) -> str:
+        """The part, the structure and its depth."""
+        kind = "normalized " if self.normalize else ""
+        return f"{self.part} {kind}{self.label} depth{self.depth}"
+
+    @property
+    def work(self) -> float:
+        """Weight layers that are trained; the other parts take seconds."""
+        return self.depth if self.part == "trial" else 1.0
+
+
+def plan(config: StabilityConfig) -> list[Cell]:
+    """List the roots and norms of every method that needs no μ, and the trial."""
+    fixed = {m.label: m.recurrence() for m in methods.METHODS if not m.tuned}
+    cells = [Cell("roots", *item, ROOTS_DEPTH) for item in fixed.items()]
+    depth = config.stability.norms.depth
+    cells += [Cell("norms", *item, depth) for item in fixed.items()]
+    return cells + [
+        Cell("trial", *item, depth, normalize)
+        for depth in config.trial.depths
+        for normalize in config.trial.normalize
+        for item in trials.STRUCTURES.items()
+    ]
+
+
+ROOTS_DEPTH = 100
+"""The step whose roots are taken: (3) is near its limit there."""
+
+
+def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:
+    """Return the function that measures a cell; the images are loaded once."""
+    parts: dict[str, Callable[[Cell], Row]] = {
+        "roots": measure_roots,
+        "norms": functools.partial(measure_norms, config=config),
+        "trial": functools.partial(
+            run_trial, config=config, batches=load_batches(config)
+        ),
+    }
+    return lambda cell: parts[cell.part](cell)
+
+
+def measure_roots(cell: Cell) -> Row:
+    """Return the roots at T = 0, and the spectral radius for T(x) = λ x."""
+    roots = characteristic_roots(cell.recurrence, depth=cell.depth)
+    slopes = slopes_to_try()
+    radii = radius_over_slopes(cell.recurrence, slopes, cell.depth)
+    return {
+        "radius": roots.radius,
+        "angle": roots.angle,
+        "period": roots.period,
+        "slopes": slopes.tolist(),
+        "radius_by_slope": radii.tolist(),
+        "largest_radius": float(radii.max()),
+    }
+
+
+def measure_norms(cell: Cell, config: StabilityConfig) -> Row:
+    """Return the norms in a structure of random weights, and their warnings."""
+    settings = config.stability.norms
+    activation, _ = activation_pair(settings.activation)
+    module = Propagation(
+        cell.recurrence,
+        FullyConnected(activation, kernel_init=nn.initializers.he_normal()),
+        cell.depth,
+        unroll=True,
+    )
+    keys = jax.random.split(jax.random.key(config.seed), 3)
+    x0 = jax.random.normal(keys[0], (settings.batch, settings.width))
+    v = jax.random.normal(keys[1], x0.shape)
+    found = measure(
+        module, module.init(keys[2], x0), x0, lambda output: (v * output).sum()
+    )
+    return {
+        "signal": found.signal.tolist(),
+        "gradient": found.gradient.tolist(),
+        "signal_growth": found.signal_growth,
+        "gradient_growth": found.gradient_growth,
+        "warnings": found.warnings(cell.label, config.stability.tolerance),
+    }
+
+
+def load_batches(config: StabilityConfig) -> tuple[jax.Array, jax.Array]:
+    """Return the batch of every step: images [steps, B, pixels], labels [steps, B]."""
+    dataset = data.load(config.data, seed=config.seed)
+    batches = itertools.islice(dataset.train_batches(), config.trial.steps)
+    images, labels = zip(*((b["image"], b["label"]) for b in batches), strict=True)
+    flat = np.stack([np.asarray(x).reshape(len(x), -1) for x in images])
+    return jnp.asarray(flat), jnp.asarray(np.stack(labels))
+
+
+def run_trial(
+    cell: Cell, config: StabilityConfig, batches: tuple[jax.Array, jax.Array]
+) -> Row:
+    """Train every seed at every rate.
+
+    Returns:
+      The final loss (the mean of the last tenth of the steps), whether it failed, and
+      the gradient's norm at the first step and at its largest, each [rates][seeds].
+    """
+    settings = config.trial
+    trial = trials.Trial(
+        cell.recurrence, cell.depth, settings.width, cell.normalize, settings.steps
+    )
+    seeds, rates = jnp.asarray(settings.seeds), jnp.asarray(settings.learning_rates)
+    loss, norm = map(np.asarray, trials.run(trial, *batches, seeds, rates))
+    final = loss[..., -max(1, settings.steps // 10) :].mean(-1)
+    return {
+        "final_loss": final.tolist(),
+        "failed": (~(final <= settings.failed_above)).tolist(),
+        "diverged": (~np.isfinite(loss).all(-1)).tolist(),
+        "first_gradient_norm": norm[..., 0].tolist(),
+        "largest_gradient_norm": norm.max(-1).tolist(),
+    }
+
+
+def conclude(config: StabilityConfig, rows: list[Row]) -> Report:
+    """Judge the trial with and without normalisation."""
+    trial = select(rows, part="trial")
+    return {
+        "verdicts": {
+            _kind(normalize): judge(config.trial.seeds, trial, normalize)
+            for normalize in config.trial.normalize
+        }
+    }
+
+
+def _kind(normalize: bool) -> str:
+    return "with batch normalisation" if normalize else "without normalisation"
+
+
+def compare_failures(
+    seeds: Sequence[int], rows: list[Row], depth: int, normalize: bool, baseline: str
+) -> Comparison:
+    """Compare HB-Net's failed runs with a ResNet's, seed by seed.
+
+    Args:
+      seeds: of the trial.
+      rows: of the trial.
+      depth: weight layers.
+      normalize: with batch normalisation.
+      baseline: a key of :data:`~optnet_jax.studies.trial.STRUCTURES`.
+
+    Returns:
+      The comparison, in failed rates.
+    """
+    ours, theirs = (
+        dict(zip(seeds, np.sum(row["failed"], axis=0).tolist(), strict=True))
+        for label in (HB_NET, baseline)
+        for row in select(rows, label=label, depth=depth, normalize=normalize)
+    )
+    found = compare(ours, theirs)
+    assert found is not None
+    return found
+
+
+def judge(seeds: Sequence[int], rows: list[Row], normalize: bool) -> str:
+    """Return the verdict on "HB-Net is more stable than ResNet at depth" (§7.2).
+
+    At the greatest depth, against He's ResNet: supported if fewer of HB-Net's runs fail
+    (exact sign-flip test over the seeds at 5 %), reversed if more do.
+
+    Args:
+      seeds: of the trial.
+      rows: of the trial.
+      normalize: which half of it.
+    """
+    depth = max(row["depth"] for row in rows)
+    found = compare_failures(seeds, rows, depth, normalize, RESNET)
+    heads = {"better": "supported", "worse": "reversed"}
+    head = heads.get(found.verdict, "not supported")
+    if found.verdict.startswith("cannot tell"):
+        head = found.verdict
+    ours, theirs = (
+        _count(row)
+        for label in (HB_NET, RESNET)
+        for row in select(rows, label=label, depth=depth, normalize=normalize)
+    )
+    return (
+        f"{head}: of runs with {depth} layers {ours} of HB-Net's and {theirs} of "
+        f"ResNet's fail (p = {found.p_value:.2g})"
+    )
+
+
+def _count(row: Row) -> str:
+    return f"{np.sum(row['failed'])}/{np.size(row['failed'])}"
+
+
+def text(report: Report) -> Iterator[str]:
+    """Write the report."""
+    settings = report["config"]["trial"]
+    rates = settings["learning_rates"]
+    layers = report["config"]["stability"]["norms"]
+    norms = select(report["cells"], part="norms")
+    yield "# What a structure does to signals and gradients"
+    yield "\n".join(
+        f"- HB-Net more stable than ResNet at depth, {kind}: **{sentence}**."
+        for kind, sentence in report["verdicts"].items()
+    )
+    yield "## Characteristic roots at T = 0"
+    yield _root_table(select(report["cells"], part="roots"))
+    yield (
+        f"## Norms: {layers['depth']} layers of {layers['width']}, Φ = "
+        f"{layers['activation']}, He normal, not trained"
+    )
+    yield norm_table(norms)
+    warnings = [f"- {line}" for row in norms for line in row["warnings"]]
+    yield "\n".join(warnings) or "No structure amplifies beyond the tolerance."
+    yield "## Training at depth"
+    yield (
+        f"Dense units of §6.1, width {settings['width']}, {settings['steps']} steps on "
+        f"digits, SGD with momentum 0.9, no warm-up, "
+        f"{len(rates)} rates from {min(rates):g} to {max(rates):g}, "
+        f"{len(settings['seeds'])} seeds. A run has failed if its loss at the end is "
+        f"above {settings['failed_above']:g} or not finite."
+    )
+    for normalize in settings["normalize"]:
+        yield f"### {_kind(normalize).capitalize()}"
+        yield _trial_table(report, normalize)
+    yield (
+        f"{report['device']}, JAX {report['versions']['jax']}, {report['finished']}; "
+        f"{report['wall_seconds']:.0f} s of cells."
+    )
+
+
+def _root_table(rows: list[Row]) -> str:
+    lines = [
+        [
+            row["label"],
+            f"{row['radius']:.4g}",
+            f"{row['angle']:.4g}°",
+            number(row["period"], ".4g"),
+            f"{row['largest_radius']:.4g}",
+        ]
+        for row in rows
+    ]
+    header = ["recurrence", "modulus", "angle", "period", "largest modulus, |λ| ≤ 1"]
+    return markdown_table(header, lines)
+
+
+def norm_table(rows: list[Row]) -> str:
+    """Lay out how signal and gradient grow over all layers and in one."""
+    lines = [
+        [
+            row["label"],
+            _ratio(row["signal"][-1], row["signal"][0]),
+            number(row["signal_growth"], ".3f"),
+            _ratio(row["gradient"][0], row["gradient"][-1]),
+            number(row["gradient_growth"], ".3f"),
+        ]
+        for row in rows
+    ]
+    header = ["structure", "signal, last / first", "a layer"]
+    return markdown_table([*header, "gradient, first / last", "a layer"], lines)
+
+
+def _ratio(value: float | None, to: float | None) -> str:
+    return number(value / to if value and to else None)
+
+
+def _trial_table(report: Report, normalize: bool) -> str:
+    settings = report["config"]["trial"]
+    rates = settings["learning_rates"]
+    trial = select(report["cells"], part="trial", normalize=normalize)
+    lines = []
+    for row in trial:
+        loss = median_loss(row)
+        least = int(np.argmin(loss))
+        largest = float(np.median(largest_rates(row, rates)))
+        more = ""
+        if row["label"] != HB_NET:
+            found = compare_failures(
+                settings["seeds"], trial, row["depth"], normalize, row["label"]
+            )
+            more = f"{found.mean:+.2f} (p = {found.p_value:.2g})"
+        lines.append(
+            [
+                f"{row['depth']}, {row['label']}",
+                f"{np.median(np.array(row['first_gradient_norm'], float)):.2g}",
+                number(largest or None),
+                f"{number(loss[least] if np.isfinite(loss[least]) else None)} @ "
+                f"{rates[least]:g}",
+                _count(row),
+                f"{np.sum(row['diverged'])}",
+                more,
+            ]
+        )
+    header = ["layers, structure", "first gradient", "largest rate that trains"]
+    header += ["least loss @ rate", "failed", "not finite", "HB-Net fails at"]
+    return (
+        markdown_table(header, lines)
+        + "\n\nMedians over the seeds. The last column: at how many rates more HB-Net "
+        "fails than this structure does, and the p-value."
+    )
+
+
+def median_loss(row: Row) -> np.ndarray:
+    """Return the median over the seeds of the final loss, infinite where diverged.
+
+    Args:
+      row: of the trial.
+
+    Returns:
+      [rates]
+    """
+    loss = np.array(row["final_loss"], float)
+    return np.median(np.where(np.isfinite(loss), loss, np.inf), axis=1)
+
+
+def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
+    """Return the largest learning rate up to which every rate trains.
+
+    Args:
+      row: of the trial.
+      rates: ascending.
+
+    Returns:
+      A rate for each seed, 0 where the smallest fails. [seeds]
+    """
+    trains = np.cumprod(~np.array(row["failed"], bool), axis=0).sum(0)
+    return np.array([0.0, *rates])[trains]
+
+
+# More recurrences than one cycle of colours tells apart at a glance.
+STYLES = ("-", "--", ":")
+TOP = 3.0
+"""A loss that is larger, or none, is drawn here."""
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Draw spectral radius against λ, norms against depth, and loss against rate."""
+    return {
+        "roots": draw_roots(select(report["cells"], part="roots")),
+        "norms": draw_norms(select(report["cells"], part="norms")),
+        "trial": draw_trial(report),
+    }
+
+
+def draw_roots(rows: list[Row]) -> Figure:
+    """Draw the spectral radius of each recurrence over T(x) = λ x."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axis = figure.subplots()
+    for index, row in enumerate(rows):
+        radii = np.array(row["radius_by_slope"], float)
+        axis.plot(row["slopes"], radii, STYLES[index % 3], label=row["label"])
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set(xlabel="λ, the slope of T", ylabel="largest modulus of a root")
+    figure.legend(loc="outside right upper", fontsize=8)
+    return figure
+
+
+def draw_norms(rows: list[Row]) -> Figure:
+    """Draw signal and gradient norms against depth."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for index, row in enumerate(rows):
+        signal, gradient = (np.array(row[n], float) for n in ("signal", "gradient"))
+        layers = np.arange(1, len(signal) + 1)
+        style = STYLES[index % 3]
+        axes[0].plot(layers, signal / signal[0], style, label=row["label"])
+        axes[1].plot(layers, gradient / gradient[-1], style)
+    axes[0].set(title="signal x_k / x_1", xlabel="layer k", yscale="log")
+    axes[1].set(title="gradient at k / at K", xlabel="layer k", yscale="log")
+    for axis in axes:
+        axis.axhline(1, color="black", linewidth=0.8)
+    figure.legend(loc="outside right upper", fontsize=8)
+    return figure
+
+
+def draw_trial(report: Report) -> Figure:
+    """Draw the final loss against the learning rate, a panel for each depth."""
+    settings = report["config"]["trial"]
+    depths, kinds = settings["depths"], settings["normalize"]
+    size = 4 * len(depths), 3 * len(kinds)
+    figure = Figure(figsize=size, layout="constrained")
+    axes: Any = figure.subplots(
+        len(kinds), len(depths), sharex=True, sharey=True, squeeze=False
+    )
+    for row in select(report["cells"], part="trial"):
+        axis = axes[kinds.index(row["normalize"]), depths.index(row["depth"])]
+        loss = np.array(row["final_loss"], float)
+        capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=TOP)
+        low, middle, high = np.quantile(capped, (0.25, 0.5, 0.75), axis=1)
+        axis.plot(settings["learning_rates"], middle, marker=".", label=row["label"])
+        axis.fill_between(settings["learning_rates"], low, high, alpha=0.2)
+        kind = "with" if row["normalize"] else "without"
+        axis.set(title=f"{row['depth']} layers, {kind} BN", xscale="log")
+    for axis in axes.flat:
+        axis.axhline(settings["failed_above"], color="black", linewidth=0.8)
+    figure.supxlabel("learning rate")
+    figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def outcome(row: Row) -> str:
+    """Say what a row has in a line."""
+    if row["part"] == "roots":
+        return f"{row['label']}: modulus {row['radius']:.3g}"
+    if row["part"] == "norms":
+        return f"{row['label']}: {len(row['warnings'])} of 2 norms grow"
+    kind = ", normalised" if row["normalize"] else ""
+    return f"{row['label']}, {row['depth']} layers{kind}: {_count(row)} failed"
+
+
+STUDY = Study(
+    name="stability",
+    config=StabilityConfig,
+    plan=plan,
+    measurement=measurement,
+    outcome=outcome,
+    text=text,
+    figures=figures,
+    conclude=conclude,
+)
