@@ -20,3 +20,10 @@ def shown(value: object) -> str:
     except Exception:  # more digits or levels than Python writes, or a foreign repr
         text = f"a {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def one_line(error: BaseException, longest: int = 500) -> str:
+    """Return the message of another library's error, on one line and not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"

@@ -73,8 +73,9 @@ class Block:
             if name not in known:
                 close = closest(str(name), known)
                 hint = f"did you mean {close}? " if close else ""
+                wrong = shown(name).strip("'\"")
                 raise InputError(
-                    f"config.{cls.path}{_one_line(name)}: there is no such config "
+                    f"config.{cls.path}{wrong}: there is no such config "
                     f"field; {hint}there are {', '.join(known)}"
                 )
         for field in dataclasses.fields(cls):
@@ -135,7 +136,3 @@ def _is_required(field: dataclasses.Field) -> bool:
         field.default is dataclasses.MISSING
         and field.default_factory is dataclasses.MISSING
     )
-
-
-def _one_line(name: Any) -> str:
-    return shown(name).strip("'\"")

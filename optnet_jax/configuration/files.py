@@ -7,8 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from optnet_jax.configuration.kinds import as_mapping, one_line
-from optnet_jax.errors import InputError, shown
+from optnet_jax.configuration.kinds import as_mapping
+from optnet_jax.errors import InputError, one_line, shown
 
 # What a config file returns, an ml_collections.ConfigDict: its fields are looked up at
 # run time, and a type checker that is told so takes each of them for a union of all

@@ -296,13 +296,6 @@ def _tuple(value: Any, kinds: tuple) -> tuple:
     return tuple(converted)
 
 
-def one_line(error: BaseException, longest: int = 500) -> str:
-    """The message of an error of another library, on one line and not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    half = longest // 2
-    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
-
-
 def as_mapping(value: Any) -> Mapping[str, Any] | None:
     """A dict, or an ml_collections.ConfigDict as one; None if the value is neither."""
     if isinstance(value, Mapping):

@@ -19,10 +19,9 @@ from typing import Any
 import jax
 from absl import logging
 
-from optnet_jax.configuration.kinds import one_line
 from optnet_jax.data import archives, features, origins, quiet, versions
 from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, one_line
 from optnet_jax.runs import files
 
 PROBE_SECONDS = 1.5

@@ -9,10 +9,9 @@ from typing import Any
 
 from absl import logging
 
-from optnet_jax.configuration.kinds import one_line
 from optnet_jax.data import features, quiet
 from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, one_line
 
 
 def another(

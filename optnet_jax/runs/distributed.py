@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax._src import distributed as jax_distributed  # the store has no public name
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, one_line
 from optnet_jax.runs import program
 
 JOIN_SECONDS = 300
@@ -267,7 +267,7 @@ def together(seconds: float = 1.0) -> Iterator[None]:
 def _text(error: BaseException) -> str:
     if isinstance(error, program.Interrupted):
         return f"stopped by {error.name}"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def _watch(processes: Group, stop: threading.Event, seconds: float) -> None:

@@ -8,7 +8,8 @@ newest step that matches.
 """
 
 import concurrent.futures
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, one_line
 from optnet_jax.runs import step_folders
 from optnet_jax.training.differences import listed
 from optnet_jax.training.leaves import (
@@ -36,7 +37,7 @@ _NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
 
 
 def _room(leaves: Leaves) -> tuple[int, int]:
-    """Bytes and files that Orbax needs at most: arrays, metadata, rounding."""
+    """Return what Orbax needs at most in bytes and files, metadata and all."""
     arrays = sum(leaf.nbytes for leaf in leaves.values())
     return arrays + 1024 * len(leaves) + 2**17, 28
 
@@ -56,6 +57,9 @@ class Checkpoints:
         keep: How many of the newest checkpoints stay (the best one stays besides).
         read_only: For evaluation: nothing is made, renamed or deleted.
 
+    Attributes:
+        last_saved: The newest step known to be on the disk.
+
     Raises:
         InputError: if the directory cannot be used.
     """
@@ -69,20 +73,16 @@ class Checkpoints:
         keep: int = 2,
         read_only: bool = False,
     ):
-        if keep < 1:
-            raise InputError(f"config.checkpoint.keep={keep} must be at least 1")
         self.directory = Path(directory).absolute()
         self._sharding = sharding
         self._origin = origin
         self._keep = keep
         self._read_only = read_only
-        self._saved: int | None = None
+        self.last_saved: int | None = None
         self._writing: concurrent.futures.Future[int] | None = None
         if not read_only and jax.process_index() == 0:
-            try:
+            with self._write_errors():
                 step_folders.prepare(self.directory)
-            except OSError as error:
-                raise self._not_written(error) from error
         self._quiet = QuietOrbax()
         self._settler = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._orbax = ocp.AsyncCheckpointer(
@@ -111,13 +111,8 @@ class Checkpoints:
             self._orbax.close()
             self._quiet.__exit__(*exception)
 
-    @property
-    def last_saved(self) -> int | None:
-        """The newest step known to be on the disk."""
-        return self._saved
-
     def steps(self) -> list[int]:
-        """Steps that have a committed checkpoint, oldest first."""
+        """Return the steps that have a committed checkpoint, oldest first."""
         return step_folders.steps(self.directory)
 
     def save(
@@ -138,11 +133,11 @@ class Checkpoints:
         """
         self.wait()
         step = int(state.step)
-        if step == self._saved:
+        if step == self.last_saved:
             return
         leaves = flatten(state)
         meta = Meta(leaf_checksums(leaves), dict(history), self._origin)
-        try:
+        with self._write_errors():
             if jax.process_index() == 0:
                 step_folders.check_room(self.directory, step, *_room(leaves))
             self._orbax.save(
@@ -153,8 +148,6 @@ class Checkpoints:
                 ),
                 force=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise self._not_written(error) from error
         self._writing = self._settler.submit(self._settle, step, best_step)
 
     def _settle(self, step: int, best_step: int | None) -> int:
@@ -174,22 +167,24 @@ class Checkpoints:
             InputError: if it could not be written (full disk, lost permission).
         """
         writing, self._writing = self._writing, None
-        if writing is None:
-            return
-        try:
-            self._saved = writing.result()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise self._not_written(error) from error
+        if writing is not None:
+            with self._write_errors():
+                self.last_saved = writing.result()
 
-    def _not_written(self, error: Exception) -> InputError:
-        if jax.process_index() == 0 and self.directory.is_dir():
-            step_folders.remove_temporary(self.directory)
-        cause = " ".join(str(error).split())[:200]
-        return InputError(
-            f"a checkpoint could not be written to {self.directory} ({cause}), "
-            f"{step_folders.describe_newest(self.directory)}: make room or give write "
-            "permission and run the same command again"
-        )
+    @contextlib.contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        """Say in one line that a checkpoint could not be written."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            if jax.process_index() == 0 and self.directory.is_dir():
+                step_folders.remove_temporary(self.directory)
+            raise InputError(
+                f"a checkpoint could not be written to {self.directory} "
+                f"({one_line(error, 200)}), "
+                f"{step_folders.describe_newest(self.directory)}: make room or give "
+                "write permission and run the same command again"
+            ) from error
 
     def restore_newest(
         self, template: TrainState
@@ -216,7 +211,7 @@ class Checkpoints:
                 damaged.append(step)
                 continue
             self._set_aside(damaged)
-            self._saved = step
+            self.last_saved = step
             return state, history
         if damaged:
             raise InputError(
@@ -254,19 +249,35 @@ class Checkpoints:
             InputError: if it was written by another network.
             DamagedCheckpointError: if it cannot be read back as it was written.
         """
-        expected = flatten(template)
-        shapes = self._stored_shapes(step)
-        check_same_network(shapes, expected, self._folder(step))
-        leaves, history = self._read(step, shapes)
+        leaves, history = self.read(step)
+        where = self.directory / str(step)
+        check_same_network(leaves, flatten(template), where)
         return unflatten(template, leaves), history
 
     def read(self, step: int) -> tuple[Leaves, dict[str, Any]]:
-        """Read the named leaves of one step without knowing the network.
+        """Read the named leaves of one step, and its history, whatever the network.
 
         Raises:
             DamagedCheckpointError: if it cannot be read back as it was written.
+            InputError: if a link, a FIFO or the like is in it.
         """
-        return self._read(step, self._stored_shapes(step))
+        meta = self.read_meta(step)
+        with self._reading(step) as folder:
+            items = self._orbax.metadata(folder).item_metadata
+            if items is None:
+                raise ValueError("its arrays are not there")
+            shapes = {
+                name: jax.ShapeDtypeStruct(
+                    leaf.shape, leaf.dtype, sharding=self._sharding
+                )
+                for name, leaf in items["state"].items()
+            }
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+            leaves = self._orbax.restore(folder, args)["state"]
+            for name, checksum in leaf_checksums(leaves).items():
+                if meta.checksums.get(name) != checksum:
+                    raise ValueError(f"{name} does not match its checksum")
+        return leaves, meta.history
 
     def read_meta(self, step: int) -> Meta:
         """Read what is saved beside the arrays of one step.
@@ -275,51 +286,22 @@ class Checkpoints:
             DamagedCheckpointError: if it cannot be read back as it was written.
             InputError: if a link, a FIFO or the like is in it.
         """
+        with self._reading(step) as folder:
+            args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+            return Meta.from_json(self._orbax.restore(folder, args)["meta"])
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[Path]:
+        """Yield the folder of a step; what goes wrong with it is damage."""
         step_folders.check_kinds(self.directory, step)
         try:
-            args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-            return Meta.from_json(self._orbax.restore(self._folder(step), args)["meta"])
+            yield self.directory / str(step)
         except Exception as error:
             # Orbax and TensorStore raise whatever the damaged byte leads to.
-            raise self._damaged(step, error) from error
-
-    def _folder(self, step: int) -> Path:
-        return self.directory / str(step)
-
-    def _stored_shapes(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
-        step_folders.check_kinds(self.directory, step)
-        try:
-            items = self._orbax.metadata(self._folder(step)).item_metadata
-            if items is None:
-                raise ValueError("its arrays are not there")
-            return {
-                name: jax.ShapeDtypeStruct(
-                    leaf.shape, leaf.dtype, sharding=self._sharding
-                )
-                for name, leaf in items["state"].items()
-            }
-        except Exception as error:
-            raise self._damaged(step, error) from error
-
-    def _read(
-        self, step: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
-    ) -> tuple[Leaves, dict[str, Any]]:
-        meta = self.read_meta(step)
-        try:
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(dict(shapes)))
-            leaves = self._orbax.restore(self._folder(step), args)["state"]
-        except Exception as error:
-            raise self._damaged(step, error) from error
-        for name, checksum in leaf_checksums(leaves).items():
-            if meta.checksums.get(name) != checksum:
-                raise self._damaged(step, f"{name} does not match its checksum")
-        return leaves, meta.history
-
-    def _damaged(self, step: int, cause: object) -> DamagedCheckpointError:
-        line = " ".join(str(cause).split())[:160]
-        return DamagedCheckpointError(
-            f"the checkpoint of step {step} in {self.directory} is damaged ({line})"
-        )
+            raise DamagedCheckpointError(
+                f"the checkpoint of step {step} in {self.directory} is damaged "
+                f"({one_line(error, 160)})"
+            ) from error
 
     def _set_aside(self, steps: Sequence[int]) -> None:
         """Rename damaged steps, so that the run can save these steps again."""

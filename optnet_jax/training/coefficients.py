@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from optnet_jax.errors import one_line
 from optnet_jax.runs import files, json_lines
 from optnet_jax.runs.json_lines import JsonLines, Row
 from optnet_jax.training.leaves import flatten
@@ -167,7 +168,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("its arrays do not belong together")
     except Exception as error:
         # NumPy and zipfile raise whatever the damaged byte leads to.
-        cause = " ".join(str(error).split())[:100]
+        cause = one_line(error, 100)
         logging.warning("%s is damaged (%s): it is left out", path, cause)
         return {}
     return arrays

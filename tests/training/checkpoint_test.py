@@ -330,8 +330,3 @@ def test_orbax_says_nothing_of_its_own(small, tmp_path, capfd, caplog):
     assert "\n" not in str(error.value)
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
-
-
-def test_nothing_to_keep_is_refused(tmp_path):
-    with pytest.raises(InputError, match="checkpoint.keep=0"):
-        open_at(tmp_path, keep=0)
