@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.runs import distributed, program
 from optnet_jax.runs.distributed import Group
-from optnet_jax.training.differences import flatten
+from optnet_jax.training.differences import differing
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import Leaves, tree_checksum
 from optnet_jax.training.result import versions
@@ -42,7 +43,7 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
     """
     if distributed.group() is None:
         return
-    fields = flatten(as_json(config), "config.")
+    fields = flatten_dict({"config": as_json(config)}, sep=".")
     fields.pop("config.data.data_dir", None)
     compare(
         {
@@ -147,12 +148,9 @@ def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
 def _differences(
     index: int, first: Mapping[str, Any], other: Mapping[str, Any]
 ) -> list[str]:
-    """What sets one process apart from process 0, as one text or none."""
-    unset = "not set"
+    """Say what sets one process apart from process 0, in one text or none."""
     names = [
-        f"{name} is {other.get(name, unset)}, not {first.get(name, unset)}"
-        for name in sorted(first.keys() | other.keys())
-        if first.get(name, unset) != other.get(name, unset)
+        f"{name} is {its}, not {ours}" for name, ours, its in differing(first, other)
     ]
     return [f"on process {index} {', '.join(names)} as on process 0"] if names else []
 

@@ -4,15 +4,15 @@ A field that one of them lacks has its default, so that neither a newer version'
 nor a default that is written out tells two runs apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from flax.traverse_util import flatten_dict
 
 from optnet_jax import data, networks
 from optnet_jax.configuration import TrainConfig, as_json
 
-# What may change between two starts of one run: where things are and how often they
-# are written, never what is computed.
-FREE_FIELDS = ("data.data_dir", "log", "checkpoint.keep", "eval.checkpoint", "profile")
+NOT_SET = "not set"
 # What decides which function a network with its variables is, and on what it is
 # measured.
 FUNCTION_FIELDS = ("model", "precision", "data.dataset", "data.image_size")
@@ -26,7 +26,7 @@ def config_differences(
     new: Mapping[str, Any],
     only: Sequence[str] | None = None,
 ) -> list[str]:
-    """Say where two configs differ, leaving out ``FREE_FIELDS``.
+    """Say where two configs differ, leaving out what a run is free to change.
 
     Args:
         old: A config as plain JSON types.
@@ -36,15 +36,27 @@ def config_differences(
     >>> config_differences({"seed": 0, "log": {"n": 1}}, {"seed": 1, "log": {"n": 2}})
     ['seed was 0, now 1']
     """
-    before, after = flatten(settled(old)), flatten(settled(new))
-    missing = "not set"
+    before = flatten_dict(settled(old), sep=".")
+    after = flatten_dict(settled(new), sep=".")
     return [
-        f"{name} was {before.get(name, missing)}, now {after.get(name, missing)}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, missing) != after.get(name, missing)
-        and not _within(name, FREE_FIELDS)
-        and (only is None or _within(name, only))
+        f"{name} was {was}, now {now}"
+        for name, was, now in differing(before, after)
+        if not _within(name, TrainConfig.free) and (only is None or _within(name, only))
     ]
+
+
+def differing(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the names of which two mappings hold something else, with what each holds.
+
+    >>> list(differing({"a": 1, "b": 2}, {"b": 3}))
+    [('a', 1, 'not set'), ('b', 2, 3)]
+    """
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name, NOT_SET), new.get(name, NOT_SET)
+        if was != now:
+            yield name, was, now
 
 
 def listed(differences: Sequence[str]) -> str:
@@ -68,7 +80,7 @@ def _within(name: str, blocks: Sequence[str]) -> bool:
 
 
 def settled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the defaults of the fields that it lacks, those of its network too.
+    """Give a config the defaults of the fields that it and its network lack.
 
     Args:
         config: As plain JSON types; one that is not of a training run stays as it is.
@@ -95,18 +107,3 @@ def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         if isinstance(default, Mapping) and isinstance(value, Mapping):
             merged[name] = _merged(default, value)
     return merged
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested fields as one dict by their dotted names.
-
-    >>> flatten({"seed": 0, "log": {"n": 1}})
-    {'seed': 0, 'log.n': 1}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from optnet_jax.configuration import as_json
+from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, json_lines
 from optnet_jax.studies.report import entries
 from optnet_jax.training import coefficients, result
-from optnet_jax.training.differences import FREE_FIELDS, flatten, settled
+from optnet_jax.training.differences import NOT_SET, settled
 
 # What may differ between a run and the entry that it counts for: the seed, and where
 # and how often something is written.
@@ -24,9 +25,8 @@ IGNORED = (
     "seed",
     "checkpoint.every_epochs",
     "checkpoint.keep_best",
-    *FREE_FIELDS,
+    *TrainConfig.free,
 )
-NOT_SET = "not set"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,7 +196,9 @@ def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
-    ours, theirs = flatten(settled(run.config)), flatten(settled(expected))
+    ours, theirs = (
+        flatten_dict(settled(config), sep=".") for config in (run.config, expected)
+    )
     return [
         f"{field} = {ours.get(field, NOT_SET)}, not {theirs.get(field, NOT_SET)}"
         for field in differing_fields([ours, theirs])
@@ -249,11 +251,11 @@ def group(runs: Iterable[Run]) -> list[Group]:
     """
     alike: dict[str, list[Run]] = {}
     for run in runs:
-        fields = flatten(run.config).items()
+        fields = flatten_dict(run.config, sep=".").items()
         kept = {name: value for name, value in fields if not is_ignored(name)}
         alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
     members = [sorted(found, key=lambda run: run.seed) for found in alike.values()]
-    configs = [flatten(found[0].config) for found in members]
+    configs = [flatten_dict(found[0].config, sep=".") for found in members]
     names = [re.sub(r"-?seed=\d+", "", found[0].name) for found in members]
     differing = differing_fields(configs)
     labels = [
