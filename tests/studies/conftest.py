@@ -40,7 +40,7 @@ def finish(directory, config, *, last=5.0, best=4.0, top5=1.0, **more):
         "versions": {"jax": "0.10.2"},
         **more,
     }
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "result.json").write_text(json.dumps(result), "utf-8")
     return directory
 

@@ -1,5 +1,6 @@
 """Workdirs with curves and coefficients, and a real browser to look at pages."""
 
+import functools
 import html
 import json
 import re
@@ -25,7 +26,7 @@ FLAGS = (
 
 
 def make_workdir(
-    root, name, *, seed=0, epochs=3, finished=True, coefficients=None, **fields
+    finish, root, name, *, seed=0, epochs=3, finished=True, coefficients=None, **fields
 ):
     """A run whose test error in epoch e is 30 / e + seed."""
     directory = root / (f"{name}-seed={seed}" if seed else name)
@@ -35,6 +36,7 @@ def make_workdir(
         "experiment": "train",
         "seed": seed,
         "model": {"name": "agd_net", "growth_rate": 10},
+        "data": {"dataset": "optnet_digits"},
         "optimizer": {"learning_rate": 0.1},
         "schedule": {"epochs": 3.0},
         **fields,
@@ -52,34 +54,23 @@ def make_workdir(
         counted = np.arange(1.0, epochs + 1)
         np.savez(directory / "coefficients.npz", step=counted, epoch=counted, **rows)
     if finished:
-        last = {
-            "epoch": float(epochs),
-            "loss": 2 / epochs,
-            "top1_error": 30 / epochs + seed,
-            "top5_error": 0.0,
-        }
-        result = {
-            "config": config,
-            "network": "agd_net",
-            "dataset": "optnet_digits",
-            "seed": seed,
-            "parameters": 12345,
-            "epochs": float(epochs),
-            "wall_seconds": 50.0,
-            "images_per_second": 2000.0,
-            "device": "1 x cpu (1 process(es))",
-            "date": "2026-11-23",
-            "final": last,
-            "best": last,
-            "versions": {"python": "3.11.7", "jax": "0.10.2"},
-        }
-        (directory / "result.json").write_text(json.dumps(result))
+        last = 30 / epochs + seed
+        finish(
+            directory,
+            config,
+            last=last,
+            best=last,
+            parameters=12345,
+            epochs=epochs,
+            images_per_second=2000.0,
+            versions={"python": "3.11.7", "jax": "0.10.2"},
+        )
     return directory
 
 
 @pytest.fixture
-def make_run():
-    return make_workdir
+def make_run(made_runs):
+    return functools.partial(make_workdir, made_runs.finish)
 
 
 @pytest.fixture(scope="session")

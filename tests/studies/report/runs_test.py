@@ -97,11 +97,6 @@ def test_a_damaged_file_is_named(tmp_path, text, said):
     assert str(tmp_path) in str(error.value)
 
 
-def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no directory .*nowhere"):
-        runs.find([tmp_path / "nowhere"])
-
-
 def test_series_and_errors_of_an_unfinished_run(make_run, tmp_path):
     run = runs.read(make_run(tmp_path, "a", seed=2, epochs=3, finished=False))
     epochs, values = run.series("test/top1_error")
