@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from optnet_jax import networks
-from optnet_jax.configuration import Config, as_json, command_line, local_path
+from optnet_jax.configuration import as_json, command_line, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
@@ -97,20 +97,15 @@ def plan(
             workdir = root / config.name
             arguments = ["-m", "optnet_jax.main", f"--config={cell.config_flag(seed)}"]
             arguments += [f"--workdir={workdir}", *more]
-            planned.append(Planned(workdir, arguments, _overridden(config, more)))
+            config, _ = command_line.override(
+                config,
+                [PRINTED_PYTHON, *more],
+                flags.FlagValues(),
+                networks.field_kinds,
+                known_only=True,
+            )
+            planned.append(Planned(workdir, arguments, as_json(config)))
     return planned
-
-
-def _overridden(config: Config, given: Sequence[str]) -> Mapping[str, Any]:
-    """A config with the flags of the command line, as plain JSON types."""
-    config, _ = command_line.override(
-        config,
-        [PRINTED_PYTHON, *given],
-        flags.FlagValues(),
-        networks.field_kinds,
-        known_only=True,
-    )
-    return as_json(config)
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -13,10 +13,11 @@ from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.runs import files, json_lines
+from optnet_jax.runs import json_lines
+from optnet_jax.studies.cells import read_json
 from optnet_jax.studies.report import entries
 from optnet_jax.training import coefficients, result
-from optnet_jax.training.differences import NOT_SET, settled
+from optnet_jax.training.differences import NOT_SET, differing, settled
 
 # What may differ between a run and the entry that it counts for: the seed, and where
 # and how often something is written.
@@ -131,16 +132,9 @@ def read(folder: Path) -> Run:
     found, file = result.read(folder), folder / "config.json"
     if found is not None:
         return Run(folder, found["config"], found)
-    try:
-        config = files.read_object(file)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder} is no run of training: {file} is missing"
-        ) from error
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{file} is damaged ({error}): run it again") from error
+    if not file.exists():
+        raise InputError(f"{folder} is no run of training: {file} is missing")
+    config = read_json(file, "run it again")
     result.check_fields(file, config, result.CONFIG)
     return Run(folder, config, {})
 
@@ -200,9 +194,10 @@ def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
         flatten_dict(settled(config), sep=".") for config in (run.config, expected)
     )
     return [
-        f"{field} = {ours.get(field, NOT_SET)}, not {theirs.get(field, NOT_SET)}"
-        for field in differing_fields([ours, theirs])
+        f"{field} = {value}, not {asked}"
+        for field, value, asked in differing(ours, theirs)
         if (field in ours and field in theirs) or field.startswith("model.")
+        if not is_ignored(field)
     ]
 
 
@@ -251,17 +246,17 @@ def group(runs: Iterable[Run]) -> list[Group]:
     """
     alike: dict[str, list[Run]] = {}
     for run in runs:
-        fields = flatten_dict(run.config, sep=".").items()
-        kept = {name: value for name, value in fields if not is_ignored(name)}
+        flat = flatten_dict(run.config, sep=".").items()
+        kept = {name: value for name, value in flat if not is_ignored(name)}
         alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
     members = [sorted(found, key=lambda run: run.seed) for found in alike.values()]
     configs = [flatten_dict(found[0].config, sep=".") for found in members]
     names = [re.sub(r"-?seed=\d+", "", found[0].name) for found in members]
-    differing = differing_fields(configs)
+    fields = differing_fields(configs)
     labels = [
         name
         if names.count(name) == 1
-        else f"{name} ({', '.join(f'{f}={c.get(f, NOT_SET)}' for f in differing)})"
+        else f"{name} ({', '.join(f'{f}={c.get(f, NOT_SET)}' for f in fields)})"
         for name, c in zip(names, configs, strict=True)
     ]
     return [Group(*parts) for parts in zip(labels, members, configs, strict=True)]
