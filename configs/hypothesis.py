@@ -36,7 +36,7 @@ def get_config(args: str = "") -> Config:
         ),
         "depths": (1, 2, 4, 8) if args else (1, 2, 4, 8, 16),
         "tyings": ("untied", "tied"),
-        # The task: optnet_jax.studies.hypothesis.task.
+        # The task: optnet_jax.studies.learnable.
         "activation": "relu",
         "condition": 100.0,
         "dimension": 16,

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from optnet_jax.benchmarks.curves import Curves
 from optnet_jax.benchmarks.jax_runs import LEARNING_RATE, Program, carried_program
 from optnet_jax.structures import FullyConnected, Propagation
-from optnet_jax.studies.table2 import PAPER, readings
+from optnet_jax.studies.simulation import readings
+from optnet_jax.studies.table2 import PAPER
 
 # Of ADMM, the reading that gives the paper's number.
 STRUCTURES = {

@@ -1,8 +1,8 @@
 """The simulation of §5.3: one structure of one depth, trained on random pairs by (15).
 
 :func:`simulate` draws the pairs, draws the weights, trains and measures in one traced
-function, so that one cell of Table 2 is one jitted program. :class:`Extrapolated` is
-the ablation of what is read out.
+function, so that one cell of Table 2 is one jitted program. :func:`readings` are the
+structures that are trained.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from optnet_jax.recurrences import Coefficients, Recurrence, State, Transform, momentum
+from optnet_jax.recurrences import (
+    ADMM,
+    Coefficients,
+    Recurrence,
+    State,
+    Transform,
+    heavy_ball,
+    methods,
+    momentum,
+)
 from optnet_jax.studies.fit import fit
 
 
@@ -160,3 +169,56 @@ class Extrapolated:
     def output(self, state: State) -> Any:
         """Return y_K."""
         return state[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One reading of one column of Table 2: a method, and what is left open in it.
+
+    Attributes:
+      label: how tables name it.
+      recurrence: the method.
+      column: the paper's column, the name of a method; empty: not in the paper.
+      separate_paths: two-path methods: each path has weights of its own.
+      slow: trained at the smaller learning rate.
+    """
+
+    label: str
+    recurrence: Recurrence
+    column: str = ""
+    separate_paths: bool = False
+    slow: bool = False
+
+
+def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
+    """Return name in the config → what is trained.
+
+    The methods of optimisation as they are, and what the paper does not say of them:
+    whether the two lines of (14) share W, which of its paths is the output, the rate.
+
+    Args:
+      heavy_ball_beta: β of (11).
+    """
+    given = {
+        method.key: Reading(method.title, method.recurrence(), method.name)
+        for method in methods.minimisers()
+        if not method.tuned
+    }
+    admm, hb, agd2 = given.pop("admm"), given["hb"], given["agd2"]
+    given["hb"] = dataclasses.replace(hb, recurrence=heavy_ball(heavy_ball_beta))
+    mean = ADMM(readout="mean")
+    return {
+        "admm_shared": dataclasses.replace(admm, label=f"{admm.label}, shared W, x"),
+        "admm_separate": Reading(f"{admm.label}, W and W', mean", mean, "ADMM", True),
+        **given,
+        "agd2_slow": dataclasses.replace(
+            agd2, label=f"{agd2.label}, lower rate", slow=True
+        ),
+        **{
+            f"{key}_readout": Reading(
+                f"{given[key].column}, AGD2's read-out",
+                Extrapolated(given[key].recurrence),
+            )
+            for key in ("gd", "agd")
+        },
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -29,7 +29,6 @@ from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.comparison import Comparison, compare
 from optnet_jax.studies.kinds import (
     Activation,
     Depths,
@@ -46,8 +45,15 @@ from optnet_jax.studies.roots import (
 )
 from optnet_jax.studies.study import Report, Study, select
 from optnet_jax.studies.tables import markdown_table, number
+from optnet_jax.studies.trial import (
+    HB_NET,
+    compare_failures,
+    count_failed,
+    judge,
+    largest_rates,
+    median_loss,
+)
 
-RESNET, RESNET_SUM, HB_NET = trials.STRUCTURES
 Width = Annotated[int, Range(least=1, most=2**16)]
 
 
@@ -292,63 +298,6 @@ def _kind(normalize: bool) -> str:
     return "with batch normalisation" if normalize else "without normalisation"
 
 
-def compare_failures(
-    seeds: Sequence[int], rows: list[Row], depth: int, normalize: bool, baseline: str
-) -> Comparison:
-    """Compare HB-Net's failed runs with a ResNet's, seed by seed.
-
-    Args:
-      seeds: of the trial.
-      rows: of the trial.
-      depth: weight layers.
-      normalize: with batch normalisation.
-      baseline: a key of :data:`~optnet_jax.studies.trial.STRUCTURES`.
-
-    Returns:
-      The comparison, in failed rates.
-    """
-    ours, theirs = (
-        dict(zip(seeds, np.sum(row["failed"], axis=0).tolist(), strict=True))
-        for label in (HB_NET, baseline)
-        for row in select(rows, label=label, depth=depth, normalize=normalize)
-    )
-    found = compare(ours, theirs)
-    assert found is not None
-    return found
-
-
-def judge(seeds: Sequence[int], rows: list[Row], normalize: bool) -> str:
-    """Return the verdict on "HB-Net is more stable than ResNet at depth" (§7.2).
-
-    At the greatest depth, against He's ResNet: supported if fewer of HB-Net's runs fail
-    (exact sign-flip test over the seeds at 5 %), reversed if more do.
-
-    Args:
-      seeds: of the trial.
-      rows: of the trial.
-      normalize: which half of it.
-    """
-    depth = max(row["depth"] for row in rows)
-    found = compare_failures(seeds, rows, depth, normalize, RESNET)
-    heads = {"better": "supported", "worse": "reversed"}
-    head = heads.get(found.verdict, "not supported")
-    if found.verdict.startswith("cannot tell"):
-        head = found.verdict
-    ours, theirs = (
-        _count(row)
-        for label in (HB_NET, RESNET)
-        for row in select(rows, label=label, depth=depth, normalize=normalize)
-    )
-    return (
-        f"{head}: of runs with {depth} layers {ours} of HB-Net's and {theirs} of "
-        f"ResNet's fail (p = {found.p_value:.2g})"
-    )
-
-
-def _count(row: Row) -> str:
-    return f"{np.sum(row['failed'])}/{np.size(row['failed'])}"
-
-
 def text(report: Report) -> Iterator[str]:
     """Write the report."""
     settings = report["config"]["trial"]
@@ -443,7 +392,7 @@ def _trial_table(report: Report, normalize: bool) -> str:
                 number(largest or None),
                 f"{number(loss[least] if np.isfinite(loss[least]) else None)} @ "
                 f"{rates[least]:g}",
-                _count(row),
+                count_failed(row),
                 f"{np.sum(row['diverged'])}",
                 more,
             ]
@@ -455,33 +404,6 @@ def _trial_table(report: Report, normalize: bool) -> str:
         + "\n\nMedians over the seeds. The last column: at how many rates more HB-Net "
         "fails than this structure does, and the p-value."
     )
-
-
-def median_loss(row: Row) -> np.ndarray:
-    """Return the median over the seeds of the final loss, infinite where diverged.
-
-    Args:
-      row: of the trial.
-
-    Returns:
-      [rates]
-    """
-    loss = np.array(row["final_loss"], float)
-    return np.median(np.where(np.isfinite(loss), loss, np.inf), axis=1)
-
-
-def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
-    """Return the largest learning rate up to which every rate trains.
-
-    Args:
-      row: of the trial.
-      rates: ascending.
-
-    Returns:
-      A rate for each seed, 0 where the smallest fails. [seeds]
-    """
-    trains = np.cumprod(~np.array(row["failed"], bool), axis=0).sum(0)
-    return np.array([0.0, *rates])[trains]
 
 
 # More recurrences than one cycle of colours tells apart at a glance.
@@ -564,7 +486,7 @@ def outcome(row: Row) -> str:
     if row["part"] == "norms":
         return f"{row['label']}: {len(row['warnings'])} of 2 norms grow"
     kind = ", normalised" if row["normalize"] else ""
-    return f"{row['label']}, {row['depth']} layers{kind}: {_count(row)} failed"
+    return f"{row['label']}, {row['depth']} layers{kind}: {count_failed(row)} failed"
 
 
 STUDY = Study(

@@ -118,7 +118,7 @@ class Study(Generic[AnyConfig, AnyCell]):
     def _told_again(self, report: Report, file: Path) -> str:
         try:
             return self.markdown(report)
-        except (LookupError, TypeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(
                 f"{file} is damaged or of another version: delete it, and the same "
                 "command makes it again"

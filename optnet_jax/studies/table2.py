@@ -41,13 +41,13 @@ from optnet_jax.configuration.kinds import Items, OneOf, Range
 from optnet_jax.configuration.train import Count, Momentum, Name, Rate
 from optnet_jax.errors import InputError
 from optnet_jax.objectives import activation_pair
-from optnet_jax.recurrences import ADMM, Recurrence, heavy_ball, methods
+from optnet_jax.recurrences import Recurrence
 from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
 from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds, Workers
-from optnet_jax.studies.simulation import Extrapolated, Training, simulate
+from optnet_jax.studies.simulation import Training, readings, simulate
 from optnet_jax.studies.study import Report, Study, select
 from optnet_jax.studies.tables import markdown_table, mean_and_sd, number, with_sd
 
@@ -67,60 +67,6 @@ INITIALIZERS = {
     "lecun_normal": nn.initializers.lecun_normal,
 }
 """``config.network.init`` → how W is drawn."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """One reading of one column of Table 2: a method, and what is left open in it.
-
-    Attributes:
-      label: how tables name it.
-      recurrence: the method.
-      column: the paper's column, a key of :data:`PAPER`; another name or none: not in
-        the paper.
-      separate_paths: two-path methods: each path has weights of its own.
-      slow: trained at the smaller learning rate.
-    """
-
-    label: str
-    recurrence: Recurrence
-    column: str = ""
-    separate_paths: bool = False
-    slow: bool = False
-
-
-def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
-    """Return name in the config → what is trained.
-
-    The methods of optimisation as they are, and what the paper does not say of them:
-    whether the two lines of (14) share W, which of its paths is the output, the rate.
-
-    Args:
-      heavy_ball_beta: β of (11).
-    """
-    given = {
-        method.key: Reading(method.title, method.recurrence(), method.name)
-        for method in methods.minimisers()
-        if not method.tuned
-    }
-    admm, hb, agd2 = given.pop("admm"), given["hb"], given["agd2"]
-    given["hb"] = dataclasses.replace(hb, recurrence=heavy_ball(heavy_ball_beta))
-    mean = ADMM(readout="mean")
-    return {
-        "admm_shared": dataclasses.replace(admm, label=f"{admm.label}, shared W, x"),
-        "admm_separate": Reading(f"{admm.label}, W and W', mean", mean, "ADMM", True),
-        **given,
-        "agd2_slow": dataclasses.replace(
-            agd2, label=f"{agd2.label}, lower rate", slow=True
-        ),
-        **{
-            f"{key}_readout": Reading(
-                f"{given[key].column}, AGD2's read-out",
-                Extrapolated(given[key].recurrence),
-            )
-            for key in ("gd", "agd")
-        },
-    }
 
 
 Structure = Annotated[str, OneOf(lambda: tuple(readings()))]
@@ -214,7 +160,7 @@ class Table2Config(Block):
         experiment: Of the study.
         seeds: Of the draws of pairs and weights.
         depths: Layers.
-        structures: Keys of :func:`readings`.
+        structures: Keys of :func:`~optnet_jax.studies.simulation.readings`.
         heavy_ball_beta: β of (11).
         task: The pairs.
         network: The layers.
@@ -263,7 +209,7 @@ class Cell:
     """One structure at one depth.
 
     Attributes:
-      structure: a key of :func:`readings`.
+      structure: a key of :func:`~optnet_jax.studies.simulation.readings`.
       label: how tables name it.
       column: the paper's column.
       recurrence: what is trained.

@@ -9,13 +9,18 @@ head. ResNet and HB-Net differ in the recurrence alone.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.comparison import Comparison, compare
+from optnet_jax.studies.study import select
 
 STRUCTURES: dict[str, Recurrence] = {
     "ResNet (1, 0), ReLU after the sum": HeavyBall(1, 0, jax.nn.relu),
@@ -23,6 +28,7 @@ STRUCTURES: dict[str, Recurrence] = {
     "HB-Net (1, -1)": methods.find("hb_net").recurrence(),
 }
 """(β1, β2) of (16): He's first ResNet, the same without its last ReLU, and HB-Net."""
+RESNET, _, HB_NET = STRUCTURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,3 +169,88 @@ def run(
 
     by_seed = jax.vmap(one, (0, None))
     return jax.jit(jax.vmap(by_seed, (None, 0)))(seeds, rates)
+
+
+def compare_failures(
+    seeds: Sequence[int], rows: list[Row], depth: int, normalize: bool, baseline: str
+) -> Comparison:
+    """Compare HB-Net's failed runs with a ResNet's, seed by seed.
+
+    Args:
+      seeds: of the trial.
+      rows: of the trial.
+      depth: weight layers.
+      normalize: with batch normalisation.
+      baseline: a key of :data:`STRUCTURES`.
+
+    Returns:
+      The comparison, in failed rates.
+    """
+    ours, theirs = (
+        dict(zip(seeds, np.sum(row["failed"], axis=0).tolist(), strict=True))
+        for label in (HB_NET, baseline)
+        for row in select(rows, label=label, depth=depth, normalize=normalize)
+    )
+    found = compare(ours, theirs)
+    assert found is not None
+    return found
+
+
+def judge(seeds: Sequence[int], rows: list[Row], normalize: bool) -> str:
+    """Return the verdict on "HB-Net is more stable than ResNet at depth" (§7.2).
+
+    At the greatest depth, against He's ResNet: supported if fewer of HB-Net's runs fail
+    (exact sign-flip test over the seeds at 5 %), reversed if more do.
+
+    Args:
+      seeds: of the trial.
+      rows: of the trial.
+      normalize: which half of it.
+    """
+    depth = max(row["depth"] for row in rows)
+    found = compare_failures(seeds, rows, depth, normalize, RESNET)
+    heads = {"better": "supported", "worse": "reversed"}
+    head = heads.get(found.verdict, "not supported")
+    if found.verdict.startswith("cannot tell"):
+        head = found.verdict
+    ours, theirs = (
+        count_failed(row)
+        for label in (HB_NET, RESNET)
+        for row in select(rows, label=label, depth=depth, normalize=normalize)
+    )
+    return (
+        f"{head}: of runs with {depth} layers {ours} of HB-Net's and {theirs} of "
+        f"ResNet's fail (p = {found.p_value:.2g})"
+    )
+
+
+def median_loss(row: Row) -> np.ndarray:
+    """Return the median over the seeds of the final loss, infinite where diverged.
+
+    Args:
+      row: of the trial.
+
+    Returns:
+      [rates]
+    """
+    loss = np.array(row["final_loss"], float)
+    return np.median(np.where(np.isfinite(loss), loss, np.inf), axis=1)
+
+
+def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
+    """Return the largest learning rate up to which every rate trains.
+
+    Args:
+      row: of the trial.
+      rates: ascending.
+
+    Returns:
+      A rate for each seed, 0 where the smallest fails. [seeds]
+    """
+    trains = np.cumprod(~np.array(row["failed"], bool), axis=0).sum(0)
+    return np.array([0.0, *rates])[trains]
+
+
+def count_failed(row: Row) -> str:
+    """Return how many runs failed, of how many."""
+    return f"{np.sum(row['failed'])}/{np.size(row['failed'])}"

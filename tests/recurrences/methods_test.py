@@ -1,12 +1,19 @@
 """The list itself; what reads it is tested where it reads."""
 
+import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from optnet_jax.configs import convergence as convergence_config
+from optnet_jax.configs import hypothesis as hypothesis_config
+from optnet_jax.configs import stability as stability_config
+from optnet_jax.configs import table2 as table2_config
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, heavy_ball, methods
+from optnet_jax.studies import convergence, hypothesis, stability, table2
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -48,3 +55,60 @@ def test_the_readme_has_a_row_with_its_equation_and_its_file(method):
     (row,) = (line for line in rows if f"(optnet_jax/recurrences/{file}.py)" in line)
     structure = row.split("|")[3]
     assert f"({method.equation})" in re.findall(r"\(\d+\)", structure)
+
+
+@dataclasses.dataclass(frozen=True)
+class Damped:
+    """x ← (1 - w) x + w T(x): a method of which no other file knows."""
+
+    weight: float = 0.9
+
+    def coefficients(self, depth):
+        return {"weight": np.full(depth, self.weight)}
+
+    def init(self, x0):
+        return x0
+
+    def step(self, transform, state, c):
+        return (1 - c["weight"]) * state + c["weight"] * transform(state)
+
+    def output(self, state):
+        return state
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """The list with one more method."""
+    method = methods.Method(
+        "damped", "Damped", "7", Damped(), rate=lambda mu: 1 - 0.9 * mu
+    )
+    monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, method))
+    return method
+
+
+def test_a_method_that_is_added_is_checked_and_measured(added, tmp_path):
+    config = convergence_config.get_config()
+    config.convergence.activations, config.convergence.conditions = ("tanh",), (5.0,)
+    config.convergence.dimension, config.convergence.depth = 4, 200
+    report = convergence.STUDY.run(config, tmp_path)
+    row = report["methods"]["tanh"]["Damped (7)"]
+    assert row["fitted_rate"] == pytest.approx(row["theoretical_rate"], rel=0.02)
+    # Lemma 1, for each method.
+    assert report["largest_duality_difference"] < 1e-12
+    assert "| Damped (7) " in (tmp_path / "convergence.md").read_text("utf-8")
+
+
+def test_a_method_that_is_added_is_in_every_plan(added):
+    table = table2_config.get_config()
+    table.structures = (*table.structures, added.key)
+    trained = hypothesis_config.get_config("quick")
+    trained.hypothesis.methods = (*trained.hypothesis.methods, added.label)
+    for study, config, cells in (
+        (convergence.STUDY, convergence_config.get_config(), 4 * 3),
+        (table2.STUDY, table, 4),
+        (hypothesis.STUDY, trained, 1 + 2 * 4 + 2),
+        (stability.STUDY, stability_config.get_config(), 2),
+    ):
+        plan = study.plan(study.config.of(config))
+        own = [cell for cell in plan if cell.recurrence == added.recurrence()]
+        assert len(own) == cells, study.name

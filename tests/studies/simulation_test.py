@@ -23,9 +23,9 @@ from optnet_jax.studies.simulation import (
     Training,
     draw,
     initial_parameters,
+    readings,
     simulate,
 )
-from optnet_jax.studies.table2 import readings
 
 DIM, DEPTH, RATE, BETA = 8, 3, 1.0, 0.3
 TRAINING = Training(

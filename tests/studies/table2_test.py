@@ -11,13 +11,13 @@ from optnet_jax.configs import table2 as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, NesterovSum
 from optnet_jax.studies import table2
+from optnet_jax.studies.simulation import readings
 from optnet_jax.studies.study import select
 from optnet_jax.studies.table2 import (
     PAPER,
     STUDY,
     Table2Config,
     make_network,
-    readings,
     train_cell,
 )
 

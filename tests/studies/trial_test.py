@@ -65,3 +65,61 @@ def test_the_structures_differ_in_the_recurrence_alone():
         for r in trials.STRUCTURES.values()
     ]
     assert all(shape == shapes[0] for shape in shapes)
+
+
+SEEDS = tuple(range(6))
+
+
+def cell(structure, depth, failed_rates):
+    """A cell of three rates of which each seed fails at so many."""
+    failed = np.arange(3)[:, None] >= 3 - np.array(failed_rates)[None, :]
+    return {
+        "label": structure,
+        "depth": depth,
+        "normalize": True,
+        "failed": failed.tolist(),
+    }
+
+
+def made_up(ours, resnets, depth=110):
+    cells = [
+        cell(trials.HB_NET, depth, ours),
+        cell(trials.RESNET, depth, resnets),
+    ]
+    # Another depth, where it is the other way round: only the greatest counts.
+    return [
+        *cells,
+        cell(trials.HB_NET, 20, resnets),
+        cell(trials.RESNET, 20, ours),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "resnets", "expected"),
+    [
+        ([1] * 6, [2] * 6, "supported: of runs with 110 layers 6/18 of HB-Net's"),
+        ([2] * 6, [1] * 6, "reversed: "),
+        ([1] * 6, [1] * 6, "not supported: "),
+        ([0, 0, 2, 2, 1, 1], [1, 1, 1, 1, 1, 1], "not supported: "),
+    ],
+)
+def test_each_direction_has_its_verdict(ours, resnets, expected):
+    assert trials.judge(SEEDS, made_up(ours, resnets), True).startswith(expected)
+
+
+def test_too_few_seeds_cannot_tell():
+    cells = made_up([0] * 4, [3] * 4)
+    assert trials.judge(SEEDS[:4], cells, True).startswith("cannot tell with n = 4")
+
+
+def test_the_largest_rate_is_that_before_the_first_failure():
+    failed = [[False, False, True], [False, True, False], [True, False, False]]
+    found = trials.largest_rates({"failed": failed}, (0.1, 1.0, 10.0))
+    np.testing.assert_array_equal(found, [1.0, 0.1, 0.0])
+
+
+def test_a_seed_that_diverged_counts_as_infinitely_bad():
+    loss = [[0.1, 0.2, None], [None, None, 0.3]]
+    np.testing.assert_array_equal(
+        trials.median_loss({"final_loss": loss}), [0.2, np.inf]
+    )

@@ -12,10 +12,7 @@ from absl import flags
 
 from optnet_jax import configuration, main
 from optnet_jax.errors import InputError, shown
-from optnet_jax.studies.convergence import ConvergenceConfig
-from optnet_jax.studies.hypothesis.cells import plan as plan_hypothesis
-from optnet_jax.studies.stability import StabilityConfig
-from optnet_jax.studies.table2 import Table2Config
+from optnet_jax.studies import dispatch
 from optnet_jax.training import experiment, summary
 
 CONFIGS = (
@@ -29,12 +26,6 @@ CONFIGS = (
     "stability",
     "hypothesis",
 )
-STUDIES = {
-    "table2": Table2Config.of,
-    "convergence": ConvergenceConfig.of,
-    "stability": StabilityConfig.of,
-    "hypothesis": plan_hypothesis,
-}
 NESTED = [0.5]
 for _ in range(2000):
     NESTED = [NESTED]
@@ -66,8 +57,8 @@ def begin(small):
 
     def begin(config):
         name = config.get("experiment", "train")
-        if isinstance(name, str) and name in STUDIES:
-            STUDIES[name](config)
+        if name != "train" and (study := dispatch.study(name)):
+            study.plan(study.config.of(config))
         elif config.get("name") in ("cifar_densenet", "imagenet_resnet"):
             summary.network(config)
         else:

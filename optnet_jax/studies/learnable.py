@@ -1,4 +1,4 @@
-"""What the networks have to learn: the input's own minimiser of F.
+"""A task that a network can learn, and can fail to: the input's own minimiser of F.
 
 Let the input b enter F of Lemma 1 as its linear term:
 f_b(z) = ‖z‖²/2 - Σ Ψ(U_i·z + b_i) has z - ∇f_b(z) = U Φ(U z + b), so
@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from optnet_jax.errors import InputError
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Nesterov, Recurrence, iterate
+from optnet_jax.studies.fit import fit, members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,3 +164,104 @@ def _minimiser(task: Task) -> Callable[[jax.Array, jax.Array], jax.Array]:
 def residual(task: Task, w: np.ndarray, inputs: np.ndarray, x: np.ndarray) -> float:
     """Return max |x - Φ(W x + b)|: 0 where ∇F is 0."""
     return float(np.abs(x - np.asarray(task.layer(inputs)(x, w))).max())
+
+
+WORST = 1e3
+"""What an error counts as at most; a network whose weights are not finite has it."""
+
+
+class Split(NamedTuple):
+    """Inputs and targets, [..., samples, n] each."""
+
+    inputs: jax.Array
+    targets: jax.Array
+
+
+class Outcome(NamedTuple):
+    """What training left, for each member.
+
+    Attributes:
+      error: the mean squared error over the mean power of the targets about their mean
+        (about 0 where they are all the same): 1 for the best constant. [members]
+      spread: the power of the output about its mean, over the same. [members]
+      finite: whether the weights are. [members]
+    """
+
+    error: jax.Array
+    spread: jax.Array
+    finite: jax.Array
+
+
+def scale(task: Task, targets: jax.Array) -> jax.Array:
+    """Return the power that errors are relative to."""
+    centre = 0.0 if task.constant else targets.mean(0, keepdims=True)
+    return jnp.mean((targets - centre) ** 2)
+
+
+def capped(value: jax.Array) -> jax.Array:
+    """Return the value, WORST where it is more or no number."""
+    return jnp.where(value < WORST, value, WORST)
+
+
+def initial_weights(
+    key: jax.Array, depth: int, dimension: int, tied: bool
+) -> jax.Array:
+    """Draw W, or W_0..W_{depth-1}, by Xavier's rule: N(0, 1/n)."""
+    shape = (dimension, dimension) if tied else (depth, dimension, dimension)
+    return jax.random.normal(key, shape) / np.sqrt(dimension)
+
+
+def measure(
+    task: Task, recurrence: Recurrence, depth: int, w: jax.Array, held_out: Split
+) -> Outcome:
+    """Measure one network on one split."""
+    outputs = task.propagate(recurrence, w, held_out.inputs, depth)
+    power = scale(task, held_out.targets)
+    error = jnp.mean((outputs - held_out.targets) ** 2) / power
+    spread = jnp.mean((outputs - outputs.mean(0, keepdims=True)) ** 2) / power
+    return Outcome(capped(error), capped(spread), jnp.isfinite(w).all())
+
+
+def make_program(
+    task: Task,
+    recurrence: Recurrence,
+    depth: int,
+    tied: bool,
+    steps: int,
+    batch_size: int,
+) -> Callable[..., Outcome]:
+    """Return the jitted training of one structure: Adam, with cosine decay to 0.
+
+    Args:
+      task: what is learned.
+      recurrence: the method.
+      depth: K.
+      tied: one W for all layers.
+      steps: the number of updates.
+      batch_size: samples of each.
+
+    Returns:
+      (training split, split to measure on, seeds, learning rates), each with a leading
+      axis of members, -> Outcome. Members of one seed start from the same weights and
+      see the same batches.
+    """
+
+    def train(
+        training: Split, held_out: Split, seed: jax.Array, rate: jax.Array
+    ) -> Outcome:
+        def apply(w_and_b: jax.Array, inputs: jax.Array) -> jax.Array:
+            return task.propagate(recurrence, w_and_b, inputs, depth)
+
+        adam = optax.adam(optax.cosine_decay_schedule(1.0, steps))
+        found = fit(
+            apply,
+            initial_weights(jax.random.key(seed), depth, task.dimension, tied),
+            training,
+            optimizer=optax.chain(adam, optax.scale(rate)),
+            batch_size=batch_size,
+            checkpoints=(steps,),
+            measure=lambda w: measure(task, recurrence, depth, w, held_out),
+        )
+        return jax.tree.map(lambda leaf: leaf[0], found)
+
+    return members(train)

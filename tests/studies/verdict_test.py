@@ -2,7 +2,7 @@
 
 import pytest
 
-from optnet_jax.studies.hypothesis import verdict
+from optnet_jax.studies import verdict
 
 FEWER, MORE, SAME = verdict.FEWER, verdict.MORE, verdict.SAME
 TOLERANCES = (0.1, 0.01)

@@ -1,0 +1,627 @@
+"""Does a faster method need fewer layers (§5), where there is something to learn?
+
+The simulation of §5.3 cannot answer this: its targets are independent of the inputs
+(see :mod:`optnet_jax.studies.table2`). Here a network has to map an input to its own
+argmin F; a method's advantage with the true W is known; and what is asked is whether it
+survives training from scratch; :mod:`.verdict` decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block
+from optnet_jax.configuration.kinds import Items, OneOf, Range
+from optnet_jax.configuration.train import Count, Name, Rate
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import Recurrence, methods
+from optnet_jax.recurrences.base import number_of_paths
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.comparison import Comparison, compare, student_interval
+from optnet_jax.studies.kinds import (
+    Activation,
+    Condition,
+    Depths,
+    Layers,
+    Positive,
+    Seeds,
+    Workers,
+)
+from optnet_jax.studies.learnable import (
+    Outcome,
+    Problem,
+    Split,
+    Task,
+    capped,
+    draw,
+    make_program,
+    residual,
+    scale,
+)
+from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.tables import markdown_table
+from optnet_jax.studies.verdict import (
+    compare_layers,
+    direction,
+    judge,
+    layers_needed,
+)
+
+Label = Annotated[str, OneOf(lambda: tuple(m.label for m in methods.minimisers()))]
+BASELINE = methods.find("gd").label
+"""Gradient descent: what every other structure is compared with."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples(Block):
+    """``config.hypothesis.samples``: sizes of the three splits of a problem."""
+
+    path: ClassVar[str] = "hypothesis.samples."
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constant(Block):
+    """``config.hypothesis.constant``: §5.1 to the letter, the target one vector.
+
+    Attributes:
+        activation: Φ.
+        depths: Layers of the networks.
+    """
+
+    path: ClassVar[str] = "hypothesis.constant."
+
+    activation: Activation
+    depths: Depths
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Block):
+    """``config.hypothesis``.
+
+    Attributes:
+        methods: Labels of :func:`optnet_jax.recurrences.methods.minimisers`.
+        depths: Layers of the networks.
+        tyings: One W a layer (15), or one for all (§5.1).
+        activation: Φ.
+        condition: κ of the task.
+        dimension: n of the task.
+        samples: Sizes of the splits.
+        steps: Of training.
+        batch_size: Samples of a step.
+        learning_rates: Those that are tuned over.
+        tuning_seeds: Problems that the rate is chosen on.
+        seeds: Problems that are reported.
+        tolerances: Relative test errors for which layers are counted.
+        untrained_depth: Iterations of the methods themselves, with the true W.
+        constant: The second part of the study.
+    """
+
+    path: ClassVar[str] = "hypothesis."
+
+    methods: Annotated[tuple[Label, ...], Items(least=1, distinct=True)]
+    depths: Depths
+    tyings: Annotated[
+        tuple[Literal["untied", "tied"], ...], Items(least=1, distinct=True)
+    ]
+    activation: Activation
+    condition: Condition
+    dimension: Annotated[int, Range(least=2, most=4096)]
+    samples: Samples
+    steps: Count
+    batch_size: Count
+    learning_rates: Annotated[tuple[Rate, ...], Items(least=1, distinct=True)]
+    tuning_seeds: Seeds
+    seeds: Seeds
+    tolerances: Annotated[tuple[Positive, ...], Items(least=1, distinct=True)]
+    untrained_depth: Layers
+    constant: Constant
+
+    def check(self) -> None:
+        """Refuse a study that compares with nothing, or chooses on what it reports."""
+        if BASELINE not in self.methods:
+            raise InputError(
+                f"config.hypothesis.methods lacks the baseline, {BASELINE!r}: add it"
+            )
+        if set(self.seeds) & set(self.tuning_seeds):
+            raise InputError(
+                "config.hypothesis.tuning_seeds must differ from seeds: a rate that is "
+                "tuned on what is reported favours whatever is tuned"
+            )
+        if self.untrained_depth < max(self.depths):
+            raise InputError(
+                f"config.hypothesis.untrained_depth={self.untrained_depth} must be at "
+                f"least the deepest network's {max(self.depths)}, to compare with it"
+            )
+        for name, size in self.samples.as_mapping().items():
+            if size < self.batch_size:
+                raise InputError(
+                    f"config.hypothesis.samples.{name}={size} must be at least "
+                    f"batch_size={self.batch_size}"
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HypothesisConfig(Block):
+    """The fields of ``configs/hypothesis.py``.
+
+    Attributes:
+        name: Of the run.
+        experiment: Of the study.
+        hypothesis: The study.
+        parallel_cells: Cells that are trained at once on a CPU.
+    """
+
+    name: Name
+    experiment: Literal["hypothesis"] = "hypothesis"
+    hypothesis: Settings
+    parallel_cells: Workers = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One structure at one depth.
+
+    Attributes:
+      part: how the input enters F, ``"linear_term"`` or ``"constant"``, see
+        :class:`~optnet_jax.studies.learnable.Task`.
+      label: of the method.
+      depth: K.
+      tying: ``"untied"`` (15), ``"tied"`` (§5.1), or ``"true W"``: not trained.
+      recurrence: the method.
+    """
+
+    part: str
+    label: str
+    depth: int
+    tying: str
+    recurrence: Recurrence
+
+    @property
+    def name(self) -> str:
+        """The part, the tying, the method and its depth."""
+        return f"{self.part} {self.tying} {self.label} depth{self.depth}"
+
+    @property
+    def work(self) -> float:
+        """Layers that are trained."""
+        trained = self.depth if self.tying != TRUE else 1
+        return trained * number_of_paths(self.recurrence)
+
+
+TRUE = "true W"
+
+
+def plan(config: HypothesisConfig) -> list[Cell]:
+    """List the methods with the true W, then the networks, shallow ones first."""
+    study = config.hypothesis
+    depths, constant_depths = sorted(study.depths), sorted(study.constant.depths)
+    places = [
+        ("linear_term", study.untrained_depth, TRUE),
+        *(("linear_term", k, tying) for tying in study.tyings for k in depths),
+        *(("constant", k, "untied") for k in constant_depths),
+    ]
+    mu = 1 / study.condition
+    return [
+        Cell(part, label, depth, tying, methods.find(label).recurrence(mu))
+        for part, depth, tying in places
+        for label in study.methods
+    ]
+
+
+def measurement(config: HypothesisConfig) -> Callable[[Cell], Row]:
+    """Return the function that measures a cell; the problems are drawn once."""
+    problems = {part: draw_all(config, part) for part in ("linear_term", "constant")}
+    residuals = {
+        part: largest_residual(make_task(part, config), by_seed)
+        for part, by_seed in problems.items()
+    }
+
+    def measure(cell: Cell) -> Row:
+        run = run_untrained if cell.tying == TRUE else train_cell
+        found = run(cell, config, problems[cell.part])
+        return {**found, "largest_target_residual": residuals[cell.part]}
+
+    return measure
+
+
+def make_task(part: str, config: HypothesisConfig) -> Task:
+    """Return the task of a part of the study."""
+    study = config.hypothesis
+    constant = part == "constant"
+    activation = study.constant.activation if constant else study.activation
+    return Task(activation, study.condition, study.dimension, constant)
+
+
+def draw_all(config: HypothesisConfig, part: str) -> dict[int, Problem]:
+    """Draw the problem of every seed, those for tuning included."""
+    study = config.hypothesis
+    samples = (study.samples.train, study.samples.validation, study.samples.test)
+    seeds = (*study.seeds, *study.tuning_seeds)
+    with jax.enable_x64(True):
+        return {seed: draw(make_task(part, config), samples, seed) for seed in seeds}
+
+
+TRAINING, VALIDATION, TEST = range(3)
+
+
+def split(problems: Sequence[Problem], which: int) -> Split:
+    """Return one split of several problems, float32, with a leading axis of them."""
+    return Split(
+        *(
+            jnp.asarray(np.stack([arrays[which] for arrays in kind]), jnp.float32)
+            for kind in zip(*((p.inputs, p.targets) for p in problems), strict=True)
+        )
+    )
+
+
+def train_cell(
+    cell: Cell, config: HypothesisConfig, problems: dict[int, Problem]
+) -> Row:
+    """Tune the learning rate of a cell on the tuning seeds, then train its seeds.
+
+    The tuning seeds have problems of their own, and are measured on their validation
+    split; nothing that is reported has been seen by the choice.
+
+    Args:
+      cell: the cell.
+      config: the study's config.
+      problems: seed -> problem.
+
+    Returns:
+      The rate and what chose it, and the outcome by seed.
+    """
+    study = config.hypothesis
+    task = make_task(cell.part, config)
+    tied = cell.tying == "tied"
+    program = make_program(
+        task, cell.recurrence, cell.depth, tied, study.steps, study.batch_size
+    )
+
+    def run(seeds: Any, rates: Any, which: int) -> Outcome:
+        chosen = [problems[int(seed)] for seed in seeds]
+        rates = jnp.broadcast_to(jnp.float32(rates), (len(seeds),))
+        return jax.device_get(
+            program(
+                split(chosen, TRAINING), split(chosen, which), jnp.asarray(seeds), rates
+            )
+        )
+
+    # Leading axis: rates, then seeds.
+    shape = len(study.learning_rates), len(study.tuning_seeds)
+    rates = np.repeat(np.asarray(study.learning_rates, np.float32), shape[1])
+    tuning = run(np.tile(study.tuning_seeds, shape[0]), rates, VALIDATION)
+    # The mean of the logarithms: one seed on which a rate diverges counts against it.
+    scores = np.log(tuning.error).reshape(shape).mean(1)
+    chosen = int(scores.argmin())
+    final = run(np.array(study.seeds), study.learning_rates[chosen], TEST)
+    return {
+        "learning_rate": study.learning_rates[chosen],
+        "rate_at_the_edge": chosen in (0, len(scores) - 1),
+        "validation_error_by_rate": np.exp(scores).tolist(),
+        "seeds": list(study.seeds),
+        "error": final.error.tolist(),
+        "spread": final.spread.tolist(),
+        "diverged": int((~final.finite).sum()),
+    }
+
+
+def run_untrained(
+    cell: Cell, config: HypothesisConfig, problems: dict[int, Problem]
+) -> Row:
+    """Run the method itself, with the true W, on the test inputs.
+
+    Returns:
+      The relative error after 0..depth steps, by seed.
+    """
+    task = make_task(cell.part, config)
+
+    @jax.vmap
+    def errors(w: jax.Array, test: Split) -> jax.Array:
+        xs = task.propagate(
+            cell.recurrence, w, test.inputs, cell.depth, trajectory=True
+        )
+        squares = jnp.mean((xs - test.targets[None]) ** 2, axis=(1, 2))
+        return capped(squares / scale(task, test.targets))
+
+    chosen = [problems[seed] for seed in config.hypothesis.seeds]
+    w = jnp.asarray(np.stack([p.w for p in chosen]), jnp.float32)
+    return {"error_by_depth": np.asarray(errors(w, split(chosen, TEST))).tolist()}
+
+
+def largest_residual(task: Task, problems: Mapping[int, Problem]) -> float:
+    """Return how far the targets are from being fixed points, at most."""
+    with jax.enable_x64(True):
+        return max(
+            residual(task, problem.w, inputs, targets)
+            for problem in problems.values()
+            for inputs, targets in zip(problem.inputs, problem.targets, strict=True)
+        )
+
+
+def errors_by_depth(report: Report, label: str, tying: str) -> list[dict[int, float]]:
+    """Return depth -> relative test error of a structure, for each seed.
+
+    With the true W a depth is a number of iterations, from 1 on.
+    """
+    rows = select(report["cells"], part="linear_term", label=label, tying=tying)
+    if tying == TRUE:
+        return [dict(enumerate(errors[1:], 1)) for errors in rows[0]["error_by_depth"]]
+    by_depth = {row["depth"]: row["error"] for row in rows}
+    seeds = range(len(rows[0]["seeds"]))
+    return [{k: errors[i] for k, errors in by_depth.items()} for i in seeds]
+
+
+def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
+    """Compare each method and each network with gradient descent, and judge."""
+    study, report = config.hypothesis, {"cells": rows}
+    compared = {
+        tying: {
+            label: _against_baseline(report, label, tying, study)
+            for label in study.methods
+            if label != BASELINE
+        }
+        for tying in (TRUE, *study.tyings)
+    }
+    directions = {
+        tying: {label: found["direction"] for label, found in of_all.items()}
+        for tying, of_all in compared.items()
+    }
+    return {
+        "largest_target_residual": max(row["largest_target_residual"] for row in rows),
+        "methods": compared.pop(TRUE),
+        "networks": compared,
+        "verdicts": {
+            tying: judge(directions[TRUE], directions[tying]) for tying in study.tyings
+        },
+    }
+
+
+def _against_baseline(
+    report: Report, label: str, tying: str, study: Settings
+) -> dict[str, Any]:
+    errors, baseline = (errors_by_depth(report, m, tying) for m in (label, BASELINE))
+    found = _as_json(compare_layers(errors, baseline, study.tolerances))
+    if tying != TRUE:
+        found["by_depth"] = {
+            str(depth): _as_json(_compare_errors(errors, baseline, depth))
+            for depth in sorted(study.depths)
+        }
+    return found
+
+
+def _compare_errors(errors: Sequence, baseline: Sequence, depth: int) -> Comparison:
+    """Compare log10 of the errors at one depth."""
+    pairs = [(a[depth], b[depth]) for a, b in zip(errors, baseline, strict=True)]
+    # With one layer HB, AGD and GD are one network, up to the rounding of float32.
+    logs = [
+        0.0 if math.isclose(a, b, rel_tol=1e-6) else math.log10(a) - math.log10(b)
+        for a, b in pairs
+    ]
+    found = compare(dict(enumerate(logs)), dict.fromkeys(range(len(logs)), 0.0))
+    assert found is not None
+    return found
+
+
+def _as_json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "mean": comparison.mean,
+        "interval": comparison.interval and list(comparison.interval),
+        "p_value": comparison.p_value,
+        "differences": list(comparison.differences),
+        "direction": direction(comparison),
+        "verdict": comparison.verdict,
+    }
+
+
+def mean_and_band(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the geometric mean and its 95 % interval (Student's, of the logarithms).
+
+    Args:
+      values: above 0, one for each seed.
+    """
+    logs = np.log10(np.maximum(values, 1e-12)).tolist()
+    low, high = student_interval(logs) or (logs[0], logs[0])
+    return 10 ** float(np.mean(logs)), 10**low, 10**high
+
+
+def text(report: Report) -> Iterator[str]:
+    """Write the report."""
+    study = report["config"]["hypothesis"]
+    yield "# Do networks of faster methods need fewer layers?"
+    yield "\n".join(
+        f"- {tying} weights: **{sentence}**."
+        for tying, sentence in report["verdicts"].items()
+    )
+    yield (
+        f"Input b, target argmin F_b: x* = Φ(W x* + b), Φ = {study['activation']}, "
+        f"κ = {study['condition']:g}, n = {study['dimension']}; largest residual of a "
+        f"target {report['largest_target_residual']:.0e}. Each network: "
+        f"{study['steps']} steps of Adam (cosine decay) on batches of "
+        f"{study['batch_size']}, the rate of "
+        f"{', '.join(f'{r:g}' for r in study['learning_rates'])} tuned on "
+        f"{len(study['tuning_seeds'])} seed(s) of its own. Errors: squared, on "
+        f"{study['samples']['test']} test inputs, relative to the variance of the "
+        f"targets (the best constant has 1); geometric mean over {len(study['seeds'])} "
+        f"seeds, each with its own W, inputs and initial weights."
+    )
+    for tying in study["tyings"]:
+        yield f"## {tying.capitalize()} weights"
+        yield _error_table(report, tying)
+        yield "*: the rate is at the edge of those tried; †: seeds that diverged."
+        yield _layer_table(report, tying)
+        yield "(n): only n seeds reach the error at any depth that was tried."
+        yield _comparison_table(report, tying)
+        yield (
+            "Iterations of the method and layers of the network in doublings: -1 is "
+            "half of GD's. Paired by seed; p: exact two-sided sign-flip test."
+        )
+    yield "## The target of §5.1 to the letter"
+    yield (
+        "The input is x_0 alone, so argmin F is one vector for all inputs. Error "
+        "relative to its power, and the part of the output that still depends on the "
+        "input, untied weights:"
+    )
+    yield _constant_table(report)
+    yield (
+        f"{report['device']}, JAX {report['versions']['jax']}, {report['finished']}; "
+        f"{report['wall_seconds']:.0f} s of cells, up to "
+        f"{report['config']['parallel_cells']} at once."
+    )
+
+
+def _error_table(report: Report, tying: str) -> str:
+    study = report["config"]["hypothesis"]
+    depths = sorted(study["depths"])
+    lines = []
+    for label in study["methods"]:
+        rows = select(report["cells"], part="linear_term", label=label, tying=tying)
+        lines.append([f"{label}, trained", *map(_trained, rows)])
+        errors = errors_by_depth(report, label, TRUE)
+        means = [mean_and_band([e[k] for e in errors])[0] for k in depths]
+        lines.append([f"{label}, true W", *(f"{mean:.1e}" for mean in means)])
+    return markdown_table(["error @ rate", *(f"{k} layers" for k in depths)], lines)
+
+
+def _trained(row: Row) -> str:
+    mean = mean_and_band(row["error"])[0]
+    edge = "*" if row["rate_at_the_edge"] else ""
+    lost = f" †{row['diverged']}" if row["diverged"] else ""
+    return f"{mean:.1e} @ {row['learning_rate']:g}{edge}{lost}"
+
+
+def _layer_table(report: Report, tying: str) -> str:
+    study = report["config"]["hypothesis"]
+    lines = [
+        [
+            label,
+            *(
+                _needed(errors_by_depth(report, label, kind), tolerance)
+                for tolerance in study["tolerances"]
+                for kind in (tying, TRUE)
+            ),
+        ]
+        for label in study["methods"]
+    ]
+    header = ["smallest depth, median"]
+    for tolerance in study["tolerances"]:
+        header += [f"≤ {tolerance:g}, trained", "true W"]
+    return markdown_table(header, lines)
+
+
+def _needed(errors: Sequence[dict[int, float]], tolerance: float) -> str:
+    found = [layers_needed(by_depth, tolerance) for by_depth in errors]
+    deepest = max(errors[0])
+    median = float(np.median([n or 2 * deepest for n in found]))
+    reached = sum(n is not None for n in found)
+    words = f"{median:g}" if median <= deepest else f"> {deepest}"
+    return words if reached == len(found) else f"{words} ({reached})"
+
+
+def _comparison_table(report: Report, tying: str) -> str:
+    deepest = str(max(report["config"]["hypothesis"]["depths"]))
+    lines = []
+    for label, network in report["networks"][tying].items():
+        method, at_depth = report["methods"][label], network["by_depth"][deepest]
+        lines.append(
+            [
+                label,
+                f"{method['mean']:+.2f} ({method['direction']})",
+                _with_interval(network),
+                f"{network['p_value']:.3g}",
+                network["direction"],
+                f"x {10 ** at_depth['mean']:.2g} ({at_depth['verdict']})",
+            ]
+        )
+    header = ["against GD", "method", "network", "p", "layers at 5 %"]
+    return markdown_table([*header, f"error, {deepest} layers"], lines)
+
+
+def _with_interval(entry: dict[str, Any]) -> str:
+    if entry["interval"] is None:
+        return f"{entry['mean']:+.2f}"
+    low, high = entry["interval"]
+    return f"{entry['mean']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _constant_table(report: Report) -> str:
+    study = report["config"]["hypothesis"]
+    lines = [
+        [
+            label,
+            *(
+                f"{mean_and_band(row[name])[0]:.0e}"
+                for row in select(report["cells"], part="constant", label=label)
+                for name in ("error", "spread")
+            ),
+        ]
+        for label in study["methods"]
+    ]
+    header = ["structure"]
+    for depth in sorted(study["constant"]["depths"]):
+        header += [f"error, {depth} layer(s)", "depends on input"]
+    return markdown_table(header, lines)
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Draw one panel for the methods themselves and one for each tying.
+
+    Lines are geometric means over the seeds, bands their 95 % intervals.
+    """
+    study = report["config"]["hypothesis"]
+    panels = [TRUE, *study["tyings"]]
+    figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
+    axes: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    depths = sorted(study["depths"])
+    for axis, tying in zip(axes, panels, strict=True):
+        for index, label in enumerate(study["methods"]):
+            errors = errors_by_depth(report, label, tying)
+            bands = np.array([mean_and_band([e[k] for e in errors]) for k in depths])
+            style = {"color": f"C{index}", "label": label}
+            axis.plot(depths, bands[:, 0], marker="o", markersize=4, **style)
+            axis.fill_between(depths, *bands[:, 1:].T, color=f"C{index}", alpha=0.2)
+        axis.set(xscale="log", yscale="log", xlabel="layers")
+        axis.set_xticks(depths, [str(depth) for depth in depths])
+        axis.minorticks_off()
+        axis.set_title(f"the methods, {TRUE}" if tying == TRUE else f"trained, {tying}")
+        for tolerance in study["tolerances"]:
+            axis.axhline(tolerance, color="gray", linewidth=0.5, linestyle=":")
+        axis.axhline(1, color="gray", linewidth=0.8)
+    axes[0].set_ylabel("test error relative to the best constant's")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return {"hypothesis": figure}
+
+
+def outcome(row: Row) -> str:
+    """Say what a row has in a line."""
+    what = f"{row['label']}, {row['depth']} layers, {row['tying']}"
+    if row["tying"] == TRUE:
+        last = [errors[-1] for errors in row["error_by_depth"]]
+        return f"{what}: error {mean_and_band(last)[0]:.1e}"
+    kind = ", constant target" if row["part"] == "constant" else ""
+    mean = mean_and_band(row["error"])[0]
+    return f"{what}{kind}: error {mean:.1e} at rate {row['learning_rate']:g}"
+
+
+STUDY = Study(
+    name="hypothesis",
+    config=HypothesisConfig,
+    plan=plan,
+    measurement=measurement,
+    outcome=outcome,
+    text=text,
+    figures=figures,
+    conclude=conclude,
+)
