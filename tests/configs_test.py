@@ -162,12 +162,12 @@ def test_every_field_is_read_somewhere():
         experiment,
         loop,
         optimizer,
-        profile,
         result,
+        run,
     )
 
     rooms = (main, data, options, stream)
-    parts = (evaluate, experiment, loop, optimizer, profile, result)
+    parts = (evaluate, experiment, loop, optimizer, result, run)
     text = "".join(map(inspect.getsource, rooms + parts))
     leaves = {
         field.split(".")[-1]

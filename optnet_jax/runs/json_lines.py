@@ -29,6 +29,7 @@ class JsonLines:
 
     Attributes:
         rows: The rows that an earlier start has left.
+        lines: Number of rows by now.
 
     Raises:
         InputError: if there is something else than a regular file.
@@ -43,6 +44,7 @@ class JsonLines:
             if row["step"] <= start_step
         ]
         self.rows = [row for _, row in kept]
+        self.lines = len(kept)
         if len(kept) < expected:
             logging.warning(
                 "%s has %d of %d rows up to step %d: the others are lost, and the run "
@@ -64,6 +66,7 @@ class JsonLines:
         line = json.dumps(row).encode() + b"\n"
         while line:
             line = line[self._file.write(line) :]
+        self.lines += 1
 
     def sync(self) -> None:
         """Make what is there safe from a power cut."""

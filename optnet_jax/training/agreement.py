@@ -56,7 +56,7 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
     )
 
 
-def check_place(workdir: str | Path) -> None:
+def check_workdir(workdir: str | Path) -> None:
     """Compare what every process sees in the workdir, which all must share.
 
     Args:

@@ -96,12 +96,9 @@ def evaluate_checkpoint(
         experiment.compiled_eval_step(), unflatten(variables, leaves), experiment
     )
     # Said before it is written: a workdir may be one that can only be read.
-    say(
-        f"{directory}, step {step}, {experiment.dataset.split}: test loss "
-        f"{means['loss']:.4f}, top-1 error {means['top1_error']:.2f} %, top-5 error "
-        f"{means['top5_error']:.2f} %"
-    )
-    found = {"step": step, **means, "split": experiment.dataset.split}
+    split = experiment.dataset.split
+    say(f"{directory}, step {step}, {split}: {metrics.describe(means)}")
+    found = {"step": step, **means, "split": split}
     if jax.process_index() == 0:
         _write(place.path / f"eval_{step}.json", found)
     return found

@@ -1,6 +1,11 @@
-"""Metrics as (sum, normaliser) pairs: means are taken once, over the whole set."""
+"""Metrics as (sum, normaliser) pairs, and what a run remembers of them.
 
+Means are taken once, over the whole set.
+"""
+
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +47,7 @@ def classification_sums(
 
 
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Number of classes placed before the true one; ties go to the lower index.
+    """Count the classes placed before the true one; ties go to the lower index.
 
     Args:
         logits: [B, num_classes].
@@ -88,3 +93,64 @@ def divide(totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     if not totals or any(normaliser == 0 for _, normaliser in totals.values()):
         raise ValueError("no examples were counted: the split is empty")
     return {name: value / normaliser for name, (value, normaliser) in totals.items()}
+
+
+def describe(means: Mapping[str, float]) -> str:
+    """Say in words what an evaluation found."""
+    return (
+        f"test loss {means['loss']:.4f}, top-1 error {means['top1_error']:.2f} %, "
+        f"top-5 error {means['top5_error']:.2f} %"
+    )
+
+
+@dataclasses.dataclass
+class History:
+    """What a run remembers besides its state; it is saved with every checkpoint.
+
+    Attributes:
+        last: The latest evaluation: ``loss``, ``top1_error``, ``top5_error`` and the
+            ``step`` and ``epoch`` at which it was made.
+        best: The evaluation with the lowest top-1 error; the earliest of equals.
+        train_sums: Sums of the training metrics since they were last written.
+        wall_seconds: Time spent by all starts of the run together.
+        lines: How many lines each file had that is appended to, by its name.
+    """
+
+    last: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    train_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
+    wall_seconds: float = 0.0
+    lines: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "History":
+        """Take what ``as_json`` returned, here or in another version."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: saved[name] for name in saved if name in names})
+
+    def add_train(self, sums: dict[str, Any]) -> None:
+        """Add the metrics of one training step (host values)."""
+        self.train_sums = add(self.train_sums, sums)
+
+    def take_train(self) -> dict[str, float]:
+        """Means of the training metrics since the last call; empty without steps."""
+        sums, self.train_sums = self.train_sums, {}
+        return divide(sums) if sums else {}
+
+    def add_evaluation(self, step: int, epoch: float, means: dict[str, float]) -> bool:
+        """Note an evaluation; says whether it is the best one so far."""
+        self.last = {"step": step, "epoch": epoch, **means}
+        # Put so that an error of NaN, which older versions took, never stays the best.
+        is_best = not (self.best and self.best["top1_error"] <= means["top1_error"])
+        if is_best:
+            self.best = dict(self.last)
+        return is_best
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the best evaluation."""
+        return self.best.get("step")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)

@@ -14,8 +14,8 @@ from optnet_jax.configuration import as_json, convert
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 from optnet_jax.training.experiment import Experiment
-from optnet_jax.training.history import History
 from optnet_jax.training.leaves import tree_checksum
+from optnet_jax.training.metrics import History
 from optnet_jax.training.state import TrainState, count_parameters
 
 _EVALUATION = dict.fromkeys(("epoch", "loss", "top1_error", "top5_error"), float)

@@ -110,11 +110,11 @@ def test_all_that_decides_the_run_is_compared(told, small, tmp_path):
 
 
 def test_a_directory_that_only_one_host_sees_is_noticed(told, tmp_path):
-    agreement.check_place(tmp_path)
+    agreement.check_workdir(tmp_path)
     (tmp_path / ".lock").write_text("process 7 on host a", "utf-8")
-    agreement.check_place(tmp_path)
+    agreement.check_workdir(tmp_path)
     (tmp_path / "result.json").write_text("{}", "utf-8")
-    agreement.check_place(tmp_path)
+    agreement.check_workdir(tmp_path)
     assert [list(seen.values()) for seen in told] == [
         ["nobody", False],
         ["process 7 on host a", False],

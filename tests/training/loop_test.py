@@ -9,7 +9,7 @@ import pytest
 from optnet_jax.errors import InputError
 from optnet_jax.runs import step_folders
 from optnet_jax.runs.program import Interrupted
-from optnet_jax.training import loop
+from optnet_jax.training import loop, run
 from optnet_jax.training.checkpoint import Checkpoints
 
 RESULT_FIELDS = {
@@ -35,14 +35,14 @@ def metrics_of(workdir):
 
 def stop_after(monkeypatch, steps):
     """Send SIGTERM to this process when the metrics of step ``steps`` arrive."""
-    record = loop.Run._record
+    record = run.Run._record
 
     def recording(run, step, sums):
         record(run, step, sums)
         if step + 1 == steps:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop.Run, "_record", recording)
+    monkeypatch.setattr(run.Run, "_record", recording)
 
 
 def test_two_epochs_are_one_epoch_and_a_resume(small, tmp_path, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_last_step_that_diverges_is_no_result(small, tmp_path):
     config = small.small_config(
         **{"optimizer.learning_rate": 1e38, "schedule.steps": 1}
     )
-    with pytest.raises(loop.DivergedError, match="test loss became nan in step 1 of 1"):
+    with pytest.raises(run.DivergedError, match="test loss became nan in step 1 of 1"):
         loop.train(config, tmp_path)
     assert not (tmp_path / "result.json").exists()
     assert step_folders.steps(tmp_path / "checkpoints") == []
@@ -162,7 +162,7 @@ def test_a_last_step_that_diverges_is_no_result(small, tmp_path):
 
 def test_a_state_that_is_not_finite_is_not_saved(small, tmp_path, monkeypatch):
     """An evaluation need not show it: here the momentum alone is broken."""
-    at_event = loop.Run._at_event
+    at_event = run.Run._at_event
 
     def broken(run, done, state):
         if done == 8:
@@ -170,23 +170,23 @@ def test_a_state_that_is_not_finite_is_not_saved(small, tmp_path, monkeypatch):
             state = state.replace(opt_state=momentum)
         at_event(run, done, state)
 
-    monkeypatch.setattr(loop.Run, "_at_event", broken)
+    monkeypatch.setattr(run.Run, "_at_event", broken)
     match = r"opt_state.* became nan in step 8 of 16.*last good checkpoint: 4"
-    with pytest.raises(loop.DivergedError, match=match):
+    with pytest.raises(run.DivergedError, match=match):
         loop.train(small.small_config(), tmp_path)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
-    record = loop.Run._record
+    record = run.Run._record
 
     def overflown(run, step, sums):
         if step == 2:
             sums = {**sums, "gradient_norm": (np.float32("inf"), np.float32(1))}
         record(run, step, sums)
 
-    monkeypatch.setattr(loop.Run, "_record", overflown)
+    monkeypatch.setattr(run.Run, "_record", overflown)
     with pytest.raises(
-        loop.DivergedError,
+        run.DivergedError,
         match="gradient norm became inf in step 3.*no checkpoint yet",
     ):
         loop.train(small.small_config(), tmp_path)
@@ -195,7 +195,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatc
 def test_a_full_disk_ends_the_run(small, tmp_path, monkeypatch):
     from optnet_jax.training import writers
 
-    write = writers.JsonLinesWriter.write_scalars
+    write = writers.RunWriter.write_scalars
 
     def full(writer, step, scalars):
         if step == 12:
@@ -203,7 +203,7 @@ def test_a_full_disk_ends_the_run(small, tmp_path, monkeypatch):
         write(writer, step, scalars)
 
     with monkeypatch.context() as context:
-        context.setattr(writers.JsonLinesWriter, "write_scalars", full)
+        context.setattr(writers.RunWriter, "write_scalars", full)
         match = r"\(No space left on device\), the checkpoint of step \d+ is intact"
         with pytest.raises(InputError, match=match):
             loop.train(small.small_config(), tmp_path)

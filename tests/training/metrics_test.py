@@ -1,3 +1,5 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,3 +92,33 @@ def test_a_label_that_is_no_class_is_never_called_right(label):
     )
     plain = metrics.classification_sums(logits[1:], jnp.array([0]))
     assert jax.device_get(masked) == jax.device_get(plain)
+
+
+def test_the_best_evaluation_is_the_earliest_of_equals():
+    history = metrics.History()
+    improved = [
+        history.add_evaluation(step, step / 10, {"top1_error": error})
+        for step, error in ((10, 5.0), (20, 4.0), (30, 4.0), (40, 6.0))
+    ]
+    assert improved == [True, True, False, False]
+    assert history.best == {"step": 20, "epoch": 2.0, "top1_error": 4.0}
+    assert history.last["step"] == 40
+    assert history.best_step == 20
+
+
+def test_training_sums_survive_a_checkpoint():
+    whole, first = metrics.History(), metrics.History()
+    steps = [{"loss": (0.1 * n, 3.0)} for n in range(5)]
+    for sums in steps:
+        whole.add_train(sums)
+    for sums in steps[:2]:
+        first.add_train(sums)
+    second = metrics.History(**json.loads(json.dumps(first.as_json())))
+    for sums in steps[2:]:
+        second.add_train(sums)
+    assert second.take_train() == whole.take_train() == {"loss": pytest.approx(1 / 15)}
+    assert second.take_train() == {}
+
+
+def test_nothing_evaluated_yet():
+    assert metrics.History().best_step is None
