@@ -1,72 +1,88 @@
-"""Time the package: ``python -m optnet_jax.benchmarks [SUITE] [options]``.
+"""Time the package: ``python -m optnet_jax.benchmarks SUITE [options]``.
 
+    python -m optnet_jax.benchmarks
     python -m optnet_jax.benchmarks networks --networks=resnet56 --json=FILE
     python -m optnet_jax.benchmarks depth --figure=FILE.png --markdown=FILE.md
-    python -m optnet_jax.benchmarks SUITE --help
 
-On a CPU one core is used and the process's CPU time is measured, which other processes
-do not lengthen. What is compared takes turns: ours in one process, PyTorch in another.
+Without a suite it lists them. On a CPU one core is used and the process's CPU time is
+measured, which other processes do not lengthen. What is compared takes turns: ours in
+one process, PyTorch in another.
 """
 
 import argparse
-import importlib
+import datetime
+import importlib.metadata
 import json
 import os
-import sys
+import platform
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from optnet_jax.benchmarks import activity
-from optnet_jax.benchmarks.suite import DrawnSuite, Suite, environment
+from optnet_jax.benchmarks import curves, networks, pipelines, scaling
+from optnet_jax.benchmarks.programs import has_torch
+from optnet_jax.benchmarks.suite import Suite, reminders
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import devices, program
 from optnet_jax.runs.files import write_output
+from optnet_jax.training.result import describe_devices, versions
 
-SUITES = {
-    "networks": "training step and inference of each network, beside PyTorch's",
-    "convolutions": "single convolutions and their gradients, beside PyTorch's",
-    "depth": "cost of a step of HB-Net against its layers",
-    "batch": "cost of a step against the images in it",
-    "dense": "cost of a step against the layers of a dense block",
-    "simulation": "cost of a step of Table 2's networks against their layers",
-    "scaling": "the step on several devices and processes beside that on one",
-    "pipelines": "images per second of the input, beside the training step's",
-    "table2": "cost of each cell of Table 2 at the paper's size",
-    "gpu": "training on an accelerator: shares of its peak, epochs as one program",
+SUITES: dict[str, Suite] = {
+    suite.name: suite
+    for suite in (*networks.SUITES, *curves.SUITES, scaling.SUITE, pipelines.SUITE)
 }
-"""Name of a suite, and of its module -> what it measures."""
-
 CURE = "give the file another place; the table above is what it would hold"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a suite; returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    named = bool(arguments) and not arguments[0].startswith("-")
-    name = arguments.pop(0) if named else "networks"
-    try:
-        if name not in SUITES:
-            raise InputError(f"no suite is called {name!r}; use {', '.join(SUITES)}")
-        with activity.shown():
-            _run(name, arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all bad input's are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
-def _run(name: str, arguments: list[str]) -> None:
-    activity.begin(f"{name}: load")
-    suite: Suite = importlib.import_module(f"optnet_jax.benchmarks.{name}").SUITE
-    parser = argparse.ArgumentParser(
-        prog=f"python -m optnet_jax.benchmarks {name}",
-        description=f"Measure the {SUITES[name]}.",
-        epilog=f"Suites: {', '.join(SUITES)}.",
-    )
-    suite.add_options(parser)
-    parser.add_argument("--json", default="", help="file for the measurements")
-    parser.add_argument("--markdown", default="", help="file for the table")
-    options = parser.parse_args(arguments)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a suite, or list them.
+
+    Raises:
+      InputError: options that cannot be run.
+    """
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    if options.suite is None:
+        parser.print_help()
+        return
+    with reminders():
+        run(SUITES[options.suite], options)
+
+
+def make_parser() -> Parser:
+    """Return the parser, in which each suite is a command."""
+    parser = Parser("python -m optnet_jax.benchmarks", description="Time the package.")
+    commands = parser.add_subparsers(dest="suite", title="suites", metavar="SUITE")
+    for name, suite in SUITES.items():
+        text = suite.answers
+        command = commands.add_parser(name, help=text, description=f"Measure {text}.")
+        suite.add_options(command)
+        command.add_argument("--json", default="", help="file for the measurements")
+        command.add_argument("--markdown", default="", help="file for the table")
+    return parser
+
+
+def run(suite: Suite, options: argparse.Namespace) -> None:
+    """Run a suite; print and write what it measured.
+
+    Args:
+      suite: the suite.
+      options: its parsed options.
+
+    Raises:
+      InputError: options that cannot be run.
+    """
+    if suite.beside_torch and not has_torch():
+        print("PyTorch is not installed: only ours is measured")
     if suite.one_core and hasattr(os, "sched_setaffinity"):
         # Before JAX starts: its thread pool is as large as the set of cores.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -74,7 +90,7 @@ def _run(name: str, arguments: list[str]) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices.keep_freed_memory()
     rows = suite.run(options)
-    result = {"suite": name, "environment": environment(), "rows": rows}
+    result = {"suite": suite.name, "environment": environment(), "rows": rows}
     head = ", ".join(f"{key} {value}" for key, value in result["environment"].items())
     text = f"{head}\n\n{suite.markdown(rows)}\n"
     print(text)
@@ -83,10 +99,29 @@ def _run(name: str, arguments: list[str]) -> None:
         write_output(local_path(options.json, "--json"), data.encode(), CURE)
     if options.markdown:
         write_output(local_path(options.markdown, "--markdown"), text.encode(), CURE)
-    if isinstance(suite, DrawnSuite) and options.figure:
+    if suite.axis and options.figure:
         suite.draw(rows, local_path(options.figure, "--figure"))
+
+
+def environment() -> dict[str, str]:
+    """Return what the numbers depend on."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": describe_devices(),
+        "processor": _processor(),
+        **versions(),
+        **({"torch": importlib.metadata.version("torch")} if has_torch() else {}),
+    }
+
+
+def _processor() -> str:
+    """The processor's name: Linux has it nowhere else, and macOS not there."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text("utf-8").splitlines() if file.exists() else ()
+    names = (line.partition(": ")[2] for line in lines if "model name" in line)
+    return next(names, platform.processor() or platform.machine())
 
 
 if __name__ == "__main__":
     with program.edge():
-        sys.exit(main())
+        main()

@@ -1,145 +1,194 @@
-"""Time, memory and compile time of a step against one quantity, as curves."""
+"""Time, memory and compile time of a training step against one quantity, as curves."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from optnet_jax.benchmarks.activity import begin
-from optnet_jax.benchmarks.jax_runs import Program
-from optnet_jax.benchmarks.suite import DrawnSuite, Row, number, whole_numbers
-from optnet_jax.benchmarks.timing import Spread, take_turns, timed
-from optnet_jax.errors import InputError
-from optnet_jax.runs import picture
-from optnet_jax.studies.tables import markdown_table
+import jax
+import jax.numpy as jnp
 
-PANELS = (
-    ("seconds", 1e3, "ms a step"),
-    ("temporary_bytes", 1e-6, "temporaries (MB)"),
-    ("compile_seconds", 1.0, "compile time (s)"),
+from optnet_jax.benchmarks import programs
+from optnet_jax.benchmarks.suite import (
+    COMPILE,
+    MEMORY,
+    RATIO,
+    THEIRS,
+    TIME,
+    Column,
+    Row,
+    Suite,
+    begin,
+    positive,
+    whole_numbers,
 )
-"""Field of a row, factor, label."""
-DECADE = 10
-"""Factor that an axis spans at least."""
+from optnet_jax.networks import create
+from optnet_jax.recurrences import methods, number_of_paths
+from optnet_jax.structures import FullyConnected, Propagation
+
+SHAPE, DIM = (32, 32, 3), 100
+WRITTEN_OUT = 110
+"""Up to this many layers the stages are also written out: it takes long to compile."""
+TABLE_2 = ("gd", "hb", "agd", "agd2", "admm")
+"""The methods of §5.3's simulation."""
+
+Forms = Mapping[str, tuple[str, dict[str, Any]]]
+Fields = Callable[[int], dict[str, Any]]
 
 
-class Curves(DrawnSuite):
-    """Programs of which one quantity differs, each in several forms.
+def read_depths(text: str) -> tuple[int, ...]:
+    """Read numbers of layers of an HB-Net, for argparse."""
+    for layers in (depths := whole_numbers(text)):
+        if layers % 6 != 2 or layers < 14:
+            message = f"an HB-Net has 6 n + 2 layers, n > 1, not {layers}"
+            raise argparse.ArgumentTypeError(message)
+    return depths
 
-    Attributes:
-      axis: the quantity.
-      values: it, by default.
-      batch: images or samples a step, by default; 0: the quantity is the batch.
+
+def _networks(
+    axis: str, forms: Forms, fields: Fields, value: int, options: argparse.Namespace
+) -> list[Row]:
+    """Time a training step of each form on 32×32 images, in turns."""
+    made = {}
+    for form, (name, own) in forms.items():
+        if own.get("unroll") and value > WRITTEN_OUT:
+            continue
+        begin(f"{form}, {value} {axis}: compile")
+        network = create(name, **own, **fields(value))
+        state, batch = programs.start(network, SHAPE, options.batch or value)
+        made[form] = programs.training_program(network, state, batch)
+    begin(f"{value} {axis}: {options.repeats} rounds")
+    rows = programs.time_programs(made, options.repeats)
+    return [{"form": form, "at": value, **row} for form, row in rows.items()]
+
+
+def _structures(depth: int, options: argparse.Namespace) -> list[Row]:
+    """Time a step of SGD of each structure of Table 2 on random pairs, in turns.
+
+    PyTorch runs the same recurrences over the same weights, eagerly.
     """
-
-    axis: ClassVar[str]
-    values: ClassVar[tuple[int, ...]]
-    batch: ClassVar[int] = 0
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add the values, the batch, and how often a step is timed."""
-        super().add_options(parser)
-        text = ",".join(map(str, self.values))
-        parser.add_argument("--values", default=text, help=f"{self.axis}: {text}")
-        parser.add_argument("--repeats", type=int, default=7, help="timed rounds")
-        if self.batch:
-            parser.add_argument(
-                "--batch", type=int, default=self.batch, help="samples a step"
-            )
-
-    def programs(
-        self, value: int, options: argparse.Namespace
-    ) -> Mapping[str, Callable[[], Program]]:
-        """Return curve -> what compiles its program at this value."""
-        raise NotImplementedError
-
-    def run(self, options: argparse.Namespace) -> list[Row]:
-        """Compile and time; the curves take turns at each value."""
-        if options.repeats < 1 or getattr(options, "batch", 1) < 1:
-            raise InputError("--repeats and --batch must be positive")
-        rows: list[Row] = []
-        for value in whole_numbers(options.values):
-            programs = {}
-            for curve, make in self.programs(value, options).items():
-                begin(f"{curve}, {value} {self.axis}: compile")
-                programs[curve] = make()
-            runs = {curve: timed(program.run) for curve, program in programs.items()}
-            begin(f"{value} {self.axis}: {options.repeats} rounds")
-            times = take_turns(runs, options.repeats)
-            for curve, program in programs.items():
-                rows.append(
-                    {
-                        "curve": curve,
-                        "at": value,
-                        "seconds": dataclasses.asdict(Spread.of(times[curve])),
-                        "temporary_bytes": program.temporary_bytes,
-                        "compile_seconds": program.compile_seconds,
-                    }
-                )
-        return rows
-
-    def markdown(self, rows: list[Row]) -> str:
-        """Lay out the rows, one for each curve and value."""
-        lines = [
-            [row["curve"], str(row["at"])]
-            + [number(_value(row, field), factor) for field, factor, _ in PANELS]
-            for row in sorted(rows, key=lambda row: (row["curve"], row["at"]))
-        ]
-        return markdown_table(
-            ["form", self.axis, *(label for *_, label in PANELS)], lines
+    x, f = jax.random.normal(jax.random.key(0), (2, options.batch, DIM))
+    made, weights, outputs = {}, {}, {}
+    for method in map(methods.find, TABLE_2):
+        network = Propagation(
+            method.recurrence(),
+            FullyConnected(),
+            depth,
+            separate_paths=number_of_paths(method.recurrence()) == 2,
         )
-
-    def draw(self, rows: list[Row], file: Path) -> None:
-        """Draw a panel each for time, memory and compile time, log-log."""
-        from matplotlib.figure import Figure
-
-        figure = Figure((11, 4.2), layout="constrained")
-        curves = list(dict.fromkeys(row["curve"] for row in rows))
-        styles = _styles(curves)
-        for axis, (field, factor, label) in zip(
-            figure.subplots(1, len(PANELS)), PANELS, strict=True
-        ):
-            for curve in curves:
-                points = [
-                    (row["at"], factor * _value(row, field))
-                    for row in rows
-                    if row["curve"] == curve and _value(row, field) is not None
-                ]
-                x, y = [x for x, _ in points], [y for _, y in points]
-                axis.plot(x, y, label=curve, **styles[curve])
-            ticks = sorted({row["at"] for row in rows})
-            axis.set(xscale="log", yscale="log", xlabel=self.axis, title=label)
-            axis.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
-            low, high = axis.get_ylim()
-            # What hardly changes is to look so.
-            if high < DECADE * low:
-                middle = (low * high) ** 0.5
-                axis.set_ylim(middle / DECADE**0.5, middle * DECADE**0.5)
-            axis.minorticks_off()
-            axis.grid(alpha=0.3)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5)
-        picture.save(figure, file, 130)
+        params = network.init(jax.random.key(1), x)["params"]
+        weights[method.key] = params["layers"]
+        outputs[method.key] = network.apply({"params": params}, x)
+        for form, remat in ((method.name, False), (f"{method.name}, remat", True)):
+            begin(f"{form}, {depth} layers: compile")
+            made[form] = _step(network.clone(remat=remat), params, x, f)
+    arguments = (lambda: outputs, weights, x, f)
+    with programs.torch_process("structure_runs", *arguments) as torch:
+        begin(f"{depth} layers: {options.repeats} rounds")
+        rows = programs.time_programs(made, options.repeats, torch)
+    return [{"form": form, "at": depth, **row} for form, row in rows.items()]
 
 
-def _value(row: Row, field: str) -> Any:
-    value = row[field]
-    return value["median"] if isinstance(value, dict) else value
+def _step(network: Propagation, params: Any, x: Any, f: Any) -> programs.Program:
+    def loss(params: Any, x: jax.Array, f: jax.Array) -> jax.Array:
+        output: Any = network.apply({"params": params}, x)
+        return jnp.mean((output - f) ** 2)
+
+    def step(params: Any, x: jax.Array, f: jax.Array) -> tuple[Any, jax.Array]:
+        value, gradient = jax.value_and_grad(loss)(params, x, f)
+        rate = programs.LEARNING_RATE
+        return jax.tree.map(lambda w, g: w - rate * g, params, gradient), value
+
+    return programs.carried_program(step, params, x, f)
 
 
-def _styles(curves: list[str]) -> dict[str, dict[str, Any]]:
-    """A colour for what stands before the comma, a line style for what stands after."""
-    names = list(dict.fromkeys(curve.partition(", ")[0] for curve in curves))
-    forms = list(dict.fromkeys(curve.partition(", ")[2] for curve in curves))
-    return {
-        curve: {
-            "color": f"C{names.index(curve.partition(', ')[0])}",
-            "linestyle": ("-", "--", ":", "-.")[forms.index(curve.partition(", ")[2])],
-            "marker": "o",
-            "markersize": 4,
-        }
-        for curve in curves
-    }
+def curves(
+    name: str,
+    axis: str,
+    values: str,
+    forms: Forms,
+    fields: Fields,
+    batch: int = 4,
+    read: Callable[[str], Any] = whole_numbers,
+) -> Suite:
+    """Return a suite of networks of which one quantity differs, in several forms.
+
+    Args:
+      name: of the suite.
+      axis: the quantity.
+      values: it, as text.
+      forms: label -> network, and its fields.
+      fields: the quantity -> the fields that it decides.
+      batch: images a step; 0: the quantity is the batch.
+      read: reads the values.
+    """
+    return Suite(
+        name,
+        f"cost of a training step against the {axis}",
+        "values",
+        functools.partial(_networks, axis, forms, fields),
+        (Column("form", "form"), Column(axis, "at"), TIME, MEMORY, COMPILE),
+        {
+            "values": {"type": read, "default": values, "help": axis},
+            "batch": {"type": positive, "default": batch, "help": "images a step"},
+        },
+        repeats=7,
+        axis=axis,
+    )
+
+
+DEPTH = curves(
+    "depth",
+    "layers",
+    "56,110,218,434,866,1202",
+    {
+        "written out": ("hb_net", {"unroll": True}),
+        "scanned": ("hb_net", {"unroll": False}),
+        "scanned and remat": ("hb_net", {"unroll": False, "remat": True}),
+        "reversible": ("hb_net", {"reversible": True}),
+    },
+    lambda layers: {"stage_sizes": (layers // 6,) * 3},
+    read=read_depths,
+)
+BATCH = curves(
+    "batch",
+    "images a step",
+    "1,4,16,64",
+    {
+        "HB-Net-56": ("hb_net56", {}),
+        "HB-Net-56, reversible": ("hb_net56", {"reversible": True}),
+        "AGD-Net-40": ("agd_net40", {}),
+        "AGD-Net-40, remat": ("agd_net40", {"remat": True}),
+    },
+    lambda _: {},
+    batch=0,
+)
+DENSE = curves(
+    "dense",
+    "layers of the block",
+    "6,12,24,48",
+    {
+        "DenseNet": ("densenet", {}),
+        "DenseNet, remat": ("densenet", {"remat": True}),
+        "AGD-Net": ("agd_net", {}),
+        "AGD-Net, remat": ("agd_net", {"remat": True}),
+    },
+    lambda layers: {"stage_sizes": (layers,)},
+)
+SIMULATION = Suite(
+    "simulation",
+    "cost of a training step of Table 2's networks, beside PyTorch's",
+    "values",
+    _structures,
+    (*DEPTH.columns, THEIRS, RATIO),
+    {
+        "values": {"type": whole_numbers, "default": "10,20,40,80,160,320,640"},
+        "batch": {"type": positive, "default": 1000, "help": "samples a step"},
+    },
+    repeats=7,
+    beside_torch=True,
+    axis="layers",
+)
+SUITES = (DEPTH, BATCH, DENSE, SIMULATION)

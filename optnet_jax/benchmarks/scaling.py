@@ -3,124 +3,151 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import functools
 import os
 import re
 import socket
-import statistics
-import subprocess
-import sys
+from typing import Any, NamedTuple
 
-from optnet_jax.benchmarks.activity import begin
-from optnet_jax.benchmarks.suite import Row, Suite, interval, number, whole_numbers
-from optnet_jax.errors import InputError
-from optnet_jax.studies.tables import markdown_table
+import jax
+import numpy as np
+
+from optnet_jax.benchmarks import programs
+from optnet_jax.benchmarks.suite import (
+    Column,
+    Row,
+    Suite,
+    begin,
+    network_name,
+    positive,
+)
+from optnet_jax.benchmarks.timing import OtherProcess, Runs, ratios, take_turns
+from optnet_jax.networks import create
+from optnet_jax.runs.devices import keep_freed_memory
+from optnet_jax.runs.distributed import initialize
+from optnet_jax.training import sharding
 
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
 IN_ORDER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 """One order of the operations on all devices. Otherwise two devices on one core, which
 have two threads, may each wait in another sum for the other (seen with jaxlib 0.10.2:
 half the runs ended after the 40 s that a sum waits)."""
+WORKER = "optnet_jax.benchmarks.scaling:worker_runs"
 
 
-class Scaling(Suite):
-    """Weak scaling: as many images on each device as the single device has.
+class Layout(NamedTuple):
+    """Where the sharded step runs: a number of processes, and of devices in each."""
 
-    The devices of a process are virtual and share its core, so what is compared is CPU
-    time: that of the sharded step by that of as many single steps. Above 1 is overhead:
-    collectives, and what the partitioned program does besides. Processes have a core
-    each while there are enough; they wait for each other in a loop, which counts.
+    processes: int
+    devices: int
+
+
+def read_layouts(text: str) -> list[Layout]:
+    """Read layouts, processes x devices, as "1x8,2x1", for argparse."""
+    parts = [part.partition("x") for part in text.split(",")]
+    return [Layout(positive(count), positive(devices)) for count, _, devices in parts]
+
+
+def _measure(layout: Layout, options: argparse.Namespace) -> list[Row]:
+    """Time the single and the sharded step, in turns, in processes of their own.
+
+    Weak scaling: as many images on each device as the single device has. The devices of
+    a process are virtual and share its core, so what is compared is CPU time: that of
+    the sharded step by that of as many single steps. Above 1 is overhead: collectives,
+    and what the partitioned program does besides. Processes have a core each while
+    there are enough; they wait for each other in a loop, which counts. The ratio is
+    that of the worst process.
     """
-
-    one_core = False
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add the network, the devices and the processes."""
-        parser.add_argument("--network", default="hb_net20")
-        parser.add_argument("--batch", type=int, default=16, help="images a device")
-        parser.add_argument("--image-size", type=int, default=32)
-        parser.add_argument("--devices", default="1,2,4,8", help="of one process")
-        parser.add_argument("--processes", default="2", help="of one device each")
-        parser.add_argument("--repeats", type=int, default=10, help="timed rounds")
-
-    def run(self, options: argparse.Namespace) -> list[Row]:
-        """See :meth:`Suite.run`; each row is measured in processes of its own."""
-        cases = [(n, 1) for n in whole_numbers(options.devices)]
-        if options.processes:
-            cases += [(1, n) for n in whole_numbers(options.processes)]
-        if min(options.batch, options.image_size, options.repeats) < 1:
-            raise InputError("--batch, --image-size and --repeats must be positive")
-        return [_measure(devices, processes, options) for devices, processes in cases]
-
-    def markdown(self, rows: list[Row]) -> str:
-        """Lay out the rows; ratios with their quartiles, the worst process's."""
-        head = ["processes x devices", "images a step", "single (CPU ms / image)"]
-        lines = [
-            [
-                f"{row['processes']} x {row['devices']}",
-                str(row["images"]),
-                number(row["single"], 1e3),
-                number(row["sharded"], 1e3),
-                interval(row["ratio"]),
-            ]
-            for row in rows
+    begin(f"{layout.processes} process(es) of {layout.devices} device(s)")
+    with contextlib.ExitStack() as stack, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        free.close()
+        workers = [
+            stack.enter_context(OtherProcess(WORKER, index, layout, address, options))
+            for index in range(layout.processes)
         ]
-        return markdown_table(
-            [*head, "sharded (CPU ms / image)", "sharded / single"], lines
-        )
-
-
-def _measure(devices: int, processes: int, options: argparse.Namespace) -> Row:
-    """Run one worker in each process, and take their results together."""
-    flags = re.sub(rf"{DEVICE_COUNT}=\d+", "", os.environ.get("XLA_FLAGS", ""))
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"{flags} {IN_ORDER} {DEVICE_COUNT}={devices}",
-        "JAX_PLATFORMS": "cpu",
-    }
-    command = [sys.executable, "-m", "optnet_jax.benchmarks.scaling_worker"]
-    for name in ("network", "batch", "image_size", "repeats"):
-        command.append(f"--{name}={getattr(options, name)}")
-    if processes > 1:
-        command += [f"--coordinator={_free_address()}", f"--processes={processes}"]
-    begin(f"{processes} process(es) of {devices} device(s)")
-    workers = [
-        subprocess.Popen(
-            [*command, f"--index={index}"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C is this process's alone to answer.
-            start_new_session=True,
-        )
-        for index in range(processes)
-    ]
-    try:
-        outputs = [worker.communicate() for worker in workers]
-    except BaseException:
         for worker in workers:
-            worker.kill()
-        raise
-    for worker, (_, errors) in zip(workers, outputs, strict=True):
-        if worker.returncode:
-            last = (errors.strip().splitlines() or ["no message"])[-1]
-            raise InputError(f"a process of {processes} failed: {last}")
-    results = [json.loads(text.splitlines()[-1]) for text, _ in outputs]
-    ratios = [result["ratio"] for result in results]
+            worker.wait()
+
+        def together(name: str) -> list[float]:
+            answers = [worker.ask(name) for worker in workers]
+            return [seconds() for seconds in answers]
+
+        runs = {n: functools.partial(together, n) for n in ("single", "sharded")}
+        times = take_turns(runs, options.repeats)
+        for worker in workers:  # each ends when all do
+            worker.dismiss()
+    single = np.array(times["single"]).T / options.batch
+    sharded = np.array(times["sharded"]).T / (options.batch * layout.devices)
+    spreads = [ratios(*pair) for pair in zip(sharded, single, strict=True)]
+    row = {
+        "case": f"{layout.processes} x {layout.devices}",
+        "images": options.batch * layout.devices * layout.processes,
+        "single": np.median(single, axis=1).mean(),
+        "sharded": np.median(sharded, axis=1).mean(),
+        "ratio": max(spreads, key=lambda spread: spread["median"]),
+    }
+    return [row]
+
+
+def worker_runs(
+    index: int, layout: Layout, address: str, options: argparse.Namespace
+) -> Runs:
+    """Make the step on the first device of this process, and that on all devices.
+
+    Args:
+      index: of this process.
+      layout: of all processes.
+      address: of the first of them.
+      options: of the suite.
+    """
+    # Before JAX starts its devices, and its threads.
+    flags = re.sub(rf"{DEVICE_COUNT}=\d+", "", os.environ.get("XLA_FLAGS", ""))
+    os.environ["XLA_FLAGS"] = f"{flags} {IN_ORDER} {DEVICE_COUNT}={layout.devices}"
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0), reverse=True)
+        os.sched_setaffinity(0, {cores[index % len(cores)]})
+    if layout.processes > 1:
+        initialize(False, address, layout.processes, index)
+    keep_freed_memory()
+    network: Any = create(options.network)
+    shape = (options.image_size, options.image_size, 3)
+    state, batch = programs.start(network, shape, options.batch)
+    mesh = sharding.data_mesh()
+    # From the host: every process has drawn the same state.
+    everywhere = jax.device_put(jax.device_get(state), sharding.replicated(mesh))
+    rows = jax.tree.map(lambda x: np.concatenate([x] * layout.devices), batch)
+    split = sharding.put_batch(rows, mesh)
     return {
-        "devices": devices,
-        "processes": processes,
-        "images": options.batch * devices * processes,
-        "single": statistics.mean(result["single"] for result in results),
-        "sharded": statistics.mean(result["sharded"] for result in results),
-        "ratio": max(ratios, key=lambda ratio: ratio["median"]),
+        "single": programs.training_program(network, state, batch).run,
+        "sharded": programs.training_program(network, everywhere, split).run,
     }
 
 
-def _free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
-SUITE = Scaling()
+LAYOUTS = {
+    "type": read_layouts,
+    "default": "1x1,1x2,1x4,1x8,2x1",
+    "help": "processes x devices of each",
+}
+SUITE = Suite(
+    "scaling",
+    "the training step on several devices and processes, beside that on one",
+    "layouts",
+    _measure,
+    (
+        Column("processes x devices", "case"),
+        Column("images a step", "images"),
+        Column("single (CPU ms / image)", "single", 1e3),
+        Column("sharded (CPU ms / image)", "sharded", 1e3),
+        Column("sharded / single", "ratio", quartiles=True),
+    ),
+    {
+        "layouts": LAYOUTS,
+        "network": {"type": network_name, "default": "hb_net20"},
+        "batch": {"type": positive, "default": 16, "help": "images a device"},
+        "image-size": {"type": positive, "default": 32},
+    },
+    one_core=False,
+)

@@ -1,33 +1,52 @@
-"""Times of functions that take turns, so that a busy machine slows all of them."""
+"""Times of what takes turns, so that a busy machine slows all of it alike.
+
+What is compared may need a process of its own, :class:`OtherProcess`: PyTorch, or JAX
+with other devices. Neither then runs with the other's settings of the C library, its
+threads or its memory.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
+import contextlib
+import multiprocessing
+import pkgutil
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import jax
+import numpy as np
+
+from optnet_jax.errors import InputError
+
+Runs = Mapping[str, Callable[[], object]]
+"""Name -> what runs once and waits until it is done."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Median and quartiles of repeated measurements."""
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return the median and the quartiles of repeated measurements, JSON-able.
 
-    median: float
-    low: float
-    high: float
-    repeats: int
+    >>> spread([1.0, 2.0, 4.0])
+    {'median': 2.0, 'low': 1.5, 'high': 3.0, 'repeats': 3}
+    """
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+    return {"median": median, "low": low, "high": high, "repeats": len(values)}
 
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise the values."""
-        low, middle, high = (
-            statistics.quantiles(values, n=4, method="inclusive")
-            if len(values) > 1
-            else [values[0]] * 3
-        )
-        return cls(middle, low, high, len(values))
+
+def ratios(
+    numerator: Sequence[float], denominator: Sequence[float]
+) -> dict[str, float]:
+    """Return the spread of the rounds' ratios: what slows a whole round cancels."""
+    return spread([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def default_clock() -> Callable[[], float]:
+    """Return the process's CPU time where the CPU computes, else the wall time.
+
+    Other processes do not lengthen CPU time, but a device's work is not in it.
+    """
+    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
 
 
 def timed(
@@ -37,7 +56,7 @@ def timed(
 
     Args:
       function: returns when its work is done.
-      clock: seconds; by default the one that fits, see :func:`default_clock`.
+      clock: seconds; None: :func:`default_clock`.
     """
     clock = clock or default_clock()
 
@@ -50,8 +69,8 @@ def timed(
 
 
 def take_turns(
-    functions: Mapping[str, Callable[[], float]], repeats: int, warm_up: int = 2
-) -> dict[str, list[float]]:
+    functions: Mapping[Any, Callable[[], Any]], repeats: int, warm_up: int = 2
+) -> dict[Any, list[Any]]:
     """Run each function in turn, again and again.
 
     Args:
@@ -62,7 +81,7 @@ def take_turns(
     Returns:
       name -> seconds of each round.
     """
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    times: dict[Any, list[Any]] = {name: [] for name in functions}
     for i in range(warm_up + repeats):
         for name, function in functions.items():
             seconds = function()
@@ -71,14 +90,92 @@ def take_turns(
     return times
 
 
-def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
-    """Summarise the ratios round by round: what slows a whole round cancels."""
-    return Spread.of([a / b for a, b in zip(numerator, denominator, strict=True)])
+class OtherProcess:
+    """A process that makes runs, and runs one when it is asked.
 
+    Used in a ``with`` statement, which ends the process.
 
-def default_clock() -> Callable[[], float]:
-    """Return the process's CPU time where the CPU computes, else the wall time.
+    Args:
+      make: "module:name" of the function that is called there with the arguments and
+        returns :data:`Runs`. Its module is imported there only.
+      *arguments: anything that can be sent to a process, or arrays of JAX.
 
-    Other processes do not lengthen CPU time, but a device's work is not in it.
+    Attributes:
+      names: of the runs, once it is ready.
     """
-    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+
+    def __init__(self, make: str, *arguments: Any):
+        # A fork would copy JAX's locks, but not the threads that release them.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        arguments = (theirs, default_clock(), make, jax.device_get(arguments))
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        # Ctrl-C is ours to answer; a process inherits what is ignored when it starts.
+        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._process.start()
+        signal.signal(signal.SIGINT, answer)
+        theirs.close()
+        self.names: Collection[str] = ()
+
+    def __enter__(self) -> OtherProcess:
+        """Return the process."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the process, at once after an exception."""
+        self.dismiss()
+        if any(exception):
+            self._process.terminate()
+        self._process.join()
+
+    def dismiss(self) -> None:
+        """Ask for no more; the process ends by itself."""
+        self._connection.close()
+
+    def wait(self) -> None:
+        """Wait until the runs are made.
+
+        Raises:
+          InputError: that of the function that makes them, or the process ended.
+        """
+        self.names = self._receive()
+
+    def ask(self, name: str) -> Callable[[], float]:
+        """Let it run once.
+
+        Args:
+          name: of the run.
+
+        Returns:
+          What waits for it and returns the seconds that it took; raises InputError if
+          the process ended.
+        """
+        with contextlib.suppress(BrokenPipeError):  # if it has ended, receiving says so
+            self._connection.send(name)
+        return self._receive
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise InputError("the other process ended: see its message above") from None
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+
+def _serve(
+    connection: Any, clock: Callable[[], float], make: str, arguments: tuple
+) -> None:
+    """The process: make the runs, then run what is asked for until the end."""
+    # JAX would take most of a GPU for the few numbers that PyTorch's side asks of it.
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        runs: Runs = pkgutil.resolve_name(make)(*arguments)
+    except InputError as error:
+        connection.send(error)
+        return
+    connection.send(tuple(runs))
+    with contextlib.suppress(EOFError):  # the other end was closed
+        while True:
+            connection.send(timed(runs[connection.recv()], clock)())

@@ -1,75 +1,70 @@
-import argparse
-
 import pytest
 
-from optnet_jax.benchmarks import batch, curves, dense, depth, simulation
-from optnet_jax.benchmarks.jax_runs import Program
+from optnet_jax.benchmarks import curves, programs
+from optnet_jax.benchmarks.programs import Program
+
+SUITES = {suite.name: suite for suite in curves.SUITES}
 
 
-class Fake(curves.Curves):
-    axis = "layers"
-    values = (1, 2)
-    batch = 1
+@pytest.fixture
+def compiled(monkeypatch):
+    """What would be compiled: (network, state, batch) of each program."""
+    found = []
 
-    def programs(self, value, options):
-        return {
-            "plain": lambda: Program(lambda: None, 2.0, 10**6 * value, None),
-            "plain, remat": lambda: Program(lambda: None, 4.0, None, None),
-        }
+    def compile_(*arguments):
+        found.append(arguments)
+        return Program(lambda: None, 1.0, 10**6, None)
 
-
-def options(suite, **changed):
-    parser = argparse.ArgumentParser()
-    suite.add_options(parser)
-    return argparse.Namespace(**{**vars(parser.parse_args([])), **changed})
-
-
-def test_curves_are_measured_and_laid_out():
-    suite = Fake()
-    rows = suite.run(options(suite, repeats=2))
-    assert [(row["curve"], row["at"]) for row in rows] == [
-        ("plain", 1),
-        ("plain, remat", 1),
-        ("plain", 2),
-        ("plain, remat", 2),
-    ]
-    for row in rows:  # nothing runs in no time, and a clock may not see it
-        row["seconds"]["median"] = 0.012
-    lines = [" ".join(line.split()) for line in suite.markdown(rows).splitlines()]
-    assert lines[0] == (
-        "| form | layers | ms a step | temporaries (MB) | compile time (s) |"
-    )
-    assert lines[3] == "| plain | 2 | 12.0 | 2.00 | 2.00 |"
-    assert lines[4] == "| plain, remat | 1 | 12.0 | - | 4.00 |"
-
-
-def test_a_missing_memory_is_left_out_of_the_figure(tmp_path):
-    suite = Fake()
-    rows = suite.run(options(suite, repeats=1))
-    rows = [row | {"seconds": {"median": 0.1}} for row in rows]
-    file = tmp_path / "figure.png"
-    suite.draw(rows, file)
-    assert file.stat().st_size > 10_000
+    monkeypatch.setattr(programs, "training_program", compile_)
+    monkeypatch.setattr(programs, "start", lambda network, *rest: rest)
+    return found
 
 
 @pytest.mark.parametrize(
-    ("suite", "value", "forms"),
+    ("name", "value", "forms", "sizes"),
     [
-        (depth.SUITE, 14, 4),
-        (depth.SUITE, 116, 3),
-        (batch.SUITE, 2, 4),
-        (dense.SUITE, 2, 4),
-        (simulation.SUITE, 2, 10),
+        ("depth", 14, 4, (2, 2, 2)),
+        ("depth", 116, 3, (19, 19, 19)),
+        ("dense", 3, 4, (3,)),
     ],
 )
-def test_every_value_has_its_forms(suite, value, forms):
-    assert len(suite.programs(value, options(suite))) == forms
+def test_every_value_has_its_forms(name, value, forms, sizes, compiled, options):
+    suite = SUITES[name]
+    rows = suite.run(options(suite, f"--values={value}", "--repeats=1"))
+    assert len(rows) == len(compiled) == forms
+    assert {row["at"] for row in rows} == {value}
+    assert {network.stage_sizes for network, *_ in compiled} == {sizes}
+    assert {batch for *_, batch in compiled} == {4}
 
 
-def test_one_step_of_a_deep_network_and_of_a_dense_block():
-    # Written out costs the most memory, reversible the least.
-    programs = depth.SUITE.programs(14, options(depth.SUITE, batch=2))
-    written, reversible = programs["written out"](), programs["reversible"]()
-    assert reversible.temporary_bytes < written.temporary_bytes
-    reversible.run()
-    dense.SUITE.programs(2, options(dense.SUITE, batch=1))["AGD-Net"]().run()
+def test_the_value_is_the_batch(compiled, options):
+    suite = SUITES["batch"]
+    rows = suite.run(options(suite, "--values=2,3", "--repeats=1"))
+    assert len(rows) == 8
+    assert [batch for *_, batch in compiled] == [2] * 4 + [3] * 4
+    assert {network.stage_sizes for network, *_ in compiled} > {(9, 9, 9)}
+
+
+def test_reversible_needs_less_memory_than_written_out(options):
+    forms = {
+        "written out": ("hb_net", {"unroll": True}),
+        "reversible": ("hb_net", {"reversible": True}),
+    }
+    _, _, fields = curves.DEPTH.measure.args
+    suite = curves.curves("two", "layers", "14", forms, fields)
+    rows = suite.run(options(suite, "--values=14", "--batch=2", "--repeats=1"))
+    memory = {row["form"]: row["temporary_bytes"] for row in rows}
+    assert memory["reversible"] < memory["written out"]
+
+
+def test_every_structure_of_table_2_is_timed(monkeypatch, options):
+    monkeypatch.setattr(programs, "has_torch", lambda: False)
+    monkeypatch.setattr(curves, "TABLE_2", ("gd", "admm"))
+    suite = SUITES["simulation"]
+    rows = suite.run(options(suite, "--values=2,3", "--batch=2", "--repeats=1"))
+    assert [(row["form"], row["at"]) for row in rows] == [
+        (form, depth)
+        for form in ("ADMM", "ADMM, remat", "GD", "GD, remat")
+        for depth in (2, 3)
+    ]
+    assert all(row["ours"]["median"] > 0 for row in rows)

@@ -1,15 +1,41 @@
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from optnet_jax.benchmarks import __main__ as benchmarks
-from optnet_jax.benchmarks import activity, simulation
+from optnet_jax.benchmarks import curves, programs
+from optnet_jax.errors import InputError
+
+SMALL = ("simulation", "--values=2,3", "--batch=2", "--repeats=1")
 
 
 @pytest.fixture(autouse=True)
-def _keep_the_cores(monkeypatch):
+def _alone(monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
+    monkeypatch.setattr(curves, "TABLE_2", ("gd",))
+    for module in (programs, benchmarks):
+        monkeypatch.setattr(module, "has_torch", lambda: False)
+
+
+def test_suites_are_listed(capsys):
+    benchmarks.main([])
+    text = " ".join(capsys.readouterr().out.split())
+    for suite in benchmarks.SUITES.values():
+        assert f"{suite.name} {suite.answers}" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
+def test_every_command_of_the_docs_is_one(page):
+    text = (Path(__file__).parents[2] / page).read_text("utf-8")
+    commands = re.findall(
+        r"python -m optnet_jax\.benchmarks(?: (\w.*?))?(?:`|\n)", text
+    )
+    assert commands
+    for command in commands:
+        benchmarks.make_parser().parse_args(command.split())
 
 
 @pytest.mark.parametrize("name", benchmarks.SUITES)
@@ -17,30 +43,21 @@ def test_every_suite_has_help(name, capsys):
     with pytest.raises(SystemExit) as end:
         benchmarks.main([name, "--help"])
     assert end.value.code == 0
-    assert benchmarks.SUITES[name].split()[0] in capsys.readouterr().out
+    assert "--repeats" in capsys.readouterr().out
 
 
-def test_measurements_are_written(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(simulation, "STRUCTURES", {"GD": "gd"})
-    json_file, markdown, figure = (tmp_path / n for n in ("a.json", "a.md", "a.png"))
-    arguments = ["--values=2,3", "--batch=2", "--repeats=1", f"--figure={figure}"]
-    files = [f"--json={json_file}", f"--markdown={markdown}"]
-    assert benchmarks.main(["simulation", *arguments, *files]) == 0
-    result = json.loads(json_file.read_text("utf-8"))
+def test_measurements_are_written(tmp_path, capsys):
+    files = {name: tmp_path / f"a.{name}" for name in ("json", "markdown", "figure")}
+    benchmarks.main([*SMALL, *(f"--{name}={file}" for name, file in files.items())])
+    result = json.loads(files["json"].read_text("utf-8"))
     assert result["suite"] == "simulation"
     assert {"date", "device", "processor", "jax"} <= set(result["environment"])
     assert {row["at"] for row in result["rows"]} == {2, 3}
-    assert markdown.read_text("utf-8") in capsys.readouterr().out
-    assert figure.stat().st_size > 10_000
-
-
-def test_what_is_begun_is_said_from_the_first_moment(capsys, monkeypatch):
-    monkeypatch.setattr(activity, "PATIENCE", 1e6)
-    monkeypatch.setattr(simulation, "STRUCTURES", {"GD": "gd"})
-    arguments = ["--values=2", "--batch=2", "--repeats=1"]
-    assert benchmarks.main(["simulation", *arguments]) == 0
-    assert capsys.readouterr().out.splitlines()[:4] == [
-        "simulation: load",
+    out = capsys.readouterr().out
+    assert files["markdown"].read_text("utf-8") in out
+    assert files["figure"].stat().st_size > 10_000
+    assert out.splitlines()[:4] == [
+        "PyTorch is not installed: only ours is measured",
         "GD, 2 layers: compile",
         "GD, remat, 2 layers: compile",
         "2 layers: 1 rounds",
@@ -48,19 +65,19 @@ def test_what_is_begun_is_said_from_the_first_moment(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        ["speed"],
-        ["--networks=resnet57"],
-        ["networks", "--repeats=0"],
-        ["convolutions", "--cases=4x8"],
-        ["depth", "--values=56,-1"],
-        ["depth", "--values=57"],
-        ["table2", "--steps=0"],
-        ["pipelines", "--batches=0"],
-        ["scaling", "--devices=none"],
+        (["speed"], "invalid choice: 'speed'"),
+        (["--repeats=1"], "unrecognized arguments"),
+        (["networks", "--networks=resnet57"], "did you mean 'resnet56'"),
+        (["networks", "--repeats=0"], "'0' must be a whole number above 0"),
+        (["depth", "--values=56,-1"], "'-1' must be a whole number"),
+        (["depth", "--values=57"], r"6 n \+ 2 layers, n > 1, not 57"),
+        (["pipelines", "--inputs=mnist"], "invalid choice: 'mnist'"),
+        (["scaling", "--layouts=2"], "'' must be a whole number"),
     ],
 )
-def test_bad_input_is_one_line(arguments, capsys):
-    assert benchmarks.main(arguments) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_bad_input_is_one_line(arguments, message):
+    with pytest.raises(InputError, match=message) as error:
+        benchmarks.main(arguments)
+    assert "\n" not in str(error.value)

@@ -1,46 +1,56 @@
-import argparse
-
+import jax
 import pytest
 
-from optnet_jax.benchmarks import networks
-from optnet_jax.errors import InputError
+from optnet_jax.benchmarks import networks, programs
+from optnet_jax.networks import NETWORKS
 
-
-def options(**changed):
-    parser = argparse.ArgumentParser()
-    networks.SUITE.add_options(parser)
-    values = {"networks": "resnet20", "batch": 2, "repeats": 1, "image_size": 8}
-    return argparse.Namespace(**{**vars(parser.parse_args([])), **values, **changed})
+SUITE, GPU = networks.SUITES
+SMALL = ("--networks=resnet20:2", "--image-size=8", "--repeats=1")
 
 
 @pytest.fixture
 def _without_torch(monkeypatch):
-    monkeypatch.setattr(networks, "has_torch", lambda: False)
+    monkeypatch.setattr(programs, "has_torch", lambda: False)
 
 
 @pytest.mark.usefixtures("_without_torch")
-def test_a_step_and_inference_are_timed():
-    rows = networks.SUITE.run(options(bfloat16=True))
+def test_a_step_and_inference_are_timed(options):
+    rows = SUITE.run(options(SUITE, *SMALL, "--bfloat16"))
     assert [row["case"] for row in rows] == [
         "train/resnet20-8px-b2-bf16",
         "inference/resnet20-8px-b2-bf16",
     ]
     assert all(row["ours"]["median"] > 0 for row in rows)
     assert rows[0]["temporary_bytes"] > rows[1]["temporary_bytes"] > 0
-    lines = networks.SUITE.markdown(rows).splitlines()
+    lines = SUITE.markdown(rows).splitlines()
     assert len(lines) == 4
     assert "not run" in lines[2]
 
 
-@pytest.mark.usefixtures("_without_torch")
-def test_a_comparison_needs_pytorch():
-    with pytest.raises(InputError, match="needs PyTorch"):
-        networks.SUITE.run(options(compiled=True))
-
-
 @pytest.mark.parametrize("name", ["hb_net20", "resnet20"])
-def test_pytorch_is_measured_beside_it(name):
+def test_pytorch_is_measured_beside_it(name, options):
     pytest.importorskip("torch")
-    rows = networks.SUITE.run(options(networks=name))
+    rows = SUITE.run(options(SUITE, *SMALL, f"--networks={name}", "--batch=2"))
     assert all(row["ratio"]["median"] > 0 for row in rows)
-    assert all(row["torch_form"] == "eager" for row in rows)
+
+
+def test_networks_have_their_batches(options):
+    assert networks.read_cases("resnet34:256,densenet40,lenet5") == [
+        ("resnet34", 256),
+        ("densenet40", 16),
+        ("lenet5", 16),
+    ]
+    assert {name for name, _ in options(SUITE).networks} == set(networks.BATCHES)
+    found = options(GPU)
+    assert found.compiled
+    assert found.bfloat16
+    assert {name for name, _ in found.networks} <= set(NETWORKS)
+
+
+def test_shares_of_the_peak(monkeypatch):
+    kind = jax.devices()[0].device_kind
+    row = {"ours": {"median": 0.5}, "bytes_accessed": 1e9}
+    assert networks.shares(row, 1e11) == {}
+    monkeypatch.setitem(networks.PEAKS, kind, (1e12, 4e9))
+    found = networks.shares(row, 1e11)
+    assert found == {"flops_share": 0.2, "bandwidth_share": 0.5}

@@ -1,7 +1,12 @@
 import functools
 import itertools
+import os
+import time
 
-from optnet_jax.benchmarks.timing import Spread, ratios, take_turns, timed
+import pytest
+
+from optnet_jax.benchmarks.timing import OtherProcess, ratios, take_turns, timed
+from optnet_jax.errors import InputError
 
 
 def test_functions_take_turns_and_warm_up_is_left_out():
@@ -19,5 +24,26 @@ def test_functions_take_turns_and_warm_up_is_left_out():
 
 
 def test_ratios_are_of_rounds():
-    assert ratios([2.0, 20.0, 9.0], [1.0, 10.0, 3.0]) == Spread(2.0, 2.0, 2.5, 3)
-    assert Spread.of([4.0]) == Spread(4.0, 4.0, 4.0, 1)
+    found = ratios([2.0, 20.0, 9.0], [1.0, 10.0, 3.0])
+    assert found == {"median": 2.0, "low": 2.0, "high": 2.5, "repeats": 3}
+    assert ratios([4.0], [2.0])["high"] == 2.0
+
+
+def test_another_process_runs_what_it_is_asked_and_its_end_is_told():
+    runs = {"now": time.time, "end": functools.partial(os._exit, 3)}
+    with OtherProcess("builtins:dict", runs) as process:
+        process.wait()
+        assert set(process.names) == {"now", "end"}
+        assert process.ask("now")() >= 0
+        with pytest.raises(InputError, match="the other process ended"):
+            process.ask("end")()
+        with pytest.raises(InputError, match="the other process ended"):
+            process.ask("now")()
+    assert process._process.exitcode == 3
+
+
+def test_bad_input_in_another_process_is_ours():
+    with OtherProcess("optnet_jax.networks:create", "resnet57") as process:
+        with pytest.raises(InputError, match="unknown network 'resnet57'"):
+            process.wait()
+        process.dismiss()
