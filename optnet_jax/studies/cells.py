@@ -56,7 +56,7 @@ AnyCell = TypeVar("AnyCell", bound=Cell)
 def complete(
     cells: Sequence[AnyCell],
     folder: Path,
-    measure: Callable[[AnyCell], Row],
+    begin: Callable[[], Callable[[AnyCell], Row]],
     outcome: Callable[[Row], str],
     workers: int,
     config: Mapping[str, Any],
@@ -66,7 +66,8 @@ def complete(
     Args:
       cells: all cells of the study.
       folder: where each leaves its JSON file; made where it is missing.
-      measure: a cell -> numbers, texts, and lists and dicts of them.
+      begin: makes what all cells share, where any is missing, and returns the function
+        that measures one: a cell -> numbers, texts, and lists and dicts of them.
       outcome: a row -> what is printed of it.
       workers: how many at once on a CPU, where small matrices leave most of a second
         core idle; an accelerator is filled by one.
@@ -89,27 +90,41 @@ def complete(
     missing = [cell for cell in cells if not files[cell].exists()]
     if len(missing) < len(cells):
         say(f"going on: {len(cells) - len(missing)} of {len(cells)} cells are there")
-    start, count = time.perf_counter(), len(cells) - len(missing)
+    if missing:
+        measure = begin()
+
+        def measure_and_keep(cell: AnyCell) -> Row:
+            row = _measured(cell, measure)
+            # In the worker, so that a cell that ends after Ctrl-C is not lost.
+            write_json(files[cell], {**row, "definition": definitions[cell]})
+            return row
+
+        _run(missing, len(cells), measure_and_keep, outcome, workers)
+    return [_read_cell(files[cell], definitions[cell]) for cell in cells]
+
+
+def _run(
+    missing: Sequence[AnyCell],
+    number: int,
+    measure: Callable[[AnyCell], Row],
+    outcome: Callable[[Row], str],
+    workers: int,
+) -> None:
+    """Measure a few cells at a time, and print a line for each with the time left."""
+    start, count = time.perf_counter(), number - len(missing)
     done, total = 0.0, sum(cell.work for cell in missing)
-
-    def measure_and_keep(cell: AnyCell) -> Row:
-        row = _measured(cell, measure)
-        # In the worker, so that a cell that ends after Ctrl-C is not lost.
-        write_json(files[cell], {**row, "definition": definitions[cell]})
-        return row
-
     pool = concurrent.futures.ThreadPoolExecutor(
         workers if jax.default_backend() == "cpu" else 1
     )
     try:
-        futures = {pool.submit(measure_and_keep, cell): cell for cell in missing}
+        futures = {pool.submit(measure, cell): cell for cell in missing}
         for future in concurrent.futures.as_completed(futures):
             row = future.result()
             done += futures[future].work
             left = (time.perf_counter() - start) / done * (total - done)
             count += 1
             say(
-                f"[{count:{len(str(len(cells)))}}/{len(cells)}] {outcome(row)}; "
+                f"[{count:{len(str(number))}}/{number}] {outcome(row)}; "
                 f"{row['wall_seconds']:.0f} s, about {duration(left)} left"
             )
     except KeyboardInterrupt:
@@ -117,7 +132,6 @@ def complete(
         raise SystemExit(130) from None
     finally:
         pool.shutdown(cancel_futures=True)
-    return [_read_cell(files[cell], definitions[cell]) for cell in cells]
 
 
 def _measured(cell: AnyCell, measure: Callable[[AnyCell], Row]) -> Row:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -42,8 +43,8 @@ class Study(Generic[AnyConfig, AnyCell]):
       config: its fields, with kinds and ranges.
       plan: config -> the cells, each once; refuses what cannot be run before anything
         slow.
-      measurement: config -> the function that measures a cell. What all cells share,
-        such as images, is made once where it is called.
+      measurement: config -> the function that measures a cell. Called where a cell is
+        missing: what all cells share, such as images, is made in it.
       outcome: a row -> what is printed of it.
       text: report -> paragraphs and tables in Markdown.
       figures: report -> figures by the name of their file.
@@ -91,7 +92,7 @@ class Study(Generic[AnyConfig, AnyCell]):
             rows = complete(
                 cells,
                 folder / "cells",
-                self.measurement(config),
+                functools.partial(self.measurement, config),
                 self.outcome,
                 getattr(config, "parallel_cells", 1),
                 own,

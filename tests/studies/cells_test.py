@@ -28,7 +28,7 @@ def complete(folder, numbers, work=work_out, config=None):
     return cells.complete(
         [Square(n) for n in numbers],
         folder,
-        work,
+        lambda: work,
         lambda row: f"is {row['value']}",
         1,
         config or {},
@@ -58,6 +58,12 @@ def test_what_is_there_is_not_worked_out_again(tmp_path, capsys):
     complete(tmp_path, [1, 2, 5], noted)
     assert done == [5]
     assert "going on: 2 of 3" in capsys.readouterr().out
+
+
+def test_what_cells_share_is_made_only_where_one_is_missing(tmp_path):
+    complete(tmp_path, [1])
+    found = cells.complete([Square(1)], tmp_path, lambda: 1 / 0, str, 1, {})
+    assert found[0]["value"] == 1
 
 
 def test_a_cell_that_fails_leaves_the_finished_ones(tmp_path):
@@ -139,7 +145,7 @@ def test_a_cell_is_its_definition_and_not_its_place(tmp_path):
         found = cells.complete(
             [Method(recurrence) for recurrence in recurrences],
             tmp_path,
-            work,
+            lambda: work,
             str,
             1,
             {},
