@@ -44,7 +44,7 @@ from optnet_jax.studies.roots import (
     slopes_to_try,
 )
 from optnet_jax.studies.study import Report, Study, select
-from optnet_jax.studies.tables import markdown_table, number
+from optnet_jax.studies.tables import number, table
 from optnet_jax.studies.trial import (
     HB_NET,
     compare_failures,
@@ -310,12 +310,12 @@ def text(report: Report) -> Iterator[str]:
         for kind, sentence in report["verdicts"].items()
     )
     yield "## Characteristic roots at T = 0"
-    yield _root_table(select(report["cells"], part="roots"))
+    yield table(select(report["cells"], part="roots"), ROOT_COLUMNS)
     yield (
         f"## Norms: {layers['depth']} layers of {layers['width']}, Φ = "
         f"{layers['activation']}, He normal, not trained"
     )
-    yield norm_table(norms)
+    yield table(norms, NORM_COLUMNS)
     warnings = [f"- {line}" for row in norms for line in row["warnings"]]
     yield "\n".join(warnings) or "No structure amplifies beyond the tolerance."
     yield "## Training at depth"
@@ -335,35 +335,23 @@ def text(report: Report) -> Iterator[str]:
     )
 
 
-def _root_table(rows: list[Row]) -> str:
-    lines = [
-        [
-            row["label"],
-            f"{row['radius']:.4g}",
-            f"{row['angle']:.4g}°",
-            number(row["period"], ".4g"),
-            f"{row['largest_radius']:.4g}",
-        ]
-        for row in rows
-    ]
-    header = ["recurrence", "modulus", "angle", "period", "largest modulus, |λ| ≤ 1"]
-    return markdown_table(header, lines)
-
-
-def norm_table(rows: list[Row]) -> str:
-    """Lay out how signal and gradient grow over all layers and in one."""
-    lines = [
-        [
-            row["label"],
-            _ratio(row["signal"][-1], row["signal"][0]),
-            number(row["signal_growth"], ".3f"),
-            _ratio(row["gradient"][0], row["gradient"][-1]),
-            number(row["gradient_growth"], ".3f"),
-        ]
-        for row in rows
-    ]
-    header = ["structure", "signal, last / first", "a layer"]
-    return markdown_table([*header, "gradient, first / last", "a layer"], lines)
+ROOT_COLUMNS = (
+    ("recurrence", lambda row: row["label"]),
+    ("modulus", lambda row: f"{row['radius']:.4g}"),
+    ("angle", lambda row: f"{row['angle']:.4g}°"),
+    ("period", lambda row: number(row["period"], ".4g")),
+    ("largest modulus, |λ| ≤ 1", lambda row: f"{row['largest_radius']:.4g}"),
+)
+NORM_COLUMNS = (
+    ("structure", lambda row: row["label"]),
+    ("signal, last / first", lambda row: _ratio(row["signal"][-1], row["signal"][0])),
+    ("a layer", lambda row: number(row["signal_growth"], ".3f")),
+    (
+        "gradient, first / last",
+        lambda row: _ratio(row["gradient"][0], row["gradient"][-1]),
+    ),
+    ("a layer", lambda row: number(row["gradient_growth"], ".3f")),
+)
 
 
 def _ratio(value: float | None, to: float | None) -> str:
@@ -374,36 +362,41 @@ def _trial_table(report: Report, normalize: bool) -> str:
     settings = report["config"]["trial"]
     rates = settings["learning_rates"]
     trial = select(report["cells"], part="trial", normalize=normalize)
-    lines = []
-    for row in trial:
+
+    def least_loss(row: Row) -> str:
         loss = median_loss(row)
         least = int(np.argmin(loss))
-        largest = float(np.median(largest_rates(row, rates)))
-        more = ""
-        if row["label"] != HB_NET:
-            found = compare_failures(
-                settings["seeds"], trial, row["depth"], normalize, row["label"]
-            )
-            more = f"{found.mean:+.2f} (p = {found.p_value:.2g})"
-        lines.append(
-            [
-                f"{row['depth']}, {row['label']}",
-                f"{np.median(np.array(row['first_gradient_norm'], float)):.2g}",
-                number(largest or None),
-                f"{number(loss[least] if np.isfinite(loss[least]) else None)} @ "
-                f"{rates[least]:g}",
-                count_failed(row),
-                f"{np.sum(row['diverged'])}",
-                more,
-            ]
+        return f"{number(loss[least])} @ {rates[least]:g}"
+
+    def compared(row: Row) -> str:
+        if row["label"] == HB_NET:
+            return ""
+        found = compare_failures(
+            settings["seeds"], trial, row["depth"], normalize, row["label"]
         )
-    header = ["layers, structure", "first gradient", "largest rate that trains"]
-    header += ["least loss @ rate", "failed", "not finite", "HB-Net fails at"]
+        return f"{found.mean:+.2f} (p = {found.p_value:.2g})"
+
+    columns = (
+        ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
+        ("first gradient", lambda row: number(_median(row["first_gradient_norm"]))),
+        (
+            "largest rate that trains",
+            lambda row: number(_median(largest_rates(row, rates)) or None),
+        ),
+        ("least loss @ rate", least_loss),
+        ("failed", count_failed),
+        ("not finite", lambda row: str(np.sum(row["diverged"]))),
+        ("HB-Net fails at", compared),
+    )
     return (
-        markdown_table(header, lines)
+        table(trial, columns)
         + "\n\nMedians over the seeds. The last column: at how many rates more HB-Net "
         "fails than this structure does, and the p-value."
     )
+
+
+def _median(values: Any) -> float:
+    return float(np.median(np.array(values, float)))
 
 
 # More recurrences than one cycle of colours tells apart at a glance.

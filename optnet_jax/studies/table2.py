@@ -49,7 +49,13 @@ from optnet_jax.studies.fit import members
 from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds, Workers
 from optnet_jax.studies.simulation import Training, readings, simulate
 from optnet_jax.studies.study import Report, Study, select
-from optnet_jax.studies.tables import markdown_table, mean_and_sd, number, with_sd
+from optnet_jax.studies.tables import (
+    markdown_table,
+    mean_and_sd,
+    number,
+    table,
+    with_sd,
+)
 
 PAPER = {
     "ADMM": {10: 1.07576, 20: 1.07495, 30: 1.07665, 40: 1.07749},
@@ -430,22 +436,24 @@ def comparison_table(report: Report) -> str:
 
 def readout_table(report: Report) -> str:
     """Lay out the read-out ablation: the same weights' sequence, read out otherwise."""
-    names = ("gd", "gd_readout", "agd", "agd_readout", "agd2")
     rows = [
-        [
-            cell["label"],
-            str(depth),
-            with_sd(cell["final"]["mse"]["per_seed"]),
-            with_sd(cell["final"]["excess"]["per_seed"]),
-            f"{cell['final']['output_power']['mean']:.5f}",
-            f"{cell['final']['output_spread']['mean']:.1e}",
-        ]
+        cell
         for depth in report["config"]["readout"]["depths"]
-        for name in names
+        for name in ("gd", "gd_readout", "agd", "agd_readout", "agd2")
         for cell in select(report["cells"], structure=name, depth=depth)
     ]
-    header = ["structure", "layers", "MSE", "excess over M", "mean out²"]
-    return markdown_table([*header, "depends on input"], rows)
+    columns = (
+        ("structure", lambda row: row["label"]),
+        ("layers", lambda row: str(row["depth"])),
+        ("MSE", lambda row: with_sd(row["final"]["mse"]["per_seed"])),
+        ("excess over M", lambda row: with_sd(row["final"]["excess"]["per_seed"])),
+        ("mean out²", lambda row: f"{row['final']['output_power']['mean']:.5f}"),
+        (
+            "depends on input",
+            lambda row: f"{row['final']['output_spread']['mean']:.1e}",
+        ),
+    )
+    return table(rows, columns)
 
 
 def _readout_sentence(report: Report) -> str:

@@ -1,6 +1,7 @@
 """Markdown tables that also read well on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,27 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
+def table(
+    rows: Iterable[dict[str, Any]],
+    columns: Sequence[tuple[str, Callable[[dict[str, Any]], str]]],
+) -> str:
+    """Lay out a line for each row of a study.
+
+    >>> print(table([{"k": 3}], [("layers", lambda row: str(row["k"]))]))
+    | layers |
+    | :----- |
+    | 3      |
+
+    Args:
+      rows: the rows.
+      columns: the name of each column, and what it has of a row.
+    """
+    lines = [[entry(row) for _, entry in columns] for row in rows]
+    return markdown_table([name for name, _ in columns], lines)
+
+
 def number(value: float | None, form: str = ".2g") -> str:
-    """Format a number; None, which stands for what is no number, is a dash.
+    """Format a number; None, NaN and ±∞ are a dash.
 
     >>> number(0.125), number(None)
     ('0.12', '-')
@@ -42,7 +62,7 @@ def number(value: float | None, form: str = ".2g") -> str:
       value: the number.
       form: as for :func:`format`.
     """
-    return "-" if value is None else format(value, form)
+    return "-" if value is None or not np.isfinite(value) else format(value, form)
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:

@@ -12,6 +12,7 @@ from optnet_jax.recurrences import methods
 from optnet_jax.studies import stability
 from optnet_jax.studies.stability import STUDY, StabilityConfig
 from optnet_jax.studies.study import select
+from optnet_jax.studies.tables import table
 
 
 def test_norms_that_overflow_are_dashes_and_gaps(tmp_path):
@@ -22,7 +23,7 @@ def test_norms_that_overflow_are_dashes_and_gaps(tmp_path):
         "signal_growth": 2.0,
         "gradient_growth": None,
     }
-    row = stability.norm_table([entry]).splitlines()[-1]
+    row = table([entry], stability.NORM_COLUMNS).splitlines()[-1]
     assert [each.strip() for each in row.split("|")[1:-1]] == [
         "explodes", "-", "2.000", "-", "-",
     ]  # fmt: skip
