@@ -209,6 +209,6 @@ def test_an_unknown_table_is_one_line_and_status_2(capsys):
     assert sweep.main(["table9"]) == 2
     error = capsys.readouterr().err
     assert error == (
-        "error: there is no table 'table9': choose digits, table4, table5, "
-        "digits_depth\n"
+        "error: there is no table 'table9': choose digits, fashion, table4, "
+        "table5, digits_depth\n"
     )

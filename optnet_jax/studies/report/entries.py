@@ -20,7 +20,7 @@ class Row:
         network: Name in ``networks.NETWORKS``.
         config: Name of its config, ``configs/<config>.py``.
         arguments: Of the config, such as ``depth=40``; may be empty.
-        baseline: Network of the row that this one is compared with, if any.
+        baseline: Label of the row that this one is compared with, if any.
     """
 
     label: str
@@ -130,9 +130,9 @@ DIGITS = Table(
     title="Table 4 on scikit-learn's digits: top-1 error (%) at matched parameters",
     rows=(
         Row("ResNet", "resnet", "digits_resnet"),
-        Row("HB-Net (16)", "hb_net", "digits_hb", baseline="resnet"),
+        Row("HB-Net (16)", "hb_net", "digits_hb", baseline="ResNet"),
         Row("DenseNet", "densenet", "digits_densenet"),
-        Row("AGD-Net (21)", "agd_net", "digits_agd", baseline="densenet"),
+        Row("AGD-Net (21)", "agd_net", "digits_agd", baseline="DenseNet"),
     ),
     columns=(Column("digits", "optnet_digits", True),),
     seeds=tuple(range(10)),
@@ -145,11 +145,11 @@ DIGITS_DEPTH = Table(
         Row(label, network, "digits_depth", f"structure={structure}", baseline)
         for label, network, structure, baseline in (
             ("Plain (7)", "plain", "plain", ""),
-            ("ResNet (16)", "resnet", "resnet", "plain"),
-            ("HB-Net (16)", "hb_net", "hb", "plain"),
-            ("Nesterov net (17)", "nesterov_net", "nesterov", "plain"),
-            ("AGD-Net (18)", "agd_net", "agd", "plain"),
-            ("DMRNet (20)", "dmr_net", "dmr", "plain"),
+            ("ResNet (16)", "resnet", "resnet", "Plain (7)"),
+            ("HB-Net (16)", "hb_net", "hb", "Plain (7)"),
+            ("Nesterov net (17)", "nesterov_net", "nesterov", "Plain (7)"),
+            ("AGD-Net (18)", "agd_net", "agd", "Plain (7)"),
+            ("DMRNet (20)", "dmr_net", "dmr", "Plain (7)"),
         )
     ),
     columns=tuple(
@@ -160,18 +160,58 @@ DIGITS_DEPTH = Table(
     against="weight layers",
 )
 
+FASHION = Table(
+    name="fashion",
+    title="Table 4 on Fashion-MNIST: top-1 error (%) at 0.27 million parameters",
+    rows=(
+        Row("ResNet", "resnet20", "fashion_resnet"),
+        # As HB-Net, which differs from it in β₂ alone then.
+        Row(
+            "ResNet, no ReLU after the sum",
+            "resnet20",
+            "fashion_resnet",
+            "relu=False",
+            "ResNet",
+        ),
+        Row(
+            "HB-Net (16)",
+            "hb_net20",
+            "fashion_hb",
+            baseline="ResNet, no ReLU after the sum",
+        ),
+        Row("DenseNet", "densenet", "fashion_densenet"),
+        Row("AGD-Net (21)", "agd_net", "fashion_agd", baseline="DenseNet"),
+        Row("AGD-Net, β = 0", "agd_net", "fashion_agd", "beta=0.0", "DenseNet"),
+        Row("AGD-Net, α = 1", "agd_net", "fashion_agd", "learned=False", "DenseNet"),
+    ),
+    columns=(Column("Fashion-MNIST", "fashion_mnist", True),),
+    seeds=tuple(range(6)),
+)
+
 TABLE_4 = Table(
     name="table4",
     title="Table 4: top-1 error (%) on CIFAR (+: with augmentation)",
     rows=(
         Row("ResNet (n = 9)", "resnet56", "cifar_resnet", "depth=56"),
-        Row("HB-Net (n = 9)", "hb_net56", "cifar_hb", "depth=56", "resnet56"),
+        Row("HB-Net (n = 9)", "hb_net56", "cifar_hb", "depth=56", "ResNet (n = 9)"),
         Row("ResNet (n = 18)", "resnet110", "cifar_resnet", "depth=110"),
-        Row("HB-Net (n = 18)", "hb_net110", "cifar_hb", "depth=110", "resnet110"),
+        Row("HB-Net (n = 18)", "hb_net110", "cifar_hb", "depth=110", "ResNet (n = 18)"),
         Row("DenseNet (L = 40)", "densenet40", "cifar_densenet", "depth=40"),
-        Row("AGD-Net (L = 40)", "agd_net40", "cifar_agd", "depth=40", "densenet40"),
+        Row(
+            "AGD-Net (L = 40)",
+            "agd_net40",
+            "cifar_agd",
+            "depth=40",
+            "DenseNet (L = 40)",
+        ),
         Row("DenseNet (L = 52)", "densenet52", "cifar_densenet", "depth=52"),
-        Row("AGD-Net (L = 52)", "agd_net52", "cifar_agd", "depth=52", "densenet52"),
+        Row(
+            "AGD-Net (L = 52)",
+            "agd_net52",
+            "cifar_agd",
+            "depth=52",
+            "DenseNet (L = 52)",
+        ),
     ),
     columns=(
         Column("C10", "cifar10", False, "dataset=cifar10,augment=False"),
@@ -186,15 +226,17 @@ TABLE_5 = Table(
     title="Table 5: top-1 and top-5 error (%) on ImageNet, single crop",
     rows=(
         Row("ResNet-34", "resnet34", "imagenet_resnet"),
-        Row("HB-Net-34", "hb_net34", "imagenet_hb", baseline="resnet34"),
+        Row("HB-Net-34", "hb_net34", "imagenet_hb", baseline="ResNet-34"),
         Row("DenseNet-121", "densenet121", "imagenet_densenet"),
-        Row("AGD-Net-121", "agd_net121", "imagenet_agd", baseline="densenet121"),
+        Row("AGD-Net-121", "agd_net121", "imagenet_agd", baseline="DenseNet-121"),
     ),
     columns=(Column("ImageNet", "imagenet2012", True, "augment=True"),),
     top5=True,
 )
 
-TABLES = {table.name: table for table in (DIGITS, TABLE_4, TABLE_5, DIGITS_DEPTH)}
+TABLES = {
+    table.name: table for table in (DIGITS, FASHION, TABLE_4, TABLE_5, DIGITS_DEPTH)
+}
 CELLS = tuple(cell for table in TABLES.values() for cell in table.cells())
 
 

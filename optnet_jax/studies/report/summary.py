@@ -102,7 +102,7 @@ def errors(runs: Iterable[Run], metric: str, which: str = "final") -> dict[int, 
 
 def _comparisons(table: entries.Table, placed: Placed) -> Iterator[dict[str, Any]]:
     """Compare each method with its baseline wherever both were run."""
-    cells = {(cell.row.network, cell.column): cell for cell in table.cells()}
+    cells = {(cell.row.label, cell.column): cell for cell in table.cells()}
     for cell in table.cells():
         other = cells.get((cell.row.baseline, cell.column))
         if other is None:
