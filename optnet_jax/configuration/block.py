@@ -84,7 +84,7 @@ class Block:
         return cls(**fields)
 
     def as_mapping(self) -> dict[str, Any]:
-        """The fields, and those of the blocks within, as dicts."""
+        """Return the fields, and those of the blocks within, as dicts."""
         return {
             field.name: value.as_mapping() if isinstance(value, Block) else value
             for field in dataclasses.fields(self)
@@ -93,7 +93,7 @@ class Block:
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """The fields that have a default, and it, with the blocks within as dicts."""
+        """Return the fields that have a default, and it, with inner blocks as dicts."""
         found = {}
         for field in dataclasses.fields(cls):
             if not _is_required(field):
@@ -106,19 +106,19 @@ class Block:
 
 @functools.cache
 def kinds_of(block: type) -> Mapping[str, Any]:
-    """The fields of a dataclass, such as a block, and their annotations."""
+    """Return the fields of a dataclass, such as a block, and their annotations."""
     hints = typing.get_type_hints(block, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(block)}
 
 
 def as_json(config: Any) -> dict[str, Any]:
-    """A config, of whatever form, as plain JSON types (tuples become lists)."""
+    """Turn a config, of whatever form, into plain JSON types (tuples become lists)."""
     mapping = config.as_mapping() if isinstance(config, Block) else config
     return json.loads(json.dumps(mapping, default=_describe))
 
 
 def _describe(value: Any) -> Any:
-    """What JSON cannot hold, in words that are the same in every process."""
+    """Say what JSON cannot hold in words that are the same in every process."""
     nested = as_mapping(value)
     if nested is not None:
         return dict(nested)

@@ -51,7 +51,7 @@ def _is_file(file: Path) -> bool:
 
 
 def packaged_configs() -> dict[str, Path]:
-    """The installed config files by name."""
+    """Return the installed config files by name."""
     spec = importlib.util.find_spec("optnet_jax.configs")
     folders = spec.submodule_search_locations if spec else None
     files = [file for folder in folders or () for file in Path(folder).glob("*.py")]
@@ -104,7 +104,7 @@ def load(value: str) -> Config:
 
 
 def _where(file: Path, error: Exception) -> str:
-    """An error inside a config file in one line, with the line that it comes from."""
+    """Say an error of a config file in one line, with the line that it comes from."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

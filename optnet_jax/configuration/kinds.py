@@ -297,7 +297,7 @@ def _tuple(value: Any, kinds: tuple) -> tuple:
 
 
 def as_mapping(value: Any) -> Mapping[str, Any] | None:
-    """A dict, or an ml_collections.ConfigDict as one; None if the value is neither."""
+    """Return a dict, or an ml_collections.ConfigDict as one; None of another value."""
     if isinstance(value, Mapping):
         return value
     if hasattr(value, "to_dict") and hasattr(value, "items"):

@@ -7,7 +7,7 @@ from optnet_jax.errors import LONGEST, shown
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The hint of an error message: the name that was probably meant, or nothing."""
+    """Return the hint of an error message: the name that was meant, or nothing."""
     close = closest(shown(name).strip("'"), known)
     return f" (did you mean {close}?)" if close else ""
 
@@ -38,7 +38,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def _stands_for(short: str, field: str) -> bool:
-    """Whether ``short`` is a word of a field's name, its beginning, or its initials."""
+    """Say whether ``short`` is a word of a name, its beginning, or its initials."""
     words = field.split("_")
     initials = "".join(word[:1] for word in words)
     return len(short) > 1 and (

@@ -193,7 +193,7 @@ def from_text(text: str, kind: Any, name: str) -> Any:
 
 
 def _readings(text: str, kind: Any) -> Iterator[Any]:
-    """What a text may mean where some kind is wanted, the likeliest first."""
+    """Yield what a text may mean where some kind is wanted, the likeliest first."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         yield from _readings(text, arguments[0])

@@ -80,7 +80,7 @@ class Optimizer(Block):
         weight_decay: L2, in the gradient of every parameter ...
         decay_exclude: ... but those with these leaf names, such as
             ``("bias", "scale")``.
-        accumulate: Pieces that a batch is run in where it does not fit at once.
+        accumulate: Micro-batches that a batch is run in where it does not fit at once.
     """
 
     path: ClassVar[str] = "optimizer."
@@ -239,7 +239,7 @@ class Model(Block):
         return cls(name=fields.pop("name"), fields=fields)
 
     def as_mapping(self) -> dict[str, Any]:
-        """The name and the fields, in one dict as in the config."""
+        """Return the name and the fields, in one dict as in the config."""
         return {"name": self.name, **self.fields}
 
 
@@ -295,10 +295,10 @@ class TrainConfig(Block):
     model: Model
 
     def check(self) -> None:
-        """Refuse pieces of a batch that are not equal."""
-        size, pieces = self.data.batch_size, self.optimizer.accumulate
-        if size % pieces:
+        """Refuse micro-batches that are not equal."""
+        size, count = self.data.batch_size, self.optimizer.accumulate
+        if size % count:
             raise InputError(
-                f"config.optimizer.accumulate={pieces} does not divide "
-                f"config.data.batch_size={size}: a batch is run in equal pieces"
+                f"config.optimizer.accumulate={count} does not divide "
+                f"config.data.batch_size={size}: micro-batches are of equal size"
             )

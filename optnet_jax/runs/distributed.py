@@ -46,7 +46,7 @@ class Group:
             self.store.key_value_set(key, value)
 
     def get(self, key: str) -> str | None:
-        """What a process told, or ``None`` if it has not."""
+        """Return what a process told, or ``None`` if it has not."""
         try:
             return self.store.key_value_try_get(key)
         except jax.errors.JaxRuntimeError as error:
@@ -56,7 +56,7 @@ class Group:
 
 
 def group() -> Group | None:
-    """The processes that this one has joined; ``None`` if it is alone."""
+    """Return the processes that this one has joined; ``None`` if it is alone."""
     state = jax_distributed.global_state
     if state.client is None or state.num_processes == 1:
         return None
@@ -124,7 +124,7 @@ def initialize(
 
 
 def bind_address(address: str, seconds: float = 10.0) -> str:
-    """Where process 0 listens: on all its addresses, or on the loopback one alone.
+    """Say where process 0 listens: on all its addresses, or on the loopback alone.
 
     Args:
         address: ``host:port`` of process 0.

@@ -59,7 +59,7 @@ class Interruption:
             os.write(2, line.encode())
 
     def requested(self, step: int) -> bool:
-        """Whether to save and stop after ``step`` (on every process alike)."""
+        """Say whether to save and stop after ``step`` (on every process alike)."""
         if jax.process_count() == 1:
             return self.signal is not None
         if not multihost_utils.reached_preemption_sync_point(step):
@@ -68,5 +68,5 @@ class Interruption:
         return True
 
     def stop(self) -> program.Interrupted:
-        """The exception that ends the program with the status of the signal."""
+        """Return the exception that ends the program with the signal's status."""
         return program.Interrupted(self.signal or signal.SIGTERM, saved=True)

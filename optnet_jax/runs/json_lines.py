@@ -135,5 +135,5 @@ def _row(line: bytes) -> Row | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number (which JSON's true and false are not)."""
+    """Say whether a JSON value is a number (which JSON's true and false are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)

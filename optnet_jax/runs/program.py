@@ -45,7 +45,7 @@ class Interrupted(SystemExit):  # noqa: N818 (it ends the program; it is no erro
 
 @contextlib.contextmanager
 def edge() -> Iterator[None]:
-    """What a command line promises, for as long as the program lasts.
+    """Keep what a command line promises, for as long as the program lasts.
 
     A screen that is closed or full loses no work (see :class:`Screen`). A signal of
     ``STOPPING`` raises :class:`Interrupted`; a second one ends the program there and
@@ -201,7 +201,7 @@ def _open_missing() -> None:
 
 
 def _screen(stream: TextIO | None, descriptor: int) -> TextIO:
-    """The stream as a :class:`Screen`, which also prints what it cannot encode."""
+    """Make a stream a :class:`Screen`, which also prints what it cannot encode."""
     return io.TextIOWrapper(
         io.BufferedWriter(Screen(descriptor)),
         encoding=getattr(stream, "encoding", "utf-8"),

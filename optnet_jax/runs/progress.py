@@ -108,7 +108,7 @@ class Progress:
         return steps * self._batch_size / seconds if steps and seconds > 0 else None
 
     def due(self) -> bool:
-        """Whether a line between two evaluations is welcome."""
+        """Say whether a line between two evaluations is welcome."""
         quiet = time.monotonic() - self._last_line
         return self._bar is None and quiet > self.SECONDS_BETWEEN_LINES
 

@@ -58,7 +58,7 @@ def check_kinds(directory: Path, step: int) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps that are there, oldest first."""
+    """Return the steps that are there, oldest first."""
     if not directory.is_dir():
         return []
     names = [entry.name for entry in directory.iterdir()]
@@ -66,7 +66,7 @@ def steps(directory: Path) -> list[int]:
 
 
 def describe_newest(directory: Path) -> str:
-    """The newest step in words."""
+    """Name the newest step in words."""
     found = steps(directory)
     if not found:
         return "there is no earlier checkpoint"

@@ -1,4 +1,4 @@
-"""Whether all processes of a run were told the same, before they compute together.
+"""Say whether all processes of a run were told the same, before they compute together.
 
 A difference would be worse than an error: other learning rates drift apart without a
 word, and another batch size or directory makes a collective operation wait for ever.
@@ -124,17 +124,17 @@ def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
     processes = processes or distributed.group()
     if processes is None:
         return
-    place = f"optnet_jax/told/{next(_rounds)}"
+    prefix = f"optnet_jax/told/{next(_rounds)}"
     told = {**told, "num_processes": processes.count}
     mine = json.dumps(told, sort_keys=True, default=str)
-    processes.put(f"{place}/{processes.index}", mine)
+    processes.put(f"{prefix}/{processes.index}", mine)
     if processes.index == 0:
         differences = []
         for index in range(1, processes.count):
-            theirs = _wait(processes, f"{place}/{index}", index)
+            theirs = _wait(processes, f"{prefix}/{index}", index)
             differences += _differences(index, json.loads(mine), json.loads(theirs))
-        processes.put(f"{place}/verdict", json.dumps(differences))
-    differences = json.loads(_wait(processes, f"{place}/verdict", 0))
+        processes.put(f"{prefix}/verdict", json.dumps(differences))
+    differences = json.loads(_wait(processes, f"{prefix}/verdict", 0))
     if differences:
         more = len(differences) - SHOWN
         raise InputError(
@@ -156,7 +156,7 @@ def _differences(
 
 
 def _wait(processes: Group, key: str, index: int) -> str:
-    """Returns what process ``index`` tells under ``key``, were it hours later."""
+    """Return what process ``index`` tells under ``key``, were it hours later."""
     started, pause, said = time.monotonic(), 0.02, False
     while (value := processes.get(key)) is None:
         if not said and time.monotonic() - started > distributed.QUIET_SECONDS:

@@ -53,7 +53,7 @@ def declared() -> Iterator[set[str]]:
 
 
 def learned_coefficients(params: Any, paths: Iterable[str]) -> dict[str, np.ndarray]:
-    """The learned coefficients by path, on the host.
+    """Return the learned coefficients by path, on the host.
 
     >>> import jax.numpy as jnp
     >>> params = {"stage1": {"alpha": jnp.ones(3)}, "head": {"kernel": jnp.ones(2)}}

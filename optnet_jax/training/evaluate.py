@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from optnet_jax.configuration import Config, TrainConfig, as_json
+from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement, metrics, sharding
@@ -21,7 +21,7 @@ from optnet_jax.training.warm_start import (
     read_variables,
     trained_config,
 )
-from optnet_jax.training.workdir import Workdir, check_kinds, write_json
+from optnet_jax.training.workdir import check_kinds, write_json
 
 MAX_PENDING = 4
 
@@ -72,9 +72,9 @@ def evaluate_checkpoint(
     """
     config = TrainConfig.of(config)
     agreement.check_told("eval", config, workdir)
-    place = Workdir(workdir, config)
-    check_kinds(place.path)
-    directory = place.checkpoints
+    workdir = local_path(workdir, "workdir").absolute()
+    check_kinds(workdir)
+    directory = workdir / "checkpoints"
     if not directory.is_dir():
         raise InputError(
             f"there is no checkpoint in {directory}: train first, or name the workdir "
@@ -89,7 +89,7 @@ def evaluate_checkpoint(
     ) as checkpoints:
         step, leaves = read_variables(checkpoints, config.eval.checkpoint)
         trained = trained_config(checkpoints, step)
-    agreement.check_variables(place.path, leaves, step)
+    agreement.check_variables(workdir, leaves, step)
     _check_same_function(trained, config, directory / str(step))
     check_same_network(leaves, flatten(variables), directory / str(step))
     means = evaluate(
@@ -100,7 +100,7 @@ def evaluate_checkpoint(
     say(f"{directory}, step {step}, {split}: {metrics.describe(means)}")
     found = {"step": step, **means, "split": split}
     if jax.process_index() == 0:
-        _write(place.path / f"eval_{step}.json", found)
+        _write(workdir / f"eval_{step}.json", found)
     return found
 
 

@@ -68,7 +68,7 @@ class Experiment:
         return float(np.asarray(self.schedule(step)))
 
     def init_state(self) -> TrainState:
-        """The state at step 0, on every device."""
+        """Draw the state at step 0, on every device."""
         state = create_state(
             self.module,
             self.optimizer,
@@ -103,8 +103,8 @@ class Experiment:
         return shapes, frozenset(learned & flatten(shapes.params).keys())
 
     def compiled_train_step(self) -> Callable:
-        """The training step under jit: state donated, batch split over the devices."""
-        whole, split = self.state_sharding, sharding.split_batch(self.mesh)
+        """Put the training step under jit: state donated, batch sharded."""
+        replicated, sharded = self.state_sharding, sharding.sharded(self.mesh)
         return jax.jit(
             functools.partial(
                 train_step,
@@ -112,16 +112,18 @@ class Experiment:
                 optimizer=self.optimizer,
                 options=self.options,
             ),
-            in_shardings=(whole, split, whole),
-            out_shardings=(whole, whole),
+            in_shardings=(replicated, sharded, replicated),
+            out_shardings=(replicated, replicated),
             donate_argnums=0,
         )
 
     def compiled_eval_step(self) -> Callable:
-        """The evaluation step under jit."""
-        whole, split = self.state_sharding, sharding.split_batch(self.mesh)
+        """Put the evaluation step under jit: variables replicated, batch sharded."""
+        replicated, sharded = self.state_sharding, sharding.sharded(self.mesh)
         step = functools.partial(eval_step, module=self.module)
-        return jax.jit(step, in_shardings=(whole, split), out_shardings=whole)
+        return jax.jit(
+            step, in_shardings=(replicated, sharded), out_shardings=replicated
+        )
 
 
 def create_network(config: Config | TrainConfig, num_classes: int) -> nn.Module:
@@ -163,11 +165,11 @@ def build(config: Config | TrainConfig) -> Experiment:
     module = create_network(config, spec.num_classes)
     check_classes(module, spec)
     mesh = sharding.data_mesh()
-    options = step_options(config, sharding.split_batch(mesh))
+    options = step_options(config, sharding.sharded(mesh))
     sharding.check_batch_size(
         config.data.batch_size, mesh.devices.size, options.accumulate
     )
-    check_pieces(module, config.data.batch_size, options.accumulate)
+    check_micro_batches(module, config.data.batch_size, options.accumulate)
     dataset = data.load(config.data, seed=config.seed)
     per_epoch = dataset.steps_per_epoch
     total = schedule_lib.steps_in_run(
@@ -212,26 +214,26 @@ def check_classes(module: nn.Module, spec: data.Spec) -> None:
         )
 
 
-def check_pieces(module: nn.Module, batch_size: int, pieces: int) -> None:
-    """Refuse pieces of a batch that BatchNorm would tell from the whole.
+def check_micro_batches(module: nn.Module, batch_size: int, count: int) -> None:
+    """Refuse micro-batches that BatchNorm would tell from the whole batch.
 
     Args:
         module: The network; what matters is its ``batch_norm_group``, if it has one.
         batch_size: Images per optimiser step.
-        pieces: Number of accumulation steps that share them.
+        count: Number of micro-batches that share them.
 
     Raises:
         InputError: if a group that BatchNorm takes its statistics over does not fit
-            into a piece: the step would not be that of the whole batch.
+            into a micro-batch: the step would not be that of the whole batch.
     """
     normalises = getattr(module, "batch_norm", hasattr(module, "batch_norm_group"))
     group = getattr(module, "batch_norm_group", None) or batch_size
-    piece = batch_size // pieces
-    if normalises and piece % group:
+    size = batch_size // count
+    if normalises and size % group:
         raise InputError(
-            f"BatchNorm takes its statistics over {group} images, a piece of the "
-            f"batch has {piece}: set --config.model.batch_norm_group={piece} (then "
-            "pieces change nothing) or a smaller --config.optimizer.accumulate"
+            f"BatchNorm takes its statistics over {group} images, a micro-batch has "
+            f"{size}: set --config.model.batch_norm_group={size} (then micro-batches "
+            "change nothing) or a smaller --config.optimizer.accumulate"
         )
 
 

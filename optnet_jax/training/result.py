@@ -86,7 +86,7 @@ def make_result(
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What a finished run wrote into its workdir; ``None`` if it is not finished.
+    """Read what a finished run wrote; ``None`` if it is not finished.
 
     Raises:
         DamagedResultError: if the file is not what a run writes.
@@ -145,7 +145,7 @@ def _damaged(file: Path, cause: object) -> DamagedResultError:
 
 
 def describe_devices() -> str:
-    """Number and kind of the devices, such as ``8 x TPU v4`` or ``1 x cpu``."""
+    """Say how many devices of what kind, such as ``8 x TPU v4`` or ``1 x cpu``."""
     devices = jax.devices()
     kind = devices[0].device_kind
     return f"{len(devices)} x {kind} ({jax.process_count()} process(es))"

@@ -61,7 +61,7 @@ class Compiled:
 
 
 def _is_ready(sums: Any) -> bool:
-    """Whether metrics can be fetched without waiting.
+    """Say whether metrics can be fetched without waiting.
 
     Of several processes each would find another answer, and one that stops for what it
     fetched would leave the others in a step: they fetch at the same place always.
@@ -189,7 +189,7 @@ class Run:
             self._trace.close()
 
     def _is_event(self, done: int) -> bool:
-        """Whether something is written or measured after ``done`` steps."""
+        """Say whether something is written or measured after ``done`` steps."""
         every = (self._eval_every, self._save_every, self._log_every)
         return done == self._total or any(done % n == 0 for n in every)
 

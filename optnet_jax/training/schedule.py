@@ -11,7 +11,7 @@ from optnet_jax.errors import InputError
 
 
 def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
-    """Number of optimiser steps of a run.
+    """Return the number of optimiser steps of a run.
 
     Args:
         epochs: Length in epochs (``config.schedule.epochs``).
@@ -38,7 +38,7 @@ def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
 
 
 def steps_of(field: str, epochs: float, steps_per_epoch: int) -> int:
-    """Length in steps of what the config gives in epochs, rounded.
+    """Return the length in steps of what the config gives in epochs, rounded.
 
     Args:
         field: The config field, for the error message.
@@ -86,7 +86,7 @@ def learning_rate_schedule(
     drop_factor: float = 0.1,
     warmup_steps: int = 0,
 ) -> optax.Schedule:
-    """Piecewise constant learning rate of §7.1, with an optional linear warm-up.
+    """Make the piecewise constant rate of §7.1, with an optional linear warm-up.
 
     The rate is multiplied by ``drop_factor`` at each fraction in ``drop_at``: the first
     step after 50 % of the run is the first one with the lower rate.

@@ -1,4 +1,4 @@
-"""One mesh axis over all devices: the batch is split along it, the state copied."""
+"""One mesh axis over all devices: the batch is sharded along it, the state copied."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,38 +13,38 @@ DATA_AXIS = "data"
 
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Mesh with the single axis ``data`` over ``devices`` (default: all of them)."""
+    """Return the mesh with the single axis ``data``; over all devices by default."""
     # jax.make_mesh gives explicit axes, under which reshapes over the batch raise.
     return Mesh(np.array(jax.devices() if devices is None else devices), (DATA_AXIS,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Sharding of what every device holds whole: the state."""
+    """Return the sharding of what every device holds whole: the state."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split_batch(mesh: Mesh) -> NamedSharding:
-    """Sharding of arrays whose leading axis is the batch."""
+def sharded(mesh: Mesh) -> NamedSharding:
+    """Return the sharding of arrays whose leading axis is the batch."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
-def check_batch_size(batch_size: int, devices: int, pieces: int = 1) -> None:
-    """Refuse a batch that cannot be split evenly.
+def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None:
+    """Refuse a batch that cannot be sharded evenly.
 
     Args:
         batch_size: Images per optimiser step, over all devices.
         devices: Number of devices.
-        pieces: Number of accumulation steps that share the batch.
+        accumulate: Number of micro-batches that it is run in.
 
     Raises:
         InputError: naming the nearest sizes that work.
     """
-    unit = devices * pieces
+    unit = devices * accumulate
     if batch_size < 1 or batch_size % unit:
         below = max(unit, batch_size // unit * unit)
         raise InputError(
             f"batch size {batch_size} cannot be split over {devices} device(s) x "
-            f"{pieces} accumulation step(s): use --config.data.batch_size={below} or "
+            f"{accumulate} micro-batch(es): use --config.data.batch_size={below} or "
             f"{below + unit}"
         )
 
@@ -58,9 +58,9 @@ def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
         mesh: The data mesh.
 
     Returns:
-        Global arrays [B, ...] split along the batch axis.
+        Global arrays [B, ...] sharded along the batch axis.
     """
-    sharding = split_batch(mesh)
+    sharding = sharded(mesh)
 
     def put(value: Any) -> jax.Array:
         if not isinstance(value, jax.Array):
@@ -73,14 +73,14 @@ def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def _from_local_rows(rows: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """Global array of every process's rows, without a detour through the host."""
+    """Make every process's rows one array, without a detour through the host."""
     shape = (rows.shape[0] * jax.process_count(), *rows.shape[1:])
     places = sharding.addressable_devices_indices_map(shape)
     starts = {device: index[0].start or 0 for device, index in places.items() if index}
     first = min(starts.values())
     length = sharding.shard_shape(shape)[0]
-    pieces = [
+    shards = [
         jax.device_put(rows[start - first : start - first + length], device)
         for device, start in starts.items()
     ]
-    return jax.make_array_from_single_device_arrays(shape, sharding, pieces)
+    return jax.make_array_from_single_device_arrays(shape, sharding, shards)

@@ -75,5 +75,5 @@ def create_state(
 
 
 def count_parameters(params: Any) -> int:
-    """Number of trainable scalars in ``params``."""
+    """Count the trainable scalars in ``params``."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -22,14 +22,15 @@ class StepOptions:
 
     Attributes:
         label_smoothing: Share of the target spread evenly over all classes.
-        accumulate: Number of equal pieces that a batch is run in. The gradients are
-            averaged before the one update, and each piece starts from the same running
-            statistics, whose results are averaged too: a network whose BatchNorm groups
-            are no larger than a piece gives the same step as without accumulation.
+        accumulate: Number of equal micro-batches that a batch is run in. The gradients
+            are averaged before the one update, and each micro-batch starts from the
+            same running statistics, whose results are averaged too: a network whose
+            BatchNorm groups are no larger than a micro-batch gives the same step as
+            without accumulation.
         average_decay: Decay of the moving average of the variables, once the run is
             long enough for it (:func:`average_share`); 0 keeps none.
-        batch_sharding: How a batch lies on the devices; each piece is spread over all
-            of them likewise. None: on one device, or wherever XLA likes it.
+        batch_sharding: How a batch lies on the devices; each micro-batch is sharded
+            over all of them likewise. None: on one device, or wherever XLA likes it.
     """
 
     label_smoothing: float = 0.0
@@ -65,17 +66,17 @@ def train_step(
     key = jax.random.fold_in(key, state.step)
     run = jax.value_and_grad(_loss, has_aux=True)
 
-    def piece(index: jax.Array, part: Batch):
+    def gradients_of(index: jax.Array, micro_batch: Batch):
         dropout = jax.random.fold_in(key, index)
         (_, aux), gradients = run(
-            state.params, state.batch_stats, part, dropout, module, options
+            state.params, state.batch_stats, micro_batch, dropout, module, options
         )
         return gradients, *aux
 
     if options.accumulate == 1:
-        gradients, batch_stats, sums = piece(jnp.zeros((), jnp.int32), batch)
+        gradients, batch_stats, sums = gradients_of(jnp.zeros((), jnp.int32), batch)
     else:
-        gradients, batch_stats, sums = _accumulate(piece, batch, options)
+        gradients, batch_stats, sums = _accumulate(gradients_of, batch, options)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.average
@@ -99,7 +100,7 @@ def train_step(
 
 
 def average_share(step: jax.Array, decay: float) -> jax.Array:
-    """What the newest variables are of the moving average.
+    """Return the share that the newest variables have in the moving average.
 
     The decay rises to its value as min(decay, (1 + t) / (10 + t)). So a short run is
     averaged over about the last tenth of its steps, and the random start that the
@@ -141,30 +142,31 @@ def _loss(
 
 
 def _accumulate(
-    piece: Callable[..., tuple], batch: Batch, options: StepOptions
+    gradients_of: Callable[..., tuple], batch: Batch, options: StepOptions
 ) -> tuple:
-    """Run ``piece`` over equal parts of the batch, one after the other."""
-    pieces = options.accumulate
-    parts = {
-        name: value.reshape(pieces, -1, *value.shape[1:])
+    """Run the micro-batches one after the other; average all but the metrics' sums."""
+    count = options.accumulate
+    micro_batches = {
+        name: value.reshape(count, -1, *value.shape[1:])
         for name, value in batch.items()
     }
 
     def body(totals, indexed):
-        index, part = indexed
+        index, micro_batch = indexed
         if options.batch_sharding is not None:
-            # The rows of a piece lie on a few of the devices: without this the others
-            # would repeat their work.
-            part = jax.lax.with_sharding_constraint(part, options.batch_sharding)
-        return jax.tree.map(jnp.add, totals, piece(index, part)), None
+            # Its rows lie on a few of the devices: without this the others would
+            # repeat their work.
+            micro_batch = jax.lax.with_sharding_constraint(
+                micro_batch, options.batch_sharding
+            )
+        return jax.tree.map(jnp.add, totals, gradients_of(index, micro_batch)), None
 
-    first = {name: value[0] for name, value in parts.items()}
-    shapes = jax.eval_shape(piece, jnp.zeros((), jnp.int32), first)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    totals, _ = jax.lax.scan(body, zeros, (jnp.arange(pieces), parts))
-    gradients, batch_stats, sums = totals
-    mean = lambda tree: jax.tree.map(lambda leaf: leaf / pieces, tree)  # noqa: E731
-    return mean(gradients), mean(batch_stats), sums
+    first = {name: value[0] for name, value in micro_batches.items()}
+    shapes = jax.eval_shape(gradients_of, jnp.zeros((), jnp.int32), first)
+    zeros = optax.tree.zeros_like(shapes)
+    totals, _ = jax.lax.scan(body, zeros, (jnp.arange(count), micro_batches))
+    *averaged, sums = totals
+    return *jax.tree.map(lambda leaf: leaf / count, averaged), sums
 
 
 def eval_step(variables: Any, batch: Batch, *, module: nn.Module) -> Sums:

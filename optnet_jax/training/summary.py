@@ -36,8 +36,8 @@ def summarize(config: Config | TrainConfig) -> str:
     """Describe the network of a config.
 
     Args:
-        config: The config; memory is estimated for its batch size, or for a piece of
-            the batch if it accumulates gradients.
+        config: The config; memory is estimated for its batch size, or for a
+            micro-batch if it accumulates gradients.
 
     Returns:
         Several lines: the network's name and fields, parts, shapes, parameters,
@@ -48,11 +48,11 @@ def summarize(config: Config | TrainConfig) -> str:
     """
     module, image_shape = network(config)
     config = TrainConfig.of(config)
-    piece = config.data.batch_size // config.optimizer.accumulate
+    micro_batch = config.data.batch_size // config.optimizer.accumulate
     model = config.model
     given = ", ".join(f"{field}={value!r}" for field, value in model.fields.items())
     title = f"{config.name}: {model.name}({given}) on {config.data.dataset}"
-    return f"{title}\n{summary.summarize(module, image_shape, piece)}"
+    return f"{title}\n{summary.summarize(module, image_shape, micro_batch)}"
 
 
 def show(config: Config | TrainConfig, workdir: Path) -> None:

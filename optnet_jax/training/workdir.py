@@ -130,7 +130,7 @@ class Workdir:
             )
 
     def _has_results(self) -> bool:
-        """Whether an earlier start left something that belongs to its config."""
+        """Say whether an earlier start left something that belongs to its config."""
         return (
             bool(step_folders.steps(self.checkpoints))
             or (self.path / "result.json").exists()

@@ -44,12 +44,12 @@ def test_shapes_are_those_of_the_state(small):
     ("field", "value", "match"),
     [
         ("data.batch_size", 12, "batch size 12 .*data.batch_size=8 or 16"),
-        ("optimizer.accumulate", 4, r"4 accumulation step\(s\).*=32"),
+        ("optimizer.accumulate", 4, r"4 micro-batch\(es\).*=32"),
         ("optimizer.accumulate", 0, "accumulate=0"),
         ("loss.label_smoothing", 1.0, "loss.label_smoothing=1.0"),
         ("average.decay", -0.1, "average.decay=-0.1"),
         ("precision", "float8", "'float8' is unknown: use float32 or bfloat16"),
-        ("data.dataset", "mnist", "no dataset is called 'mnist'"),
+        ("data.dataset", "mnits", "no dataset is called 'mnits'"),
         ("model.name", "smol", "unknown network 'smol'"),
         ("schedule.epochs", 0.0, "the run has no length"),
         ("schedule.drop_at", (150.0,), "drop_at has 150.0"),
@@ -92,7 +92,7 @@ def test_a_field_that_there_is_not_is_refused_from_python_too(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "pieces", "fits"),
+    ("fields", "count", "fits"),
     [
         ({"name": "resnet20"}, 1, True),
         ({"name": "resnet20"}, 2, False),
@@ -103,11 +103,11 @@ def test_a_field_that_there_is_not_is_refused_from_python_too(small, tmp_path):
         ({"name": "vgg16", "batch_norm": True}, 4, False),
     ],
 )
-def test_a_piece_holds_whole_groups_of_batch_normalisation(fields, pieces, fits):
+def test_a_micro_batch_holds_whole_groups_of_batch_normalisation(fields, count, fits):
     module = networks.create(**fields)
     if fits:
-        experiment_lib.check_pieces(module, 256, pieces)
+        experiment_lib.check_micro_batches(module, 256, count)
         return
-    cure = f"--config.model.batch_norm_group={256 // pieces} "
+    cure = f"--config.model.batch_norm_group={256 // count} "
     with pytest.raises(InputError, match=cure):
-        experiment_lib.check_pieces(module, 256, pieces)
+        experiment_lib.check_micro_batches(module, 256, count)

@@ -18,7 +18,7 @@ def test_a_batch_is_split_and_keeps_its_order(convert):
     mesh = sharding.data_mesh()
     batch = {"image": convert(np.arange(48.0).reshape(16, 3))}
     put = sharding.put_batch(batch, mesh)["image"]
-    assert put.sharding.is_equivalent_to(sharding.split_batch(mesh), 2)
+    assert put.sharding.is_equivalent_to(sharding.sharded(mesh), 2)
     assert [shard.data.shape for shard in put.addressable_shards] == [(2, 3)] * 8
     np.testing.assert_array_equal(put, batch["image"])
 
@@ -26,22 +26,22 @@ def test_a_batch_is_split_and_keeps_its_order(convert):
 def test_local_rows_become_a_global_batch():
     mesh = sharding.data_mesh()
     rows = jnp.arange(48.0).reshape(16, 3)
-    put = sharding._from_local_rows(rows, sharding.split_batch(mesh))
+    put = sharding._from_local_rows(rows, sharding.sharded(mesh))
     np.testing.assert_array_equal(put, rows)
     assert len(put.addressable_shards) == 8
 
 
 def test_sizes_that_divide_are_accepted():
     sharding.check_batch_size(64, 8)
-    sharding.check_batch_size(64, 4, pieces=2)
+    sharding.check_batch_size(64, 4, accumulate=2)
 
 
 @pytest.mark.parametrize(
-    ("size", "devices", "pieces", "advice"),
+    ("size", "devices", "accumulate", "advice"),
     [(100, 8, 1, "96 or 104"), (4, 8, 1, "8 or 16"), (48, 8, 4, "32 or 64")],
 )
 def test_sizes_that_do_not_divide_are_refused_with_the_nearest(
-    size, devices, pieces, advice
+    size, devices, accumulate, advice
 ):
     with pytest.raises(InputError, match=f"{size} cannot.*=?{advice}"):
-        sharding.check_batch_size(size, devices, pieces)
+        sharding.check_batch_size(size, devices, accumulate)

@@ -110,17 +110,17 @@ def test_one_device_and_eight_give_the_same_step(small):
     results = []
     for count in (1, 8):
         mesh = sharding.data_mesh(jax.devices()[:count])
-        whole, split = sharding.replicated(mesh), sharding.split_batch(mesh)
+        replicated, sharded = sharding.replicated(mesh), sharding.sharded(mesh)
         step = make_step(
             module,
-            in_shardings=(whole, split, whole),
-            out_shardings=(whole, whole),
+            in_shardings=(replicated, sharded, replicated),
+            out_shardings=(replicated, replicated),
             donate_argnums=0,
         )
-        state = jax.device_put(start(module), whole)
+        state = jax.device_put(start(module), replicated)
         for _ in range(3):
             batch = sharding.put_batch(make_batch(), mesh)
-            state, sums = step(state, batch, jax.device_put(KEY, whole))
+            state, sums = step(state, batch, jax.device_put(KEY, replicated))
         results.append(jax.device_get((state, sums)))
     assert_close(*results, rtol=2e-5, atol=2e-6)
 
@@ -130,27 +130,27 @@ def test_accumulation_gives_the_step_of_the_whole_batch():
     batch = make_batch()
     whole, sums = make_step(module)(start(module), batch, KEY)
     options = StepOptions(accumulate=4)
-    pieces, piece_sums = make_step(module, options)(start(module), batch, KEY)
-    assert_close(pieces, whole, rtol=1e-5, atol=1e-6)
-    assert_close(piece_sums, sums, rtol=1e-5)
+    parts, part_sums = make_step(module, options)(start(module), batch, KEY)
+    assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+    assert_close(part_sums, sums, rtol=1e-5)
 
 
-def test_the_devices_share_the_work_of_every_piece(small):
-    """Each runs an eighth of a piece, not a copy of it: compare with no pieces."""
+def test_the_devices_share_the_work_of_every_micro_batch(small):
+    """Each runs an eighth of it, not a copy of it: compare with the whole batch."""
     mesh = sharding.data_mesh()
-    whole, split = sharding.replicated(mesh), sharding.split_batch(mesh)
+    replicated, sharded = sharding.replicated(mesh), sharding.sharded(mesh)
     state, batch = start(small.SmallNet(features=64)), make_batch(64)
     work = {}
-    for pieces in (1, 4):
+    for count in (1, 4):
         step = make_step(
             small.SmallNet(features=64),
-            StepOptions(accumulate=pieces, batch_sharding=split),
-            in_shardings=(whole, split, whole),
-            out_shardings=(whole, whole),
+            StepOptions(accumulate=count, batch_sharding=sharded),
+            in_shardings=(replicated, sharded, replicated),
+            out_shardings=(replicated, replicated),
         )
         # XLA counts the body of a loop once.
         cost = step.lower(state, batch, KEY).compile().cost_analysis()
-        work[pieces] = pieces * cost["flops"]
+        work[count] = count * cost["flops"]
     assert work[4] == pytest.approx(work[1], rel=0.3)
 
 

@@ -16,17 +16,17 @@ def test_the_network_has_the_datasets_images_and_classes():
     assert summary.network(config)[1] == (160, 160, 3)
 
 
-def test_memory_is_that_of_a_piece_of_the_batch():
+def test_memory_is_that_of_a_micro_batch():
     config = digits_hb.get_config()
     whole = summary.summarize(config)
     config.optimizer.accumulate = 4
-    piece = summary.summarize(config)
+    micro = summary.summarize(config)
     title = whole.splitlines()[0]
     assert title.startswith(f"{config.name}: {config.model.name}(")
     assert title.endswith(" on optnet_digits")
     assert all(field in title for field in config.model if field != "name")
     assert re.findall(r"memory at batch (\d+)", whole) == ["64"]
-    assert re.findall(r"memory at batch (\d+)", piece) == ["16"]
+    assert re.findall(r"memory at batch (\d+)", micro) == ["16"]
 
 
 def test_a_config_without_a_network_is_named():
