@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.runs import picture
-from optnet_jax.studies.tables import markdown_table
+from optnet_jax.studies.tables import table
 
 Row = dict[str, Any]
 """What was measured of one case, JSON-able."""
@@ -116,8 +116,7 @@ class Suite:
 
     def markdown(self, rows: list[Row]) -> str:
         """Return the table of the rows."""
-        lines = [[column.cell(row) for column in self.columns] for row in rows]
-        return markdown_table([column.label for column in self.columns], lines)
+        return table(rows, [(column.label, column.cell) for column in self.columns])
 
     def draw(self, rows: list[Row], file: Path) -> None:
         """Draw a panel each for time, memory and compile time, log-log."""
