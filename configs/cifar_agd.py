@@ -10,14 +10,13 @@ Top-1 error (%) in the paper (+: augment=True); not run here:
     52      5.75   24.92     4.94     23.84
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
-
-from optnet_jax.configuration import Config
 
 DEPTHS = {40: "agd_net40", 52: "agd_net52"}
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, given = recipes.cifar("cifar_agd", args, depth=40)
     config.model = {

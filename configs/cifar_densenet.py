@@ -10,14 +10,13 @@ Top-1 error (%) in the paper (+: augment=True); not run here:
     52      6.05   26.30     5.09     24.33
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
-
-from optnet_jax.configuration import Config
 
 DEPTHS = {40: "densenet40", 52: "densenet52"}
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, given = recipes.cifar("cifar_densenet", args, depth=40)
     config.model = {

@@ -10,14 +10,13 @@ Top-1 error (%) in the paper (+: augment=True); not run here:
     110     8.66   36.40     5.04     23.93
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
-
-from optnet_jax.configuration import Config
 
 DEPTHS = {20: "hb_net20", 56: "hb_net56", 110: "hb_net110"}
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, given = recipes.cifar("cifar_hb", args, depth=56)
     config.model = {

@@ -10,14 +10,13 @@ Top-1 error (%) in the paper (+: augment=True); not run here:
     110     9.17   38.13     5.06     24.71
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
-
-from optnet_jax.configuration import Config
 
 DEPTHS = {20: "resnet20", 56: "resnet56", 110: "resnet110"}
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, given = recipes.cifar("cifar_resnet", args, depth=56)
     config.model = {

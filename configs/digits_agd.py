@@ -7,12 +7,11 @@ Arguments: seed=0. About 45 s on two cores; top-1 error after the last epoch, se
 jax 0.10.2 on a CPU). Another rounding, as of another CPU or version, moves single runs.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
 
-from optnet_jax.configuration import Config
 
-
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, _ = recipes.digits("digits_agd", args)
     # At 42,000 parameters, as the other three families.

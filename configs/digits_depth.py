@@ -9,9 +9,8 @@ depth=6, 14, 26 (weight layers, counted as for a ResNet); seed=0. Every network 
 42,000 parameters within 1.5 %: what a deeper one gains in layers it loses in width.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
-
-from optnet_jax.configuration import Config
 
 DEPTHS = {6: 1, 14: 3, 26: 6}  # weight layers -> units a stage
 NETWORKS = {
@@ -28,7 +27,7 @@ TWO_PATHS = {6: (17, 33), 14: (9, 18), 26: (7, 12)}
 DENSE = {6: (18, 28), 14: (6, 22), 26: (3, 19)}
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, given = recipes.digits(
         "digits_depth", args, {"structure": "plain", "depth": 14}

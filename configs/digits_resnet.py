@@ -5,12 +5,11 @@
 Arguments: seed=0.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
 
-from optnet_jax.configuration import Config
 
-
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, _ = recipes.digits("digits_resnet", args)
     # At 42,000 parameters, as the other three families.

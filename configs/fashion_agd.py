@@ -6,12 +6,11 @@ Arguments: beta=0.1, learned=True, whether α is trained or 1, seed=0. 268,268
 parameters, 30.8 million multiply-adds an image.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
 
-from optnet_jax.configuration import Config
 
-
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     own = {"beta": 0.1, "learned": True}
     config, given = recipes.fashion("fashion_agd", args, own)

@@ -5,12 +5,11 @@
 Arguments: seed=0. 269,434 parameters, 30.8 million multiply-adds an image.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
 
-from optnet_jax.configuration import Config
 
-
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, _ = recipes.fashion("fashion_hb", args)
     config.model = {"name": "hb_net20"}

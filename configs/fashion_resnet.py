@@ -6,12 +6,11 @@ Arguments: relu=True, whether a ReLU follows each sum (HB-Net has none), seed=0.
 parameters, 30.8 million multiply-adds an image.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
 
-from optnet_jax.configuration import Config
 
-
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, given = recipes.fashion("fashion_resnet", args, {"relu": True})
     config.model = {"name": "resnet20", "post_activation": given["relu"]}

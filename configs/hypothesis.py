@@ -11,11 +11,10 @@ Arguments: none; or ``quick``: four seeds, up to 8 layers, a quarter of the step
 
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     if args not in ("", "quick"):
         raise InputError(

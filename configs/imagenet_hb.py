@@ -6,12 +6,11 @@ Arguments: augment=True|False, seed=0.
 Top-1 / top-5 error (%) in the paper: 26.33 / 8.56; not run here.
 """
 
+from ml_collections import ConfigDict
 from optnet_jax.configs import recipes
 
-from optnet_jax.configuration import Config
 
-
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     config, _ = recipes.imagenet("imagenet_hb", args)
     # The paper's batch of 256 lies on 4 GPUs: statistics of 64 images each.

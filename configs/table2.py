@@ -19,11 +19,10 @@ programs as well (2026-11-23, code of commit e97695f).
 
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration import Config
 from optnet_jax.errors import InputError
 
 
-def get_config(args: str = "") -> Config:
+def get_config(args: str = "") -> ConfigDict:
     """The config; see above for ``args``."""
     if args not in ("", "full"):
         raise InputError(

@@ -51,8 +51,7 @@ def parse(
             "--config is missing: give one of "
             + ", ".join(f"configs/{name}" for name in packaged_configs())
         )
-    loaded = load(value)
-    config = loaded if type(loaded) is ConfigDict else ConfigDict(dict(loaded.items()))
+    config = load(value)
     if asked:
         overrides.add_defaults(config)
         _help(known, usage, config, asked)

@@ -4,16 +4,17 @@ import difflib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from ml_collections import ConfigDict
 
 from optnet_jax.configuration.kinds import as_mapping
 from optnet_jax.errors import InputError, one_line, shown
 
-# What a config file returns, an ml_collections.ConfigDict: its fields are looked up at
-# run time, and a type checker that is told so takes each of them for a union of all
-# that a field can be. Behind the border it is a Block.
-Config: TypeAlias = Any
+Config: TypeAlias = ConfigDict | Mapping[str, Any]
+"""What a run is begun with, from a file, a command line or Python; then a Block."""
 
 
 def find_file(path: str) -> Path:
@@ -62,14 +63,14 @@ def packaged_configs() -> dict[str, Path]:
     }
 
 
-def load(value: str) -> Config:
+def load(value: str) -> ConfigDict:
     """Load a config.
 
     Args:
         value: ``path`` or ``path:arguments``, as after ``--config=``.
 
     Returns:
-        What the file's ``get_config`` returns.
+        What the file's ``get_config`` returns; a dict becomes one.
 
     Raises:
         InputError: if there is no such file, if it has no ``get_config``, or if
@@ -91,16 +92,17 @@ def load(value: str) -> Config:
                 f"{file} defines no get_config(): see configs/digits_agd.py"
             )
         config = module.get_config(arguments) if arguments else module.get_config()
+        fields = as_mapping(config)
+        if fields is None:
+            raise InputError(
+                f"get_config() of {file} returned {shown(config)}: return an "
+                "ml_collections.ConfigDict or a dict"
+            )
+        return config if type(config) is ConfigDict else ConfigDict(dict(fields))
     except InputError:
         raise
     except Exception as error:
         raise InputError(_where(file, error)) from error
-    if as_mapping(config) is None:
-        raise InputError(
-            f"get_config() of {file} returned {shown(config)}: return an "
-            "ml_collections.ConfigDict or a dict"
-        )
-    return config
 
 
 def _where(file: Path, error: Exception) -> str:

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration.files import Config
 from optnet_jax.configuration.kinds import convert
 from optnet_jax.configuration.names import closest
 from optnet_jax.configuration.train import TrainConfig
@@ -41,22 +40,23 @@ def overrides(argv: Sequence[str]) -> Iterator[tuple[int, str, str | None]]:
             yield index, match[1], match[2]
 
 
-def add_defaults(config: Config) -> None:
+def add_defaults(config: ConfigDict) -> None:
     """Give a training config the fields that its file leaves out, to be overridden."""
     if config.get("experiment", "train") == "train":
         with config.unlocked():
             _add(config, TrainConfig.defaults())
 
 
-def _add(config: Config, defaults: Mapping[str, Any]) -> None:
+def _add(config: ConfigDict, defaults: Mapping[str, Any]) -> None:
     for name, value in defaults.items():
+        inner = config.get(name)
         if name not in config:
             config[name] = value
-        elif isinstance(value, dict) and isinstance(config[name], ConfigDict):
-            _add(config[name], value)
+        elif isinstance(value, dict) and isinstance(inner, ConfigDict):
+            _add(inner, value)
 
 
-def check_fields(config: Config, argv: Sequence[str]) -> None:
+def check_fields(config: ConfigDict, argv: Sequence[str]) -> None:
     """Refuse overrides of fields that a config does not have.
 
     ``config.model`` is open: a field of the network that the config file leaves at its
@@ -106,7 +106,7 @@ def fields(tree: Any, prefix: str = "") -> Iterator[str]:
 
 
 def add_model_fields(
-    config: Config, argv: Sequence[str], kinds: Callable[[str], Mapping[str, Any]]
+    config: ConfigDict, argv: Sequence[str], kinds: Callable[[str], Mapping[str, Any]]
 ) -> list[str]:
     """Set the model's fields that a command line names.
 
@@ -129,22 +129,23 @@ def add_model_fields(
     with config.unlocked():
         if "model" not in config:
             config.model = ConfigDict()
+        model: Any = config.model
         # The name first: the others are fields of that network.
         for index, field, text in sorted(given, key=lambda item: item[1] != NAME):
             name = field.removeprefix("model.")
-            known = kinds(str(config.model.get("name")))
+            known = kinds(str(model.get("name")))
             kind = str if field == NAME else known.get(name, Any)
             done.add(index)
             if text is None and kind is not bool and index + 1 < len(argv):
                 text = argv[index + 1]
                 done.add(index + 1)
             # Another kind than the file's value has may be right.
-            if name in config.model:
-                del config.model[name]
+            if name in model:
+                del model[name]
             if text is None:
-                config.model[name] = not argv[index].lstrip("-").startswith("no")
+                model[name] = not argv[index].lstrip("-").startswith("no")
             else:
-                config.model[name] = from_text(text, kind, f"--config.{field}")
+                model[name] = from_text(text, kind, f"--config.{field}")
     return [argument for index, argument in enumerate(argv) if index not in done]
 
 

@@ -149,7 +149,7 @@ def select(rows: Iterable[Row], **fields: Any) -> list[Row]:
     return [row for row in rows if all(row[name] == fields[name] for name in fields)]
 
 
-def provenance(config: Config) -> Report:
+def provenance(config: Any) -> Report:
     """Return what every report says of its study: what was run, on what, and when.
 
     Args:

@@ -13,7 +13,7 @@ def test_a_file_of_the_current_directory_comes_first(tmp_path, monkeypatch):
     mine = tmp_path / "configs" / "digits_agd.py"
     mine.write_text("def get_config():\n    return {'mine': True}\n")
     assert configuration.find_file("configs/digits_agd.py").resolve() == mine
-    assert configuration.load("configs/digits_agd.py") == {"mine": True}
+    assert configuration.load("configs/digits_agd.py").to_dict() == {"mine": True}
 
 
 def test_arguments_reach_the_config():
@@ -57,7 +57,7 @@ def test_a_file_may_define_a_dataclass(tmp_path):
             return {"rate": Rates().first}
         """,
     )
-    assert configuration.load(str(file)) == {"rate": 0.5}
+    assert configuration.load(str(file)).to_dict() == {"rate": 0.5}
 
 
 @pytest.mark.parametrize(
