@@ -125,11 +125,6 @@ def characteristic_roots(
     return Roots(values[np.argsort(-np.abs(values), kind="stable")])
 
 
-def slopes_to_try(count: int = 201) -> np.ndarray:
-    """Return λ from -1 to 1."""
-    return np.linspace(-1, 1, count)
-
-
 def radius_over_slopes(
     recurrence: Recurrence, slopes: np.ndarray, depth: int = 100, step: int = -1
 ) -> np.ndarray:

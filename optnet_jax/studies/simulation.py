@@ -28,25 +28,6 @@ from optnet_jax.recurrences import (
 from optnet_jax.studies.fit import fit
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """How a cell is trained: what Table 2 depends on and the paper does not say.
-
-    Attributes:
-      samples: the number of pairs (x_0, f).
-      dim: the dimension of x_0 and f.
-      batch_size: samples per step, a divisor of ``samples``.
-      optimizer: the update rule.
-      checkpoints: the steps after which the whole set is measured, increasing.
-    """
-
-    samples: int
-    dim: int
-    batch_size: int
-    optimizer: optax.GradientTransformation
-    checkpoints: tuple[int, ...]
-
-
 class Record(NamedTuple):
     """What one run leaves behind; all means are over samples and dimensions.
 
@@ -97,18 +78,31 @@ def initial_parameters(network: nn.Module, seed: jax.Array | int, dim: int) -> A
     return network.init(key, jnp.zeros(dim))["params"]
 
 
-def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> Record:
+def simulate(
+    network: nn.Module,
+    seed: jax.Array | int,
+    *,
+    samples: int,
+    dim: int,
+    batch_size: int,
+    optimizer: optax.GradientTransformation,
+    checkpoints: tuple[int, ...],
+) -> Record:
     """Train a structure on random pairs and measure it: one seed of one cell.
 
     Args:
       network: the structure, [..., dim] to [..., dim].
-      training: how it is trained and when it is measured.
       seed: of the pairs and of the weights.
+      samples: the number of pairs (x_0, f).
+      dim: the dimension of x_0 and f.
+      batch_size: samples per step, a divisor of ``samples``.
+      optimizer: the update rule.
+      checkpoints: the steps after which the whole set is measured, increasing.
 
     Returns:
       The measurements.
     """
-    inputs, targets = draw(seed, training.samples, training.dim)
+    inputs, targets = draw(seed, samples, dim)
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
         return network.apply({"params": params}, x)  # pyright: ignore
@@ -123,11 +117,11 @@ def simulate(network: nn.Module, training: Training, seed: jax.Array | int) -> R
 
     mse, power, spread = fit(
         apply,
-        initial_parameters(network, seed, training.dim),
+        initial_parameters(network, seed, dim),
         (inputs, targets),
-        optimizer=training.optimizer,
-        batch_size=training.batch_size,
-        checkpoints=training.checkpoints,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        checkpoints=checkpoints,
         measure=measure,
     )
     constant_mse = jnp.mean(jnp.var(targets, axis=0))

@@ -41,7 +41,6 @@ from optnet_jax.studies.norms import measure
 from optnet_jax.studies.roots import (
     characteristic_roots,
     radius_over_slopes,
-    slopes_to_try,
 )
 from optnet_jax.studies.study import Report, Study, select
 from optnet_jax.studies.tables import number, table
@@ -212,7 +211,7 @@ def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:
 def measure_roots(cell: Cell) -> Row:
     """Return the roots at T = 0, and the spectral radius for T(x) = λ x."""
     roots = characteristic_roots(cell.recurrence, depth=cell.depth)
-    slopes = slopes_to_try()
+    slopes = np.linspace(-1, 1, 201)
     radii = radius_over_slopes(cell.recurrence, slopes, cell.depth)
     return {
         "radius": roots.radius,
@@ -268,9 +267,7 @@ def run_trial(
       the gradient's norm at the first step and at its largest, each [rates][seeds].
     """
     settings = config.trial
-    trial = trials.Trial(
-        cell.recurrence, cell.depth, settings.width, cell.normalize, settings.steps
-    )
+    trial = trials.Trial(cell.recurrence, cell.depth, settings.width, cell.normalize)
     seeds, rates = jnp.asarray(settings.seeds), jnp.asarray(settings.learning_rates)
     loss, norm = map(np.asarray, trials.run(trial, *batches, seeds, rates))
     final = loss[..., -max(1, settings.steps // 10) :].mean(-1)

@@ -47,7 +47,7 @@ from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
 from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds, Workers
-from optnet_jax.studies.simulation import Training, readings, simulate
+from optnet_jax.studies.simulation import readings, simulate
 from optnet_jax.studies.study import Report, Study, select
 from optnet_jax.studies.tables import (
     markdown_table,
@@ -288,18 +288,6 @@ def make_network(cell: Cell, config: Table2Config) -> Propagation:
     )
 
 
-def make_training(cell: Cell, config: Table2Config) -> Training:
-    """Return how a cell is trained: plain SGD, with momentum where it is not 0."""
-    momentum = config.optimizer.momentum or None
-    return Training(
-        samples=config.task.samples,
-        dim=config.task.dim,
-        batch_size=config.batch_size,
-        optimizer=optax.sgd(cell.learning_rate, momentum=momentum),
-        checkpoints=cell.checkpoints,
-    )
-
-
 def train_cell(cell: Cell, config: Table2Config) -> Row:
     """Train one cell: all its seeds, in one jitted program.
 
@@ -312,7 +300,13 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
       InputError: the training diverged.
     """
     one = functools.partial(
-        simulate, make_network(cell, config), make_training(cell, config)
+        simulate,
+        make_network(cell, config),
+        samples=config.task.samples,
+        dim=config.task.dim,
+        batch_size=config.batch_size,
+        optimizer=optax.sgd(cell.learning_rate, config.optimizer.momentum or None),
+        checkpoints=cell.checkpoints,
     )
     seeds = np.asarray(config.seeds)
     start = time.perf_counter()

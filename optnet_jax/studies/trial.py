@@ -41,14 +41,12 @@ class Trial:
       width: n.
       normalize: batch normalisation behind each product, with the batch's statistics;
         without it W' is drawn smaller by √units, or no structure trains at depth 56.
-      steps: of training.
     """
 
     recurrence: Recurrence
     depth: int
     width: int
     normalize: bool
-    steps: int
 
     @property
     def units(self) -> int:

@@ -20,7 +20,6 @@ from optnet_jax.recurrences import momentum as nesterov_momentum
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.simulation import (
     Extrapolated,
-    Training,
     draw,
     initial_parameters,
     readings,
@@ -28,13 +27,20 @@ from optnet_jax.studies.simulation import (
 )
 
 DIM, DEPTH, RATE, BETA = 8, 3, 1.0, 0.3
-TRAINING = Training(
-    samples=40, dim=DIM, batch_size=10, optimizer=optax.sgd(RATE), checkpoints=(3, 7)
-)
+SAMPLES, BATCH, CHECKPOINTS = 40, 10, (3, 7)
 
 
-def run(network, seed, training=TRAINING):
-    return jax.jit(functools.partial(simulate, network, training))(seed)
+def run(network, seed, checkpoints=CHECKPOINTS):
+    one = functools.partial(
+        simulate,
+        network,
+        samples=SAMPLES,
+        dim=DIM,
+        batch_size=BATCH,
+        optimizer=optax.sgd(RATE),
+        checkpoints=checkpoints,
+    )
+    return jax.jit(one)(seed)
 
 
 def make(recurrence, separate_paths=False):
@@ -115,25 +121,24 @@ def oracle(function, params, seed):
     layers = params["layers"]
     paths = [p for p in ("transform_prime", "transform") if p in layers]
     weights = [[jnp.asarray(w) for w in layers[p]["linear"]["kernel"]] for p in paths]
-    inputs, targets = draw(seed, TRAINING.samples, DIM)
+    inputs, targets = draw(seed, SAMPLES, DIM)
 
     @jax.jit
     @jax.value_and_grad
     def loss_and_gradient(weights, x, f):
         return ((function(weights, x) - f) ** 2).sum() / f.size
 
-    size, found = TRAINING.batch_size, []
+    size, found = BATCH, []
     batches = [
-        (inputs[i : i + size], targets[i : i + size])
-        for i in range(0, TRAINING.samples, size)
+        (inputs[i : i + size], targets[i : i + size]) for i in range(0, SAMPLES, size)
     ]
-    for step in range(TRAINING.checkpoints[-1]):
+    for step in range(CHECKPOINTS[-1]):
         _, gradient = loss_and_gradient(weights, *batches[step % len(batches)])
         weights = [
             [w - RATE * g for w, g in zip(ws, gs, strict=True)]
             for ws, gs in zip(weights, gradient, strict=True)
         ]
-        if step + 1 in TRAINING.checkpoints:
+        if step + 1 in CHECKPOINTS:
             losses = [loss_and_gradient(weights, x, f)[0] for x, f in batches]
             found.append(float(np.mean(losses)))
     return found, np.asarray(function(weights, inputs)), np.asarray(targets)
@@ -185,9 +190,8 @@ def test_agd_read_out_as_agd2_trains_to_agd2s_value():
 
 def test_checkpoints_do_not_change_the_training():
     network = make(GradientDescent())
-    more = Training(**{**vars(TRAINING), "checkpoints": (1, 3, 5, 7)})
     few = run(network, 1).mse
-    many = run(network, 1, more).mse
+    many = run(network, 1, (1, 3, 5, 7)).mse
     np.testing.assert_allclose(few, many[jnp.array([1, 3])], rtol=1e-6)
 
 

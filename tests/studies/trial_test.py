@@ -7,8 +7,8 @@ from optnet_jax.recurrences import HeavyBall
 from optnet_jax.studies import trial as trials
 
 
-def make(recurrence=None, normalize=True, depth=6, steps=30):
-    return trials.Trial(recurrence or HeavyBall(1, -1), depth, 8, normalize, steps)
+def make(recurrence=None, normalize=True, depth=6):
+    return trials.Trial(recurrence or HeavyBall(1, -1), depth, 8, normalize)
 
 
 @pytest.fixture(scope="module")
