@@ -95,6 +95,8 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
             begin(f"{name}: {kind}, {options.repeats} rounds")
             row = programs.time_programs({kind: program}, options.repeats, torch)[kind]
             flops = 2 * multiply_adds * (3 if kind == "train" else 1)
+            if torch is not None:
+                row["torch_form"] = "compiled" if options.compiled else "eager"
             rows.append({"case": f"{kind}/{suffix}", **row, **shares(row, flops)})
     return rows
 

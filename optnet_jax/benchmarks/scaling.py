@@ -8,7 +8,7 @@ import functools
 import os
 import re
 import socket
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,20 +36,13 @@ half the runs ended after the 40 s that a sum waits)."""
 WORKER = "optnet_jax.benchmarks.scaling:worker_runs"
 
 
-class Layout(NamedTuple):
-    """Where the sharded step runs: a number of processes, and of devices in each."""
-
-    processes: int
-    devices: int
-
-
-def read_layouts(text: str) -> list[Layout]:
-    """Read layouts, processes x devices, as "1x8,2x1", for argparse."""
+def read_layouts(text: str) -> list[tuple[int, int]]:
+    """Read numbers of processes and of devices in each, as "1x8,2x1", for argparse."""
     parts = [part.partition("x") for part in text.split(",")]
-    return [Layout(positive(count), positive(devices)) for count, _, devices in parts]
+    return [(positive(processes), positive(devices)) for processes, _, devices in parts]
 
 
-def _measure(layout: Layout, options: argparse.Namespace) -> list[Row]:
+def _measure(layout: tuple[int, int], options: argparse.Namespace) -> list[Row]:
     """Time the single and the sharded step, in turns, in processes of their own.
 
     Weak scaling: as many images on each device as the single device has. The devices of
@@ -59,14 +52,14 @@ def _measure(layout: Layout, options: argparse.Namespace) -> list[Row]:
     there are enough; they wait for each other in a loop, which counts. The ratio is
     that of the worst process.
     """
-    begin(f"{layout.processes} process(es) of {layout.devices} device(s)")
-    with contextlib.ExitStack() as stack, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+    processes, devices = layout
+    begin(f"{processes} process(es) of {devices} device(s)")
+    with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
+    with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(OtherProcess(WORKER, index, layout, address, options))
-            for index in range(layout.processes)
+            for index in range(processes)
         ]
         for worker in workers:
             worker.wait()
@@ -80,11 +73,11 @@ def _measure(layout: Layout, options: argparse.Namespace) -> list[Row]:
         for worker in workers:  # each ends when all do
             worker.dismiss()
     single = np.array(times["single"]).T / options.batch
-    sharded = np.array(times["sharded"]).T / (options.batch * layout.devices)
+    sharded = np.array(times["sharded"]).T / (options.batch * devices)
     spreads = [ratios(*pair) for pair in zip(sharded, single, strict=True)]
     row = {
-        "case": f"{layout.processes} x {layout.devices}",
-        "images": options.batch * layout.devices * layout.processes,
+        "case": f"{processes} x {devices}",
+        "images": options.batch * devices * processes,
         "single": np.median(single, axis=1).mean(),
         "sharded": np.median(sharded, axis=1).mean(),
         "ratio": max(spreads, key=lambda spread: spread["median"]),
@@ -93,24 +86,25 @@ def _measure(layout: Layout, options: argparse.Namespace) -> list[Row]:
 
 
 def worker_runs(
-    index: int, layout: Layout, address: str, options: argparse.Namespace
+    index: int, layout: tuple[int, int], address: str, options: argparse.Namespace
 ) -> Runs:
     """Make the step on the first device of this process, and that on all devices.
 
     Args:
       index: of this process.
-      layout: of all processes.
+      layout: the number of processes, and of devices in each.
       address: of the first of them.
       options: of the suite.
     """
+    processes, devices = layout
     # Before JAX starts its devices, and its threads.
     flags = re.sub(rf"{DEVICE_COUNT}=\d+", "", os.environ.get("XLA_FLAGS", ""))
-    os.environ["XLA_FLAGS"] = f"{flags} {IN_ORDER} {DEVICE_COUNT}={layout.devices}"
+    os.environ["XLA_FLAGS"] = f"{flags} {IN_ORDER} {DEVICE_COUNT}={devices}"
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0), reverse=True)
         os.sched_setaffinity(0, {cores[index % len(cores)]})
-    if layout.processes > 1:
-        initialize(False, address, layout.processes, index)
+    if processes > 1:
+        initialize(False, address, processes, index)
     keep_freed_memory()
     network: Any = create(options.network)
     shape = (options.image_size, options.image_size, 3)
@@ -118,7 +112,7 @@ def worker_runs(
     mesh = sharding.data_mesh()
     # From the host: every process has drawn the same state.
     everywhere = jax.device_put(jax.device_get(state), sharding.replicated(mesh))
-    rows = jax.tree.map(lambda x: np.concatenate([x] * layout.devices), batch)
+    rows = jax.tree.map(lambda x: np.concatenate([x] * devices), batch)
     split = sharding.put_batch(rows, mesh)
     return {
         "single": programs.training_program(network, state, batch).run,
@@ -126,11 +120,6 @@ def worker_runs(
     }
 
 
-LAYOUTS = {
-    "type": read_layouts,
-    "default": "1x1,1x2,1x4,1x8,2x1",
-    "help": "processes x devices of each",
-}
 SUITE = Suite(
     "scaling",
     "the training step on several devices and processes, beside that on one",
@@ -144,7 +133,7 @@ SUITE = Suite(
         Column("sharded / single", "ratio", quartiles=True),
     ),
     {
-        "layouts": LAYOUTS,
+        "layouts": {"type": read_layouts, "default": "1x1,1x2,1x4,1x8,2x1"},
         "network": {"type": network_name, "default": "hb_net20"},
         "batch": {"type": positive, "default": 16, "help": "images a device"},
         "image-size": {"type": positive, "default": 32},

@@ -32,6 +32,7 @@ def test_pytorch_is_measured_beside_it(name, options):
     pytest.importorskip("torch")
     rows = SUITE.run(options(SUITE, *SMALL, f"--networks={name}", "--batch=2"))
     assert all(row["ratio"]["median"] > 0 for row in rows)
+    assert all(row["torch_form"] == "eager" for row in rows)
 
 
 def test_networks_have_their_batches(options):
