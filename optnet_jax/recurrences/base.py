@@ -98,9 +98,9 @@ def at_step(coefficients: Coefficients, k: int) -> Coefficients:
     }
 
 
-def packed(value: Any) -> np.ndarray:
+def packed(value: Any) -> Any:
     """Return a coefficient as the one array that is trained: rows one after another."""
-    return np.concatenate(value) if isinstance(value, tuple) else np.asarray(value)
+    return np.concatenate(value) if isinstance(value, tuple) else value
 
 
 def unpacked(array: Any, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -69,16 +69,18 @@ def iterate(
     own = recurrence.coefficients(depth)
     if coefficients is not None:
         check_names(recurrence, coefficients, own)
+    coefficients = prepared(
+        recurrence,
+        own if coefficients is None else coefficients,
+        depth,
+        jax.tree.leaves(x0)[0].dtype,
+    )
     check_lengths(weights, depth, "weights")
-    coefficients = own if coefficients is None else coefficients
+    initial = recurrence.init(x0)
     if takes_history(recurrence):
-        check_history(coefficients, depth)
-        return _over_history(
-            recurrence, transform, x0, depth, trajectory, coefficients, weights
-        )
-    dtype = jax.tree.leaves(x0)[0].dtype
-    coefficients = cast_coefficients(coefficients, dtype)
-    check_lengths(coefficients, depth, "coefficients")
+        operators = _combinations(transform, depth, weights)
+        outputs = run_over_history(recurrence, operators, initial, coefficients)[1]
+        return jnp.stack(outputs) if trajectory else outputs[-1]
 
     def body(state: State, layer: tuple) -> tuple:
         c, w = layer
@@ -87,7 +89,6 @@ def iterate(
         state = step_in_dtype(recurrence, operator, state, c)
         return state, recurrence.output(state) if trajectory else None
 
-    initial = recurrence.init(x0)
     state, outputs = jax.lax.scan(body, initial, (coefficients, weights), depth)
     if not trajectory:
         return recurrence.output(state)
@@ -95,17 +96,30 @@ def iterate(
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs)
 
 
-def _over_history(
+def run_over_history(
     recurrence: Recurrence,
-    transform: Any,
-    x0: Any,
-    depth: int,
-    trajectory: bool,
+    operators: Iterable[Callable],
+    state: State,
     coefficients: Coefficients,
-    weights: Any,
-) -> Any:
-    state = recurrence.init(x0)
-    outputs, transformed = [recurrence.output(state)], []
+) -> tuple[State, tuple]:
+    """Return the last state and all outputs of a method over the whole history.
+
+    Args:
+      recurrence: the method.
+      operators: the combination of each step.
+      state: the first one.
+      coefficients: those of all steps, see :func:`prepared`.
+    """
+    outputs = [recurrence.output(state)]
+    for k, operator in enumerate(operators):
+        state = step_in_dtype(recurrence, operator, state, at_step(coefficients, k))
+        outputs.append(recurrence.output(state))
+    return state, tuple(outputs)
+
+
+def _combinations(transform: Any, depth: int, weights: Any) -> Iterator[Callable]:
+    """Yield the combination of each step, of T_j(x_j) that are evaluated once."""
+    transformed = []
     for k in range(depth):
         w = jax.tree.map(lambda a, k=k: a[k], weights)
         operator = _checked(transform if weights is None else _bind(transform, w))
@@ -117,10 +131,7 @@ def _over_history(
                 return terms.sum(0)
             return jnp.tensordot(jnp.asarray(alpha, terms.dtype), terms, 1)
 
-        c = at_step(coefficients, k)
-        state = step_in_dtype(recurrence, combine, state, c)
-        outputs.append(recurrence.output(state))
-    return jnp.stack(outputs) if trajectory else outputs[-1]
+        yield combine
 
 
 def as_start(recurrence: Recurrence, x0: Any) -> Any:
@@ -243,6 +254,35 @@ def _is_inexact(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
+def prepared(
+    recurrence: Recurrence, coefficients: Coefficients, depth: int, dtype: Any
+) -> Coefficients:
+    """Return the coefficients of all steps as the driver takes them, checked.
+
+    Those over the whole history stay as they are: one that is 0 or 1 needs no product.
+
+    Args:
+      recurrence: the method.
+      coefficients: as its ``coefficients`` returns them.
+      depth: the number of steps.
+      dtype: of the iterates.
+
+    Raises:
+      InputError: what is no number does not have an entry for each step.
+    """
+    if not takes_history(recurrence):
+        coefficients = cast_coefficients(coefficients, dtype)
+        check_lengths(coefficients, depth, "coefficients")
+        return coefficients
+    for name, value in coefficients.items():
+        is_number = not isinstance(value, tuple) and not np.ndim(value)
+        if not is_number and len(value) != depth:
+            raise InputError(
+                f"coefficients[{name!r}] is for {len(value)} steps, depth is {depth}"
+            )
+    return coefficients
+
+
 def cast_coefficients(coefficients: Coefficients, dtype: Any) -> Coefficients:
     """Return the coefficients as JAX arrays of the state's dtype, at least float32.
 
@@ -278,24 +318,6 @@ def check_lengths(tree: Any, depth: int, name: str) -> None:
             raise InputError(
                 f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: its "
                 f"leading axis must be the depth, {depth}"
-            )
-
-
-def check_history(coefficients: Coefficients, depth: int) -> None:
-    """Check that what is no number has one entry for each step.
-
-    Args:
-      coefficients: of a method over the whole history.
-      depth: the number of steps.
-
-    Raises:
-      InputError: an array or a tuple of rows of another length.
-    """
-    for name, value in coefficients.items():
-        is_many = isinstance(value, tuple) or np.ndim(value)
-        if is_many and len(value) != depth:
-            raise InputError(
-                f"coefficients[{name!r}] is for {len(value)} steps, depth is {depth}"
             )
 
 

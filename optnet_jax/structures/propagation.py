@@ -16,7 +16,6 @@ from flax.core.scope import subtract_filters
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, Recurrence, State
 from optnet_jax.recurrences.base import (
-    at_step,
     check_depth,
     iterates,
     number_of_paths,
@@ -28,8 +27,8 @@ from optnet_jax.recurrences.base import (
 from optnet_jax.recurrences.iterate import (
     as_start,
     cast_coefficients,
-    check_history,
-    check_lengths,
+    prepared,
+    run_over_history,
     shape_preserving,
     step_in_dtype,
 )
@@ -116,7 +115,25 @@ class Propagation(nn.Module):
                 f"a field of {type(self.recurrence).__name__} is a module, which all "
                 f"layers would share: give a function without parameters"
             )
+        if takes_history(self.recurrence):
+            self._check_history()
         super().__post_init__()
+
+    def _check_history(self) -> None:
+        name = type(self.recurrence).__name__
+        if self.tied or self.separate_paths:
+            raise InputError(
+                f"{name} takes the whole history, which grows: its layers are neither "
+                f"tied nor paths, leave tied and separate_paths at False"
+            )
+        try:
+            inspect.signature(self.transform).bind((), None)
+        except TypeError:
+            t = getattr(self.transform, "__name__", type(self.transform).__name__)
+            raise InputError(
+                f"{name} takes the whole history, and {t} is no function of (sources, "
+                f"alpha): give Pairwise({t}(...))"
+            ) from None
 
     @nn.compact
     def __call__(
@@ -141,56 +158,38 @@ class Propagation(nn.Module):
         """
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype
-        if takes_history(self.recurrence):
-            layers = self._over_history
-            coefficients = self._history_coefficients(dtype)
-        else:
-            layers = self._unrolled if self.unroll else self._scanned
-            coefficients = self._coefficients(dtype)
+        coefficients = self._coefficients(dtype)
         if previous is None:
             state = self.recurrence.init(x0)
         else:
             state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
-        first = self.recurrence.output(state)
+        first, history = self.recurrence.output(state), takes_history(self.recurrence)
+        layers = self._unrolled if self.unroll or history else self._scanned
         state, outputs = layers(state, coefficients, trajectory)
         if both_paths:
             return iterates(self.recurrence, state)
         if not trajectory:
             return self.recurrence.output(state)
-        if isinstance(outputs, tuple):
-            return first, *outputs
+        if history:
+            return outputs
         return jax.tree.map(
             lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
         )
 
     def _coefficients(self, dtype: Any) -> Coefficients:
-        coefficients = dict(self.recurrence.coefficients(check_depth(self.depth)))
-        coefficients = dict(cast_coefficients(coefficients, dtype))
-        check_lengths(coefficients, self.depth, "coefficients")
-        for name in self._learned(coefficients):
-            value = coefficients[name]
-            coefficients[name] = self.param(name, lambda _, value=value: value)
-        return coefficients
-
-    def _history_coefficients(self, dtype: Any) -> Coefficients:
-        """Return those that are fixed as they are: one that is 0 or 1 needs no step."""
-        coefficients = dict(self.recurrence.coefficients(check_depth(self.depth)))
-        check_history(coefficients, self.depth)
-        for name in self._learned(coefficients):
-            value = coefficients[name]
-            initial = cast_coefficients({name: packed(value)}, dtype)[name]
-            trained = self.param(name, lambda _, initial=initial: initial)
-            coefficients[name] = unpacked(trained, value)
-        return coefficients
-
-    def _learned(self, coefficients: Coefficients) -> tuple[str, ...]:
+        own = self.recurrence.coefficients(check_depth(self.depth))
+        coefficients = dict(prepared(self.recurrence, own, self.depth, dtype))
         for name in self.learned:
             if name not in coefficients:
                 raise InputError(
                     f"{name!r} is no coefficient of {type(self.recurrence).__name__}: "
                     f"it has {', '.join(coefficients) or 'none'}"
                 )
-        return self.learned
+            value = coefficients[name]
+            initial = cast_coefficients({name: packed(value)}, dtype)[name]
+            trained = self.param(name, lambda _, initial=initial: initial)
+            coefficients[name] = unpacked(trained, value)
+        return coefficients
 
     def _layer(self, layer_class: Any, name: str, trajectory: bool) -> Any:
         if self.separate_paths and number_of_paths(self.recurrence) == 1:
@@ -210,6 +209,9 @@ class Propagation(nn.Module):
     def _unrolled(
         self, state: State, coefficients: Coefficients, trajectory: bool
     ) -> tuple:
+        if takes_history(self.recurrence):
+            combinations = map(self._combination, range(self.depth))
+            return run_over_history(self.recurrence, combinations, state, coefficients)
         layer_class = nn.remat(Layer) if self.remat else Layer
         layer = self._layer(layer_class, "layers", trajectory) if self.tied else None
         outputs = []
@@ -220,28 +222,24 @@ class Propagation(nn.Module):
             outputs.append(output)
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
 
-    def _over_history(
-        self, state: State, coefficients: Coefficients, trajectory: bool
-    ) -> tuple:
-        if self.tied or self.separate_paths:
-            raise InputError(
-                f"{type(self.recurrence).__name__} takes the whole history, which "
-                f"grows: its layers are neither tied nor paths, leave them at False"
-            )
-        outputs = []
-        for k in range(self.depth):
-            c = at_step(coefficients, k)
-            state = step_in_dtype(self.recurrence, self._combination(k), state, c)
-            outputs.append(self.recurrence.output(state))
-        return state, tuple(outputs) if trajectory else None
-
-    def _combination(self, k: int) -> Any:
+    def _combination(self, k: int) -> Callable:
         layer: Any = template.copy(self.transform)
-        if not isinstance(layer, nn.Module):
-            return _over_sources(jax.checkpoint(layer) if self.remat else layer, layer)
-        layer = layer.clone(parent=self, name=f"layer_{k}")
-        call = functools.partial(nn.remat(_call), layer) if self.remat else layer
-        return _over_sources(call, layer)
+        if isinstance(layer, nn.Module):
+            layer = layer.clone(parent=self, name=f"layer_{k}")
+            layer = functools.partial(nn.remat(_call), layer) if self.remat else layer
+        elif self.remat:
+            layer = jax.checkpoint(layer)
+
+        def combine(sources: tuple, alpha: Any = None) -> jax.Array:
+            y = layer(sources, alpha)
+            if jnp.shape(y)[:-1] != jnp.shape(sources[0])[:-1]:
+                raise InputError(
+                    f"the combination of a history may change the channels alone, and "
+                    f"this one maps {jnp.shape(sources[0])} to {jnp.shape(y)}"
+                )
+            return y
+
+        return combine
 
     def _scanned(
         self, state: State, coefficients: Coefficients, trajectory: bool
@@ -296,26 +294,3 @@ def _range(values: np.ndarray) -> str:
 
 def _call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
     return layer(sources, alpha)
-
-
-def _over_sources(call: Callable, layer: Any) -> Callable:
-    """Return a layer's combination with a check of what it takes and returns."""
-
-    def combine(sources: tuple, alpha: Any = None) -> jax.Array:
-        try:
-            inspect.signature(layer).bind(sources, alpha)
-        except TypeError:
-            name = getattr(layer, "__name__", type(layer).__name__)
-            raise InputError(
-                f"the recurrence takes the whole history, and {name} is no function of "
-                f"(sources, alpha): give it as Pairwise({name}(...))"
-            ) from None
-        y = call(sources, alpha)
-        if jnp.shape(y)[:-1] != jnp.shape(sources[0])[:-1]:
-            raise InputError(
-                f"the combination of a history may change the channels alone, and this "
-                f"one maps {jnp.shape(sources[0])} to {jnp.shape(y)}"
-            )
-        return y
-
-    return combine

@@ -85,8 +85,6 @@ class ReversiblePropagation(Propagation):
         self._checked_recurrence(trajectory)  # refuses tied and unroll
         return super()._unrolled(state, coefficients, trajectory)
 
-    _over_history = _unrolled
-
     def _checked_recurrence(self, trajectory: bool) -> HeavyBall:
         method = self.recurrence
         if not isinstance(method, HeavyBall):
