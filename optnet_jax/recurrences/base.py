@@ -77,7 +77,7 @@ def takes_history(recurrence: Recurrence) -> bool:
     The ``step`` of such a method calls ``transform((x_0, ..., x_k), alpha)`` for the
     combination Σ_j α_j T_{k+1,j}(x_j), with alpha None for ones. Its state grows, so it
     is written out and never scanned. Its coefficients may also be numbers, which are
-    every step's, or a tuple of rows, one array of any length for each step.
+    every step's, or a sequence of rows, one array of any length for each step.
 
     Args:
       recurrence: any recurrence.
@@ -89,18 +89,18 @@ def at_step(coefficients: Coefficients, k: int) -> Coefficients:
     """Return the coefficients of step k.
 
     Args:
-      coefficients: numbers, arrays with a leading axis [depth], or tuples of rows.
+      coefficients: numbers, arrays with a leading axis [depth], or sequences of rows.
       k: the step.
     """
     return {
-        name: value[k] if isinstance(value, tuple) or np.ndim(value) else value
+        name: value[k] if isinstance(value, tuple | list) or np.ndim(value) else value
         for name, value in coefficients.items()
     }
 
 
 def packed(value: Any) -> Any:
     """Return a coefficient as the one array that is trained: rows one after another."""
-    return np.concatenate(value) if isinstance(value, tuple) else value
+    return np.hstack(value) if isinstance(value, tuple | list) else value
 
 
 def unpacked(array: Any, value: Any) -> Any:
@@ -110,11 +110,11 @@ def unpacked(array: Any, value: Any) -> Any:
       array: as :func:`packed` made it.
       value: the coefficient, whose rows have the lengths.
     """
-    if not isinstance(value, tuple):
+    if not isinstance(value, tuple | list):
         return array
-    ends = np.cumsum([len(row) for row in value])
+    ends = np.cumsum([np.size(row) for row in value])
     return tuple(
-        array[end - len(row) : end] for end, row in zip(ends, value, strict=True)
+        array[end - np.size(row) : end] for end, row in zip(ends, value, strict=True)
     )
 
 

@@ -68,14 +68,14 @@ def iterate(
     x0 = as_start(recurrence, x0)
     own = recurrence.coefficients(depth)
     if coefficients is not None:
-        check_names(recurrence, coefficients, own)
+        _check_names(recurrence, coefficients, own)
     coefficients = prepared(
         recurrence,
         own if coefficients is None else coefficients,
         depth,
         jax.tree.leaves(x0)[0].dtype,
     )
-    check_lengths(weights, depth, "weights")
+    _check_lengths(weights, depth, "weights")
     initial = recurrence.init(x0)
     if takes_history(recurrence):
         operators = _combinations(transform, depth, weights)
@@ -210,17 +210,7 @@ def _check_operators(recurrence: Recurrence, transform: Any) -> None:
         )
 
 
-def check_names(recurrence: Recurrence, coefficients: Any, own: Coefficients) -> None:
-    """Check that coefficients are those of the method.
-
-    Args:
-      recurrence: the method.
-      coefficients: given in the place of ``own``.
-      own: what the method's ``coefficients`` returns.
-
-    Raises:
-      InputError: no dict, a name that is missing, or one that the method does not have.
-    """
+def _check_names(recurrence: Recurrence, coefficients: Any, own: Coefficients) -> None:
     if not isinstance(coefficients, Mapping) or set(coefficients) != set(own):
         given = coefficients if isinstance(coefficients, Mapping) else ()
         raise InputError(
@@ -271,11 +261,11 @@ def prepared(
       InputError: what is no number does not have an entry for each step.
     """
     if not takes_history(recurrence):
-        coefficients = cast_coefficients(coefficients, dtype)
-        check_lengths(coefficients, depth, "coefficients")
+        coefficients = _cast(coefficients, dtype)
+        _check_lengths(coefficients, depth, "coefficients")
         return coefficients
     for name, value in coefficients.items():
-        is_number = not isinstance(value, tuple) and not np.ndim(value)
+        is_number = not isinstance(value, tuple | list) and not np.ndim(value)
         if not is_number and len(value) != depth:
             raise InputError(
                 f"coefficients[{name!r}] is for {len(value)} steps, depth is {depth}"
@@ -283,13 +273,8 @@ def prepared(
     return coefficients
 
 
-def cast_coefficients(coefficients: Coefficients, dtype: Any) -> Coefficients:
-    """Return the coefficients as JAX arrays of the state's dtype, at least float32.
-
-    Args:
-      coefficients: arrays by name.
-      dtype: the dtype of the iterates.
-    """
+def _cast(coefficients: Coefficients, dtype: Any) -> Coefficients:
+    """Return the coefficients as arrays of the iterates' dtype, at least float32."""
     dtype = jnp.promote_types(dtype, jnp.float32)
 
     def cast(path: tuple, c: Any) -> jax.Array:
@@ -302,17 +287,7 @@ def cast_coefficients(coefficients: Coefficients, dtype: Any) -> Coefficients:
     )
 
 
-def check_lengths(tree: Any, depth: int, name: str) -> None:
-    """Check that every array has one entry for each step.
-
-    Args:
-      tree: a pytree of arrays.
-      depth: the number of steps.
-      name: what the tree is called in the error.
-
-    Raises:
-      InputError: a leaf's leading axis is not ``depth``.
-    """
+def _check_lengths(tree: Any, depth: int, name: str) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if jnp.ndim(leaf) == 0 or leaf.shape[0] != depth:
             raise InputError(

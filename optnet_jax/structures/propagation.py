@@ -26,7 +26,6 @@ from optnet_jax.recurrences.base import (
 )
 from optnet_jax.recurrences.iterate import (
     as_start,
-    cast_coefficients,
     prepared,
     run_over_history,
     shape_preserving,
@@ -186,7 +185,8 @@ class Propagation(nn.Module):
                     f"it has {', '.join(coefficients) or 'none'}"
                 )
             value = coefficients[name]
-            initial = cast_coefficients({name: packed(value)}, dtype)[name]
+            at_least = jnp.promote_types(dtype, jnp.float32)
+            initial = jnp.asarray(packed(value), at_least)
             trained = self.param(name, lambda _, initial=initial: initial)
             coefficients[name] = unpacked(trained, value)
         return coefficients

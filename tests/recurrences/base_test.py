@@ -95,3 +95,14 @@ def test_a_traced_coefficient_stays_and_where_numbers_are_needed_the_cure_is_nam
     assert jax.grad(entry)(0.5) == 1.0
     with pytest.raises(InputError, match=r"iterate\(..., coefficients=...\)"):
         jax.jit(lambda h: recurrences.HistorySum(h, h))(jnp.eye(2))
+
+
+def test_rows_are_packed_for_training_and_unpacked_for_the_steps():
+    for rows in ((np.ones(1), np.arange(2.0)), [[1.0], [0.0, 1.0]]):
+        array = base.packed(rows)
+        np.testing.assert_array_equal(array, [1, 0, 1])
+        first, second = base.unpacked(2 * array, rows)
+        assert (first.tolist(), second.tolist()) == ([2], [0, 2])
+    assert base.unpacked(3.0, base.packed(0.5)) == 3.0
+    coefficients = {"a": 0.5, "b": np.arange(2), "rows": [[1.0], [0.0, 1.0]]}
+    assert base.at_step(coefficients, 1) == {"a": 0.5, "b": 1, "rows": [0.0, 1.0]}
