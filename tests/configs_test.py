@@ -9,10 +9,11 @@ import pytest
 from optnet_jax.configs import recipes
 
 from optnet_jax import configuration, data
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import cost
 from optnet_jax.networks import NETWORKS
-from optnet_jax.training.experiment import create_network, step_options
+from optnet_jax.training.experiment import create_network
 from optnet_jax.training.schedule import steps_in_run
 
 FAMILIES = ("agd", "densenet", "hb", "resnet")
@@ -33,8 +34,7 @@ def test_every_config_describes_a_network_that_fits_its_images(name):
     assert config.name == name
     assert config.model.name in NETWORKS
     spec = data.get_spec(config.data.dataset)
-    module = create_network(config, spec.num_classes)
-    step_options(config)
+    module = create_network(TrainConfig.of(config), spec.num_classes)
     images = jax.ShapeDtypeStruct((64, *spec.image_shape), jnp.float32)
     logits = jax.eval_shape(
         lambda x: module.init_with_output(jax.random.key(0), x, train=False)[0], images
@@ -85,7 +85,7 @@ def test_the_networks_for_fashion_mnist_are_of_one_size():
     """Parameters and multiply-adds of the four families agree to one per cent."""
     found = []
     for family in FAMILIES:
-        module = create_network(load(f"fashion_{family}"), 10)
+        module = create_network(TrainConfig.of(load(f"fashion_{family}")), 10)
         of_one = cost(module, data.get_spec("fashion_mnist").image_shape)
         found.append((of_one.parameters, of_one.multiply_adds))
     for sizes in zip(*found, strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from optnet_jax import data, networks
-from optnet_jax.configuration import Config, TrainConfig
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.training import coefficients, sharding
 from optnet_jax.training import schedule as schedule_lib
@@ -126,7 +126,7 @@ class Experiment:
         )
 
 
-def create_network(config: Config | TrainConfig, num_classes: int) -> nn.Module:
+def create_network(config: TrainConfig, num_classes: int) -> nn.Module:
     """Build the network of ``config.model``.
 
     Args:
@@ -139,7 +139,6 @@ def create_network(config: Config | TrainConfig, num_classes: int) -> nn.Module:
         InputError: for an unknown network, field or precision, or a field of another
             kind than the network's.
     """
-    config = TrainConfig.of(config)
     name = config.model.name
     fields = dict(config.model.fields)
     if config.precision != "float32":
@@ -147,12 +146,11 @@ def create_network(config: Config | TrainConfig, num_classes: int) -> nn.Module:
     return networks.create(name, **{"num_classes": num_classes, **fields})
 
 
-def build(config: Config | TrainConfig) -> Experiment:
+def build(config: TrainConfig) -> Experiment:
     """Build all parts of a run; loads the dataset.
 
     Args:
-        config: The run's config;
-            :class:`~optnet_jax.configuration.train.TrainConfig` has its fields.
+        config: The run's config.
 
     Returns:
         The experiment.
@@ -160,12 +158,16 @@ def build(config: Config | TrainConfig) -> Experiment:
     Raises:
         InputError: for whatever in the config cannot be run, before anything slow.
     """
-    config = TrainConfig.of(config)
     spec = data.spec_of(config.data)
     module = create_network(config, spec.num_classes)
     check_classes(module, spec)
     mesh = sharding.data_mesh()
-    options = step_options(config, sharding.sharded(mesh))
+    options = StepOptions(
+        label_smoothing=config.loss.label_smoothing,
+        accumulate=config.optimizer.accumulate,
+        average_decay=config.average.decay,
+        batch_sharding=sharding.sharded(mesh),
+    )
     sharding.check_batch_size(
         config.data.batch_size, mesh.devices.size, options.accumulate
     )
@@ -235,25 +237,3 @@ def check_micro_batches(module: nn.Module, batch_size: int, count: int) -> None:
             f"{size}: set --config.model.batch_norm_group={size} (then micro-batches "
             "change nothing) or a smaller --config.optimizer.accumulate"
         )
-
-
-def step_options(
-    config: Config | TrainConfig,
-    batch_sharding: jax.sharding.NamedSharding | None = None,
-) -> StepOptions:
-    """Read the options of the step.
-
-    Args:
-        config: The run's config.
-        batch_sharding: How a batch lies on the devices.
-
-    Raises:
-        InputError: for a config that is not sound.
-    """
-    config = TrainConfig.of(config)
-    return StepOptions(
-        label_smoothing=config.loss.label_smoothing,
-        accumulate=config.optimizer.accumulate,
-        average_decay=config.average.decay,
-        batch_sharding=batch_sharding,
-    )

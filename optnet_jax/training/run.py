@@ -104,12 +104,8 @@ class Run:
         self._start_step = start_step
         self._total = experiment.total_steps
         self._per_epoch = per_epoch
-        self._eval_every = steps_in_interval(
-            "eval.every_epochs", config.eval.every_epochs, per_epoch
-        )
-        self._save_every = steps_in_interval(
-            "checkpoint.every_epochs", config.checkpoint.every_epochs, per_epoch
-        )
+        self._eval_every = steps_in_interval(config.eval.every_epochs, per_epoch)
+        self._save_every = steps_in_interval(config.checkpoint.every_epochs, per_epoch)
         self._log_every = config.log.every_steps or per_epoch
         self._writer = writers.RunWriter(
             workdir, start_step, history.lines, bool(experiment.learned)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import optax
 
-from optnet_jax.configuration.kinds import INT32, convert
-from optnet_jax.configuration.train import DropFactor, Fraction, Rate
+from optnet_jax.configuration.kinds import INT32
 from optnet_jax.errors import InputError
 
 
@@ -29,7 +28,7 @@ def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
     >>> steps_in_run(300.0, 781)
     234300
     """
-    if steps < 0 or (steps == 0 and epochs <= 0):
+    if not steps and epochs <= 0:
         raise InputError(
             f"the run has no length (epochs={epochs}, steps={steps}): set "
             "--config.schedule.epochs=300.0 or --config.schedule.steps=1000"
@@ -57,24 +56,8 @@ def steps_of(field: str, epochs: float, steps_per_epoch: int) -> int:
     return steps
 
 
-def steps_in_interval(field: str, epochs: float, steps_per_epoch: int) -> int:
-    """Length in steps of an interval that the config gives in epochs.
-
-    Args:
-        field: The config field, for the error message.
-        epochs: The interval in epochs; fractions are meant (0.5: twice an epoch).
-        steps_per_epoch: Steps of one epoch.
-
-    Returns:
-        The interval in steps, at least 1.
-
-    Raises:
-        InputError: if ``epochs`` is not positive.
-    """
-    if epochs <= 0:
-        raise InputError(
-            f"config.{field}={epochs} must be above 0, e.g. --config.{field}=1.0"
-        )
+def steps_in_interval(epochs: float, steps_per_epoch: int) -> int:
+    """Return the steps between two events that are some epochs apart, at least 1."""
     return max(1, round(epochs * steps_per_epoch))
 
 
@@ -102,17 +85,10 @@ def learning_rate_schedule(
     Returns:
         A function of the step (counted from 0) that gives the rate of that step.
 
-    Raises:
-        InputError: for a fraction outside (0, 1), a rate that is not positive, or a
-            factor outside (0, 1].
-
     >>> rate = learning_rate_schedule(0.1, 8, drop_at=(0.5, 0.75))
     >>> [round(float(rate(step)), 4) for step in range(8)]
     [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     """
-    convert(learning_rate, Rate, "config.optimizer.learning_rate")
-    convert(tuple(drop_at), tuple[Fraction, ...], "config.schedule.drop_at")
-    convert(drop_factor, DropFactor, "config.schedule.drop_factor")
     # A drop that rounding puts at the very start would leave no step the full rate.
     boundaries = jnp.array([max(1, round(f * total_steps)) for f in drop_at], jnp.int32)
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.runs import distributed
 from optnet_jax.runs.distributed import Group
@@ -124,7 +125,7 @@ def test_a_directory_that_only_one_host_sees_is_noticed(told, tmp_path):
 
 
 def test_other_data_is_noticed(told, small, monkeypatch):
-    parts = experiment.build(small.small_config())
+    parts = experiment.build(TrainConfig.of(small.small_config()))
     agreement.check_found(parts)
     monkeypatch.setattr(parts.dataset, "fingerprint", "other", raising=False)
     agreement.check_found(parts)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.recurrences import HistorySum
 from optnet_jax.runs import files
 from optnet_jax.structures import Propagation
@@ -105,7 +106,7 @@ def test_no_more_and_no_less_than_what_is_learned(module, expected):
 def test_an_experiment_records_what_its_network_learns(small):
     from optnet_jax.training import experiment
 
-    built = experiment.build(small.small_config())
+    built = experiment.build(TrainConfig.of(small.small_config()))
     assert built.learned == {"alpha"}
     state = built.init_state()
     found = learned_coefficients(state.params, built.learned)

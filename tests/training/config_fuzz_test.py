@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 
 from optnet_jax import configuration, main
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError, shown
 from optnet_jax.studies import dispatch
 from optnet_jax.training import experiment, summary
@@ -62,7 +63,7 @@ def begin(small):
         elif config.get("name") in ("cifar_densenet", "imagenet_resnet"):
             summary.network(config)
         else:
-            experiment.build(config)
+            experiment.build(TrainConfig.of(config))
 
     return begin
 

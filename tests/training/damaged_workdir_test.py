@@ -14,6 +14,7 @@ import signal
 import numpy as np
 import pytest
 
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.runs import interruption, program
 from optnet_jax.studies import figures
@@ -186,7 +187,7 @@ class Runs:
     def __init__(self, small, folder, monkeypatch):
         self.folder = folder
         self.config = small.small_config(**{"schedule.epochs": 3.0})
-        built = experiment.build(self.config)
+        built = experiment.build(TrainConfig.of(self.config))
         steps = built.compiled_train_step(), built.compiled_eval_step()
         of = experiment.Experiment
         monkeypatch.setattr(of, "compiled_train_step", lambda built: steps[0])

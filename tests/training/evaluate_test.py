@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from optnet_jax import data, networks
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.training import evaluate as evaluate_lib
 from optnet_jax.training import experiment as experiment_lib
@@ -34,7 +35,7 @@ def test_the_whole_split_is_measured_exactly(small, monkeypatch):
     monkeypatch.setitem(networks.NETWORKS, "known", KnownLogits)
     config = small.small_config()
     config.model = {"name": "known"}
-    experiment = experiment_lib.build(config)
+    experiment = experiment_lib.build(TrainConfig.of(config))
     means = evaluate_lib.evaluate(
         experiment.compiled_eval_step(),
         experiment.init_state().eval_variables,
@@ -136,7 +137,7 @@ def test_a_workdir_without_checkpoints_is_named(small, tmp_path):
 
 
 def test_many_batches_do_not_queue_up(small, monkeypatch):
-    experiment = experiment_lib.build(small.small_config())
+    experiment = experiment_lib.build(TrainConfig.of(small.small_config()))
     images, labels = small.split(16, 3)
     batch = {
         "image": images.astype(np.float32),

@@ -2,13 +2,14 @@ import jax.numpy as jnp
 import pytest
 
 from optnet_jax import networks
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.training import evaluate, loop, summary
 from optnet_jax.training import experiment as experiment_lib
 
 
 def test_the_parts_follow_the_config(small):
-    experiment = experiment_lib.build(small.small_config())
+    experiment = experiment_lib.build(TrainConfig.of(small.small_config()))
     assert experiment.total_steps == 16
     assert experiment.module == small.SmallNet(num_classes=10)
     assert experiment.rate(0) == pytest.approx(0.05)
@@ -18,19 +19,23 @@ def test_the_parts_follow_the_config(small):
 def test_network_fields_and_classes_can_be_given(small):
     config = small.small_config()
     config.model.features = 8
-    assert experiment_lib.create_network(config, 100).num_classes == 100
+    assert experiment_lib.create_network(TrainConfig.of(config), 100).num_classes == 100
     config.model.num_classes = 7
-    module = experiment_lib.create_network(config, 100)
+    module = experiment_lib.create_network(TrainConfig.of(config), 100)
     assert (module.num_classes, module.features) == (7, 8)
 
 
 def test_precision_is_the_dtype_of_the_network(small):
     config = small.small_config(precision="bfloat16")
-    assert experiment_lib.create_network(config, 10).dtype == jnp.bfloat16
+    assert (
+        experiment_lib.create_network(TrainConfig.of(config), 10).dtype == jnp.bfloat16
+    )
 
 
 def test_shapes_are_those_of_the_state(small):
-    experiment = experiment_lib.build(small.small_config(**{"average.decay": 0.9}))
+    experiment = experiment_lib.build(
+        TrainConfig.of(small.small_config(**{"average.decay": 0.9}))
+    )
     shapes, state = experiment.state_shapes(), experiment.init_state()
     leaves = zip(
         experiment_lib.jax.tree.leaves(shapes),
@@ -72,7 +77,7 @@ def test_bad_input(small, field, value, match):
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=match):
-        experiment_lib.build(config)
+        experiment_lib.build(TrainConfig.of(config))
 
 
 def test_a_field_that_there_is_not_is_refused_from_python_too(small, tmp_path):
@@ -81,7 +86,7 @@ def test_a_field_that_there_is_not_is_refused_from_python_too(small, tmp_path):
     with config.unlocked():
         config.optimizer.name = "adam"
     for begin in (
-        lambda: experiment_lib.build(config),
+        lambda: experiment_lib.build(TrainConfig.of(config)),
         lambda: loop.train(config, tmp_path / "run"),
         lambda: evaluate.evaluate_checkpoint(config, tmp_path / "run"),
         lambda: summary.summarize(config),

@@ -4,7 +4,7 @@ import itertools
 import jax
 import pytest
 
-from optnet_jax.configuration import as_json
+from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import entries
 from optnet_jax.training import experiment
@@ -86,7 +86,7 @@ def test_a_method_differs_from_its_baseline_in_the_model_only(table):
 
 def parameters(cell):
     config = cell.get_config(0)
-    module = experiment.create_network(config, 10)
+    module = experiment.create_network(TrainConfig.of(config), 10)
     shapes = jax.eval_shape(
         lambda key, images: module.init(key, images, train=False),
         jax.random.key(0),
