@@ -58,6 +58,8 @@ from optnet_jax.studies.verdict import (
 Label = Annotated[str, OneOf(lambda: tuple(m.label for m in methods.minimisers()))]
 BASELINE = methods.find("gd").label
 """Gradient descent: what every other structure is compared with."""
+TRUE = "true W"
+"""The tying of a cell that is not trained: the method itself."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,9 +200,6 @@ class Cell:
         """Layers that are trained."""
         trained = self.depth if self.tying != TRUE else 1
         return trained * number_of_paths(self.recurrence)
-
-
-TRUE = "true W"
 
 
 def plan(config: HypothesisConfig) -> list[Cell]:

@@ -54,6 +54,8 @@ from optnet_jax.studies.trial import (
 )
 
 Width = Annotated[int, Range(least=1, most=2**16)]
+ROOTS_DEPTH = 100
+"""The step whose roots are taken: (3) is near its limit there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,10 +192,6 @@ def plan(config: StabilityConfig) -> list[Cell]:
         for normalize in config.trial.normalize
         for item in trials.STRUCTURES.items()
     ]
-
-
-ROOTS_DEPTH = 100
-"""The step whose roots are taken: (3) is near its limit there."""
 
 
 def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:

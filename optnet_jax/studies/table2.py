@@ -468,14 +468,16 @@ def _readout_sentence(report: Report) -> str:
             cell["final"]["output_power"]["per_seed"],
         )
     )
-    same = (
-        f"AGD with AGD2's read-out differs from AGD2 by {max(differences):.1e} at most "
-        "over the seeds: they are one network. "
-    )
-    return (same if differences else "") + (
+    words = (
         "Over all cells and seeds the excess is mean out² to within "
         f"{rest:.1e}; *depends on input* is the part of it that is variance over "
         "the samples."
+    )
+    if not differences:
+        return words
+    return (
+        f"AGD with AGD2's read-out differs from AGD2 by {max(differences):.1e} at most "
+        f"over the seeds: they are one network. {words}"
     )
 
 

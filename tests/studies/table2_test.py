@@ -191,6 +191,16 @@ def test_the_readout_is_explained(report):
     assert "the excess is mean out² to within 1.0e-04" in text
 
 
+def test_without_the_ablation_nothing_is_said_of_it(report):
+    report["cells"] = select(report["cells"], structure="gd")
+    report["config"]["structures"] = ["gd"]
+    text = STUDY.markdown(report)
+    assert "differs from AGD2" not in text
+    assert "the excess is mean out² to within" in text
+    assert "The order does not change." in text
+    assert STUDY.figures(report)
+
+
 def test_the_cost_is_told(report):
     text = STUDY.markdown(report)
     assert "of which 0.5 in the mean compile it" in text
