@@ -113,8 +113,9 @@ def _trace_parts(
     methods: dict[str, list[str]] = {}
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        module, path = context.module, context.module.path
-        if context.method_name != "__call__" or not path:
+        module = context.module
+        path = module.path if context.method_name == "__call__" else ()
+        if not path:
             return call(*args, **kwargs)
         text = module.described() if hasattr(module, "described") else ""
         if text and text not in methods.setdefault(path[0], []):

@@ -136,31 +136,7 @@ class RecurrenceNet(nn.Module):
                 f"got {len(self.recurrence)}"
             )
         super().__post_init__()
-        self._check_kind()
-
-    def _check_kind(self) -> None:
-        """Check that the fields are those of networks of this kind of recurrence."""
-        methods = [self.stage_recurrence(i) for i in range(len(self.stage_sizes))]
-        name = type(methods[0]).__name__
-        takes = "the whole history" if self.dense else "one iterate"
-        if any(takes_history(method) != self.dense for method in methods):
-            raise InputError(
-                f"{name} takes {takes}, and the recurrence of another stage does not: "
-                f"give all stages recurrences of one kind"
-            )
-        for field in dataclasses.fields(self):
-            other = RESIDUAL_FIELDS if self.dense else DENSE_FIELDS
-            if field.name in other and getattr(self, field.name) != field.default:
-                raise InputError(
-                    f"{field.name} means nothing in a network whose recurrence takes "
-                    f"{takes}, as {name} does: leave it out"
-                )
-        blocks = DENSE_BLOCKS if self.dense else BLOCKS
-        if isinstance(self.block, str) and self.block not in blocks:
-            raise InputError(
-                f"block must be one of {', '.join(blocks)}, or a class, for a "
-                f"recurrence that takes {takes}, as {name} does; got {self.block!r}"
-            )
+        _check_kind(self)
 
     @property
     def dense(self) -> bool:
@@ -319,3 +295,28 @@ class RecurrenceNet(nn.Module):
     def _block(self, blocks: Any, default: str) -> Callable[..., nn.Module]:
         block: Any = self.block or default
         return blocks[block] if isinstance(block, str) else block
+
+
+def _check_kind(network: RecurrenceNet) -> None:
+    """Check that the fields are those of networks of this kind of recurrence."""
+    methods = [network.stage_recurrence(i) for i in range(len(network.stage_sizes))]
+    name = type(methods[0]).__name__
+    takes = "the whole history" if network.dense else "one iterate"
+    if any(takes_history(method) != network.dense for method in methods):
+        raise InputError(
+            f"{name} takes {takes}, and the recurrence of another stage does not: "
+            f"give all stages recurrences of one kind"
+        )
+    for field in dataclasses.fields(network):
+        other = RESIDUAL_FIELDS if network.dense else DENSE_FIELDS
+        if field.name in other and getattr(network, field.name) != field.default:
+            raise InputError(
+                f"{field.name} means nothing in a network whose recurrence takes "
+                f"{takes}, as {name} does: leave it out"
+            )
+    blocks = DENSE_BLOCKS if network.dense else BLOCKS
+    if isinstance(network.block, str) and network.block not in blocks:
+        raise InputError(
+            f"block must be one of {', '.join(blocks)}, or a class, for a "
+            f"recurrence that takes {takes}, as {name} does; got {network.block!r}"
+        )

@@ -115,24 +115,8 @@ class Propagation(nn.Module):
                 f"layers would share: give a function without parameters"
             )
         if takes_history(self.recurrence):
-            self._check_history()
+            _check_history(self)
         super().__post_init__()
-
-    def _check_history(self) -> None:
-        name = type(self.recurrence).__name__
-        if self.tied or self.separate_paths:
-            raise InputError(
-                f"{name} takes the whole history, which grows: its layers are neither "
-                f"tied nor paths, leave tied and separate_paths at False"
-            )
-        try:
-            inspect.signature(self.transform).bind((), None)
-        except TypeError:
-            t = getattr(self.transform, "__name__", type(self.transform).__name__)
-            raise InputError(
-                f"{name} takes the whole history, and {t} is no function of (sources, "
-                f"alpha): give Pairwise({t}(...))"
-            ) from None
 
     @nn.compact
     def __call__(
@@ -284,6 +268,23 @@ class Propagation(nn.Module):
             learned = " learned" if name in self.learned else ""
             parts.append(f"{name} {_range(packed(value))}{learned}")
         return "; ".join(parts)
+
+
+def _check_history(module: Propagation) -> None:
+    name, transform = type(module.recurrence).__name__, module.transform
+    if module.tied or module.separate_paths:
+        raise InputError(
+            f"{name} takes the whole history, which grows: its layers are neither "
+            f"tied nor paths, leave tied and separate_paths at False"
+        )
+    try:
+        inspect.signature(transform).bind((), None)
+    except TypeError:
+        t = getattr(transform, "__name__", type(transform).__name__)
+        raise InputError(
+            f"{name} takes the whole history, and {t} is no function of (sources, "
+            f"alpha): give Pairwise({t}(...))"
+        ) from None
 
 
 def _range(values: np.ndarray) -> str:
