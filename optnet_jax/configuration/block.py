@@ -25,15 +25,21 @@ class Block:
     Every instance is checked, also one that is made from Python or by
     ``dataclasses.replace``.
 
+    Args:
+        path: Of the class: the block's dotted name, with a dot at its end; empty for a
+            whole config.
+
     Attributes:
-        path: Dotted name of the block, with a dot at its end; empty for a whole config.
         free: Of a whole config: dotted names of fields and blocks that may change
             between two starts of one run: where things are and how often they are
             written, never what is computed.
     """
 
-    path: ClassVar[str] = ""
+    path: ClassVar[str]
     free: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, path: str = "") -> None:
+        cls.path = path
 
     def __post_init__(self) -> None:
         for name, kind in kinds_of(type(self)).items():

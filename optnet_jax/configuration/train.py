@@ -36,7 +36,7 @@ Epochs = Annotated[float, Range(least=0, most=1e9)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Data(Block):
+class Data(Block, path="data."):
     """``config.data``.
 
     Attributes:
@@ -57,8 +57,6 @@ class Data(Block):
             and counts them; otherwise the first one ends the run.
     """
 
-    path: ClassVar[str] = "data."
-
     dataset: str = "optnet_digits"
     data_dir: LocalPath = ""
     batch_size: Count = 64
@@ -70,7 +68,7 @@ class Data(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer(Block):
+class Optimizer(Block, path="optimizer."):
     """``config.optimizer``: SGD with momentum, L2 in the gradient.
 
     Attributes:
@@ -83,8 +81,6 @@ class Optimizer(Block):
         accumulate: Micro-batches that a batch is run in where it does not fit at once.
     """
 
-    path: ClassVar[str] = "optimizer."
-
     learning_rate: Rate = 0.1
     momentum: Momentum = 0.9
     nesterov: bool = True
@@ -94,7 +90,7 @@ class Optimizer(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule(Block):
+class Schedule(Block, path="schedule."):
     """``config.schedule``.
 
     Attributes:
@@ -105,8 +101,6 @@ class Schedule(Block):
         warmup_epochs: Length of the linear warm-up; 0 is off.
     """
 
-    path: ClassVar[str] = "schedule."
-
     epochs: Epochs = 300.0
     steps: CountOrOff = 0
     drop_at: tuple[Fraction, ...] = (0.5, 0.75)
@@ -115,20 +109,18 @@ class Schedule(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Loss(Block):
+class Loss(Block, path="loss."):
     """``config.loss``.
 
     Attributes:
         label_smoothing: Share of the target spread evenly over all classes.
     """
 
-    path: ClassVar[str] = "loss."
-
     label_smoothing: BelowOne = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Average(Block):
+class Average(Block, path="average."):
     """``config.average``.
 
     Attributes:
@@ -137,21 +129,17 @@ class Average(Block):
             with the step t, so that a short run does not evaluate its random start.
     """
 
-    path: ClassVar[str] = "average."
-
     decay: BelowOne = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Eval(Block):
+class Eval(Block, path="eval."):
     """``config.eval``.
 
     Attributes:
         every_epochs: Between two evaluations.
         checkpoint: For ``--mode=eval``: last, best, or a step.
     """
-
-    path: ClassVar[str] = "eval."
 
     every_epochs: Interval = 1.0
     checkpoint: Annotated[
@@ -160,7 +148,7 @@ class Eval(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Checkpoint(Block):
+class Checkpoint(Block, path="checkpoint."):
     """``config.checkpoint``.
 
     Attributes:
@@ -171,8 +159,6 @@ class Checkpoint(Block):
             what the variables of this run start from; empty for none.
     """
 
-    path: ClassVar[str] = "checkpoint."
-
     every_epochs: Interval = 10.0
     keep: Count = 2
     keep_best: bool = True
@@ -180,20 +166,18 @@ class Checkpoint(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Log(Block):
+class Log(Block, path="log."):
     """``config.log``.
 
     Attributes:
         every_steps: Between two entries of the training metrics; 0: once an epoch.
     """
 
-    path: ClassVar[str] = "log."
-
     every_steps: CountOrOff = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Profile(Block):
+class Profile(Block, path="profile."):
     """``config.profile``: a trace of a few steps in ``<workdir>/profile``.
 
     Attributes:
@@ -201,14 +185,12 @@ class Profile(Block):
         steps: How many; 0 is off.
     """
 
-    path: ClassVar[str] = "profile."
-
     start_step: CountOrOff = 10
     steps: CountOrOff = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Model(Block):
+class Model(Block, path="model."):
     """``config.model``: a network of ``optnet_jax.networks`` and fields of it.
 
     The network's constructor knows what its fields hold; see
@@ -218,8 +200,6 @@ class Model(Block):
         name: Of the network.
         fields: Those that differ from the network's defaults.
     """
-
-    path: ClassVar[str] = "model."
 
     name: Name
     fields: Mapping[str, Any]

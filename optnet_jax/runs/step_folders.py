@@ -11,6 +11,7 @@ import re
 import shutil
 from pathlib import Path
 
+from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 
 # Ours, ``12.tmp``, and Orbax's, ``12.orbax-checkpoint-tmp``.
@@ -65,12 +66,18 @@ def steps(directory: Path) -> list[int]:
     return sorted(int(n) for n in names if n.isascii() and n.isdigit())
 
 
-def describe_newest(directory: Path) -> str:
-    """Name the newest step in words."""
+def not_written(problem: str, cause: str | None, directory: Path) -> InputError:
+    """Return the error of a run that cannot write, with the newest step in words."""
     found = steps(directory)
-    if not found:
-        return "there is no earlier checkpoint"
-    return f"the checkpoint of step {found[-1]} is intact"
+    kept = (
+        f"the checkpoint of step {found[-1]} is intact"
+        if found
+        else "there is no earlier checkpoint"
+    )
+    return InputError(
+        f"{problem} ({cause}), {kept}: make room or give write "
+        "permission and run the same command again"
+    )
 
 
 def temporary(directory: Path, step: int) -> Path:

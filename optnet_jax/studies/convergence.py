@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ DUALITY_DEPTH = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(Block):
+class Settings(Block, path="convergence."):
     """``config.convergence``.
 
     Attributes:
@@ -48,8 +48,6 @@ class Settings(Block):
         epsilon: What counts as reached, relative to the start.
         radius: ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
     """
-
-    path: ClassVar[str] = "convergence."
 
     activations: Annotated[tuple[Activation, ...], Items(least=1, distinct=True)]
     conditions: Annotated[tuple[Condition, ...], Items(least=1, distinct=True)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,10 +63,8 @@ TRUE = "true W"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Samples(Block):
+class Samples(Block, path="hypothesis.samples."):
     """``config.hypothesis.samples``: sizes of the three splits of a problem."""
-
-    path: ClassVar[str] = "hypothesis.samples."
 
     train: Count
     validation: Count
@@ -74,7 +72,7 @@ class Samples(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Constant(Block):
+class Constant(Block, path="hypothesis.constant."):
     """``config.hypothesis.constant``: §5.1 to the letter, the target one vector.
 
     Attributes:
@@ -82,14 +80,12 @@ class Constant(Block):
         depths: Layers of the networks.
     """
 
-    path: ClassVar[str] = "hypothesis.constant."
-
     activation: Activation
     depths: Depths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(Block):
+class Settings(Block, path="hypothesis."):
     """``config.hypothesis``.
 
     Attributes:
@@ -109,8 +105,6 @@ class Settings(Block):
         untrained_depth: Iterations of the methods themselves, with the true W.
         constant: The second part of the study.
     """
-
-    path: ClassVar[str] = "hypothesis."
 
     methods: Annotated[tuple[Label, ...], Items(least=1, distinct=True)]
     depths: Depths

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ ROOTS_DEPTH = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Norms(Block):
+class Norms(Block, path="stability.norms."):
     """``config.stability.norms``: structures of fully connected layers, He normal.
 
     Attributes:
@@ -69,8 +69,6 @@ class Norms(Block):
         activation: Φ.
     """
 
-    path: ClassVar[str] = "stability.norms."
-
     depth: Layers
     width: Width
     batch: Count
@@ -78,7 +76,7 @@ class Norms(Block):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Stability(Block):
+class Stability(Block, path="stability."):
     """``config.stability``.
 
     Attributes:
@@ -86,14 +84,12 @@ class Stability(Block):
         tolerance: A layer may amplify by 1 + tolerance before it is warned of.
     """
 
-    path: ClassVar[str] = "stability."
-
     norms: Norms
     tolerance: Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial(Block):
+class Trial(Block, path="trial."):
     """``config.trial``: see :mod:`optnet_jax.studies.trial`.
 
     Attributes:
@@ -106,8 +102,6 @@ class Trial(Block):
         failed_above: Mean loss of the last tenth of the steps above which a run has
             failed: a guess has log 10 = 2.30.
     """
-
-    path: ClassVar[str] = "trial."
 
     depths: Depths
     width: Width

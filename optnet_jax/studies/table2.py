@@ -28,7 +28,7 @@ import functools
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -79,7 +79,7 @@ Structure = Annotated[str, OneOf(lambda: tuple(readings()))]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task(Block):
+class Task(Block, path="task."):
     """``config.task``.
 
     Attributes:
@@ -87,14 +87,12 @@ class Task(Block):
         dim: Of each.
     """
 
-    path: ClassVar[str] = "task."
-
     samples: Count
     dim: Count
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Network(Block):
+class Network(Block, path="network."):
     """``config.network``.
 
     Attributes:
@@ -103,15 +101,13 @@ class Network(Block):
         init: How W is drawn.
     """
 
-    path: ClassVar[str] = "network."
-
     activation: Activation
     use_bias: bool
     init: Literal["xavier_normal", "xavier_uniform", "he_normal", "lecun_normal"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer(Block):
+class Optimizer(Block, path="optimizer."):
     """``config.optimizer``: SGD.
 
     Attributes:
@@ -120,15 +116,13 @@ class Optimizer(Block):
         momentum: Of the heavy ball; 0 is off.
     """
 
-    path: ClassVar[str] = "optimizer."
-
     learning_rate: Rate
     slow_factor: Rate
     momentum: Momentum
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Readout(Block):
+class Readout(Block, path="readout."):
     """``config.readout``: the ablation of what is read out.
 
     Attributes:
@@ -136,22 +130,18 @@ class Readout(Block):
         depths: Layers of them.
     """
 
-    path: ClassVar[str] = "readout."
-
     structures: tuple[Structure, ...]
     depths: Annotated[tuple[Layers, ...], Items(distinct=True)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Timing(Block):
+class Timing(Block, path="timing."):
     """``config.timing``: the order of the structures against the time of training.
 
     Attributes:
         depth: Layers.
         checkpoints: Steps after which the error is measured.
     """
-
-    path: ClassVar[str] = "timing."
 
     depth: Layers
     checkpoints: Annotated[tuple[Count, ...], Items(least=1)]

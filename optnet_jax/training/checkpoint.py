@@ -179,11 +179,10 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             if jax.process_index() == 0 and self.directory.is_dir():
                 step_folders.remove_temporary(self.directory)
-            raise InputError(
-                f"a checkpoint could not be written to {self.directory} "
-                f"({one_line(error, 200)}), "
-                f"{step_folders.describe_newest(self.directory)}: make room or give "
-                "write permission and run the same command again"
+            raise step_folders.not_written(
+                f"a checkpoint could not be written to {self.directory}",
+                one_line(error, 200),
+                self.directory,
             ) from error
 
     def restore_newest(

@@ -9,6 +9,7 @@ import jax
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
@@ -21,7 +22,7 @@ from optnet_jax.training.warm_start import (
     read_variables,
     trained_config,
 )
-from optnet_jax.training.workdir import check_kinds, write_json
+from optnet_jax.training.workdir import as_text, check_kinds
 
 MAX_PENDING = 4
 
@@ -100,18 +101,13 @@ def evaluate_checkpoint(
     say(f"{directory}, step {step}, {split}: {metrics.describe(means)}")
     found = {"step": step, **means, "split": split}
     if jax.process_index() == 0:
-        _write(workdir / f"eval_{step}.json", found)
+        files.write_output(
+            workdir / f"eval_{step}.json",
+            as_text(found),
+            "the result stands above; give write permission or evaluate a copy to keep "
+            "it",
+        )
     return found
-
-
-def _write(file: Path, found: dict[str, Any]) -> None:
-    try:
-        write_json(file, found)
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be written ({error.strerror}): the result stands above; "
-            "give write permission or evaluate a copy to keep it"
-        ) from error
 
 
 def _check_same_function(

@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
-from optnet_jax.errors import InputError
+from optnet_jax.inspect.cost import count_parameters
 from optnet_jax.runs import step_folders
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import say
@@ -22,7 +22,7 @@ from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.metrics import History, describe
 from optnet_jax.training.origin import Origin
 from optnet_jax.training.run import Run
-from optnet_jax.training.state import TrainState, count_parameters
+from optnet_jax.training.state import TrainState
 from optnet_jax.training.warm_start import read_source, take_over
 from optnet_jax.training.workdir import Workdir
 
@@ -127,10 +127,8 @@ def _named_write_errors(workdir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in WRITE_ERRORS:
             raise
-        raise InputError(
-            f"{workdir} could not be written ({error.strerror}), "
-            f"{step_folders.describe_newest(workdir / 'checkpoints')}: make room or "
-            "give write permission and run the same command again"
+        raise step_folders.not_written(
+            f"{workdir} could not be written", error.strerror, workdir / "checkpoints"
         ) from error
 
 

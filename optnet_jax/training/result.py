@@ -12,11 +12,12 @@ import jax
 import optnet_jax
 from optnet_jax.configuration import as_json, convert
 from optnet_jax.errors import InputError
+from optnet_jax.inspect.cost import count_parameters
 from optnet_jax.runs import files
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.metrics import History
-from optnet_jax.training.state import TrainState, count_parameters
+from optnet_jax.training.state import TrainState
 
 _EVALUATION = dict.fromkeys(("epoch", "loss", "top1_error", "top5_error"), float)
 NEEDED = {

@@ -72,8 +72,3 @@ def create_state(
         # The state is donated to the step: two fields must not share one buffer.
         average=jax.tree.map(jnp.copy, copies),
     )
-
-
-def count_parameters(params: Any) -> int:
-    """Count the trainable scalars in ``params``."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

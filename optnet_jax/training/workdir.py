@@ -231,10 +231,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is never seen half-written.
+    """Write a JSON file that is never seen half-written; see :func:`as_text`."""
+    files.write_durably(path, as_text(value))
+
+
+def as_text(value: Any) -> bytes:
+    """Return a value as a JSON file holds it.
 
     Raises:
         ValueError: for a NaN or an infinity, which JSON has not.
     """
     text = json.dumps(value, indent=2, default=str, allow_nan=False)
-    files.write_durably(path, f"{text}\n".encode())
+    return f"{text}\n".encode()

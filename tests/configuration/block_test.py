@@ -1,5 +1,5 @@
 import dataclasses
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -11,9 +11,7 @@ from optnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Inner(Block):
-    path: ClassVar[str] = "inner."
-
+class Inner(Block, path="inner."):
     rate: Annotated[float, Range(above=0)] = 0.1
     names: tuple[str, ...] = ()
 

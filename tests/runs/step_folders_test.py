@@ -36,9 +36,8 @@ def test_commit_delete_and_set_aside(tmp_path):
     assert [entry.name for entry in directory.iterdir()] == ["2"]
     aside = tmp_path / "damaged_checkpoints"
     assert sorted(entry.name for entry in aside.iterdir()) == ["3", "3.1"]
-    assert step_folders.describe_newest(directory) == (
-        "the checkpoint of step 2 is intact"
-    )
+    error = step_folders.not_written("no file", "full", directory)
+    assert "no file (full), the checkpoint of step 2 is intact: make room" in str(error)
 
 
 def test_room_is_given_back(tmp_path):

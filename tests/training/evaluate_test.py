@@ -11,6 +11,7 @@ import pytest
 from optnet_jax import data, networks
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 from optnet_jax.training import evaluate as evaluate_lib
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import loop
@@ -125,7 +126,7 @@ def test_a_workdir_that_can_only_be_read_is_evaluated_and_said(
     def read_only(file, content):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(evaluate_lib, "write_json", read_only)
+    monkeypatch.setattr(files, "write_durably", read_only)
     with pytest.raises(InputError, match=r"eval_4\.json cannot be written \(Read-only"):
         evaluate_lib.evaluate_checkpoint(config, tmp_path)
     assert f"test loss {final['loss']:.4f}" in capsys.readouterr().out.splitlines()[-1]

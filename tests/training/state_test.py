@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optnet_jax.training.state import count_parameters, create_state
+from optnet_jax.training.state import create_state
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 
@@ -17,11 +17,6 @@ def test_parameters_are_those_of_init(small):
         np.testing.assert_array_equal, state.batch_stats, variables["batch_stats"]
     )
     assert int(state.step) == 0
-
-
-def test_parameters_are_counted(small):
-    state = create_state(small.SmallNet(), OPTIMIZER, jax.random.key(0), (8, 8, 1))
-    assert count_parameters(state.params) == 9 * 4 + 2 * 4 + 2 + 4 * 10 + 10
 
 
 def test_the_average_has_buffers_of_its_own(small):
