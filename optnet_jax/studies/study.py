@@ -81,14 +81,10 @@ class Study(Generic[AnyConfig, AnyCell]):
         own = identity(config)
         with Workdir(workdir, own) as claimed:
             folder = claimed.path
-            refuse_another_config(self.name, folder, own)
-            claimed.write_config()
             file = folder / f"{self.name}.json"
             if file.exists():
-                report = read_json(file)
-                say(self._told_again(report, file))
-                say(f"finished before, in {folder}: --workdir=DIR starts another run")
-                return report
+                return self._finished(file, own)
+            claimed.write_config()
             rows = complete(
                 cells,
                 folder / "cells",
@@ -116,14 +112,27 @@ class Study(Generic[AnyConfig, AnyCell]):
         """Return the text of the report; it reads well on a terminal, too."""
         return "\n\n".join(part for part in self.text(report) if part) + "\n"
 
-    def _told_again(self, report: Report, file: Path) -> str:
+    def _finished(self, file: Path, own: Mapping[str, Any]) -> Report:
+        """Print a report that is there, if it is one of this config."""
+        cure = "delete it, and the same command makes it again"
+        report = read_json(file)
+        config = report.get("config")
+        if not isinstance(config, dict):
+            raise InputError(f"{file} is damaged: {cure}")
+        differences = config_differences(identity(config), own)
+        if differences:
+            raise InputError(
+                f"{file.parent} belongs to a study with another config "
+                f"({listed(differences)}): use that config or another --workdir"
+            )
         try:
-            return self.markdown(report)
+            say(self.markdown(report))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(
-                f"{file} is damaged or of another version: delete it, and the same "
-                "command makes it again"
+                f"{file} is damaged or of another version: {cure}"
             ) from error
+        say(f"finished before, in {file.parent}: --workdir=DIR starts another run")
+        return report
 
     def _write(self, report: Report, folder: Path) -> None:
         text = self.markdown(report)
@@ -172,37 +181,6 @@ def identity(config: Any) -> dict[str, Any]:
     """The config without what changes no cell: how many at once, where the data is."""
     own = as_json(config)
     own.pop("parallel_cells", None)
-    own.get("data", {}).pop("data_dir", None)
+    if isinstance(own.get("data"), dict):
+        own["data"].pop("data_dir", None)
     return own
-
-
-def refuse_another_config(name: str, folder: Path, fields: Mapping[str, Any]) -> None:
-    """Refuse the workdir of a study with another config.
-
-    A finished report says itself what it is of; ``config.json`` says it for cells.
-
-    Args:
-      name: of the study.
-      folder: workdir of the study.
-      fields: of :func:`identity`.
-
-    Raises:
-      InputError: naming what differs, or a file that is damaged.
-    """
-    report, told = folder / f"{name}.json", folder / "config.json"
-    if report.exists():
-        found = read_json(report).get("config")
-    elif told.exists() and any(folder.glob("cells/*.json")):
-        found = read_json(told)
-    else:
-        return
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{report} is damaged: delete it, and the same command makes it again"
-        )
-    differences = config_differences(identity(found), fields)
-    if differences:
-        raise InputError(
-            f"{folder} belongs to a study with another config "
-            f"({listed(differences)}): use that config or another --workdir"
-        )

@@ -159,7 +159,7 @@ def test_cells_of_another_config_are_refused_too(run):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"sum": 9}', "\0\0", '{"config": {"name": "squares"}}']
+    "content", ["", "[]", '{"sum": 9}', "\0\0", '{"config": {"data": 3}}']
 )
 def test_a_damaged_report_is_named(run, content):
     (run() / "squares.json").write_text(content, "utf-8")
