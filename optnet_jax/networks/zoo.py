@@ -248,12 +248,6 @@ _dense_121 = {
     "compression": 0.5,
     "num_classes": 1000,
 }
-_dense_bc100 = {
-    "stage_sizes": (16, 16, 16),
-    "stem_features": 24,
-    "bottleneck": True,
-    "compression": 0.5,
-}
 
 RECURRENCE_NETWORKS: dict[str, Callable[..., RecurrenceNet]] = {
     "plain": functools.partial(plain, **_depth_20),
@@ -276,7 +270,9 @@ RECURRENCE_NETWORKS: dict[str, Callable[..., RecurrenceNet]] = {
     "densenet40": functools.partial(densenet, **_dense_40),
     "densenet52": functools.partial(densenet, **_dense_52),
     "densenet121": functools.partial(densenet, **_dense_121),
-    "densenet_bc100": functools.partial(densenet, **_dense_bc100),
+    "densenet_bc100": functools.partial(
+        densenet, **_dense_52, stem_features=24, bottleneck=True, compression=0.5
+    ),
     "agd_net": agd_net,
     "agd_net40": functools.partial(agd_net, **_dense_40),
     "agd_net52": functools.partial(agd_net, **_dense_52),

@@ -89,3 +89,12 @@ def test_only_a_large_cotangent_is_cut_into_slices_that_fit(images, rows):
 def test_devices_that_share_a_batch_sum_once():
     assert jax.device_count() > 1
     assert not _is_sliced(jnp.zeros((64, 32, 32, 16)))
+
+
+def test_a_kept_gradient_is_the_identitys(float64):
+    x, g = np.random.default_rng(0).normal(size=(2, 3, 4))
+    value, transpose = jax.vjp(cpu_convolution.kept_gradient, x)
+    np.testing.assert_array_equal(value, x)
+    np.testing.assert_array_equal(transpose(g)[0], g)
+    moved = jax.jvp(cpu_convolution.kept_gradient, (x,), (g,))[1]
+    np.testing.assert_array_equal(moved, g)
