@@ -24,6 +24,7 @@ from optnet_jax.recurrences import (
     HistorySum,
     Nesterov,
     TwoPath,
+    takes_history,
 )
 
 
@@ -184,12 +185,19 @@ def agd_net(
       **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
 
     Raises:
-      InputError: alpha or beta beside a recurrence, which has its own coefficients.
+      InputError: a recurrence that takes one iterate, or alpha or beta beside a
+        recurrence, which has its own coefficients.
     """
     if learned is None:
-        learned = () if recurrence else ("alpha",)
+        learned = ("alpha",) if recurrence is None else ()
     if recurrence is None:
         recurrence = _history_sums(alpha, beta, len(stage_sizes))
+    elif not isinstance(recurrence, tuple) and not takes_history(recurrence):
+        name = type(recurrence).__name__
+        raise InputError(
+            f"a dense network needs a recurrence over the whole history, history = "
+            f"True, and {name} takes one iterate: RecurrenceNet({name}(), ...) runs it"
+        )
     elif np.ndim(alpha) or np.ndim(beta) or alpha != 1 or beta not in (0, 0.1):
         raise InputError(
             f"alpha and beta are those of (18), and {type(recurrence).__name__} has "

@@ -311,7 +311,10 @@ def test_matrices_for_each_stage_and_coefficients_by_name(float64):
         (lambda: create("agd_net", recurrence=3), "^recurrence must be a recurrence"),
         (lambda: create("agd_net", tied=True), "has no field 'tied'"),
         (lambda: create("hb_net", compression=0.5), "has no field 'compression'"),
-        (lambda: create("agd_net", recurrence=HeavyBall()), "compression|block"),
+        (
+            lambda: create("agd_net", recurrence=HeavyBall()),
+            "HeavyBall takes one iterate: RecurrenceNet",
+        ),
         (
             lambda: create("agd_net", alpha=(np.eye(2), np.eye(3))),
             "alpha needs a matrix for each of the 3 stages, got 2",
