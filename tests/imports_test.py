@@ -1,4 +1,4 @@
-"""The house of the package: who may import whom, and what needs no TensorFlow."""
+"""The house: who may import whom, where tests stand, what needs no TensorFlow."""
 
 import ast
 import subprocess
@@ -69,6 +69,27 @@ LIGHT_ROOMS = (
 )
 
 
+# A file's tests stand in tests/<room>/<file>_test.py, but for these.
+TESTED_ELSEWHERE = {
+    "errors.py": "by all that raise it",
+    "benchmarks/__main__.py": "benchmarks/main_test.py",
+    "data/dataset.py": "an abstract class: data/memory_test.py, data/stream_test.py",
+    "networks/units.py": "networks/recurrence_net_test.py",
+    "networks/zoo.py": "networks/contract_test.py",
+    "runs/picture.py": "studies/figures_test.py",
+    "structures/fields.py": "networks/fields_test.py, which has more of them",
+    "structures/pairwise.py": "networks/dense_layer_test.py",
+    "studies/dispatch.py": "main_test.py",
+    "studies/kinds.py": "training/config_fuzz_test.py",
+    "studies/report/__main__.py": "studies/report/main_test.py",
+    "studies/report/figure.py": "studies/report/main_test.py",
+    "studies/report/markdown.py": "studies/report/main_test.py",
+    "studies/report/summary.py": "studies/report/main_test.py",
+    "training/quiet.py": "training/checkpoint_test.py",
+    "weights/torchvision_names.py": "weights/torchvision_test.py",
+}
+
+
 def imported_names(path):
     """Every module that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -89,6 +110,18 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 def test_every_file_stands_in_a_room():
     assert {room_of(path) for path in FILES} <= set(ROOMS)
+
+
+def test_every_file_has_a_test_file_of_its_name_or_a_reason():
+    tests = Path(__file__).parent
+    names = {str(path.relative_to(PACKAGE)) for path in FILES}
+    names = {name for name in names if not name.endswith("__init__.py")}
+    lacking = {
+        name
+        for name in names
+        if not (tests / name.replace(".py", "_test.py")).is_file()
+    }
+    assert lacking == set(TESTED_ELSEWHERE)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
