@@ -10,7 +10,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
-    """The config; see above for ``args``."""
+    """Return the config; see above for ``args``."""
     given = recipes.parse(args, recipes.COMMON)
     return ConfigDict(
         {

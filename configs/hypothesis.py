@@ -15,7 +15,7 @@ from optnet_jax.errors import InputError
 
 
 def get_config(args: str = "") -> ConfigDict:
-    """The config; see above for ``args``."""
+    """Return the config; see above for ``args``."""
     if args not in ("", "quick"):
         raise InputError(
             f"configs/hypothesis.py:{args} is unknown: the only argument is quick"

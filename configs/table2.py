@@ -23,7 +23,7 @@ from optnet_jax.errors import InputError
 
 
 def get_config(args: str = "") -> ConfigDict:
-    """The config; see above for ``args``."""
+    """Return the config; see above for ``args``."""
     if args not in ("", "full"):
         raise InputError(
             f"configs/table2.py:{args} is unknown: the only argument is full"

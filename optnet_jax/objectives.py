@@ -8,8 +8,6 @@ Two entries of the printed table are corrected: softsign's Ψ for u ≤ 0 is
 -a to be continuous at 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -117,10 +115,10 @@ def activation_pair(name: str) -> tuple[Callable, Callable]:
     """Return (Φ, Ψ) of a row of Table 1.
 
     Args:
-      name: a key of :data:`ACTIVATIONS`.
+        name: a key of :data:`ACTIVATIONS`.
 
     Raises:
-      InputError: there is no such row.
+        InputError: there is no such row.
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise InputError(
@@ -170,14 +168,14 @@ def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
     8.0
 
     Args:
-      activation: a name of Table 1.
-      u: U, symmetric. [n, n]
+        activation: a name of Table 1.
+        u: U, symmetric. [n, n]
 
     Returns:
-      A function from z, [n] or [..., n], to f(z), [] or [...].
+        A function from z, [n] or [..., n], to f(z), [] or [...].
 
     Raises:
-      InputError: an unknown activation, or U is not symmetric.
+        InputError: an unknown activation, or U is not symmetric.
     """
     _, potential = activation_pair(activation)
     u = _symmetric("U", u)
@@ -193,14 +191,14 @@ def gradient(activation: str, u: Any) -> Callable[[Any], jax.Array]:
     """Return ∇f of (9): ∇f(z) = z - U Φ(U z).
 
     Args:
-      activation: a name of Table 1.
-      u: U, symmetric. [n, n]
+        activation: a name of Table 1.
+        u: U, symmetric. [n, n]
 
     Returns:
-      A function from z to ∇f(z), [n] or [..., n].
+        A function from z to ∇f(z), [n] or [..., n].
 
     Raises:
-      InputError: an unknown activation, or U is not symmetric.
+        InputError: an unknown activation, or U is not symmetric.
     """
     step = gradient_step(activation, u)
     return lambda z: _floating("z", z) - step(z)
@@ -210,14 +208,14 @@ def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
     """Return z ↦ z - ∇f(z) = U Φ(U z) of (10): the operator T of optimisation.
 
     Args:
-      activation: a name of Table 1.
-      u: U, symmetric. [n, n]
+        activation: a name of Table 1.
+        u: U, symmetric. [n, n]
 
     Returns:
-      A function from [n] or [..., n] to the same.
+        A function from [n] or [..., n] to the same.
 
     Raises:
-      InputError: an unknown activation, or U is not symmetric.
+        InputError: an unknown activation, or U is not symmetric.
     """
     phi, _ = activation_pair(activation)
     u = _symmetric("U", u)
@@ -228,14 +226,14 @@ def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """Return x ↦ Φ(W x) of (7): the operator T of propagation.
 
     Args:
-      activation: a name of Table 1.
-      w: W. [n, n]
+        activation: a name of Table 1.
+        w: W. [n, n]
 
     Returns:
-      A function from [n] or [..., n] to the same.
+        A function from [n] or [..., n] to the same.
 
     Raises:
-      InputError: an unknown activation, or W is not square.
+        InputError: an unknown activation, or W is not square.
     """
     phi, _ = activation_pair(activation)
     w = _square("W", w)
@@ -246,14 +244,14 @@ def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """Return F of Lemma 1: F(x) = f(U x), U = √W; propagation descends on it.
 
     Args:
-      activation: a name of Table 1.
-      w: W, symmetric positive definite. [n, n]
+        activation: a name of Table 1.
+        w: W, symmetric positive definite. [n, n]
 
     Returns:
-      A function from x, [n] or [..., n], to F(x), [] or [...].
+        A function from x, [n] or [..., n], to F(x), [] or [...].
 
     Raises:
-      InputError: an unknown activation, or W is not symmetric positive definite.
+        InputError: an unknown activation, or W is not symmetric positive definite.
     """
     u = square_root(w)
     f = objective(activation, u)
@@ -264,14 +262,14 @@ def square_root(w: Any) -> jax.Array:
     """Return U = √W, the symmetric positive definite square root.
 
     Args:
-      w: W, concrete (not traced). [n, n]
+        w: W, concrete (not traced). [n, n]
 
     Returns:
-      U with U U = W. [n, n]
+        U with U U = W. [n, n]
 
     Raises:
-      InputError: W is not symmetric (to 1e-6 of its largest entry) or not positive
-        definite: Lemma 1 holds for such W only.
+        InputError: W is not symmetric (to 1e-6 of its largest entry) or not positive
+          definite: Lemma 1 holds for such W only.
     """
     if isinstance(_square("W", w), Tracer):
         raise InputError("W is traced, and its root needs its numbers: take it before")

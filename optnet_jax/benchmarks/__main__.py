@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a suite, or list them.
 
     Raises:
-      InputError: options that cannot be run.
+        InputError: options that cannot be run.
     """
     parser = make_parser()
     options = parser.parse_args(argv)
@@ -75,11 +75,11 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
     """Run a suite; print and write what it measured.
 
     Args:
-      suite: the suite.
-      options: its parsed options.
+        suite: the suite.
+        options: its parsed options.
 
     Raises:
-      InputError: options that cannot be run.
+        InputError: options that cannot be run.
     """
     if suite.beside_torch and not has_torch():
         print("PyTorch is not installed: only ours is measured")
@@ -115,7 +115,7 @@ def environment() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """The processor's name: Linux has it nowhere else, and macOS not there."""
+    """Return the processor's name: Linux has it nowhere else, and macOS not there."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text("utf-8").splitlines() if file.exists() else ()
     names = (line.partition(": ")[2] for line in lines if "model name" in line)

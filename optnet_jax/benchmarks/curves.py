@@ -1,7 +1,5 @@
 """Time, memory and compile time of a training step against one quantity, as curves."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 from collections.abc import Callable, Mapping
@@ -116,13 +114,13 @@ def curves(
     """Return a suite of networks of which one quantity differs, in several forms.
 
     Args:
-      name: of the suite.
-      axis: the quantity.
-      values: it, as text.
-      forms: label -> network, and its fields.
-      fields: the quantity -> the fields that it decides.
-      batch: images a step; 0: the quantity is the batch.
-      read: reads the values.
+        name: of the suite.
+        axis: the quantity.
+        values: it, as text.
+        forms: label -> network, and its fields.
+        fields: the quantity -> the fields that it decides.
+        batch: images a step; 0: the quantity is the batch.
+        read: reads the values.
     """
     return Suite(
         name,

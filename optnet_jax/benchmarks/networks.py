@@ -1,7 +1,5 @@
 """Training steps and inference of the networks, beside PyTorch where it is."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 from typing import Any
@@ -105,9 +103,9 @@ def shares(row: Row, flops: float) -> dict[str, float]:
     """Return the shares of the device's peaks, nothing for a device without an entry.
 
     Args:
-      row: of a program. Its bytes are those that the compiler counts for its
-        operations, an upper bound of what goes to memory.
-      flops: 2 for each multiply-add of its convolutions and products.
+        row: of a program. Its bytes are those that the compiler counts for its
+          operations, an upper bound of what goes to memory.
+        flops: 2 for each multiply-add of its convolutions and products.
     """
     kind, seconds = jax.devices()[0].device_kind, row["ours"]["median"]
     if kind not in PEAKS:

@@ -1,7 +1,5 @@
 """Images per second of the input pipelines, beside what the training step takes."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import itertools
@@ -72,11 +70,11 @@ def jpegs(folder: str, count: int) -> Any:
     """Prepare a set of JPEGs that cost as much to decode as ImageNet's photographs.
 
     Args:
-      folder: where.
-      count: images; many are alike.
+        folder: where.
+        count: images; many are alike.
 
     Returns:
-      Its ``tfds.core.DatasetBuilder``.
+        Its ``tfds.core.DatasetBuilder``.
     """
     tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
     tfds.disable_progress_bar()

@@ -1,7 +1,5 @@
 """Compiled programs: what they take, and what the compiler says of them."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -34,12 +32,12 @@ class Program:
     """A compiled program.
 
     Attributes:
-      run: runs it once and waits for it.
-      compile_seconds: lowering and compiling, without any cache.
-      temporary_bytes: what it needs beyond its arguments and results, as the compiler
-        plans it; None where the backend does not say.
-      bytes_accessed: read and written by its operations, as the compiler counts them,
-        or None.
+        run: runs it once and waits for it.
+        compile_seconds: lowering and compiling, without any cache.
+        temporary_bytes: what it needs beyond its arguments and results, as the compiler
+          plans it; None where the backend does not say.
+        bytes_accessed: read and written by its operations, as the compiler counts them,
+          or None.
     """
 
     run: Callable[[], Any]
@@ -54,13 +52,13 @@ def time_programs(
     """Time programs, and PyTorch's of the same name, in turns.
 
     Args:
-      programs: by name.
-      repeats: timed rounds.
-      torch: PyTorch's process, which was waited for, or None.
+        programs: by name.
+        repeats: timed rounds.
+        torch: PyTorch's process, which was waited for, or None.
 
     Returns:
-      name -> ``ours``, a spread of seconds, and what the compiler says; beside PyTorch
-      also ``torch`` and ``ratio``, its time by ours.
+        name -> ``ours``, a spread of seconds, and what the compiler says; beside
+        PyTorch also ``torch`` and ``ratio``, its time by ours.
     """
     functions: dict[Any, Callable[[], float]] = {}
     for name, program in programs.items():
@@ -83,7 +81,7 @@ def time_programs(
 
 
 def has_torch() -> bool:
-    """Whether PyTorch is installed."""
+    """Return whether PyTorch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 
@@ -94,16 +92,16 @@ def torch_process(
     """Have PyTorch's process ready, for as long as the context lasts.
 
     Args:
-      make: the function of :mod:`.torch_twins` that makes its runs of the device,
-        "cpu" or "cuda", our outputs and the arguments.
-      outputs: returns what we compute.
-      *arguments: further ones.
+        make: the function of :mod:`.torch_twins` that makes its runs of the device,
+          "cpu" or "cuda", our outputs and the arguments.
+        outputs: returns what we compute.
+        *arguments: further ones.
 
     Yields:
-      It, or None where PyTorch is not installed.
+        It, or None where PyTorch is not installed.
 
     Raises:
-      InputError: PyTorch computes something else.
+        InputError: PyTorch computes something else.
     """
     if not has_torch():
         yield None
@@ -121,9 +119,9 @@ def start(
     """Return the state before the first step, and a batch of noise.
 
     Args:
-      network: the network.
-      image_shape: (H, W, C).
-      count: images of the batch.
+        network: the network.
+        image_shape: (H, W, C).
+        count: images of the batch.
     """
     state = create_state(network, OPTIMIZER, jax.random.key(0), image_shape)
     rng = np.random.default_rng(0)
@@ -136,9 +134,9 @@ def training_program(network: nn.Module, state: TrainState, batch: Any) -> Progr
     """Compile the training loop's own step.
 
     Args:
-      network: the network.
-      state: the first one, see :func:`carried_program`.
-      batch: ``image`` and ``label``.
+        network: the network.
+        state: the first one, see :func:`carried_program`.
+        batch: ``image`` and ``label``.
     """
     step = functools.partial(
         train_step, module=network, optimizer=OPTIMIZER, options=StepOptions()
@@ -152,9 +150,9 @@ def carried_program(
     """Compile a step; each run goes on from the state that the last one left.
 
     Args:
-      step: state and arguments -> the next state and anything.
-      state: the first one; it is copied: the step donates what it gets.
-      *arguments: the same in every run.
+        step: state and arguments -> the next state and anything.
+        state: the first one; it is copied: the step donates what it gets.
+        *arguments: the same in every run.
     """
     current = jax.tree.map(jnp.copy, state)
 

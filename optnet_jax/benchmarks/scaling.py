@@ -1,7 +1,5 @@
 """The training step on several devices and processes beside that on one device."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools
@@ -91,10 +89,10 @@ def worker_runs(
     """Make the step on the first device of this process, and that on all devices.
 
     Args:
-      index: of this process.
-      layout: the number of processes, and of devices in each.
-      address: of the first of them.
-      options: of the suite.
+        index: of this process.
+        layout: the number of processes, and of devices in each.
+        address: of the first of them.
+        options: of the suite.
     """
     processes, devices = layout
     # Before JAX starts its devices, and its threads.

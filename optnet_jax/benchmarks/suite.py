@@ -1,7 +1,5 @@
 """What a suite of the benchmarks is: a question, its cases, and its table."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import dataclasses
@@ -27,11 +25,12 @@ class Column(NamedTuple):
     """A column of a suite's table.
 
     Attributes:
-      label: its head.
-      field: of the rows; a spread, see :func:`~.timing.spread`, is shown as its median.
-      factor: takes the field to the unit of the label.
-      quartiles: show those of the spread, too.
-      missing: what stands for a field that a row has not.
+        label: its head.
+        field: of the rows; a spread, see :func:`~.timing.spread`, is shown as its
+            median.
+        factor: takes the field to the unit of the label.
+        quartiles: show those of the spread, too.
+        missing: what stands for a field that a row has not.
     """
 
     label: str
@@ -69,18 +68,18 @@ class Suite:
     """Measurements that answer one question, as data.
 
     Attributes:
-      name: on the command line.
-      answers: what it measures, as the list of suites has it.
-      cases: the name of the option that lists the cases.
-      measure: a case and the options -> its rows.
-      columns: of the table.
-      options: option -> the arguments of ``ArgumentParser.add_argument``.
-      repeats: timed rounds, by default.
-      one_core: bind the process to one CPU core, so that its CPU time is that of one
-        core whatever else runs.
-      beside_torch: PyTorch is measured where it is installed.
-      axis: what the rows' field ``at`` is: then the rows are curves, ``form`` against
-        ``at``, which are sorted and can be drawn. "" for other rows.
+        name: on the command line.
+        answers: what it measures, as the list of suites has it.
+        cases: the name of the option that lists the cases.
+        measure: a case and the options -> its rows.
+        columns: of the table.
+        options: option -> the arguments of ``ArgumentParser.add_argument``.
+        repeats: timed rounds, by default.
+        one_core: bind the process to one CPU core, so that its CPU time is that of one
+          core whatever else runs.
+        beside_torch: PyTorch is measured where it is installed.
+        axis: what the rows' field ``at`` is: then the rows are curves, ``form`` against
+          ``at``, which are sorted and can be drawn. "" for other rows.
     """
 
     name: str
@@ -106,7 +105,7 @@ class Suite:
         """Measure every case.
 
         Raises:
-          InputError: options that cannot be run.
+            InputError: options that cannot be run.
         """
         cases = getattr(options, self.cases)
         rows = [row for case in cases for row in self.measure(case, options)]

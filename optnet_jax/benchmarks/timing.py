@@ -5,8 +5,6 @@ with other devices. Neither then runs with the other's settings of the C library
 threads or its memory.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import pkgutil
@@ -55,8 +53,8 @@ def timed(
     """Make a function that runs another and returns the seconds that it took.
 
     Args:
-      function: returns when its work is done.
-      clock: seconds; None: :func:`default_clock`.
+        function: returns when its work is done.
+        clock: seconds; None: :func:`default_clock`.
     """
     clock = clock or default_clock()
 
@@ -74,12 +72,12 @@ def take_turns(
     """Run each function in turn, again and again.
 
     Args:
-      functions: name -> function that runs once and returns the seconds of it.
-      repeats: rounds that count.
-      warm_up: rounds before them.
+        functions: name -> function that runs once and returns the seconds of it.
+        repeats: rounds that count.
+        warm_up: rounds before them.
 
     Returns:
-      name -> seconds of each round.
+        name -> seconds of each round.
     """
     times: dict[Any, list[Any]] = {name: [] for name in functions}
     for i in range(warm_up + repeats):
@@ -96,12 +94,12 @@ class OtherProcess:
     Used in a ``with`` statement, which ends the process.
 
     Args:
-      make: "module:name" of the function that is called there with the arguments and
-        returns :data:`Runs`. Its module is imported there only.
-      *arguments: anything that can be sent to a process, or arrays of JAX.
+        make: "module:name" of the function that is called there with the arguments and
+          returns :data:`Runs`. Its module is imported there only.
+        *arguments: anything that can be sent to a process, or arrays of JAX.
 
     Attributes:
-      names: of the runs, once it is ready.
+        names: of the runs, once it is ready.
     """
 
     def __init__(self, make: str, *arguments: Any):
@@ -117,7 +115,7 @@ class OtherProcess:
         theirs.close()
         self.names: Collection[str] = ()
 
-    def __enter__(self) -> OtherProcess:
+    def __enter__(self) -> "OtherProcess":
         """Return the process."""
         return self
 
@@ -136,7 +134,7 @@ class OtherProcess:
         """Wait until the runs are made.
 
         Raises:
-          InputError: that of the function that makes them, or the process ended.
+            InputError: that of the function that makes them, or the process ended.
         """
         self.names = self._receive()
 
@@ -144,11 +142,11 @@ class OtherProcess:
         """Let it run once.
 
         Args:
-          name: of the run.
+            name: of the run.
 
         Returns:
-          What waits for it and returns the seconds that it took; raises InputError if
-          the process ended.
+            What waits for it and returns the seconds that it took; raises InputError if
+            the process ended.
         """
         with contextlib.suppress(BrokenPipeError):  # if it has ended, receiving says so
             self._connection.send(name)
@@ -167,7 +165,7 @@ class OtherProcess:
 def _serve(
     connection: Any, clock: Callable[[], float], make: str, arguments: tuple
 ) -> None:
-    """The process: make the runs, then run what is asked for until the end."""
+    """Return the process: make the runs, then run what is asked for until the end."""
     # JAX would take most of a GPU for the few numbers that PyTorch's side asks of it.
     jax.config.update("jax_platforms", "cpu")
     try:

@@ -6,8 +6,6 @@ weights. AGD-Net has the fast form of
 frameworks, not of formulas.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,12 +32,12 @@ class Network(torch.nn.Module):
     """The twin of an unrolled network, with its weights.
 
     Args:
-      network: of the ResNet and HB-Net or the DenseNet and AGD-Net family.
-      variables: its ``params`` and ``batch_stats``.
-      device: "cpu" or "cuda".
+        network: of the ResNet and HB-Net or the DenseNet and AGD-Net family.
+        variables: its ``params`` and ``batch_stats``.
+        device: "cpu" or "cuda".
 
     Attributes:
-      trained: the parameters, leaves of autograd.
+        trained: the parameters, leaves of autograd.
     """
 
     def __init__(self, network: Any, variables: Any, device: str):
@@ -118,7 +116,7 @@ class Network(torch.nn.Module):
         return functional.pad(x, (0, 0, 0, 0, 0, like.shape[1] - x.shape[1]))
 
     def _dense_stage(self, w: Any, x: torch.Tensor) -> torch.Tensor:
-        """The sum over all preceding iterates (21); returns them, concatenated."""
+        """Return all iterates of (21), concatenated."""
         depth, beta = (
             sum(name.startswith("layer_") for name in w),
             self.network.recurrence.beta,
@@ -171,19 +169,19 @@ def network_runs(
     """Make the training step and inference of a network.
 
     Args:
-      device: "cpu" or "cuda".
-      logits: ours of evaluation, [B, num_classes].
-      name: of the network.
-      variables: its ``params`` and ``batch_stats``.
-      batch: ``image`` and ``label``.
-      compiled: after ``torch.compile`` instead of eager.
-      bfloat16: compute in bfloat16.
+        device: "cpu" or "cuda".
+        logits: ours of evaluation, [B, num_classes].
+        name: of the network.
+        variables: its ``params`` and ``batch_stats``.
+        batch: ``image`` and ``label``.
+        compiled: after ``torch.compile`` instead of eager.
+        bfloat16: compute in bfloat16.
 
     Returns:
-      ``train``, a step with the cross-entropy, and ``inference``.
+        ``train``, a step with the cross-entropy, and ``inference``.
 
     Raises:
-      InputError: PyTorch's logits are others.
+        InputError: PyTorch's logits are others.
     """
     module = Network(create(name), variables, device)
     images = torch.from_numpy(np.array(batch["image"], np.float32)).to(device)
@@ -217,17 +215,17 @@ def structure_runs(
     """Make the training step of each structure of Table 2: (15) by SGD.
 
     Args:
-      device: "cpu" or "cuda".
-      outputs: key of a method -> our x_K.
-      weights: key -> ``transform``, for a second path ``transform_prime``: [K, n, n].
-      x0: inputs, [samples, n].
-      targets: as many.
+        device: "cpu" or "cuda".
+        outputs: key of a method -> our x_K.
+        weights: key -> ``transform``, for a second path ``transform_prime``: [K, n, n].
+        x0: inputs, [samples, n].
+        targets: as many.
 
     Returns:
-      name of a method -> its step.
+        name of a method -> its step.
 
     Raises:
-      InputError: PyTorch's outputs are others.
+        InputError: PyTorch's outputs are others.
     """
     targets = torch.from_numpy(np.array(targets)).to(device)
     runs = {}
@@ -289,7 +287,7 @@ def _check(name: str, ours: Any, theirs: torch.Tensor) -> None:
 
 
 def _runs(device: str, **functions: Callable[[], Any]) -> Runs:
-    """The runs, each of which waits until it is done."""
+    """Return the runs, each of which waits until it is done."""
     if device == "cpu":
         torch.set_num_threads(1)
         return functions

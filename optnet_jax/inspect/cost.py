@@ -1,7 +1,5 @@
 """What a network costs, read off its shapes: nothing is allocated or run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,12 +13,12 @@ class Cost(NamedTuple):
     """What one trace of a network tells.
 
     Attributes:
-      variables: the tree of ``module.init`` with ``jax.ShapeDtypeStruct`` leaves.
-      parameters: the number of trainable parameters.
-      multiply_adds: of one image's forward pass in evaluation. Convolutions and matrix
-        products count, as usual; what is elementwise does not, nor what does not
-        depend on the image, such as the preparation of coefficients.
-      parts: the multiply-adds of each of the network's own submodules, by name.
+        variables: the tree of ``module.init`` with ``jax.ShapeDtypeStruct`` leaves.
+        parameters: the number of trainable parameters.
+        multiply_adds: of one image's forward pass in evaluation. Convolutions and
+          matrix products count, as usual; what is elementwise does not, nor what does
+          not depend on the image, such as the preparation of coefficients.
+        parts: the multiply-adds of each of the network's own submodules, by name.
     """
 
     variables: Any
@@ -33,8 +31,8 @@ def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
     """Return what a network costs.
 
     Args:
-      module: a network.
-      image_shape: (H, W, C).
+        module: a network.
+        image_shape: (H, W, C).
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -56,7 +54,7 @@ def count_parameters(params: Any) -> int:
     """Return the number of entries of a tree of arrays or of their shapes.
 
     Args:
-      params: such as ``variables["params"]``.
+        params: such as ``variables["params"]``.
     """
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
@@ -68,9 +66,9 @@ def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
     dearest of them, those of a choice by platform as the default one.
 
     Args:
-      jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.
-      inputs: count only the equations that depend on these of its input variables; an
-        equation with a jaxpr of its own counts as a whole. None: all equations.
+        jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.
+        inputs: count only the equations that depend on these of its input variables; an
+          equation with a jaxpr of its own counts as a whole. None: all equations.
     """
     return sum(multiply_adds for _, multiply_adds in equation_costs(jaxpr, inputs))
 
@@ -81,8 +79,8 @@ def equation_costs(
     """Yield the equations of a jaxpr that count, with their multiply-adds.
 
     Args:
-      jaxpr: as for :func:`count_multiply_adds`.
-      inputs: likewise.
+        jaxpr: as for :func:`count_multiply_adds`.
+        inputs: likewise.
     """
     dependent = None if inputs is None else set(inputs)
     for equation in jaxpr.eqns:

@@ -10,8 +10,6 @@ arcs below are the plain terms of (18); each kind is as wide as its own largest 
 allows.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -42,14 +40,15 @@ def network_structures(
     """Return the graph of each stage of a network.
 
     Args:
-      network: one that :func:`is_drawable`.
-      params: trained parameters, for learned coefficients; None: their initial values.
+        network: one that :func:`is_drawable`.
+        params: trained parameters, for learned coefficients; None: their initial
+            values.
 
     Returns:
-      Stage -> its graph; a stage that is a transition alone has none.
+        Stage -> its graph; a stage that is a transition alone has none.
 
     Raises:
-      InputError: a network without such stages.
+        InputError: a network without such stages.
     """
     if not is_drawable(network):
         raise InputError(
@@ -76,15 +75,15 @@ def draw_network(
     """Draw the structure of each stage of a network.
 
     Args:
-      network: as in :func:`network_structures`.
-      file: where to write; its ending decides the format.
-      params: as in :func:`network_structures`.
+        network: as in :func:`network_structures`.
+        file: where to write; its ending decides the format.
+        params: as in :func:`network_structures`.
 
     Returns:
-      The file.
+        The file.
 
     Raises:
-      InputError: a network without such stages.
+        InputError: a network without such stages.
     """
     return draw(network_structures(network, params), file)
 
@@ -93,11 +92,11 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     """Draw graphs one under the other.
 
     Args:
-      structures: title -> graph.
-      file: where to write; its ending decides the format.
+        structures: title -> graph.
+        file: where to write; its ending decides the format.
 
     Returns:
-      The file.
+        The file.
     """
     from matplotlib.figure import Figure
 
@@ -117,8 +116,8 @@ def draw_structure(axis: Any, structure: Structure) -> None:
     """Draw one graph.
 
     Args:
-      axis: matplotlib axes.
-      structure: the graph.
+        axis: matplotlib axes.
+        structure: the graph.
     """
     largest: dict[bool, float] = {}
     for edge in structure.edges:

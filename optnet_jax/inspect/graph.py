@@ -1,7 +1,5 @@
 """The graph of a structure, read off the recurrence itself."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -25,10 +23,10 @@ class Node(NamedTuple):
     """An iterate, or an application of T.
 
     Attributes:
-      label: its name, TeX.
-      column: when it is known, in steps.
-      row: 0 for the output's iterates, other state variables below and above.
-      is_transform: whether it is a T.
+        label: its name, TeX.
+        column: when it is known, in steps.
+        row: 0 for the output's iterates, other state variables below and above.
+        is_transform: whether it is a T.
     """
 
     label: str
@@ -41,10 +39,10 @@ class Edge(NamedTuple):
     """A term of a sum.
 
     Attributes:
-      source: index of a node.
-      target: index of a node.
-      weight: its coefficient.
-      through_transform: the term is weight T(source), with a T of its own.
+        source: index of a node.
+        target: index of a node.
+        weight: its coefficient.
+        through_transform: the term is weight T(source), with a T of its own.
     """
 
     source: int
@@ -57,8 +55,8 @@ class Structure(NamedTuple):
     """A directed graph without cycles.
 
     Attributes:
-      nodes: in the order in which they are computed.
-      edges: without those of weight 0.
+        nodes: in the order in which they are computed.
+        edges: without those of weight 0.
     """
 
     nodes: list[Node]
@@ -78,12 +76,12 @@ def recurrence_structure(
     an edge through a T of its own and a plain one.
 
     Args:
-      recurrence: any :class:`~optnet_jax.recurrences.Recurrence`.
-      depth: the number of steps.
-      coefficients: learned ones, as they are trained, that replace the method's own.
+        recurrence: any :class:`~optnet_jax.recurrences.Recurrence`.
+        depth: the number of steps.
+        coefficients: learned ones, as they are trained, that replace the method's own.
 
     Raises:
-      InputError: a depth that the recurrence has no coefficients for.
+        InputError: a depth that the recurrence has no coefficients for.
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
@@ -133,8 +131,8 @@ class _Probe:
     """A recurrence as matrices over the entries of its state, for a scalar x.
 
     Attributes:
-      initial: each entry of the first state as a multiple of x_0.
-      paths: how often a step applies T.
+        initial: each entry of the first state as a multiple of x_0.
+        paths: how often a step applies T.
     """
 
     def __init__(self, recurrence: Recurrence):
@@ -160,7 +158,7 @@ class _Probe:
         """Return the weights of old entries and T's in new entries and in T's inputs.
 
         Returns:
-          (entries by entries), (entries by T's), (T's by entries), (T's by T's).
+            (entries by entries), (entries by T's), (T's by entries), (T's by T's).
         """
         zeros = jnp.zeros(len(self.initial)), jnp.zeros(self.paths)
         jacobians, self._integers = self._jacobian(*zeros, self._integers, c)

@@ -1,7 +1,5 @@
 """A network as a table: shapes, parameters, multiply-adds, coefficients, memory."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -25,15 +23,15 @@ def summarize(
     on top.
 
     Args:
-      module: a network.
-      image_shape: (H, W, C).
-      batch_size: the number of images that the memory is estimated for.
+        module: a network.
+        image_shape: (H, W, C).
+        batch_size: the number of images that the memory is estimated for.
 
     Returns:
-      Several lines.
+        Several lines.
 
     Raises:
-      InputError: images that do not fit the network.
+        InputError: images that do not fit the network.
     """
     found = cost(module, image_shape)
     outputs, methods = _trace_parts(module, image_shape)
@@ -63,10 +61,10 @@ def activation_bytes(
     """Return the bytes that a training step keeps for its backward pass.
 
     Args:
-      module: a network.
-      variables: its variables or their shapes.
-      image_shape: (H, W, C).
-      batch_size: the number of images.
+        module: a network.
+        variables: its variables or their shapes.
+        image_shape: (H, W, C).
+        batch_size: the number of images.
     """
 
     def residuals(variables: Any, images: jax.Array, key: jax.Array) -> Any:

@@ -1,7 +1,5 @@
 """Σ_j α_j T_j(z_j) with T = BN-ReLU-conv: what AGD-Net and DenseNet combine (§6.2)."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,10 +19,10 @@ class ScaledConv(nn.Module):
     """Convolution without bias whose kernel's input channels can be scaled.
 
     Attributes:
-      features: the number of output channels.
-      kernel_size: (height, width), "same" padding for odd sizes.
-      dtype: of the computation; None: that of input and kernel together.
-      operation: of x and the kernel.
+        features: the number of output channels.
+        kernel_size: (height, width), "same" padding for odd sizes.
+        dtype: of the computation; None: that of input and kernel together.
+        operation: of x and the kernel.
     """
 
     features: int
@@ -54,15 +52,15 @@ class DenseUnit(nn.Module):
     all sources share: DenseNet-B at α ≡ 1.
 
     Attributes:
-      features: output channels (the growth rate).
-      norm: makes the normalisation with the ReLU, called with ``name=``; it takes
-        parts of a concatenation, as :class:`~.normalization.BatchNorm` does.
-      bottleneck: channels between the 1×1 and the 3×3 convolution; 0: no bottleneck.
-      dropout_rate: share of the activations that training drops after each convolution:
-        of the sum over j, not of its terms. DenseNet's recipe is 0.2 on CIFAR without
-        augmentation.
-      train: whether to drop.
-      dtype: of the computation.
+        features: output channels (the growth rate).
+        norm: makes the normalisation with the ReLU, called with ``name=``; it takes
+          parts of a concatenation, as :class:`~.normalization.BatchNorm` does.
+        bottleneck: channels between the 1×1 and the 3×3 convolution; 0: no bottleneck.
+        dropout_rate: share of the activations that training drops after each
+          convolution: of the sum over j, not of its terms. DenseNet's recipe is 0.2 on
+          CIFAR without augmentation.
+        train: whether to drop.
+        dtype: of the computation.
     """
 
     features: int
@@ -77,11 +75,11 @@ class DenseUnit(nn.Module):
         """Return the combination.
 
         Args:
-          sources: z_0..z_k, [B, H, W, C_j].
-          alpha: α_0..α_k, or None for ones.
+            sources: z_0..z_k, [B, H, W, C_j].
+            alpha: α_0..α_k, or None for ones.
 
         Returns:
-          [B, H, W, features].
+            [B, H, W, features].
         """
         scale = None if alpha is None else _per_channel(alpha, sources)
         if not self.bottleneck:
@@ -114,11 +112,11 @@ class DenseTransition(nn.Module):
     """BN-ReLU-1×1 and 2×2 average pooling between two dense stages.
 
     Attributes:
-      features: output channels.
-      norm: makes the normalisation with the ReLU, called with ``name=``.
-      dropout_rate: share of the activations that training drops.
-      train: whether to drop.
-      dtype: of the computation.
+        features: output channels.
+        norm: makes the normalisation with the ReLU, called with ``name=``.
+        dropout_rate: share of the activations that training drops.
+        train: whether to drop.
+        dtype: of the computation.
     """
 
     features: int
@@ -132,7 +130,7 @@ class DenseTransition(nn.Module):
         """Return half the height and width of x, rounded down.
 
         Args:
-          parts: of x along the channels, [B, H, W, C_j].
+            parts: of x along the channels, [B, H, W, C_j].
         """
         conv = functools.partial(
             ScaledConv, self.features, (1, 1), self.dtype, name="conv"

@@ -1,7 +1,5 @@
 """LeNet-5 and VGG-16 as (7), x_{k+1} = T_k(x_k), T_k a composite of its own shape."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,8 +25,8 @@ def propagate(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
     """Return x_K of (7) over operators that may change the shape.
 
     Args:
-      layers: T_0..T_{K-1}.
-      x: x_0.
+        layers: T_0..T_{K-1}.
+        x: x_0.
     """
     method = GradientDescent()
     state = method.init(x)
@@ -44,11 +42,11 @@ class LeNet5(nn.Module):
     the output is linear, as in today's versions: 61,706 parameters at 32×32×1.
 
     Attributes:
-      num_classes: the size of the output.
-      widths: channels of the two 5×5 convolutions.
-      hidden: widths of the hidden layers.
-      activation: "tanh", the original's, or "relu".
-      dtype: of the computation; parameters and logits stay in float32.
+        num_classes: the size of the output.
+        widths: channels of the two 5×5 convolutions.
+        hidden: widths of the hidden layers.
+        activation: "tanh", the original's, or "relu".
+        dtype: of the computation; parameters and logits stay in float32.
     """
 
     num_classes: int = 10
@@ -66,14 +64,14 @@ class LeNet5(nn.Module):
         """Return the logits.
 
         Args:
-          images: [B, H, W, C].
-          train: the network has nothing that training changes.
+            images: [B, H, W, C].
+            train: the network has nothing that training changes.
 
         Returns:
-          [B, num_classes] float32.
+            [B, num_classes] float32.
 
         Raises:
-          InputError: images that are too small.
+            InputError: images that are too small.
         """
         del train
         phi = ACTIVATIONS[self.activation]
@@ -102,15 +100,15 @@ class VGG(nn.Module):
     """VGG (Simonyan and Zisserman 2014); the defaults are VGG-16 (configuration D).
 
     Attributes:
-      num_classes: the size of the output.
-      stage_sizes: the number of 3×3 convolutions before each 2×2 pool.
-      widths: their channels.
-      hidden: widths of the hidden layers.
-      batch_norm: normalise after each convolution, which has no bias then.
-      dropout_rate: share of the hidden activations that training drops.
-      batch_norm_group: the number of samples that BatchNorm's statistics are taken
-        over; None: the whole batch.
-      dtype: of the computation; parameters, statistics and logits stay in float32.
+        num_classes: the size of the output.
+        stage_sizes: the number of 3×3 convolutions before each 2×2 pool.
+        widths: their channels.
+        hidden: widths of the hidden layers.
+        batch_norm: normalise after each convolution, which has no bias then.
+        dropout_rate: share of the hidden activations that training drops.
+        batch_norm_group: the number of samples that BatchNorm's statistics are taken
+          over; None: the whole batch.
+        dtype: of the computation; parameters, statistics and logits stay in float32.
     """
 
     num_classes: int = 1000
@@ -136,14 +134,14 @@ class VGG(nn.Module):
         """Return the logits.
 
         Args:
-          images: [B, H, W, C].
-          train: use the batch's statistics and dropout (rng "dropout").
+            images: [B, H, W, C].
+            train: use the batch's statistics and dropout (rng "dropout").
 
         Returns:
-          [B, num_classes] float32.
+            [B, num_classes] float32.
 
         Raises:
-          InputError: images that are too small.
+            InputError: images that are too small.
         """
         check_images(images, 2 ** len(self.stage_sizes))
         layers: list[Layer] = []

@@ -1,7 +1,5 @@
 """What the fields of networks may hold: a kind and a range for each name, once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -109,11 +107,11 @@ def check(constructor: Callable, values: Mapping[str, Any]) -> None:
     """Check the values of a network's fields.
 
     Args:
-      constructor: of the network, a value of :data:`~optnet_jax.networks.NETWORKS`.
-      values: field → value.
+        constructor: of the network, a value of :data:`~optnet_jax.networks.NETWORKS`.
+        values: field → value.
 
     Raises:
-      InputError: a value that is not of its field's kind, or out of its range.
+        InputError: a value that is not of its field's kind, or out of its range.
     """
     fields.check(constructor, values, FIELDS)
 

@@ -1,7 +1,5 @@
 """What every network asks of its images."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +13,13 @@ def check_images(images: jax.Array, smallest: int) -> None:
     """Check a batch of images.
 
     Args:
-      images: the batch; whole numbers are taken as the floats that they are.
-      smallest: the least height and width that the network's down-sampling leaves
-        something of.
+        images: the batch; whole numbers are taken as the floats that they are.
+        smallest: the least height and width that the network's down-sampling leaves
+          something of.
 
     Raises:
-      InputError: it is no array [B, H, W, C] of real numbers, it is empty, or H or W is
-        too small.
+        InputError: it is no array [B, H, W, C] of real numbers, it is empty, or H or W
+          is too small.
     """
     if not isinstance(images, jax.Array | np.ndarray):
         raise InputError(

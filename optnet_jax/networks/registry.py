@@ -1,7 +1,5 @@
 """The networks by name."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import inspect
@@ -27,16 +25,16 @@ def create(name: str, **overrides: Any) -> nn.Module:
     """Return the network ``name``.
 
     Args:
-      name: one of :data:`NETWORKS`.
-      **overrides: fields of the network that differ from its defaults, such as
-        ``num_classes=100``.
+        name: one of :data:`NETWORKS`.
+        **overrides: fields of the network that differ from its defaults, such as
+          ``num_classes=100``.
 
     Returns:
-      A linen module: ``module.apply(variables, images, train=bool)`` maps
-      [B, H, W, C] to logits [B, num_classes], float32.
+        A linen module: ``module.apply(variables, images, train=bool)`` maps
+        [B, H, W, C] to logits [B, num_classes], float32.
 
     Raises:
-      InputError: an unknown name or field, or a value that the field cannot have.
+        InputError: an unknown name or field, or a value that the field cannot have.
     """
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(
@@ -65,7 +63,7 @@ def field_kinds(name: str) -> dict[str, Any]:
     """Return the annotations of a network's fields; none if there is no such network.
 
     Args:
-      name: one of :data:`NETWORKS`.
+        name: one of :data:`NETWORKS`.
     """
     constructor = NETWORKS.get(name)
     if constructor is None:
@@ -85,7 +83,7 @@ def field_defaults(name: str) -> dict[str, Any]:
     """Return the values that a network's fields have where none is given.
 
     Args:
-      name: one of :data:`NETWORKS`; of another, nothing is returned.
+        name: one of :data:`NETWORKS`; of another, nothing is returned.
     """
     if name not in NETWORKS:
         return {}

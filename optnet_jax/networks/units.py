@@ -1,7 +1,5 @@
 """The operator T of a convolutional stage: what one layer of a recurrence computes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax
@@ -18,12 +16,12 @@ class BasicUnit(nn.Module):
     """conv3×3-BN-ReLU-conv3×3-BN: the T of §6.1, "according to ResNet".
 
     Attributes:
-      features: output channels.
-      conv: makes a convolution, ``conv(features, kernel_size, strides, name=...)``.
-      norm: makes a normalisation, ``norm(relu=..., name=...)``.
-      strides: of the first convolution.
-      relu: end with a ReLU. (7) and (17) need it, since nothing but T stands between
-        one layer and the next there.
+        features: output channels.
+        conv: makes a convolution, ``conv(features, kernel_size, strides, name=...)``.
+        norm: makes a normalisation, ``norm(relu=..., name=...)``.
+        strides: of the first convolution.
+        relu: end with a ReLU. (7) and (17) need it, since nothing but T stands between
+          one layer and the next there.
     """
 
     features: int
@@ -104,12 +102,12 @@ class Shortcut(nn.Module):
     """S(x): x made to fit where the shape changes.
 
     Attributes:
-      kind: "pad", a strided slice with zero channels appended (He's option A), or
-        "projection", 1×1 convolution and BN.
-      features: output channels.
-      conv: as in :class:`BasicUnit`.
-      norm: as in :class:`BasicUnit`.
-      strides: of the slice or the convolution.
+        kind: "pad", a strided slice with zero channels appended (He's option A), or
+          "projection", 1×1 convolution and BN.
+        features: output channels.
+        conv: as in :class:`BasicUnit`.
+        norm: as in :class:`BasicUnit`.
+        strides: of the slice or the convolution.
     """
 
     kind: str
@@ -138,8 +136,8 @@ class Transition(nn.Module):
     """x ↦ (T(x), S(x)): the first unit of a stage whose shape changes.
 
     Attributes:
-      unit: makes T, which has the stride, ``unit(parent=...)``.
-      shortcut: makes S, or None for a structure without skip connections.
+        unit: makes T, which has the stride, ``unit(parent=...)``.
+        shortcut: makes S, or None for a structure without skip connections.
     """
 
     unit: Factory

@@ -1,7 +1,5 @@
 """The named networks of stages: each is a recurrence and a geometry."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -57,10 +55,10 @@ def hb_net(
     """Return an HB-Net (§6.1): x_{k+1} = T(x_k) + β1 x_k + β2 x_{k-1} (16).
 
     Args:
-      beta1: β1, a scalar or one value for each step of a stage.
-      beta2: β2, likewise.
-      post_activation: follow the sum with a ReLU.
-      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        beta1: β1, a scalar or one value for each step of a stage.
+        beta2: β2, likewise.
+        post_activation: follow the sum with a ReLU.
+        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     activation = relu if post_activation else None
     return RecurrenceNet(HeavyBall(beta1, beta2, activation), **fields)
@@ -73,10 +71,10 @@ def resnet(
     """Return a ResNet, which is :func:`hb_net` with β2 = 0 and a ReLU after the sum.
 
     Args:
-      beta2: β2; 0 but for experiments.
-      post_activation: He's first ResNet; with ``block="pre_activation"``, False gives
-        his second.
-      **fields: those of :func:`hb_net`.
+        beta2: β2; 0 but for experiments.
+        post_activation: He's first ResNet; with ``block="pre_activation"``, False gives
+          his second.
+        **fields: those of :func:`hb_net`.
     """
     return hb_net(beta2=beta2, post_activation=post_activation, **fields)
 
@@ -88,10 +86,11 @@ def nesterov_net(
     """Return a network of (17): x_{k+1} = T(β1 x_k + β2 x_{k-1}).
 
     Args:
-      beta1: β1, a scalar or one value for each step of a stage; None: 1 + β_k of (3).
-      beta2: β2, likewise; None: -β_k.
-      unit_relu: T ends with a ReLU: (17) has no sum outside T that would need its sign.
-      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        beta1: β1, a scalar or one value for each step of a stage; None: 1 + β_k of (3).
+        beta2: β2, likewise; None: -β_k.
+        unit_relu: T ends with a ReLU: (17) has no sum outside T that would need its
+            sign.
+        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     return RecurrenceNet(Nesterov(beta1, beta2), unit_relu=unit_relu, **fields)
 
@@ -103,9 +102,9 @@ def plain(
     """Return a network of (7), x_{k+1} = T(x_k): ResNet without skip connections.
 
     Args:
-      unit_relu: T ends with a ReLU.
-      shortcut: none in the transitions either.
-      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        unit_relu: T ends with a ReLU.
+        shortcut: none in the transitions either.
+        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     return RecurrenceNet(
         GradientDescent(), unit_relu=unit_relu, shortcut=shortcut, **fields
@@ -126,16 +125,16 @@ def dmr_net(
     """Return a network of (20); the defaults are DMRNet's.
 
     Args:
-      alpha: α, a scalar or one value for each step of a stage.
-      beta: β, likewise.
-      memory: how much of the sum over t is kept from step to step: 0 is DMRNet, 1
-        keeps all of it, from t = 0 of each stage on, where (20) is printed with a sum
-        from t = 1 on: ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for each
-        stage is that.
-      readout: "x", "x_prime" or their "mean", taken once, before the pooling.
-      separate_paths: each path has weights of its own.
-      shortcut: DFN-MR has projections.
-      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        alpha: α, a scalar or one value for each step of a stage.
+        beta: β, likewise.
+        memory: how much of the sum over t is kept from step to step: 0 is DMRNet, 1
+          keeps all of it, from t = 0 of each stage on, where (20) is printed with a sum
+          from t = 1 on: ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for each
+          stage is that.
+        readout: "x", "x_prime" or their "mean", taken once, before the pooling.
+        separate_paths: each path has weights of its own.
+        shortcut: DFN-MR has projections.
+        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     return RecurrenceNet(
         TwoPath(alpha, beta, memory, readout),
@@ -150,8 +149,8 @@ def admm_net(*, readout: Any = "x", **fields: Any) -> RecurrenceNet:
     """Return a network of (14); as printed, both paths of a layer share its weights.
 
     Args:
-      readout: "x", "x_prime" or their "mean", taken once, before the pooling.
-      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        readout: "x", "x_prime" or their "mean", taken once, before the pooling.
+        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     return RecurrenceNet(ADMM(readout), **fields)
 
@@ -172,21 +171,21 @@ def agd_net(
     """Return an AGD-Net (§6.2), a dense network of (18) in the form of (21).
 
     Args:
-      recurrence: another method over the whole history, in the place of (18).
-      stage_sizes: the number of layers of each stage; (L - 4) / 3 each for depth L.
-      growth_rate: k, the channels of z_1, z_2, ...
-      stem_features: channels of the first stage's z_0.
-      bottleneck: put a 1×1 convolution to 4 k channels before each 3×3 (DenseNet-B).
-      alpha: α of :class:`~optnet_jax.recurrences.HistorySum`, or a tuple of matrices,
-        one for each stage.
-      beta: β, likewise.
-      learned: names of coefficients that are trained, in each stage its own; None: α
-        of (18), nothing of another method.
-      **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        recurrence: another method over the whole history, in the place of (18).
+        stage_sizes: the number of layers of each stage; (L - 4) / 3 each for depth L.
+        growth_rate: k, the channels of z_1, z_2, ...
+        stem_features: channels of the first stage's z_0.
+        bottleneck: put a 1×1 convolution to 4 k channels before each 3×3 (DenseNet-B).
+        alpha: α of :class:`~optnet_jax.recurrences.HistorySum`, or a tuple of matrices,
+          one for each stage.
+        beta: β, likewise.
+        learned: names of coefficients that are trained, in each stage its own; None: α
+          of (18), nothing of another method.
+        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
 
     Raises:
-      InputError: a recurrence that takes one iterate, or alpha or beta beside a
-        recurrence, which has its own coefficients.
+        InputError: a recurrence that takes one iterate, or alpha or beta beside a
+          recurrence, which has its own coefficients.
     """
     if learned is None:
         learned = ("alpha",) if recurrence is None else ()

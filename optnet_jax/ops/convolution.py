@@ -7,8 +7,6 @@ or a many-to-few 3×3 convolution, DenseNet's, or of many pixels take 1.5 to 5 t
 long as they need. :func:`same_convolution` states them by hand.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -37,14 +35,14 @@ def convolution(
     """Return a square convolution with explicit padding, as torch pads.
 
     Args:
-      features: output channels.
-      kernel_size: height and width of the kernel.
-      strides: in both directions.
-      padding: zeros on each side; None: kernel_size // 2, which keeps the size.
-      use_bias: add a bias; a normalisation that follows makes it idle.
-      derived: take the gradients that JAX derives, also at stride 1.
-      dtype: of the computation; None: that of input and kernel together.
-      name: the linen name.
+        features: output channels.
+        kernel_size: height and width of the kernel.
+        strides: in both directions.
+        padding: zeros on each side; None: kernel_size // 2, which keeps the size.
+        use_bias: add a bias; a normalisation that follows makes it idle.
+        derived: take the gradients that JAX derives, also at stride 1.
+        dtype: of the computation; None: that of input and kernel together.
+        name: the linen name.
     """
     pad = kernel_size // 2 if padding is None else padding
     own_gradient = not derived and strides == 1 and 2 * pad == kernel_size - 1
@@ -76,18 +74,18 @@ def same_convolution(
     convolution and the derived gradients are taken.
 
     Args:
-      inputs: [B, H, W, C].
-      kernel: [h, w, C, F], odd h and w.
-      window_strides: 1 in both directions.
-      padding: ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
-      **options: the other arguments of ``lax.conv_general_dilated``, at the values
-        that linen gives them for an undilated, ungrouped NHWC convolution.
+        inputs: [B, H, W, C].
+        kernel: [h, w, C, F], odd h and w.
+        window_strides: 1 in both directions.
+        padding: ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
+        **options: the other arguments of ``lax.conv_general_dilated``, at the values
+          that linen gives them for an undilated, ungrouped NHWC convolution.
 
     Returns:
-      [B, H, W, F]
+        [B, H, W, F]
 
     Raises:
-      InputError: another stride, padding, dilation or grouping.
+        InputError: another stride, padding, dilation or grouping.
     """
     half = cpu_convolution.half(kernel.shape)
     plain = (

@@ -7,8 +7,6 @@ gradients that are many-to-few or of many pixels. Times are of one core with AVX
 one process.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax
@@ -46,9 +44,9 @@ def convolution(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
     """Return x ∗ w, padded to the size of x, in the form that is fastest.
 
     Args:
-      x: [B, H, W, C].
-      w: [h, w, C, F], odd h and w.
-      precision: as in ``jax.lax``.
+        x: [B, H, W, C].
+        w: [h, w, C, F], odd h and w.
+        precision: as in ``jax.lax``.
     """
     size, (channels, features) = w.shape[:2], w.shape[2:]
     if size == (3, 3) and x.shape[2] % 2 == 0 and channels == features <= VECTOR:
@@ -63,9 +61,9 @@ def in_pairs(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
     at stride 2: a third of the products is with 0, and it is faster all the same.
 
     Args:
-      x: [B, H, W, C], even W.
-      w: [3, 3, C, F].
-      precision: as in ``jax.lax``.
+        x: [B, H, W, C], even W.
+        w: [3, 3, C, F].
+        precision: as in ``jax.lax``.
     """
     left, right = (
         jnp.pad(w, ((0, 0), columns, (0, 0), (0, 0))) for columns in ((0, 1), (1, 0))
@@ -87,10 +85,10 @@ def kernel_gradient(
     """Return ∂w of ⟨∂y, x ∗ w⟩ in the form that is fastest.
 
     Args:
-      x: [B, H, W, C].
-      dy: [B, H, W, F].
-      shape: of w.
-      precision: as in ``jax.lax``.
+        x: [B, H, W, C].
+        dy: [B, H, W, F].
+        shape: of w.
+        precision: as in ``jax.lax``.
     """
     if shape[:2] == (1, 1):
         over = (0, 1, 2)

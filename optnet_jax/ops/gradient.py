@@ -5,8 +5,6 @@ A function with ``jax.custom_vjp`` has no ``jax.jvp``, so no ``jacfwd`` and no
 where it is computed it is autodiff's, and its transpose is the gradient by hand.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,14 +24,14 @@ def with_gradient(function: Callable, forward: Callable, backward: Callable) -> 
     """Return a function with a gradient by hand, stated as for ``jax.custom_vjp``.
 
     Args:
-      function: of pytrees of arrays. It must not close over a traced value.
-      forward: the same arguments ↦ (the function's value, residuals).
-      backward: (residuals, cotangents of the value) ↦ the gradients with respect to the
-        arguments, a tuple; None where one is 0.
+        function: of pytrees of arrays. It must not close over a traced value.
+        forward: the same arguments ↦ (the function's value, residuals).
+        backward: (residuals, cotangents of the value) ↦ the gradients with respect to
+          the arguments, a tuple; None where one is 0.
 
     Returns:
-      The function. Its derivatives in forward mode and the second ones are those that
-      JAX derives of ``function`` and of ``backward``.
+        The function. Its derivatives in forward mode and the second ones are those that
+        JAX derives of ``function`` and of ``backward``.
     """
     run = jax.custom_jvp(function)
 

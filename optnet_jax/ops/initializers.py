@@ -1,7 +1,5 @@
 """How weights are drawn (§7.1), without minutes of compiling."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence
@@ -22,10 +20,10 @@ def scaled_normal(
     as the next power of two is drawn and cut: a network has few of those lengths.
 
     Args:
-      key: PRNG key.
-      shape: of the result.
-      stddev: the standard deviation.
-      dtype: of the result.
+        key: PRNG key.
+        shape: of the result.
+        stddev: the standard deviation.
+        dtype: of the result.
     """
     size = math.prod(shape)
     if not jax.config.jax_threefry_partitionable:  # pyright: ignore
@@ -48,10 +46,10 @@ def he_normal(
     The values are those of flax's ``variance_scaling(2, "fan_out", "normal")``.
 
     Args:
-      key: PRNG key.
-      shape: [height, width, input channels, output channels]; fan_out is the product
-        of all but the third.
-      dtype: of the result.
+        key: PRNG key.
+        shape: [height, width, input channels, output channels]; fan_out is the product
+          of all but the third.
+        dtype: of the result.
     """
     fan_out = math.prod(shape[:-2]) * shape[-1]
     return scaled_normal(key, shape, math.sqrt(2 / fan_out), dtype)
@@ -63,8 +61,8 @@ def xavier_normal(
     """Draw a matrix from N(0, 2 / (inputs + outputs)) (Glorot and Bengio 2010).
 
     Args:
-      key: PRNG key.
-      shape: [inputs, outputs].
-      dtype: of the result.
+        key: PRNG key.
+        shape: [inputs, outputs].
+        dtype: of the result.
     """
     return scaled_normal(key, shape, math.sqrt(2 / sum(shape)), dtype)

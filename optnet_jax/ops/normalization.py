@@ -1,7 +1,5 @@
 """Batch normalisation, with the ReLU after it and a backward pass written by hand."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -36,18 +34,18 @@ class BatchNorm(nn.Module):
     the biased one. The running statistics carry no gradient.
 
     Attributes:
-      use_running_average: normalise with the running statistics (evaluation) instead
-        of the batch's.
-      relu: follow with a ReLU.
-      group_size: the number of consecutive samples that one mean and variance is taken
-        over; None: the whole batch. §7.1's "256 among 4 GPUs" is 64. The running
-        statistics move towards the mean over the groups.
-      momentum: weight of the old running statistics in an update.
-      epsilon: ε, added to the variance.
-      dtype: of the result; None: that of x and the parameters together.
-      param_dtype: of γ and β.
-      scale_init: how γ is drawn.
-      bias_init: how β is drawn.
+        use_running_average: normalise with the running statistics (evaluation) instead
+          of the batch's.
+        relu: follow with a ReLU.
+        group_size: the number of consecutive samples that one mean and variance is
+          taken over; None: the whole batch. §7.1's "256 among 4 GPUs" is 64. The
+          running statistics move towards the mean over the groups.
+        momentum: weight of the old running statistics in an update.
+        epsilon: ε, added to the variance.
+        dtype: of the result; None: that of x and the parameters together.
+        param_dtype: of γ and β.
+        scale_init: how γ is drawn.
+        bias_init: how β is drawn.
     """
 
     use_running_average: bool
@@ -65,10 +63,10 @@ class BatchNorm(nn.Module):
         """Return the normalised x, [N, ..., C].
 
         Args:
-          x: [N, ..., C], or its parts, [N, ..., C_j] with C = Σ_j C_j.
+            x: [N, ..., C], or its parts, [N, ..., C_j] with C = Σ_j C_j.
 
         Raises:
-          InputError: N is no multiple of the group size (in training).
+            InputError: N is no multiple of the group size (in training).
         """
         parts = (x,) if isinstance(x, jax.Array | np.ndarray) else tuple(x)
         shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
@@ -125,17 +123,17 @@ def normalize(
     """Return scale (x - mean) / √(var + epsilon) + bias, then maybe its ReLU.
 
     Args:
-      x: [..., C].
-      mean: [C], or any shape that broadcasts against x after leading axes.
-      var: as ``mean``.
-      scale: [C].
-      bias: [C].
-      epsilon: added to the variance.
-      relu: whether a ReLU follows.
-      dtype: of the result.
+        x: [..., C].
+        mean: [C], or any shape that broadcasts against x after leading axes.
+        var: as ``mean``.
+        scale: [C].
+        bias: [C].
+        epsilon: added to the variance.
+        relu: whether a ReLU follows.
+        dtype: of the result.
 
     Returns:
-      x's shape.
+        x's shape.
     """
     inverse = jax.lax.rsqrt(var + epsilon)
     multiplier = _over_channels(scale, inverse) * inverse
@@ -156,18 +154,18 @@ def batch_normalize(
     """Normalise concatenated parts with their own mean and variance over some axes.
 
     Args:
-      parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
-        groups.
-      scale: [C].
-      bias: [C].
-      axes: of x, over which a mean and a variance is taken.
-      epsilon: added to the variance.
-      relu: whether a ReLU follows.
-      dtype: of the result.
+        parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
+          groups.
+        scale: [C].
+        bias: [C].
+        axes: of x, over which a mean and a variance is taken.
+        epsilon: added to the variance.
+        relu: whether a ReLU follows.
+        dtype: of the result.
 
     Returns:
-      y in x's shape, means and biased variances in that shape with 1 for each of
-      ``axes``.
+        y in x's shape, means and biased variances in that shape with 1 for each of
+        ``axes``.
     """
     return _batch_normalization(axes, epsilon, relu, dtype)(parts, scale, bias)
 

@@ -1,7 +1,5 @@
 """The pools of the networks for images."""
 
-from __future__ import annotations
-
 import jax
 from flax import linen as nn
 from jax import lax
@@ -13,10 +11,10 @@ def max_pool(x: jax.Array) -> jax.Array:
     """Return the 3×3 maximum with stride 2 and one row and column of padding.
 
     Args:
-      x: [B, H, W, C].
+        x: [B, H, W, C].
 
     Returns:
-      [B, (H + 1) // 2, (W + 1) // 2, C]
+        [B, (H + 1) // 2, (W + 1) // 2, C]
     """
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore
 
@@ -27,11 +25,11 @@ def mean_pooled_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     The two commute: pooling first takes a quarter of the products.
 
     Args:
-      x: [B, H, W, C].
-      kernel: [1, 1, C, F].
+        x: [B, H, W, C].
+        kernel: [1, 1, C, F].
 
     Returns:
-      [B, H // 2, W // 2, F]
+        [B, H // 2, W // 2, F]
     """
     return lax.platform_dependent(x, kernel, cpu=_pool_first, default=_pool_last)
 

@@ -1,7 +1,5 @@
 """ReLU for a value that is used many times."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """Linearised ADMM (6); as a structure, the two-path network (14)."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, ClassVar, Literal
 
@@ -21,10 +19,10 @@ class ADMM:
     operators gives each path its own.
 
     Attributes:
-      readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
 
     Raises:
-      InputError: an unknown readout.
+        InputError: an unknown readout.
     """
 
     readout: Readout = "x"

@@ -1,7 +1,5 @@
 """What every method is: a recurrence over an operator T."""
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -63,10 +61,10 @@ def number_of_paths(recurrence: Recurrence) -> int:
     """Return to how many iterates the method applies T in one step: 1 unless it says.
 
     Args:
-      recurrence: any recurrence.
+        recurrence: any recurrence.
 
     Returns:
-      1, or 2 for the two-path structures (14) and (20).
+        1, or 2 for the two-path structures (14) and (20).
     """
     return getattr(recurrence, "paths", 1)
 
@@ -80,7 +78,7 @@ def takes_history(recurrence: Recurrence) -> bool:
     every step's, or a sequence of rows, one array of any length for each step.
 
     Args:
-      recurrence: any recurrence.
+        recurrence: any recurrence.
     """
     return getattr(recurrence, "history", False)
 
@@ -89,8 +87,8 @@ def at_step(coefficients: Coefficients, k: int) -> Coefficients:
     """Return the coefficients of step k.
 
     Args:
-      coefficients: numbers, arrays with a leading axis [depth], or sequences of rows.
-      k: the step.
+        coefficients: numbers, arrays with a leading axis [depth], or sequences of rows.
+        k: the step.
     """
     return {
         name: value[k] if isinstance(value, tuple | list) or np.ndim(value) else value
@@ -107,8 +105,8 @@ def unpacked(array: Any, value: Any) -> Any:
     """Return a trained array in the form of the coefficient that it was packed from.
 
     Args:
-      array: as :func:`packed` made it.
-      value: the coefficient, whose rows have the lengths.
+        array: as :func:`packed` made it.
+        value: the coefficient, whose rows have the lengths.
     """
     if not isinstance(value, tuple | list):
         return array
@@ -122,10 +120,11 @@ def pair(shared: Any) -> tuple:
     """Return what the primed and the plain path of a two-path method take.
 
     Args:
-      shared: one operator, or one start, for both paths, or a tuple with one for each.
+        shared: one operator, or one start, for both paths, or a tuple with one for
+            each.
 
     Returns:
-      (T', T), or (x'_0, x_0).
+        (T', T), or (x'_0, x_0).
     """
     return shared if isinstance(shared, tuple) else (shared, shared)
 
@@ -134,11 +133,11 @@ def iterates(recurrence: Recurrence, state: State) -> tuple:
     """Return the iterate of each path: (x_k,), or (x'_k, x_k) of a two-path method.
 
     Args:
-      recurrence: any recurrence.
-      state: its state.
+        recurrence: any recurrence.
+        state: its state.
 
     Raises:
-      InputError: a two-path method without the method ``iterates``.
+        InputError: a two-path method without the method ``iterates``.
     """
     if number_of_paths(recurrence) == 1:
         return (recurrence.output(state),)
@@ -154,13 +153,13 @@ def restart(recurrence: Recurrence, x0: Any, previous: Any) -> State:
     """Return the state at x_0 = x0 with x_{-1} = previous.
 
     Args:
-      recurrence: any recurrence; one that remembers no iterate forgets ``previous``.
-      x0: the iterate at which the recurrence starts again.
-      previous: the iterate before it, of the same shape.
+        recurrence: any recurrence; one that remembers no iterate forgets ``previous``.
+        x0: the iterate at which the recurrence starts again.
+        previous: the iterate before it, of the same shape.
 
     Returns:
-      ``recurrence.restart(x0, previous)`` where that is defined, else
-      ``recurrence.init(x0)``.
+        ``recurrence.restart(x0, previous)`` where that is defined, else
+        ``recurrence.init(x0)``.
     """
     if hasattr(recurrence, "restart"):
         return recurrence.restart(x0, previous)  # pyright: ignore
@@ -171,7 +170,7 @@ def check_depth(depth: int) -> int:
     """Return ``depth``.
 
     Raises:
-      InputError: it is not a whole number of at least 1.
+        InputError: it is not a whole number of at least 1.
     """
     if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
         raise InputError(f"depth must be a whole number of at least 1, got {depth!r}")
@@ -182,15 +181,15 @@ def per_step(name: str, value: float | ArrayLike, depth: int) -> np.ndarray | ja
     """Return ``value`` as one coefficient for each step.
 
     Args:
-      name: the coefficient's name, for the error.
-      value: a scalar for every step, or one value a step, [depth].
-      depth: the number of steps.
+        name: the coefficient's name, for the error.
+        value: a scalar for every step, or one value a step, [depth].
+        depth: the number of steps.
 
     Returns:
-      An array [depth].
+        An array [depth].
 
     Raises:
-      InputError: ``value`` has another number of entries, or no numbers.
+        InputError: ``value`` has another number of entries, or no numbers.
     """
     depth = check_depth(depth)
     array = value if isinstance(value, jax.Array) else numbers(name, value)
@@ -211,14 +210,14 @@ def as_field(name: str, value: Any) -> Any:
     gradients go through it, but it does not hash.
 
     Args:
-      name: the coefficient's name, for the error.
-      value: a scalar, None, or an array or sequence of numbers.
+        name: the coefficient's name, for the error.
+        value: a scalar, None, or an array or sequence of numbers.
 
     Returns:
-      The same numbers as a float or nested tuples of floats; None stays None.
+        The same numbers as a float or nested tuples of floats; None stays None.
 
     Raises:
-      InputError: ``value`` is no finite number and no array of them.
+        InputError: ``value`` is no finite number and no array of them.
     """
     if value is None or isinstance(value, Tracer):
         return value
@@ -229,11 +228,11 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Return concrete numbers in double precision.
 
     Args:
-      name: what they are called in the error.
-      value: a scalar, or an array or sequence of numbers.
+        name: what they are called in the error.
+        value: a scalar, or an array or sequence of numbers.
 
     Raises:
-      InputError: they are not finite, no numbers, rows of unequal length, or traced.
+        InputError: they are not finite, no numbers, rows of unequal length, or traced.
     """
     try:
         array = np.asarray(value)

@@ -3,8 +3,6 @@
 They are computed in double precision on the host, once: they depend on nothing but k.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from optnet_jax.recurrences.base import check_depth
@@ -19,13 +17,13 @@ def theta(n: int) -> np.ndarray:
     [1.0, 0.618034, 0.455887]
 
     Args:
-      n: how many, at least 1.
+        n: how many, at least 1.
 
     Returns:
-      [n] float64, falling like 2/k.
+        [n] float64, falling like 2/k.
 
     Raises:
-      InputError: n < 1.
+        InputError: n < 1.
     """
     values = np.ones(check_depth(n))
     for k in range(1, n):
@@ -44,13 +42,13 @@ def momentum(n: int) -> np.ndarray:
     [0.0, 0.0, 0.281754, 0.434043]
 
     Args:
-      n: how many, at least 1.
+        n: how many, at least 1.
 
     Returns:
-      [n] float64, rising to 1.
+        [n] float64, rising to 1.
 
     Raises:
-      InputError: n < 1.
+        InputError: n < 1.
     """
     thetas = theta(n)
     betas = np.zeros(n)
@@ -68,13 +66,13 @@ def h_matrix(n: int) -> np.ndarray:
     [[1.0, 0.0, 0.0], [0.0, 1.281754, 0.0], [0.0, 0.122293, 1.434043]]
 
     Args:
-      n: the number of rows, at least 1.
+        n: the number of rows, at least 1.
 
     Returns:
-      [n, n] float64, lower triangular.
+        [n, n] float64, lower triangular.
 
     Raises:
-      InputError: n < 1.
+        InputError: n < 1.
     """
     betas = momentum(check_depth(n) + 1)
     h = np.zeros((n, n))

@@ -1,7 +1,5 @@
 """Gradient descent (1); as a structure, the plain feed-forward network (7)."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

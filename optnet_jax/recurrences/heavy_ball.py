@@ -1,7 +1,5 @@
 """Polyak's heavy ball (2); as a structure (11), relaxed (16): ResNet and HB-Net."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -24,9 +22,10 @@ class HeavyBall:
     (16); (11) is β1 = β, β2 = -β. (1, 0) is ResNet, (1, -1) is HB-Net (§6.1).
 
     Attributes:
-      beta1: the coefficient of x_k, a scalar or one for each step. Default: §5.3's 0.3.
-      beta2: the coefficient of x_{k-1}, likewise.
-      post_activation: applied to the sum, as in He's first ResNet; None for nothing.
+        beta1: the coefficient of x_k, a scalar or one for each step. Default: §5.3's
+            0.3.
+        beta2: the coefficient of x_{k-1}, likewise.
+        post_activation: applied to the sum, as in He's first ResNet; None for nothing.
     """
 
     beta1: Any = 0.3
@@ -72,10 +71,10 @@ def heavy_ball(beta: ArrayLike) -> HeavyBall:
     HeavyBall(beta1=0.3, beta2=-0.3, post_activation=None)
 
     Args:
-      beta: the momentum, a scalar or one for each step.
+        beta: the momentum, a scalar or one for each step.
 
     Returns:
-      ``HeavyBall(beta, -beta)``.
+        ``HeavyBall(beta, -beta)``.
     """
     return HeavyBall(
         beta, -beta if isinstance(beta, Tracer) else -numbers("beta", beta)

@@ -1,7 +1,5 @@
 """The sum over all preceding iterates (18), with (21) and (13) as special cases."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -40,16 +38,16 @@ class HistorySum:
     one T for each x_j, :class:`~optnet_jax.recurrences.NesterovSum` needs two.
 
     Attributes:
-      alpha: α, a number for all pairs; lower triangular [K, K], row k for x_{k+1}; or
-        "nesterov", h of (5).
-      beta: a number, β of (21); lower triangular [K, K], β^j of (18), which asks for
-        equal channels; or "nesterov", [j = k] - h_{k+1,j}.
-      through: applied to d where it enters the sum; None for nothing. It is the place
-        for an identity with a gradient of its own
-        (:func:`optnet_jax.ops.cpu.kept_gradient`).
+        alpha: α, a number for all pairs; lower triangular [K, K], row k for x_{k+1}; or
+          "nesterov", h of (5).
+        beta: a number, β of (21); lower triangular [K, K], β^j of (18), which asks for
+          equal channels; or "nesterov", [j = k] - h_{k+1,j}.
+        through: applied to d where it enters the sum; None for nothing. It is the place
+          for an identity with a gradient of its own
+          (:func:`optnet_jax.ops.cpu.kept_gradient`).
 
     Raises:
-      InputError: alpha or beta that is none of these, or a traced alpha.
+        InputError: alpha or beta that is none of these, or a traced alpha.
     """
 
     alpha: Any = 1.0
@@ -71,7 +69,7 @@ class HistorySum:
         beta is rows as well, or a number, which is every step's.
 
         Raises:
-          InputError: ``depth`` is not the size of the matrices.
+            InputError: ``depth`` is not the size of the matrices.
         """
         h = h_matrix(check_depth(depth))
         alpha = _matrix("alpha", self.alpha, h)
@@ -114,13 +112,13 @@ def alpha_matrix(packed: Any) -> np.ndarray:
     [[1.0, 0.0], [2.0, 3.0]]
 
     Args:
-      packed: [K (K+1) / 2], the rows of the triangle one after the other.
+        packed: [K (K+1) / 2], the rows of the triangle one after the other.
 
     Returns:
-      [K, K], row k holds α^0_{k+1}..α^k_{k+1}, zeros to its right.
+        [K, K], row k holds α^0_{k+1}..α^k_{k+1}, zeros to its right.
 
     Raises:
-      InputError: the number of entries is no K (K+1) / 2.
+        InputError: the number of entries is no K (K+1) / 2.
     """
     packed = np.asarray(packed)
     depth = int((np.sqrt(8 * packed.size + 1) - 1) / 2)

@@ -1,7 +1,5 @@
 """The driver: it knows no method and no operator."""
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -42,26 +40,26 @@ def iterate(
     [1.0, 0.5, 0.0]
 
     Args:
-      recurrence: the method.
-      transform: the operator T, x ↦ T(x), shape-preserving; for two-path methods also
-        a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x). A method over the whole
-        history combines the T_j(x_j), each evaluated once, and is written out.
-      x0: the start x_0, an array of any shape; for two-path methods also a pair
-        (x'_0, x_0). Whole numbers are taken as floating-point ones.
-      depth: the number of steps K.
-      trajectory: return all iterates.
-      coefficients: to run with others than the method's own: a dict of arrays with
-        leading axis [depth] as ``recurrence.coefficients(depth)`` gives it.
-      weights: a pytree of arrays with leading axis [depth], one slice for each step.
+        recurrence: the method.
+        transform: the operator T, x ↦ T(x), shape-preserving; for two-path methods also
+          a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x). A method over the whole
+          history combines the T_j(x_j), each evaluated once, and is written out.
+        x0: the start x_0, an array of any shape; for two-path methods also a pair
+          (x'_0, x_0). Whole numbers are taken as floating-point ones.
+        depth: the number of steps K.
+        trajectory: return all iterates.
+        coefficients: to run with others than the method's own: a dict of arrays with
+          leading axis [depth] as ``recurrence.coefficients(depth)`` gives it.
+        weights: a pytree of arrays with leading axis [depth], one slice for each step.
 
     Returns:
-      ``recurrence.output`` after the last step; with ``trajectory``, after each, on a
-      leading axis of depth + 1 with x_0 first.
+        ``recurrence.output`` after the last step; with ``trajectory``, after each, on a
+        leading axis of depth + 1 with x_0 first.
 
     Raises:
-      InputError: depth < 1, coefficients or weights of another length, coefficients
-        that are not those of the method, an operator that changes the shape, or a pair
-        of operators or starts for a method of one path.
+        InputError: depth < 1, coefficients or weights of another length, coefficients
+          that are not those of the method, an operator that changes the shape, or a
+          pair of operators or starts for a method of one path.
     """
     depth = check_depth(depth)
     _check_operators(recurrence, transform)
@@ -105,10 +103,10 @@ def run_over_history(
     """Return the last state and all outputs of a method over the whole history.
 
     Args:
-      recurrence: the method.
-      operators: the combination of each step.
-      state: the first one.
-      coefficients: those of all steps, see :func:`prepared`.
+        recurrence: the method.
+        operators: the combination of each step.
+        state: the first one.
+        coefficients: those of all steps, see :func:`prepared`.
     """
     outputs = [recurrence.output(state)]
     for k, operator in enumerate(operators):
@@ -141,11 +139,11 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
     be rounded.
 
     Args:
-      recurrence: the method.
-      x0: an array of any dtype, or for a two-path method a pair of them.
+        recurrence: the method.
+        x0: an array of any dtype, or for a two-path method a pair of them.
 
     Raises:
-      InputError: a tuple that is no pair, for one path, or of unequal shapes.
+        InputError: a tuple that is no pair, for one path, or of unequal shapes.
     """
     if not isinstance(x0, tuple):
         return _floating(x0)
@@ -174,7 +172,7 @@ def shape_preserving(transform: Callable) -> Callable:
     Without it an operator that changes the shape would be broadcast by the sums.
 
     Args:
-      transform: T.
+        transform: T.
     """
 
     def checked(x: Any) -> Any:
@@ -228,10 +226,10 @@ def step_in_dtype(
     a scan's carry must not change.
 
     Args:
-      recurrence: the method.
-      transform: the operator.
-      state: the state before the step.
-      c: the coefficients of the step.
+        recurrence: the method.
+        transform: the operator.
+        state: the state before the step.
+        c: the coefficients of the step.
     """
     new = recurrence.step(transform, state, c)
     if takes_history(recurrence):  # the new iterate has no old one in its place
@@ -252,13 +250,13 @@ def prepared(
     Those over the whole history stay as they are: one that is 0 or 1 needs no product.
 
     Args:
-      recurrence: the method.
-      coefficients: as its ``coefficients`` returns them.
-      depth: the number of steps.
-      dtype: of the iterates.
+        recurrence: the method.
+        coefficients: as its ``coefficients`` returns them.
+        depth: the number of steps.
+        dtype: of the iterates.
 
     Raises:
-      InputError: what is no number does not have an entry for each step.
+        InputError: what is no number does not have an entry for each step.
     """
     if not takes_history(recurrence):
         coefficients = _cast(coefficients, dtype)

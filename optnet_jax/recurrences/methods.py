@@ -1,7 +1,5 @@
 """The list of methods: what every study, test and table of methods reads."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable
@@ -24,15 +22,15 @@ class Method:
     and for L = 1 the condition number is κ = 1/μ.
 
     Attributes:
-      key: its name in configs and in Python, such as ``"agd_tuned"``.
-      name: its name in the paper, such as ``"AGD"``; several entries may share it.
-      equation: the number of its structure, such as ``"12"``.
-      given: the recurrence, or a function of μ where its coefficients are tuned to μ.
-      details: what its label says of its coefficients.
-      rate: μ ↦ the contraction of ‖x_k - x*‖ in one step near x*; None where theory
-        gives no linear rate.
-      relaxed: its coefficients are a network's and those of no method of optimisation:
-        it is not meant to reach a minimiser.
+        key: its name in configs and in Python, such as ``"agd_tuned"``.
+        name: its name in the paper, such as ``"AGD"``; several entries may share it.
+        equation: the number of its structure, such as ``"12"``.
+        given: the recurrence, or a function of μ where its coefficients are tuned to μ.
+        details: what its label says of its coefficients.
+        rate: μ ↦ the contraction of ‖x_k - x*‖ in one step near x*; None where theory
+          gives no linear rate.
+        relaxed: its coefficients are a network's and those of no method of
+          optimisation: it is not meant to reach a minimiser.
     """
 
     key: str
@@ -62,10 +60,10 @@ class Method:
         """Return the recurrence.
 
         Args:
-          mu: μ; a method that is not tuned needs none.
+            mu: μ; a method that is not tuned needs none.
 
         Raises:
-          InputError: a tuned method without μ.
+            InputError: a tuned method without μ.
         """
         if not callable(self.given):
             return self.given
@@ -122,10 +120,10 @@ def find(name: str) -> Method:
     'AGD2 (13), θ_k'
 
     Args:
-      name: a key, or a label.
+        name: a key, or a label.
 
     Raises:
-      InputError: there is none; the message lists the keys.
+        InputError: there is none; the message lists the keys.
     """
     for method in METHODS:
         if name in (method.key, method.label):

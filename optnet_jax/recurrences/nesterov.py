@@ -1,7 +1,5 @@
 """Nesterov's accelerated gradient (3); as a structure (12), relaxed (17)."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -18,8 +16,8 @@ class Nesterov:
     (footnote 4): ``Nesterov(1 + beta, -beta)``.
 
     Attributes:
-      beta1: the coefficient of x_k, a scalar or one for each step; None: 1 + β_k.
-      beta2: the coefficient of x_{k-1}, likewise; None: -β_k.
+        beta1: the coefficient of x_k, a scalar or one for each step; None: 1 + β_k.
+        beta2: the coefficient of x_{k-1}, likewise; None: -β_k.
     """
 
     beta1: Any = None

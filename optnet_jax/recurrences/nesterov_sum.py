@@ -1,7 +1,5 @@
 """Nesterov's method as a sum over the past (4)-(5); as a structure (13): AGD2."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -32,7 +30,7 @@ class NesterovSum:
     sum itself is :class:`~optnet_jax.recurrences.HistorySum`.
 
     Attributes:
-      beta: β_1..β_K, a scalar or one for each step; None: those of (3).
+        beta: β_1..β_K, a scalar or one for each step; None: those of (3).
     """
 
     beta: Any = None

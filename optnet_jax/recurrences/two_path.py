@@ -1,7 +1,5 @@
 """The relaxed two-path structure (20), with DMRNet as its default."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, ClassVar, Literal, get_args
 
@@ -35,13 +33,13 @@ class TwoPath:
     :class:`~optnet_jax.recurrences.ADMM`.
 
     Attributes:
-      alpha: α_k, a scalar or one for each step.
-      beta: β_k, likewise.
-      memory: μ_k, likewise.
-      readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+        alpha: α_k, a scalar or one for each step.
+        beta: β_k, likewise.
+        memory: μ_k, likewise.
+        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
 
     Raises:
-      InputError: an unknown readout.
+        InputError: an unknown readout.
     """
 
     alpha: Any = 0.5
@@ -58,14 +56,14 @@ class TwoPath:
     @classmethod
     def printed(
         cls, depth: int, alpha: Any = 0.5, beta: Any = 0.5, readout: Readout = "mean"
-    ) -> TwoPath:
+    ) -> "TwoPath":
         """Return (20) as printed: a sum over t = 1..k, so α_0 = β_0 = 0 and μ = 1.
 
         Args:
-          depth: the number of steps K.
-          alpha: α_1..α_{K-1}, a scalar for all of them or one value for each, [K-1].
-          beta: β_1..β_{K-1}, likewise.
-          readout: what is returned.
+            depth: the number of steps K.
+            alpha: α_1..α_{K-1}, a scalar for all of them or one value for each, [K-1].
+            beta: β_1..β_{K-1}, likewise.
+            readout: what is returned.
         """
         rows = {"alpha": alpha, "beta": beta}
         for name, value in rows.items():
@@ -116,7 +114,7 @@ def check_readout(readout: Any) -> None:
     """Check the name of a readout.
 
     Raises:
-      InputError: it is not one of :data:`Readout`.
+        InputError: it is not one of :data:`Readout`.
     """
     if readout not in get_args(Readout):
         raise InputError(
@@ -128,8 +126,8 @@ def read_out(readout: Readout, x_prime: Any, x: Any) -> Any:
     """Return x, x' or their mean, as ``readout`` says.
 
     Args:
-      readout: one of :data:`Readout`.
-      x_prime: the iterate of the first path.
-      x: the iterate of the second path.
+        readout: one of :data:`Readout`.
+        x_prime: the iterate of the first path.
+        x: the iterate of the second path.
     """
     return {"x": x, "x_prime": x_prime, "mean": (x_prime + x) / 2}[readout]

@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
     ever was. Results are not changed by a bit.
 
     Returns:
-      Whether it was done: not on an accelerator, nor without glibc.
+        Whether it was done: not on an accelerator, nor without glibc.
     """
     # macOS and musl have no mallopt.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

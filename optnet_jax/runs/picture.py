@@ -1,7 +1,5 @@
 """Where every figure is written: whole, and never through a link."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save(figure: Figure, file: Path, dpi: int) -> Path:
+def save(figure: "Figure", file: Path, dpi: int) -> Path:
     """Write a figure; its folder is made where it is missing.
 
     Args:

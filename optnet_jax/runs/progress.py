@@ -138,7 +138,7 @@ class Progress:
         return [f"{shown} images/s", f"ETA {duration(left)}{unknown}"]
 
     def _evaluations(self, step: int) -> int:
-        """How many evaluations a run has made after ``step`` steps."""
+        """Return how many evaluations a run has made after ``step`` steps."""
         extra = step == self._total and step % self._eval_every > 0
         return step // self._eval_every + extra
 

@@ -81,7 +81,7 @@ def not_written(problem: str, cause: str | None, directory: Path) -> InputError:
 
 
 def temporary(directory: Path, step: int) -> Path:
-    """Where a step is written before it is committed."""
+    """Return where a step is written before it is committed."""
     return directory / f"{step}.tmp"
 
 

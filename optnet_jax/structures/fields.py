@@ -4,8 +4,6 @@
 themselves when they are made, so the checks are cheap and take traced arrays.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect
@@ -26,9 +24,9 @@ class Kind(NamedTuple):
     """What a field may hold.
 
     Attributes:
-      says: completes "must be ...".
-      holds: whether a value is of the kind and in its range.
-      type: what a text that stands for a value is to be converted to.
+        says: completes "must be ...".
+        holds: whether a value is of the kind and in its range.
+        type: what a text that stands for a value is to be converted to.
     """
 
     says: str
@@ -133,12 +131,12 @@ def check(
     ``fields`` does not list are passed over.
 
     Args:
-      constructor: a class, a function or a ``functools.partial`` of one.
-      values: field → value.
-      fields: field → kind.
+        constructor: a class, a function or a ``functools.partial`` of one.
+        values: field → value.
+        fields: field → kind.
 
     Raises:
-      InputError: a value that is not of its field's kind, or out of its range.
+        InputError: a value that is not of its field's kind, or out of its range.
     """
     optional = _optional_fields(constructor)
     for name, value in values.items():

@@ -1,7 +1,5 @@
 """x ↦ Φ(W x): the transform of §4 and §5."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +11,9 @@ class FullyConnected(nn.Module):
     """x ↦ Φ(W x + b), W square.
 
     Attributes:
-      activation: Φ, elementwise. Default: the sigmoid of §5.3.
-      use_bias: whether b is there; the paper has none.
-      kernel_init: how W is drawn. Default: Xavier.
+        activation: Φ, elementwise. Default: the sigmoid of §5.3.
+        use_bias: whether b is there; the paper has none.
+        kernel_init: how W is drawn. Default: Xavier.
     """
 
     activation: Callable[[Any], jax.Array] = nn.sigmoid

@@ -1,7 +1,5 @@
 """Two layouts of an untied propagation's variables: stacked, or one tree a layer."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +18,10 @@ def unroll_layers(variables: Any) -> Any:
     has one layout only and must not be converted.
 
     Args:
-      variables: nested dicts of arrays: params, batch_stats or what holds them.
+        variables: nested dicts of arrays: params, batch_stats or what holds them.
 
     Raises:
-      InputError: leaves of one ``layers`` that differ in their leading axis.
+        InputError: leaves of one ``layers`` that differ in their leading axis.
     """
     if not isinstance(variables, Mapping):
         return variables
@@ -43,10 +41,10 @@ def stack_layers(variables: Any) -> Any:
     The inverse of :func:`unroll_layers`.
 
     Args:
-      variables: nested dicts of arrays: params, batch_stats or what holds them.
+        variables: nested dicts of arrays: params, batch_stats or what holds them.
 
     Raises:
-      InputError: layers that are missing or differ in structure or shape.
+        InputError: layers that are missing or differ in structure or shape.
     """
     if not isinstance(variables, Mapping):
         return variables

@@ -1,7 +1,5 @@
 """Σ_j α_j T_j(x_j): what a recurrence over the whole history combines, from any T."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,8 +19,8 @@ class Pairwise(nn.Module):
     :class:`~optnet_jax.networks.dense_layer.DenseUnit`.
 
     Attributes:
-      transform: T, a linen module (a template: each source has a copy of its own) or a
-        function without parameters. What it returns has one shape for all sources.
+        transform: T, a linen module (a template: each source has a copy of its own) or
+          a function without parameters. What it returns has one shape for all sources.
     """
 
     transform: Callable[[Any], Any]
@@ -32,8 +30,8 @@ class Pairwise(nn.Module):
         """Return the sum.
 
         Args:
-          sources: x_0..x_k.
-          alpha: α_0..α_k, or None for ones.
+            sources: x_0..x_k.
+            alpha: α_0..α_k, or None for ones.
         """
         terms = []
         for j, x in enumerate(sources):

@@ -1,7 +1,5 @@
 """The heavy ball run backwards: gradients without stored iterates."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

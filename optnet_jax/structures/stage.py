@@ -1,7 +1,5 @@
 """Block-based structures (§6): a transition to a new shape, then a recurrence in it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -24,25 +22,25 @@ class Stage(nn.Module):
     s = (S'(x') + S(x)) / 2, as DMRNet does it. Then the recurrence starts afresh.
 
     Attributes:
-      recurrence: the method.
-      transform: T at the stage's resolution, a template; see
-        :class:`~optnet_jax.structures.Propagation`.
-      depth: the number of steps after the transition; 0 is fine if there is one.
-      transition: makes the module x ↦ (T(x), S(x)), ``transition(name=...)``, S(x)
-        None for no shortcut; None where the input has the stage's shape already.
-      previous: x_{-1}: "shortcut", the S(x) of the transition; "same", x_0, the
-        method's own start, which is also taken where there is no shortcut; or "zero".
-      post_activation: Φ after the transition's sum.
-      separate_paths: each path of a two-path method has weights of its own.
-      tied: one set of weights for all steps.
-      learned: names of coefficients that are trained.
-      unroll: write the layers out instead of scanning them.
-      remat: recompute each layer in the backward pass.
-      reversible: recompute the iterates in the backward pass, see
-        :class:`~optnet_jax.structures.ReversiblePropagation`.
+        recurrence: the method.
+        transform: T at the stage's resolution, a template; see
+          :class:`~optnet_jax.structures.Propagation`.
+        depth: the number of steps after the transition; 0 is fine if there is one.
+        transition: makes the module x ↦ (T(x), S(x)), ``transition(name=...)``, S(x)
+          None for no shortcut; None where the input has the stage's shape already.
+        previous: x_{-1}: "shortcut", the S(x) of the transition; "same", x_0, the
+          method's own start, which is also taken where there is no shortcut; or "zero".
+        post_activation: Φ after the transition's sum.
+        separate_paths: each path of a two-path method has weights of its own.
+        tied: one set of weights for all steps.
+        learned: names of coefficients that are trained.
+        unroll: write the layers out instead of scanning them.
+        remat: recompute each layer in the backward pass.
+        reversible: recompute the iterates in the backward pass, see
+          :class:`~optnet_jax.structures.ReversiblePropagation`.
 
     Raises:
-      InputError: a field out of its range, or a stage without any unit.
+        InputError: a field out of its range, or a stage without any unit.
     """
 
     recurrence: Recurrence
@@ -74,11 +72,11 @@ class Stage(nn.Module):
         """Return the iterate of each path.
 
         Args:
-          x: the iterates of the stage before, a tuple (x,) or (x', x); an array stands
-            for all paths.
+            x: the iterates of the stage before, a tuple (x,) or (x', x); an array
+              stands for all paths.
 
         Returns:
-          (x_K,), or (x'_K, x_K) of a two-path method.
+            (x_K,), or (x'_K, x_K) of a two-path method.
         """
         paths = number_of_paths(self.recurrence)
         x = x if isinstance(x, tuple) else (x,) * paths

@@ -5,8 +5,6 @@ A transform is a template: each layer and each path has a copy of its own. Linen
 module, with one set of weights, in all the layers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect
@@ -24,10 +22,10 @@ class Applied(nn.Module):
     """A ``functools.partial`` or a method of a module, as a module that linen can bind.
 
     Attributes:
-      module: what is called, or an argument's owner.
-      args: positional arguments before those of the call.
-      kwargs: keyword arguments.
-      method: the name of the method.
+        module: what is called, or an argument's owner.
+        args: positional arguments before those of the call.
+        kwargs: keyword arguments.
+        method: the name of the method.
     """
 
     module: Callable
@@ -50,11 +48,11 @@ def copy(value: Any) -> Any:
     places is one module in the copy, too.
 
     Args:
-      value: a module, a function, or anything that may hold one.
+        value: a module, a function, or anything that may hold one.
 
     Raises:
-      InputError: a module that cannot be copied: an nnx module, or one that a function
-        has closed over.
+        InputError: a module that cannot be copied: an nnx module, or one that a
+          function has closed over.
     """
     return _copy(value, {})
 
@@ -101,8 +99,8 @@ def make(factory: Callable[..., nn.Module], name: str) -> Any:
     """Return a module that shares nothing with the next one of the same factory.
 
     Args:
-      factory: of a module, called with ``parent=``.
-      name: of the module in the one whose compact method calls this.
+        factory: of a module, called with ``parent=``.
+        name: of the module in the one whose compact method calls this.
     """
     return copy(factory(parent=None)).copy(name=name)
 
@@ -114,7 +112,7 @@ def holds_module(value: Any) -> bool:
     an unbound one it can do nothing that would share weights.
 
     Args:
-      value: anything.
+        value: anything.
     """
     if _is_module(value):
         return True

@@ -5,8 +5,6 @@ method that is renamed, moved to another row or given other coefficients is anot
 cell, and never reads the file that it had before.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import datetime
@@ -64,22 +62,23 @@ def complete(
     """Measure the cells that have no file yet, a few at a time, and read them all.
 
     Args:
-      cells: all cells of the study.
-      folder: where each leaves its JSON file; made where it is missing.
-      begin: makes what all cells share, where any is missing, and returns the function
-        that measures one: a cell -> numbers, texts, and lists and dicts of them.
-      outcome: a row -> what is printed of it.
-      workers: how many at once on a CPU, where small matrices leave most of a second
-        core idle; an accelerator is filled by one.
-      config: what all cells depend on, in JSON types.
+        cells: all cells of the study.
+        folder: where each leaves its JSON file; made where it is missing.
+        begin: makes what all cells share, where any is missing, and returns the
+          function that measures one: a cell -> numbers, texts, and lists and dicts of
+          them.
+        outcome: a row -> what is printed of it.
+        workers: how many at once on a CPU, where small matrices leave most of a second
+          core idle; an accelerator is filled by one.
+        config: what all cells depend on, in JSON types.
 
     Returns:
-      The rows in the order of the cells: the plain fields of the cell, what was
-      measured, ``wall_seconds`` and ``finished``, in UTC.
+        The rows in the order of the cells: the plain fields of the cell, what was
+        measured, ``wall_seconds`` and ``finished``, in UTC.
 
     Raises:
-      InputError: from a cell, or a file that is damaged or of another cell.
-      SystemExit: after Ctrl-C, with status 130; finished cells are kept.
+        InputError: from a cell, or a file that is damaged or of another cell.
+        SystemExit: after Ctrl-C, with status 130; finished cells are kept.
     """
     folder.mkdir(exist_ok=True)
     definitions = {cell: {"cell": described(cell), "config": config} for cell in cells}
@@ -159,11 +158,11 @@ def described(value: Any) -> Any:
     {'kind': 'HeavyBall', 'beta1': 0.3, 'beta2': -0.3, 'post_activation': None}
 
     Args:
-      value: numbers, strings, None, arrays, sequences, mappings and dataclasses of
-        such; functions count by their name.
+        value: numbers, strings, None, arrays, sequences, mappings and dataclasses of
+          such; functions count by their name.
 
     Raises:
-      TypeError: anything else, which could not be told apart.
+        TypeError: anything else, which could not be told apart.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -188,8 +187,8 @@ def file_name(name: str, definition: Any) -> str:
     'HB_11_10_layers-501bae62.json'
 
     Args:
-      name: what a person calls the cell.
-      definition: all that its result depends on, in JSON types.
+        name: what a person calls the cell.
+        definition: all that its result depends on, in JSON types.
     """
     text = json.dumps(definition, sort_keys=True)
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
@@ -212,11 +211,11 @@ def read_json(
     """Read a file of a study or of a run.
 
     Args:
-      file: the file.
-      cure: what a person can do if it is damaged.
+        file: the file.
+        cure: what a person can do if it is damaged.
 
     Raises:
-      InputError: it is damaged, or no regular file.
+        InputError: it is damaged, or no regular file.
     """
     try:
         return read_object(file)
@@ -233,7 +232,7 @@ def finite(value: Any) -> Any:
     {'period': None, 'norms': [1.0, None]}
 
     Args:
-      value: of dicts, lists, tuples and plain values; tuples become lists.
+        value: of dicts, lists, tuples and plain values; tuples become lists.
     """
     if isinstance(value, dict):
         return {name: finite(each) for name, each in value.items()}

@@ -115,7 +115,7 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
 
 
 def _distance(values: np.ndarray, axis: int) -> np.ndarray:
-    """How far from 0 a sum is; those that only rounding tells apart are equal."""
+    """Return how far from 0 sums are, equal where only rounding tells them apart."""
     return np.abs(values.sum(axis)).round(9)
 
 

@@ -7,8 +7,6 @@ and L ≤ 1: gradient descent contracts by 1 - μ a step, the heavy ball with
 O(κ log 1/ε) against O(√κ log 1/ε) layers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -79,11 +77,11 @@ class Cell:
     """A method on a problem.
 
     Attributes:
-      activation: the row of Table 1.
-      condition: κ.
-      method: a key of :data:`~optnet_jax.recurrences.methods.METHODS`.
-      label: its label.
-      recurrence: the method at μ = 1/κ; it is run with the problem's own μ.
+        activation: the row of Table 1.
+        condition: κ.
+        method: a key of :data:`~optnet_jax.recurrences.methods.METHODS`.
+        label: its label.
+        recurrence: the method at μ = 1/κ; it is run with the problem's own μ.
     """
 
     activation: str
@@ -148,10 +146,10 @@ class Convergence:
     """What one method did on one problem.
 
     Attributes:
-      distance: ‖x_k - x*‖ / ‖x_0 - x*‖. [depth + 1]
-      gap: (F(x_k) - F*) / (F(x_0) - F*), at least 0. [depth + 1]
-      fitted_rate: the contraction of the distance in one step, fitted over the layers
-        that bring it from 1e-2 to 1e-8; NaN where fewer than three do.
+        distance: ‖x_k - x*‖ / ‖x_0 - x*‖. [depth + 1]
+        gap: (F(x_k) - F*) / (F(x_0) - F*), at least 0. [depth + 1]
+        fitted_rate: the contraction of the distance in one step, fitted over the layers
+          that bring it from 1e-2 to 1e-8; NaN where fewer than three do.
     """
 
     distance: np.ndarray
@@ -162,7 +160,7 @@ class Convergence:
         """Return the depth from which on the distance stays below epsilon, or None.
 
         Args:
-          epsilon: the accuracy, relative to the distance at the start.
+            epsilon: the accuracy, relative to the distance at the start.
         """
         above = np.flatnonzero(~(self.distance <= epsilon))
         if not len(above):
@@ -182,11 +180,11 @@ def measure(
     """Minimise the problem with a recurrence and record how it converges.
 
     Args:
-      recurrence: any recurrence, a user's own included.
-      problem: what to minimise.
-      depth: the number of layers.
-      seed: of the start's direction from the minimiser.
-      radius: ‖z_0 - z*‖; small, so that the rates are those of the Hessian at z*.
+        recurrence: any recurrence, a user's own included.
+        problem: what to minimise.
+        depth: the number of layers.
+        seed: of the start's direction from the minimiser.
+        radius: ‖z_0 - z*‖; small, so that the rates are those of the Hessian at z*.
     """
     direction = np.random.default_rng(seed).normal(size=len(problem.minimiser))
     z0 = problem.minimiser + radius * direction / np.linalg.norm(direction)
@@ -227,12 +225,12 @@ def fit_exponent(conditions: Sequence[float], layers: Sequence[int | None]) -> f
     """Return p of layers ∝ κ^p: 1 for gradient descent, ½ for accelerated methods.
 
     Args:
-      conditions: κ, at least two different ones.
-      layers: the layers needed at each; None where the depth did not suffice.
+        conditions: κ, at least two different ones.
+        layers: the layers needed at each; None where the depth did not suffice.
 
     Returns:
-      The slope in logarithms over the conditions that have a number, or NaN with fewer
-      than two.
+        The slope in logarithms over the conditions that have a number, or NaN with
+        fewer than two.
     """
     points = [
         (math.log(k), math.log(n))
@@ -252,9 +250,9 @@ def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float
     near its minimiser only may send the iterates off.
 
     Args:
-      problem: what to minimise.
-      recurrence: any recurrence.
-      depth: the number of layers.
+        problem: what to minimise.
+        recurrence: any recurrence.
+        depth: the number of layers.
     """
     u = jnp.asarray(problem.u)
     x0 = jnp.linspace(-1, 1, len(problem.minimiser))

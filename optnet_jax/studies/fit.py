@@ -1,7 +1,5 @@
 """Small networks fitted to pairs, many seeds and learning rates in one program."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -33,17 +31,17 @@ def fit(
     each sample once an epoch.
 
     Args:
-      apply: (params, inputs) → outputs.
-      params: to begin with.
-      pairs: inputs x and targets f, [samples, ...] each.
-      optimizer: the update rule.
-      batch_size: samples of a step; what is left over at the end of them is not seen.
-      checkpoints: the steps after which ``measure`` is called, increasing; training
-        ends at the last.
-      measure: params → a pytree of arrays.
+        apply: (params, inputs) → outputs.
+        params: to begin with.
+        pairs: inputs x and targets f, [samples, ...] each.
+        optimizer: the update rule.
+        batch_size: samples of a step; what is left over at the end of them is not seen.
+        checkpoints: the steps after which ``measure`` is called, increasing; training
+          ends at the last.
+        measure: params → a pytree of arrays.
 
     Returns:
-      What ``measure`` returned, with a leading axis of the checkpoints.
+        What ``measure`` returned, with a leading axis of the checkpoints.
     """
     batches = len(pairs[0]) // batch_size
 
@@ -73,12 +71,13 @@ def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., An
     """Return one jitted program that trains several members, such as seeds and rates.
 
     Args:
-      train: the training of one member.
-      at_once: vectorised over the members, which pays for small batches; otherwise one
-        after another, for batches that fill the device or its cache by themselves.
+        train: the training of one member.
+        at_once: vectorised over the members, which pays for small batches; otherwise
+          one after another, for batches that fill the device or its cache by
+          themselves.
 
     Returns:
-      ``train`` whose arguments and results have a leading axis of the members.
+        ``train`` whose arguments and results have a leading axis of the members.
     """
     if at_once:
         return jax.jit(jax.vmap(train))
@@ -93,13 +92,13 @@ def gradient(loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array) -> 
     whole, as does a CPU a batch that is no multiple of :data:`SLICE`.
 
     Args:
-      loss: (params, inputs, targets) → mean over the samples.
-      params: any pytree.
-      inputs: [samples, ...].
-      targets: [samples, ...].
+        loss: (params, inputs, targets) → mean over the samples.
+        params: any pytree.
+        inputs: [samples, ...].
+        targets: [samples, ...].
 
     Returns:
-      The gradient, like ``params``.
+        The gradient, like ``params``.
     """
     whole = jax.grad(loss)
     if inputs.shape[0] % SLICE or inputs.shape[0] == SLICE:

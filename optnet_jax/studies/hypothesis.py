@@ -6,8 +6,6 @@ argmin F; a method's advantage with the true W is known; and what is asked is wh
 survives training from scratch; :mod:`.verdict` decides.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,12 +168,12 @@ class Cell:
     """One structure at one depth.
 
     Attributes:
-      part: how the input enters F, ``"linear_term"`` or ``"constant"``, see
-        :class:`~optnet_jax.studies.learnable.Task`.
-      label: of the method.
-      depth: K.
-      tying: ``"untied"`` (15), ``"tied"`` (§5.1), or ``"true W"``: not trained.
-      recurrence: the method.
+        part: how the input enters F, ``"linear_term"`` or ``"constant"``, see
+          :class:`~optnet_jax.studies.learnable.Task`.
+        label: of the method.
+        depth: K.
+        tying: ``"untied"`` (15), ``"tied"`` (§5.1), or ``"true W"``: not trained.
+        recurrence: the method.
     """
 
     part: str
@@ -268,12 +266,12 @@ def train_cell(
     split; nothing that is reported has been seen by the choice.
 
     Args:
-      cell: the cell.
-      config: the study's config.
-      problems: seed -> problem.
+        cell: the cell.
+        config: the study's config.
+        problems: seed -> problem.
 
     Returns:
-      The rate and what chose it, and the outcome by seed.
+        The rate and what chose it, and the outcome by seed.
     """
     study = config.hypothesis
     task = make_task(cell.part, config)
@@ -316,7 +314,7 @@ def run_untrained(
     """Run the method itself, with the true W, on the test inputs.
 
     Returns:
-      The relative error after 0..depth steps, by seed.
+        The relative error after 0..depth steps, by seed.
     """
     task = make_task(cell.part, config)
 
@@ -422,7 +420,7 @@ def mean_and_band(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the geometric mean and its 95 % interval (Student's, of the logarithms).
 
     Args:
-      values: above 0, one for each seed.
+        values: above 0, one for each seed.
     """
     logs = np.log10(np.maximum(values, 1e-12)).tolist()
     low, high = student_interval(logs) or (logs[0], logs[0])

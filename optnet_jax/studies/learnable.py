@@ -10,8 +10,6 @@ With b = 0 and the input as the start x_0, which is how §5.1 reads, every input
 same target: a network need only forget its input to be right.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -34,11 +32,11 @@ class Task:
     """A family of functions F and how the input enters them.
 
     Attributes:
-      activation: Φ, a row of Table 1 with slopes in [0, 1].
-      condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
-        Hessian of f_b lies between 1/κ and 1 everywhere.
-      dimension: n.
-      constant: the input is the start x_0 alone, and the target the same for all.
+        activation: Φ, a row of Table 1 with slopes in [0, 1].
+        condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
+          Hessian of f_b lies between 1/κ and 1 everywhere.
+        dimension: n.
+        constant: the input is the start x_0 alone, and the target the same for all.
     """
 
     activation: str
@@ -71,11 +69,11 @@ class Task:
         """Run a structure from x_0 = the input.
 
         Args:
-          recurrence: the method.
-          w: W of all layers [n, n], or one for each [depth, n, n].
-          inputs: [..., n].
-          depth: K.
-          trajectory: return all iterates.
+            recurrence: the method.
+            w: W of all layers [n, n], or one for each [depth, n, n].
+            inputs: [..., n].
+            depth: K.
+            trajectory: return all iterates.
         """
         layer = self.layer(inputs)
         tied = w.ndim == 2
@@ -93,9 +91,9 @@ class Problem(NamedTuple):
     """One draw of the task.
 
     Attributes:
-      w: W, symmetric. [n, n]
-      inputs: training, validation and test inputs, N(0, I). [samples, n] each
-      targets: argmin F for each. [samples, n] each
+        w: W, symmetric. [n, n]
+        inputs: training, validation and test inputs, N(0, I). [samples, n] each
+        targets: argmin F for each. [samples, n] each
     """
 
     w: np.ndarray
@@ -110,15 +108,15 @@ def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:
     """Draw W's basis and the inputs, and minimise F for each of them.
 
     Args:
-      task: the family.
-      samples: the sizes of the splits.
-      seed: of the draw.
+        task: the family.
+        samples: the sizes of the splits.
+        seed: of the draw.
 
     Returns:
-      The problem, in float64.
+        The problem, in float64.
 
     Raises:
-      InputError: a task that has no condition number, or single precision.
+        InputError: a task that has no condition number, or single precision.
     """
     if not task.condition > 1 or task.activation in SLOPES_ABOVE_ONE:
         raise InputError(
@@ -142,12 +140,12 @@ def minimise(task: Task, w: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     Nesterov's method with the coefficients of μ contracts by 1 - √μ a step at least.
 
     Args:
-      task: the family.
-      w: W. [n, n]
-      inputs: [samples, n]
+        task: the family.
+        w: W. [n, n]
+        inputs: [samples, n]
 
     Returns:
-      [samples, n], fixed points x = Φ(W x + b) to rounding.
+        [samples, n], fixed points x = Φ(W x + b) to rounding.
     """
     return np.asarray(_minimiser(task)(jnp.asarray(w), jnp.asarray(inputs)))
 
@@ -181,10 +179,10 @@ class Outcome(NamedTuple):
     """What training left, for each member.
 
     Attributes:
-      error: the mean squared error over the mean power of the targets about their mean
-        (about 0 where they are all the same): 1 for the best constant. [members]
-      spread: the power of the output about its mean, over the same. [members]
-      finite: whether the weights are. [members]
+        error: the mean squared error over the mean power of the targets about their
+          mean (about 0 where they are all the same): 1 for the best constant. [members]
+        spread: the power of the output about its mean, over the same. [members]
+        finite: whether the weights are. [members]
     """
 
     error: jax.Array
@@ -233,17 +231,17 @@ def make_program(
     """Return the jitted training of one structure: Adam, with cosine decay to 0.
 
     Args:
-      task: what is learned.
-      recurrence: the method.
-      depth: K.
-      tied: one W for all layers.
-      steps: the number of updates.
-      batch_size: samples of each.
+        task: what is learned.
+        recurrence: the method.
+        depth: K.
+        tied: one W for all layers.
+        steps: the number of updates.
+        batch_size: samples of each.
 
     Returns:
-      (training split, split to measure on, seeds, learning rates), each with a leading
-      axis of members, -> Outcome. Members of one seed start from the same weights and
-      see the same batches.
+        (training split, split to measure on, seeds, learning rates), each with a
+        leading axis of members, -> Outcome. Members of one seed start from the same
+        weights and see the same batches.
     """
 
     def train(

@@ -1,7 +1,5 @@
 """F of Lemma 1 with a chosen condition number, and its minimiser."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 
@@ -22,11 +20,11 @@ class Problem:
     Φ has a kink at z* the larger one-sided slope counts, and the rate is a bound.
 
     Attributes:
-      activation: the row of Table 1.
-      u: U. [n, n]
-      minimiser: z*. [n]
-      mu: the Hessian's smallest eigenvalue at z*, μ.
-      smoothness: its largest, L.
+        activation: the row of Table 1.
+        u: U. [n, n]
+        minimiser: z*. [n]
+        mu: the Hessian's smallest eigenvalue at z*, μ.
+        smoothness: its largest, L.
     """
 
     activation: str
@@ -52,17 +50,17 @@ def make_problem(
     stays near 1 and κ = L/μ is set by μ. Needs double precision (``jax.enable_x64``).
 
     Args:
-      activation: a row of Table 1.
-      condition: κ > 1.
-      dimension: n ≥ 2.
-      seed: of W's basis.
+        activation: a row of Table 1.
+        condition: κ > 1.
+        dimension: n ≥ 2.
+        seed: of W's basis.
 
     Returns:
-      The problem, its condition number within 1e-6 of the one asked for.
+        The problem, its condition number within 1e-6 of the one asked for.
 
     Raises:
-      InputError: an unknown activation, κ ≤ 1, n < 2, single precision, or a κ that no
-        W reaches.
+        InputError: an unknown activation, κ ≤ 1, n < 2, single precision, or a κ that
+          no W reaches.
     """
     activation_pair(activation)
     if not condition > 1:

@@ -1,7 +1,5 @@
 """Norms of signals and gradients, layer by layer, and how they grow."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,10 +22,10 @@ class Norms:
     """Root mean squares behind each layer of a network.
 
     Attributes:
-      signal: of x_k, k = 1..K. [depth]
-      gradient: of dL/ds_k, where the state s_k is x_k with all that the method
-        remembers: what training would change if it could change the layer's output.
-        [depth]
+        signal: of x_k, k = 1..K. [depth]
+        gradient: of dL/ds_k, where the state s_k is x_k with all that the method
+          remembers: what training would change if it could change the layer's output.
+          [depth]
     """
 
     signal: np.ndarray
@@ -47,8 +45,8 @@ class Norms:
         """Return a line for the signal and one for the gradient where they grow.
 
         Args:
-          name: of the structure.
-          tolerance: growth up to 1 + tolerance a layer is let through.
+            name: of the structure.
+            tolerance: growth up to 1 + tolerance a layer is let through.
         """
         depth = len(self.signal)
         return [
@@ -69,10 +67,10 @@ def fit_growth(values: np.ndarray) -> float:
     2.0
 
     Args:
-      values: norms; where they are 0 or not finite they are left out.
+        values: norms; where they are 0 or not finite they are left out.
 
     Returns:
-      The factor; NaN with fewer than two norms.
+        The factor; NaN with fewer than two norms.
     """
     values = np.asarray(values, float)
     steps = np.flatnonzero(np.isfinite(values) & (values > 0))
@@ -92,15 +90,15 @@ def measure(
     """Measure the norms in any network whose layers are steps of a recurrence.
 
     Args:
-      module: a :class:`~optnet_jax.structures.Propagation` with ``unroll=True``, or a
-        network that is made of such.
-      variables: its variables.
-      x: its input.
-      loss: output -> L, a scalar.
-      **arguments: of the module's call, such as ``train=True``.
+        module: a :class:`~optnet_jax.structures.Propagation` with ``unroll=True``, or a
+          network that is made of such.
+        variables: its variables.
+        x: its input.
+        loss: output -> L, a scalar.
+        **arguments: of the module's call, such as ``train=True``.
 
     Raises:
-      InputError: layers that are scanned, or none.
+        InputError: layers that are scanned, or none.
     """
     mutable = [name for name in variables if name != "params"]
 

@@ -8,8 +8,6 @@ does by itself, and λ in [0, 1] is the spectrum of T(z) = z - ∇f(z) for a con
 1-smooth quadratic f.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax
@@ -29,7 +27,7 @@ class Roots:
     """The characteristic roots at one λ.
 
     Attributes:
-      values: the roots, largest modulus first, complex. [size of the state]
+        values: the roots, largest modulus first, complex. [size of the state]
     """
 
     values: np.ndarray
@@ -59,17 +57,18 @@ def step_matrix(
     """Return the matrix of one step on the state for T(x) = slope · x, x a scalar.
 
     Args:
-      recurrence: any recurrence, a user's own included.
-      slope: λ, or several. [...]
-      depth: the number of steps that the coefficients are taken for.
-      step: which of them; the last by default, where those of (3) are near their limit.
+        recurrence: any recurrence, a user's own included.
+        slope: λ, or several. [...]
+        depth: the number of steps that the coefficients are taken for.
+        step: which of them; the last by default, where those of (3) are near their
+            limit.
 
     Returns:
-      [..., size, size] with the state's leaves in their order.
+        [..., size, size] with the state's leaves in their order.
 
     Raises:
-      InputError: a step that is not linear in the state when T is, or a state that
-        grows.
+        InputError: a step that is not linear in the state when T is, or a state that
+          grows.
     """
     if takes_history(recurrence):
         raise InputError(
@@ -113,13 +112,13 @@ def characteristic_roots(
     (1.0, 60.0, 6.0)
 
     Args:
-      recurrence: any recurrence, a user's own included.
-      slope: λ.
-      depth: the number of steps that the coefficients are taken for.
-      step: which of them; the last by default.
+        recurrence: any recurrence, a user's own included.
+        slope: λ.
+        depth: the number of steps that the coefficients are taken for.
+        step: which of them; the last by default.
 
     Raises:
-      InputError: a step that is not linear in the state when T is.
+        InputError: a step that is not linear in the state when T is.
     """
     values = np.linalg.eigvals(step_matrix(recurrence, slope, depth, step))
     return Roots(values[np.argsort(-np.abs(values), kind="stable")])
@@ -131,10 +130,10 @@ def radius_over_slopes(
     """Return the spectral radius at each λ: [len(slopes)].
 
     Args:
-      recurrence: any recurrence.
-      slopes: λ. [m]
-      depth: the number of steps that the coefficients are taken for.
-      step: which of them.
+        recurrence: any recurrence.
+        slopes: λ. [m]
+        depth: the number of steps that the coefficients are taken for.
+        step: which of them.
     """
     matrices = step_matrix(recurrence, slopes, depth, step)
     return np.abs(np.linalg.eigvals(matrices)).max(-1)

@@ -5,8 +5,6 @@ function, so that one cell of Table 2 is one jitted program. :func:`readings` ar
 structures that are trained.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -32,12 +30,12 @@ class Record(NamedTuple):
     """What one run leaves behind; all means are over samples and dimensions.
 
     Attributes:
-      mse: mean (Net(x_0) - f)² over the whole set at each checkpoint. [checkpoints]
-      output_power: mean Net(x_0)². [checkpoints]
-      output_spread: the part of it that depends on the input: the variance of Net(x_0)
-        over the samples, mean over the dimensions. [checkpoints]
-      target_power: M = mean f², the error of the output 0. []
-      constant_mse: the error of the best constant vector, the samples' mean of f. []
+        mse: mean (Net(x_0) - f)² over the whole set at each checkpoint. [checkpoints]
+        output_power: mean Net(x_0)². [checkpoints]
+        output_spread: the part of it that depends on the input: the variance of
+          Net(x_0) over the samples, mean over the dimensions. [checkpoints]
+        target_power: M = mean f², the error of the output 0. []
+        constant_mse: the error of the best constant vector, the samples' mean of f. []
     """
 
     mse: jax.Array
@@ -51,12 +49,12 @@ def draw(seed: jax.Array | int, samples: int, dim: int) -> tuple[jax.Array, jax.
     """Draw the inputs x_0 and the targets f from N(0, I), independent of each other.
 
     Args:
-      seed: of the draw.
-      samples: the number of pairs.
-      dim: their dimension.
+        seed: of the draw.
+        samples: the number of pairs.
+        dim: their dimension.
 
     Returns:
-      x_0 and f, [samples, dim] each.
+        x_0 and f, [samples, dim] each.
     """
     key, _ = jax.random.split(jax.random.key(seed))
     inputs, targets = jax.random.normal(key, (2, samples, dim))
@@ -67,12 +65,12 @@ def initial_parameters(network: nn.Module, seed: jax.Array | int, dim: int) -> A
     """Draw the weights: one seed gives structures of one shape the same weights.
 
     Args:
-      network: the structure, a linen module over [..., dim].
-      seed: the same as for :func:`draw`; the two draws are independent.
-      dim: the dimension of its input.
+        network: the structure, a linen module over [..., dim].
+        seed: the same as for :func:`draw`; the two draws are independent.
+        dim: the dimension of its input.
 
     Returns:
-      The ``params`` of the network.
+        The ``params`` of the network.
     """
     _, key = jax.random.split(jax.random.key(seed))
     return network.init(key, jnp.zeros(dim))["params"]
@@ -91,16 +89,16 @@ def simulate(
     """Train a structure on random pairs and measure it: one seed of one cell.
 
     Args:
-      network: the structure, [..., dim] to [..., dim].
-      seed: of the pairs and of the weights.
-      samples: the number of pairs (x_0, f).
-      dim: the dimension of x_0 and f.
-      batch_size: samples per step, a divisor of ``samples``.
-      optimizer: the update rule.
-      checkpoints: the steps after which the whole set is measured, increasing.
+        network: the structure, [..., dim] to [..., dim].
+        seed: of the pairs and of the weights.
+        samples: the number of pairs (x_0, f).
+        dim: the dimension of x_0 and f.
+        batch_size: samples per step, a divisor of ``samples``.
+        optimizer: the update rule.
+        checkpoints: the steps after which the whole set is measured, increasing.
 
     Returns:
-      The measurements.
+        The measurements.
     """
     inputs, targets = draw(seed, samples, dim)
 
@@ -138,7 +136,7 @@ class Extrapolated:
     nothing else of it.
 
     Attributes:
-      recurrence: the method whose output is extrapolated.
+        recurrence: the method whose output is extrapolated.
     """
 
     recurrence: Recurrence
@@ -170,11 +168,11 @@ class Reading:
     """One reading of one column of Table 2: a method, and what is left open in it.
 
     Attributes:
-      label: how tables name it.
-      recurrence: the method.
-      column: the paper's column, the name of a method; empty: not in the paper.
-      separate_paths: two-path methods: each path has weights of its own.
-      slow: trained at the smaller learning rate.
+        label: how tables name it.
+        recurrence: the method.
+        column: the paper's column, the name of a method; empty: not in the paper.
+        separate_paths: two-path methods: each path has weights of its own.
+        slow: trained at the smaller learning rate.
     """
 
     label: str
@@ -191,7 +189,7 @@ def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
     whether the two lines of (14) share W, which of its paths is the output, the rate.
 
     Args:
-      heavy_ball_beta: β of (11).
+        heavy_ball_beta: β of (11).
     """
     given = {
         method.key: Reading(method.title, method.recurrence(), method.name)

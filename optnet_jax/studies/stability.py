@@ -5,8 +5,6 @@ structures that are not trained (:mod:`.norms`), and a trial of whether HB-Net t
 more stably than ResNet at depth, as §7.2 says (:mod:`.trial`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools
@@ -149,11 +147,11 @@ class Cell:
     """A structure in one of the parts.
 
     Attributes:
-      part: ``"roots"``, ``"norms"`` or ``"trial"``.
-      label: how tables name the structure.
-      recurrence: it.
-      depth: steps or weight layers.
-      normalize: of the trial: with batch normalisation.
+        part: ``"roots"``, ``"norms"`` or ``"trial"``.
+        label: how tables name the structure.
+        recurrence: it.
+        depth: steps or weight layers.
+        normalize: of the trial: with batch normalisation.
     """
 
     part: str
@@ -255,8 +253,8 @@ def run_trial(
     """Train every seed at every rate.
 
     Returns:
-      The final loss (the mean of the last tenth of the steps), whether it failed, and
-      the gradient's norm at the first step and at its largest, each [rates][seeds].
+        The final loss (the mean of the last tenth of the steps), whether it failed, and
+        the gradient's norm at the first step and at its largest, each [rates][seeds].
     """
     settings = config.trial
     trial = trials.Trial(cell.recurrence, cell.depth, settings.width, cell.normalize)

@@ -6,8 +6,6 @@ name of the module. All else is here: cells that are there are not worked out ag
 the rows are kept with what they were made from as JSON, told in Markdown, and drawn.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import functools
@@ -39,16 +37,16 @@ class Study(Generic[AnyConfig, AnyCell]):
     """A study as data.
 
     Attributes:
-      name: of its module, of ``config.experiment``, and of the files that it writes.
-      config: its fields, with kinds and ranges.
-      plan: config -> the cells, each once; refuses what cannot be run before anything
-        slow.
-      measurement: config -> the function that measures a cell. Called where a cell is
-        missing: what all cells share, such as images, is made in it.
-      outcome: a row -> what is printed of it.
-      text: report -> paragraphs and tables in Markdown.
-      figures: report -> figures by the name of their file.
-      conclude: config, rows -> what is worked out from all of them.
+        name: of its module, of ``config.experiment``, and of the files that it writes.
+        config: its fields, with kinds and ranges.
+        plan: config -> the cells, each once; refuses what cannot be run before anything
+          slow.
+        measurement: config -> the function that measures a cell. Called where a cell is
+          missing: what all cells share, such as images, is made in it.
+        outcome: a row -> what is printed of it.
+        text: report -> paragraphs and tables in Markdown.
+        figures: report -> figures by the name of their file.
+        conclude: config, rows -> what is worked out from all of them.
     """
 
     name: str
@@ -64,17 +62,17 @@ class Study(Generic[AnyConfig, AnyCell]):
         """Measure the cells that a workdir lacks, then write and print the report.
 
         Args:
-          config: as a file of ``configs/`` gives it.
-          workdir: directory of the study; ``<name>.json``, written last, ``<name>.md``,
-            ``plots/*.png``, and ``cells/*.json`` from which an interrupted study goes
-            on. One that has a report prints it.
+            config: as a file of ``configs/`` gives it.
+            workdir: directory of the study; ``<name>.json``, written last,
+              ``<name>.md``, ``plots/*.png``, and ``cells/*.json`` from which an
+              interrupted study goes on. One that has a report prints it.
 
         Returns:
-          The report, JSON-able.
+            The report, JSON-able.
 
         Raises:
-          InputError: a config that cannot be run, or a workdir that is not writable,
-            damaged, or belongs to another config.
+            InputError: a config that cannot be run, or a workdir that is not writable,
+              damaged, or belongs to another config.
         """
         config = self.config.of(config)
         cells = self.plan(config)
@@ -162,11 +160,11 @@ def provenance(config: Any) -> Report:
     """Return what every report says of its study: what was run, on what, and when.
 
     Args:
-      config: of the study.
+        config: of the study.
 
     Returns:
-      JSON-able: ``name``, ``config``, ``device``, ``versions`` and ``finished``, now
-      in UTC.
+        JSON-able: ``name``, ``config``, ``device``, ``versions`` and ``finished``, now
+        in UTC.
     """
     return {
         "name": config.name,
@@ -178,7 +176,7 @@ def provenance(config: Any) -> Report:
 
 
 def identity(config: Any) -> dict[str, Any]:
-    """The config without what changes no cell: how many at once, where the data is."""
+    """Return the config without what changes no cell."""
     own = as_json(config)
     own.pop("parallel_cells", None)
     if isinstance(own.get("data"), dict):

@@ -51,7 +51,7 @@ class Planned(NamedTuple):
         return shlex.join([PRINTED_PYTHON, *self.arguments])
 
     def finished(self) -> runs.Run | None:
-        """What it has left, and `report` will count; ``None`` if it is to be started.
+        """Return what it has left, which `report` will count; ``None`` if nothing.
 
         Raises:
             InputError: if its directory holds another run, which is not replaced.

@@ -21,8 +21,6 @@ From this follows what is printed beside the table.
   column is matched best at different rates at different depths. Each reading has a row.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools
@@ -205,14 +203,14 @@ class Cell:
     """One structure at one depth.
 
     Attributes:
-      structure: a key of :func:`~optnet_jax.studies.simulation.readings`.
-      label: how tables name it.
-      column: the paper's column.
-      recurrence: what is trained.
-      separate_paths: each path has weights of its own.
-      depth: K.
-      learning_rate: of SGD.
-      checkpoints: the steps after which it is measured; training ends at the last.
+        structure: a key of :func:`~optnet_jax.studies.simulation.readings`.
+        label: how tables name it.
+        column: the paper's column.
+        recurrence: what is trained.
+        separate_paths: each path has weights of its own.
+        depth: K.
+        learning_rate: of SGD.
+        checkpoints: the steps after which it is measured; training ends at the last.
     """
 
     structure: str
@@ -282,12 +280,12 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
     """Train one cell: all its seeds, in one jitted program.
 
     Returns:
-      What was measured for each seed, [seeds] or [seeds][checkpoints]; ``final``, the
-      mean and standard deviation over the seeds after ``config.steps``; and what it
-      took to compile.
+        What was measured for each seed, [seeds] or [seeds][checkpoints]; ``final``, the
+        mean and standard deviation over the seeds after ``config.steps``; and what it
+        took to compile.
 
     Raises:
-      InputError: the training diverged.
+        InputError: the training diverged.
     """
     one = functools.partial(
         simulate,

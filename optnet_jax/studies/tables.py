@@ -15,11 +15,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     | 10    | 1.00644 |
 
     Args:
-      header: the names of the columns.
-      rows: their cells, as many in each row as there are columns.
+        header: the names of the columns.
+        rows: their cells, as many in each row as there are columns.
 
     Returns:
-      The table, without a newline at its end.
+        The table, without a newline at its end.
     """
     columns = list(zip(header, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
@@ -45,8 +45,8 @@ def table(
     | 3      |
 
     Args:
-      rows: the rows.
-      columns: the name of each column, and what it has of a row.
+        rows: the rows.
+        columns: the name of each column, and what it has of a row.
     """
     lines = [[entry(row) for _, entry in columns] for row in rows]
     return markdown_table([name for name, _ in columns], lines)
@@ -59,8 +59,8 @@ def number(value: float | None, form: str = ".2g") -> str:
     ('0.12', '-')
 
     Args:
-      value: the number.
-      form: as for :func:`format`.
+        value: the number.
+        form: as for :func:`format`.
     """
     return "-" if value is None or not np.isfinite(value) else format(value, form)
 
@@ -69,10 +69,10 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation (n - 1).
 
     Args:
-      values: one for each seed.
+        values: one for each seed.
 
     Returns:
-      Both; the deviation of a single seed is None.
+        Both; the deviation of a single seed is None.
     """
     array = np.asarray(values, float)
     return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
@@ -85,8 +85,8 @@ def with_sd(values: Sequence[float], digits: int = 5) -> str:
     ('1.00100 ± 0.00141', '1.00000')
 
     Args:
-      values: one for each seed.
-      digits: behind the point.
+        values: one for each seed.
+        digits: behind the point.
     """
     mean, sd = mean_and_sd(values)
     text = f"{mean:.{digits}f}"

@@ -6,8 +6,6 @@ normalisation behind each product, between a first layer that takes the image an
 head. ResNet and HB-Net differ in the recurrence alone.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -36,11 +34,11 @@ class Trial:
     """One network and how it is trained: SGD with momentum 0.9, no warm-up.
 
     Attributes:
-      recurrence: the structure.
-      depth: weight layers, 2 a unit and 2 around them.
-      width: n.
-      normalize: batch normalisation behind each product, with the batch's statistics;
-        without it W' is drawn smaller by √units, or no structure trains at depth 56.
+        recurrence: the structure.
+        depth: weight layers, 2 a unit and 2 around them.
+        width: n.
+        normalize: batch normalisation behind each product, with the batch's statistics;
+          without it W' is drawn smaller by √units, or no structure trains at depth 56.
     """
 
     recurrence: Recurrence
@@ -58,8 +56,8 @@ class Outcome(NamedTuple):
     """What a run left behind.
 
     Attributes:
-      loss: cross-entropy at each step, of the batch before the update. [steps]
-      gradient_norm: the norm of the gradient of all parameters. [steps]
+        loss: cross-entropy at each step, of the batch before the update. [steps]
+        gradient_norm: the norm of the gradient of all parameters. [steps]
     """
 
     loss: jax.Array
@@ -116,11 +114,11 @@ def train(
     """Train one network from scratch.
 
     Args:
-      trial: what is trained.
-      images: a batch for each step. [steps, B, pixels]
-      labels: [steps, B]
-      seed: of the initial parameters.
-      rate: the learning rate.
+        trial: what is trained.
+        images: a batch for each step. [steps, B, pixels]
+        labels: [steps, B]
+        seed: of the initial parameters.
+        rate: the learning rate.
     """
     params = initial_parameters(trial, jax.random.key(seed), images.shape[-1], 10)
     optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
@@ -152,14 +150,14 @@ def run(
     """Train every seed at every rate, in one program.
 
     Args:
-      trial: what is trained.
-      images: [steps, B, pixels]
-      labels: [steps, B]
-      seeds: [seeds]
-      rates: [rates]
+        trial: what is trained.
+        images: [steps, B, pixels]
+        labels: [steps, B]
+        seeds: [seeds]
+        rates: [rates]
 
     Returns:
-      The outcome, with leading axes [rates, seeds].
+        The outcome, with leading axes [rates, seeds].
     """
 
     def one(seed: jax.Array, rate: jax.Array) -> Outcome:
@@ -175,14 +173,14 @@ def compare_failures(
     """Compare HB-Net's failed runs with a ResNet's, seed by seed.
 
     Args:
-      seeds: of the trial.
-      rows: of the trial.
-      depth: weight layers.
-      normalize: with batch normalisation.
-      baseline: a key of :data:`STRUCTURES`.
+        seeds: of the trial.
+        rows: of the trial.
+        depth: weight layers.
+        normalize: with batch normalisation.
+        baseline: a key of :data:`STRUCTURES`.
 
     Returns:
-      The comparison, in failed rates.
+        The comparison, in failed rates.
     """
     ours, theirs = (
         dict(zip(seeds, np.sum(row["failed"], axis=0).tolist(), strict=True))
@@ -201,9 +199,9 @@ def judge(seeds: Sequence[int], rows: list[Row], normalize: bool) -> str:
     (exact sign-flip test over the seeds at 5 %), reversed if more do.
 
     Args:
-      seeds: of the trial.
-      rows: of the trial.
-      normalize: which half of it.
+        seeds: of the trial.
+        rows: of the trial.
+        normalize: which half of it.
     """
     depth = max(row["depth"] for row in rows)
     found = compare_failures(seeds, rows, depth, normalize, RESNET)
@@ -226,10 +224,10 @@ def median_loss(row: Row) -> np.ndarray:
     """Return the median over the seeds of the final loss, infinite where diverged.
 
     Args:
-      row: of the trial.
+        row: of the trial.
 
     Returns:
-      [rates]
+        [rates]
     """
     loss = np.array(row["final_loss"], float)
     return np.median(np.where(np.isfinite(loss), loss, np.inf), axis=1)
@@ -239,11 +237,11 @@ def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
     """Return the largest learning rate up to which every rate trains.
 
     Args:
-      row: of the trial.
-      rates: ascending.
+        row: of the trial.
+        rates: ascending.
 
     Returns:
-      A rate for each seed, 0 where the smallest fails. [seeds]
+        A rate for each seed, 0 where the smallest fails. [seeds]
     """
     trains = np.cumprod(~np.array(row["failed"], bool), axis=0).sum(0)
     return np.array([0.0, *rates])[trains]

@@ -13,8 +13,6 @@ test error, and averaged over the errors asked for; where no depth that was trie
 reaches one, twice the deepest counts.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 
@@ -30,8 +28,8 @@ def layers_needed(errors: Mapping[int, float], tolerance: float) -> int | None:
     2
 
     Args:
-      errors: depth -> relative error.
-      tolerance: the error asked for.
+        errors: depth -> relative error.
+        tolerance: the error asked for.
     """
     reached = [depth for depth, error in errors.items() if error <= tolerance]
     return min(reached, default=None)
@@ -41,8 +39,8 @@ def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float
     """Return log2 of the layers needed, the mean over the tolerances.
 
     Args:
-      errors: depth -> relative error of one seed.
-      tolerances: the errors asked for.
+        errors: depth -> relative error of one seed.
+        tolerances: the errors asked for.
     """
     beyond = 2 * max(errors)
     needed = [layers_needed(errors, tolerance) or beyond for tolerance in tolerances]
@@ -57,12 +55,12 @@ def compare_layers(
     """Compare the layers that two structures, or two methods, need.
 
     Args:
-      errors: depth -> error, for each seed.
-      baseline: the same of gradient descent, in the same order.
-      tolerances: the errors asked for.
+        errors: depth -> error, for each seed.
+        baseline: the same of gradient descent, in the same order.
+        tolerances: the errors asked for.
 
     Returns:
-      The comparison in doublings: -1 is half the layers.
+        The comparison in doublings: -1 is half the layers.
     """
     ours, theirs = (
         {i: doublings(by_depth, tolerances) for i, by_depth in enumerate(seeds)}
@@ -83,12 +81,12 @@ def judge(methods: Mapping[str, str], networks: Mapping[str, str]) -> str:
     """Return the verdict on "faster methods need fewer layers".
 
     Args:
-      methods: method -> :func:`direction` of its iterations with the true W.
-      networks: method -> direction of the layers that its trained network needs.
+        methods: method -> :func:`direction` of its iterations with the true W.
+        networks: method -> direction of the layers that its trained network needs.
 
     Returns:
-      A sentence that begins with the verdict: supported, reversed, not supported, or
-      cannot tell with so few seeds.
+        A sentence that begins with the verdict: supported, reversed, not supported, or
+        cannot tell with so few seeds.
     """
     for found in (*methods.values(), *networks.values()):
         if found not in (FEWER, MORE, SAME):

@@ -182,7 +182,7 @@ def _rows_of(arrays: Mapping[str, np.ndarray]) -> list[Row]:
 
 
 def _as_arrays(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """One row as arrays, of the type of parameters; empty if it is damaged."""
+    """Return one row as arrays, of the type of parameters; empty if it is damaged."""
     types = {"step": np.int64, "epoch": np.float64}
     try:
         arrays = {n: np.asarray(v, types.get(n, np.float32)) for n, v in row.items()}

@@ -49,7 +49,7 @@ def leaf_checksums(leaves: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tree_checksum(tree: Any) -> str:
-    """One checksum for a whole tree: two runs that agree on it agree bit for bit."""
+    """Return a checksum of a tree: runs that agree on it agree bit for bit."""
     lines = sorted(f"{k}={v}" for k, v in leaf_checksums(flatten(tree)).items())
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 

@@ -1,7 +1,5 @@
 """Weights in files: .npz, .safetensors, and torch's .pth."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import pathlib
@@ -38,11 +36,11 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
     checkpoint of the network does, and is read wherever weight files are.
 
     Args:
-      path: .npz, .safetensors, .pth or .pt.
-      variables: ``params`` and ``batch_stats``.
+        path: .npz, .safetensors, .pth or .pt.
+        variables: ``params`` and ``batch_stats``.
 
     Raises:
-      InputError: as :func:`write_state_dict`.
+        InputError: as :func:`write_state_dict`.
     """
     write_state_dict(path, flatten_dict(dict(variables), sep="."))
 
@@ -51,14 +49,14 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
     """Read what :func:`save_variables` has written.
 
     Args:
-      path: of the file.
+        path: of the file.
 
     Returns:
-      The variables, nested.
+        The variables, nested.
 
     Raises:
-      InputError: as :func:`read_state_dict`; a file with torchvision's names is for
-        :func:`optnet_jax.weights.torchvision.load`.
+        InputError: as :func:`read_state_dict`; a file with torchvision's names is for
+          :func:`optnet_jax.weights.torchvision.load`.
     """
     state = read_state_dict(path)
     if not has_own_names(state):
@@ -71,7 +69,7 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def has_own_names(state: Mapping[str, Any]) -> bool:
-    """Whether the names are paths of variables, not torchvision's."""
+    """Return whether the names are paths of variables, not torchvision's."""
     return any(name.startswith("params.") for name in state)
 
 
@@ -79,11 +77,11 @@ def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
     """Return an entry of a state dict as float32.
 
     Args:
-      name: of the entry; a variance, by its name, is not negative.
-      array: its value.
+        name: of the entry; a variance, by its name, is not negative.
+        array: its value.
 
     Raises:
-      InputError: a value that no weight has, as damaged files and diverged runs do.
+        InputError: a value that no weight has, as damaged files and diverged runs do.
     """
     cure = "the weights are damaged, fetch or write them again"
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -101,15 +99,15 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
     """Read weights by name. No file is allowed to run code.
 
     Args:
-      path: a file that ends in .npz, .safetensors (with the safetensors package), .pth
-        or .pt (with torch).
+        path: a file that ends in .npz, .safetensors (with the safetensors package),
+          .pth or .pt (with torch).
 
     Returns:
-      Name -> array; half precision is widened to float32.
+        Name -> array; half precision is widened to float32.
 
     Raises:
-      InputError: no such file, another ending, a package that is missing, or a file
-        that does not hold a state dict.
+        InputError: no such file, another ending, a package that is missing, or a file
+          that does not hold a state dict.
     """
     path = pathlib.Path(path)
     reader = _by_suffix(path, _read_npz, _read_safetensors, _read_torch)
@@ -139,12 +137,12 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
     """Write weights by name; what was there stays until the new file is complete.
 
     Args:
-      path: as in :func:`read_state_dict`.
-      state: name -> array.
+        path: as in :func:`read_state_dict`.
+        state: name -> array.
 
     Raises:
-      InputError: another ending, a package that is missing, or a place that cannot be
-        written.
+        InputError: another ending, a package that is missing, or a place that cannot be
+          written.
     """
     path = pathlib.Path(path)
     writer = _by_suffix(path, _npz_writer, _safetensors_writer, _torch_writer)

@@ -14,8 +14,6 @@ from DenseNet-121's.
 torchvision's running variance is the unbiased one; it is taken as it is.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -45,10 +43,10 @@ class _Leaf(NamedTuple):
     """A leaf of the variables and where it is in a state dict.
 
     Attributes:
-      path: (collection, module, ..., leaf).
-      shape: of the array.
-      keys: its names, one for each step of a scanned stage.
-      stacked: whether the leading axis is that of the steps.
+        path: (collection, module, ..., leaf).
+        shape: of the array.
+        keys: its names, one for each step of a scanned stage.
+        stacked: whether the leading axis is that of the steps.
     """
 
     path: tuple[str, ...]
@@ -67,12 +65,12 @@ def load(network: nn.Module, path: str | pathlib.Path) -> dict[str, Any]:
     """Read a weight file into a network's variables.
 
     Args:
-      network: as for :func:`import_state_dict`.
-      path: .pth, .safetensors or .npz, see
-        :func:`~optnet_jax.weights.state_dict.read_state_dict`.
+        network: as for :func:`import_state_dict`.
+        path: .pth, .safetensors or .npz, see
+          :func:`~optnet_jax.weights.state_dict.read_state_dict`.
 
     Raises:
-      InputError: a file that cannot be read or does not fit.
+        InputError: a file that cannot be read or does not fit.
     """
     return import_state_dict(network, state_dict.read_state_dict(path))
 
@@ -81,13 +79,13 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
     """Write a network's variables with torchvision's names.
 
     Args:
-      network: as for :func:`import_state_dict`.
-      variables: its ``params`` and ``batch_stats``.
-      path: .pth, .safetensors or .npz.
+        network: as for :func:`import_state_dict`.
+        variables: its ``params`` and ``batch_stats``.
+        path: .pth, .safetensors or .npz.
 
     Raises:
-      InputError: a network that torchvision has no names for, or a file ending that is
-        not known.
+        InputError: a network that torchvision has no names for, or a file ending that
+          is not known.
     """
     state_dict.write_state_dict(path, export_state_dict(network, variables))
 
@@ -96,16 +94,17 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
     """Return a network's variables from torchvision's.
 
     Args:
-      network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
-        AGD-Net family, of torchvision's geometry (stage sizes and widths of any size).
-      state: name -> array; the counters ``num_batches_tracked`` are ignored.
+        network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
+          AGD-Net family, of torchvision's geometry (stage sizes and widths of any
+          size).
+        state: name -> array; the counters ``num_batches_tracked`` are ignored.
 
     Returns:
-      ``{"params": ..., "batch_stats": ...}``, float32.
+        ``{"params": ..., "batch_stats": ...}``, float32.
 
     Raises:
-      InputError: a network that torchvision has no names for, or a state dict with
-        missing, extra or misshapen entries, or with values that no weights have.
+        InputError: a network that torchvision has no names for, or a state dict with
+          missing, extra or misshapen entries, or with values that no weights have.
     """
     flat: Any = flatten_dict(import_weights(network, state))
     channels = flat["params", "stem_conv", "kernel"].shape[2]
@@ -117,11 +116,11 @@ def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, An
     """Return what torchvision has of a network's variables: not the coefficients.
 
     Args:
-      network: as for :func:`import_state_dict`.
-      state: likewise.
+        network: as for :func:`import_state_dict`.
+        state: likewise.
 
     Raises:
-      InputError: likewise.
+        InputError: likewise.
     """
     if state_dict.has_own_names(state):
         raise InputError(
@@ -150,15 +149,15 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
     What torchvision's network has no place for, the learned coefficients, is left out.
 
     Args:
-      network: as for :func:`import_state_dict`.
-      variables: its ``params`` and ``batch_stats``.
+        network: as for :func:`import_state_dict`.
+        variables: its ``params`` and ``batch_stats``.
 
     Returns:
-      Name -> float32 array, complete for ``load_state_dict(strict=True)``: the counters
-      ``num_batches_tracked`` are there and 0.
+        Name -> float32 array, complete for ``load_state_dict(strict=True)``: the
+        counters ``num_batches_tracked`` are there and 0.
 
     Raises:
-      InputError: a network that torchvision has no names for.
+        InputError: a network that torchvision has no names for.
     """
     flat: Any = flatten_dict(dict(variables))
     channels = flat["params", "stem_conv", "kernel"].shape[2]

@@ -1,7 +1,5 @@
 """What torchvision calls the weights of ResNet and DenseNet."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -60,13 +58,14 @@ def torchvision_name(path: str, *, dense: bool, has_transition: bool) -> str | N
     'features.conv0.weight'
 
     Args:
-      path: of a leaf of ``params`` or ``batch_stats``, joined by "/", unrolled layers.
-      dense: a DenseNet, not a ResNet.
-      has_transition: the leaf's stage begins with a transition, so that its first step
-        is block 1.
+        path: of a leaf of ``params`` or ``batch_stats``, joined by "/", unrolled
+            layers.
+        dense: a DenseNet, not a ResNet.
+        has_transition: the leaf's stage begins with a transition, so that its first
+          step is block 1.
 
     Returns:
-      The key in the state dict, or None for what torchvision's networks do not have.
+        The key in the state dict, or None for what torchvision's networks do not have.
     """
     module, _, leaf = path.rpartition("/")
     for pattern, name in _DENSE if dense else _RECURRENCE:
@@ -94,7 +93,7 @@ def modern_name(key: str) -> str:
     'fc.bias'
 
     Args:
-      key: of a state dict.
+        key: of a state dict.
     """
     key = re.sub(r"^((module|_orig_mod|model|net)\.)+", "", key)
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)

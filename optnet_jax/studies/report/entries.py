@@ -64,12 +64,12 @@ class Cell:
     paper: tuple[float, ...] = ()
 
     def config_flag(self, seed: int) -> str:
-        """The value of ``--config`` for one run."""
+        """Return the value of ``--config`` for one run."""
         given = (self.column.arguments, self.row.arguments, f"seed={seed}")
         return f"configs/{self.row.config}.py:{','.join(filter(None, given))}"
 
     def get_config(self, seed: int) -> Any:
-        """The config of one run."""
+        """Return the config of one run."""
         module = importlib.import_module(f"optnet_jax.configs.{self.row.config}")
         return module.get_config(self.config_flag(seed).partition(":")[2])
 

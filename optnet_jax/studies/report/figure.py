@@ -49,7 +49,7 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
 
 
 def panels_of(table: dict[str, Any]) -> list[tuple[str, str, Entries]]:
-    """The panels of a table: title, the quantity of a curve or nothing, and entries."""
+    """Return a table's panels: title, quantity of a curve or nothing, entries."""
     if table["against"]:
         return [(table["title"], table["against"], table["entries"])]
     title, panels = table["title"].partition(":")[0], {}

@@ -18,7 +18,7 @@ TEST = (
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """The whole report.
+    """Return the whole report.
 
     Args:
         summary: From ``summary.summarize``.
@@ -44,7 +44,7 @@ def _table(table: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _overview(table: Mapping[str, Any]) -> str:
-    """The table in the paper's layout: paper / ours."""
+    """Return the table in the paper's layout: paper / ours."""
     metrics = {"top1_error": ", top-1", "top5_error": ", top-5"}
     if not table["top5"]:
         metrics = {"top1_error": ""}
@@ -57,7 +57,7 @@ def _overview(table: Mapping[str, Any]) -> str:
 
 
 def _both(entry: Mapping[str, Any], metric: str) -> str:
-    """The paper's error, if it has one, and ours."""
+    """Return the paper's error, if it has one, and ours."""
     ours, paper = entry["ours"], entry["paper"]
     mine = spread(ours["last"][metric]) if ours else "not run"
     return f"{paper[metric]:.2f} / {mine}" if paper else mine
@@ -91,7 +91,7 @@ def _details(entries: Iterable[Mapping[str, Any]]) -> str:
 
 
 def seeds(values: Sequence[int]) -> str:
-    """A list of seeds, a range where it is one.
+    """Return a list of seeds, a range where it is one.
 
     >>> seeds([0, 1, 2]), seeds([0, 4])
     ('0-2', '0, 4')

@@ -51,7 +51,7 @@ GRID = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 
 
 def render(runs: Iterable[Run]) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
         runs: At least one, finished or not.
@@ -86,7 +86,7 @@ def render(runs: Iterable[Run]) -> str:
 
 
 def _result(label: str, runs: Sequence[Run]) -> list[str]:
-    """A row of the table of results: of runs that differ in their seed, or of one."""
+    """Return a row of the results: of runs that differ in their seed, or of one."""
     return [
         label,
         seeds([run.seed for run in runs]),
@@ -105,7 +105,7 @@ def _spread(errors: Iterable[float | None]) -> str:
 
 
 def _of_result(runs: Iterable[Run], name: str, shown: str) -> str:
-    """A number of the results: its mean where the seeds differ."""
+    """Return a number of the results: its mean where the seeds differ."""
     found = [run.result.get(name) for run in runs]
     values = [value for value in found if value is not None]
     if not values:
@@ -205,7 +205,7 @@ def _coefficients(g: Group) -> Iterable[dict[str, str]]:
 
 
 def _heat_map(run: Run, name: str, values: np.ndarray) -> str:
-    """The last values, red above 0 and blue below: α as the triangle that it is."""
+    """Draw the last values, red above 0 and blue below: α as a triangle."""
     network = run.config.get("model", {}).get("name")
     if str(network).startswith("agd_net") and name.endswith("alpha"):
         matrix, rows, columns = alpha_matrix(values), "target k+1", "source j"
@@ -230,7 +230,7 @@ def _heat_map(run: Run, name: str, values: np.ndarray) -> str:
 
 
 def _html(figure: go.Figure) -> markupsafe.Markup:
-    """The figure's part of the page; its data are JSON in which no tag can close."""
+    """Return the figure's part of the page, JSON in which no tag can close."""
     text = figure.update_layout(LAYOUT).to_html(
         full_html=False,
         include_plotlyjs=False,

@@ -84,7 +84,7 @@ class Run:
         return max((row["epoch"] for row in rows), default=0.0)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """One metric: epochs [n] and values [n]; empty where it was never written."""
+        """Return one metric: epochs [n] and values [n]; empty if never written."""
         return json_lines.series(self.metrics, name)
 
     def error(self, which: str) -> float | None:
@@ -220,7 +220,7 @@ def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def is_ignored(field: str) -> bool:
-    """Whether a field does not set runs apart: the seed, and what is written where."""
+    """Return whether a field does not set runs apart, as the seed and paths do not."""
     return any(f"{field}.".startswith(f"{name}.") for name in IGNORED)
 
 

@@ -57,7 +57,7 @@ def _table(table: entries.Table, placed: Placed) -> dict[str, Any]:
 def _entry(
     table: entries.Table, cell: entries.Cell, runs: Sequence[Run]
 ) -> dict[str, Any]:
-    """One entry: the paper's errors, and ours if there are runs."""
+    """Return one entry: the paper's errors, and ours if there are runs."""
     row, column = cell.row, cell.column
     source = entries.BORROWED.get(row.network, table.title.partition(":")[0])
     printed = dict.fromkeys(METRICS) | dict(zip(METRICS, cell.paper, strict=False))
@@ -96,7 +96,7 @@ def _ours(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def errors(runs: Iterable[Run], metric: str, which: str = "final") -> dict[int, float]:
-    """One error (%) of finished runs by seed, of the last epoch or the ``best``."""
+    """Return one error (%) of finished runs by seed, last epoch's or ``best``."""
     return {run.seed: run.result[which][metric] for run in runs}
 
 
