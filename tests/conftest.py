@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,8 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -60,6 +63,18 @@ def empty_folder(tmp_path_factory, monkeypatch):
     """Run each test in a folder of its own: what lies in the clone, such as the runs
     of the README's first command, must not be read by accident."""
     monkeypatch.chdir(tmp_path_factory.mktemp("folder"))
+
+
+@pytest.fixture(autouse=True)
+def signals_are_heard():
+    """Run each test as from a terminal: ``nohup`` and a shell's ``&`` ignore signals,
+    and so would all the programs that tests start and stop."""
+    ignored = [n for n in STOPPING if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Store:
