@@ -269,7 +269,7 @@ def square_root(w: Any) -> jax.Array:
 
     Raises:
         InputError: W is not symmetric (to 1e-6 of its largest entry) or not positive
-          definite: Lemma 1 holds for such W only.
+            definite: Lemma 1 holds for such W only.
     """
     if isinstance(_square("W", w), Tracer):
         raise InputError("W is traced, and its root needs its numbers: take it before")

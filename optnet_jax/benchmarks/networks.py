@@ -104,7 +104,7 @@ def shares(row: Row, flops: float) -> dict[str, float]:
 
     Args:
         row: of a program. Its bytes are those that the compiler counts for its
-          operations, an upper bound of what goes to memory.
+            operations, an upper bound of what goes to memory.
         flops: 2 for each multiply-add of its convolutions and products.
     """
     kind, seconds = jax.devices()[0].device_kind, row["ours"]["median"]

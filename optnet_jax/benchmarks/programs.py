@@ -35,9 +35,9 @@ class Program:
         run: runs it once and waits for it.
         compile_seconds: lowering and compiling, without any cache.
         temporary_bytes: what it needs beyond its arguments and results, as the compiler
-          plans it; None where the backend does not say.
+            plans it; None where the backend does not say.
         bytes_accessed: read and written by its operations, as the compiler counts them,
-          or None.
+            or None.
     """
 
     run: Callable[[], Any]
@@ -93,7 +93,7 @@ def torch_process(
 
     Args:
         make: the function of :mod:`.torch_twins` that makes its runs of the device,
-          "cpu" or "cuda", our outputs and the arguments.
+            "cpu" or "cuda", our outputs and the arguments.
         outputs: returns what we compute.
         *arguments: further ones.
 

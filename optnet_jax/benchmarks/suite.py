@@ -76,10 +76,10 @@ class Suite:
         options: option -> the arguments of ``ArgumentParser.add_argument``.
         repeats: timed rounds, by default.
         one_core: bind the process to one CPU core, so that its CPU time is that of one
-          core whatever else runs.
+            core whatever else runs.
         beside_torch: PyTorch is measured where it is installed.
         axis: what the rows' field ``at`` is: then the rows are curves, ``form`` against
-          ``at``, which are sorted and can be drawn. "" for other rows.
+            ``at``, which are sorted and can be drawn. "" for other rows.
     """
 
     name: str

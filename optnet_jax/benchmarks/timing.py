@@ -95,7 +95,7 @@ class OtherProcess:
 
     Args:
         make: "module:name" of the function that is called there with the arguments and
-          returns :data:`Runs`. Its module is imported there only.
+            returns :data:`Runs`. Its module is imported there only.
         *arguments: anything that can be sent to a process, or arrays of JAX.
 
     Attributes:

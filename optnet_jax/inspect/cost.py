@@ -16,8 +16,8 @@ class Cost(NamedTuple):
         variables: the tree of ``module.init`` with ``jax.ShapeDtypeStruct`` leaves.
         parameters: the number of trainable parameters.
         multiply_adds: of one image's forward pass in evaluation. Convolutions and
-          matrix products count, as usual; what is elementwise does not, nor what does
-          not depend on the image, such as the preparation of coefficients.
+            matrix products count, as usual; what is elementwise does not, nor what does
+            not depend on the image, such as the preparation of coefficients.
         parts: the multiply-adds of each of the network's own submodules, by name.
     """
 
@@ -68,7 +68,7 @@ def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
     Args:
         jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.
         inputs: count only the equations that depend on these of its input variables; an
-          equation with a jaxpr of its own counts as a whole. None: all equations.
+            equation with a jaxpr of its own counts as a whole. None: all equations.
     """
     return sum(multiply_adds for _, multiply_adds in equation_costs(jaxpr, inputs))
 

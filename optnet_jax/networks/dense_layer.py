@@ -54,11 +54,11 @@ class DenseUnit(nn.Module):
     Attributes:
         features: output channels (the growth rate).
         norm: makes the normalisation with the ReLU, called with ``name=``; it takes
-          parts of a concatenation, as :class:`~.normalization.BatchNorm` does.
+            parts of a concatenation, as :class:`~.normalization.BatchNorm` does.
         bottleneck: channels between the 1×1 and the 3×3 convolution; 0: no bottleneck.
         dropout_rate: share of the activations that training drops after each
-          convolution: of the sum over j, not of its terms. DenseNet's recipe is 0.2 on
-          CIFAR without augmentation.
+            convolution: of the sum over j, not of its terms. DenseNet's recipe is 0.2
+            on CIFAR without augmentation.
         train: whether to drop.
         dtype: of the computation.
     """

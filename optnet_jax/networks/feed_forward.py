@@ -107,7 +107,7 @@ class VGG(nn.Module):
         batch_norm: normalise after each convolution, which has no bias then.
         dropout_rate: share of the hidden activations that training drops.
         batch_norm_group: the number of samples that BatchNorm's statistics are taken
-          over; None: the whole batch.
+            over; None: the whole batch.
         dtype: of the computation; parameters, statistics and logits stay in float32.
     """
 

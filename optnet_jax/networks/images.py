@@ -15,11 +15,11 @@ def check_images(images: jax.Array, smallest: int) -> None:
     Args:
         images: the batch; whole numbers are taken as the floats that they are.
         smallest: the least height and width that the network's down-sampling leaves
-          something of.
+            something of.
 
     Raises:
         InputError: it is no array [B, H, W, C] of real numbers, it is empty, or H or W
-          is too small.
+            is too small.
     """
     if not isinstance(images, jax.Array | np.ndarray):
         raise InputError(

@@ -58,41 +58,42 @@ class RecurrenceNet(nn.Module):
 
     Attributes:
         recurrence: the method, any :class:`~optnet_jax.recurrences.Recurrence`; a tuple
-          has one for each stage.
+            has one for each stage.
         stage_sizes: the number of units of each stage, its transition included where it
-          is a unit.
+            is a unit.
         widths: the number of channels of each stage; in a dense network of its new
-          iterates, the growth rate.
+            iterates, the growth rate.
         num_classes: the size of the output.
         block: T: "basic" (the default), "conv", "bottleneck" or "pre_activation", see
-          :data:`~optnet_jax.networks.units.BLOCKS`, or a class with the fields of
-          :class:`~optnet_jax.networks.units.BasicUnit`. In a dense network "dense" (the
-          default) or "dense_bottleneck", or a class with the fields of
-          :class:`~optnet_jax.networks.dense_layer.DenseUnit`.
+            :data:`~optnet_jax.networks.units.BLOCKS`, or a class with the fields of
+            :class:`~optnet_jax.networks.units.BasicUnit`. In a dense network "dense"
+            (the default) or "dense_bottleneck", or a class with the fields of
+            :class:`~optnet_jax.networks.dense_layer.DenseUnit`.
         unit_relu: T ends with a ReLU.
         stem: "cifar", a 3×3 convolution, or "imagenet", a 7×7 convolution with stride 2
-          and a 3×3 pool with stride 2; with BN-ReLU after the convolution, but for the
-          3×3 of a dense network, whose units begin with them.
+            and a 3×3 pool with stride 2; with BN-ReLU after the convolution, but for
+            the 3×3 of a dense network, whose units begin with them.
         stem_features: channels of the stem; None: those of the first stage.
         shortcut: S of the transitions: "pad" (He's option A), "projection" (1×1
-          convolution and BN) or "none".
+            convolution and BN) or "none".
         start: x_{-1} in the first stage: "same", x_0, or "zero".
         boundary: x_{-1} in a stage after a transition: "shortcut", S(x); "same";
             "zero".
         compression: channels after a transition of a dense network by those before it.
         dropout_rate: share of the activations that training drops after each
-          convolution of a dense network but the stem's.
+            convolution of a dense network but the stem's.
         learned: names of the recurrence's coefficients that are trained, in each stage
-          its own, one for each step.
+            its own, one for each step.
         separate_paths: each path of a two-path method has weights of its own.
         tied: one set of weights for all steps of a stage.
         unroll: write the layers out (parameters ``layer_0``, ``layer_1``, ...) instead
-          of scanning them (``layers`` with a leading axis of depth); None: stages of up
-          to 18 steps with weights of their own are written out, tied ones are scanned.
+            of scanning them (``layers`` with a leading axis of depth); None: stages of
+            up to 18 steps with weights of their own are written out, tied ones are
+            scanned.
         remat: recompute each layer in the backward pass.
         reversible: recompute the iterates in the backward pass; scans every stage.
         batch_norm_group: the number of samples that BatchNorm's statistics are taken
-          over; None: the whole batch.
+            over; None: the whole batch.
         dtype: of the computation; parameters, statistics and logits stay in float32.
 
     Raises:

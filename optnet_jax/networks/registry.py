@@ -27,7 +27,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
     Args:
         name: one of :data:`NETWORKS`.
         **overrides: fields of the network that differ from its defaults, such as
-          ``num_classes=100``.
+            ``num_classes=100``.
 
     Returns:
         A linen module: ``module.apply(variables, images, train=bool)`` maps

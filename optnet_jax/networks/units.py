@@ -21,7 +21,7 @@ class BasicUnit(nn.Module):
         norm: makes a normalisation, ``norm(relu=..., name=...)``.
         strides: of the first convolution.
         relu: end with a ReLU. (7) and (17) need it, since nothing but T stands between
-          one layer and the next there.
+            one layer and the next there.
     """
 
     features: int
@@ -103,7 +103,7 @@ class Shortcut(nn.Module):
 
     Attributes:
         kind: "pad", a strided slice with zero channels appended (He's option A), or
-          "projection", 1×1 convolution and BN.
+            "projection", 1×1 convolution and BN.
         features: output channels.
         conv: as in :class:`BasicUnit`.
         norm: as in :class:`BasicUnit`.

@@ -73,7 +73,7 @@ def resnet(
     Args:
         beta2: β2; 0 but for experiments.
         post_activation: He's first ResNet; with ``block="pre_activation"``, False gives
-          his second.
+            his second.
         **fields: those of :func:`hb_net`.
     """
     return hb_net(beta2=beta2, post_activation=post_activation, **fields)
@@ -128,9 +128,9 @@ def dmr_net(
         alpha: α, a scalar or one value for each step of a stage.
         beta: β, likewise.
         memory: how much of the sum over t is kept from step to step: 0 is DMRNet, 1
-          keeps all of it, from t = 0 of each stage on, where (20) is printed with a sum
-          from t = 1 on: ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for each
-          stage is that.
+            keeps all of it, from t = 0 of each stage on, where (20) is printed with a
+            sum from t = 1 on: ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for
+            each stage is that.
         readout: "x", "x_prime" or their "mean", taken once, before the pooling.
         separate_paths: each path has weights of its own.
         shortcut: DFN-MR has projections.
@@ -177,15 +177,15 @@ def agd_net(
         stem_features: channels of the first stage's z_0.
         bottleneck: put a 1×1 convolution to 4 k channels before each 3×3 (DenseNet-B).
         alpha: α of :class:`~optnet_jax.recurrences.HistorySum`, or a tuple of matrices,
-          one for each stage.
+            one for each stage.
         beta: β, likewise.
         learned: names of coefficients that are trained, in each stage its own; None: α
-          of (18), nothing of another method.
+            of (18), nothing of another method.
         **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
 
     Raises:
         InputError: a recurrence that takes one iterate, or alpha or beta beside a
-          recurrence, which has its own coefficients.
+            recurrence, which has its own coefficients.
     """
     if learned is None:
         learned = ("alpha",) if recurrence is None else ()

@@ -79,7 +79,7 @@ def same_convolution(
         window_strides: 1 in both directions.
         padding: ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
         **options: the other arguments of ``lax.conv_general_dilated``, at the values
-          that linen gives them for an undilated, ungrouped NHWC convolution.
+            that linen gives them for an undilated, ungrouped NHWC convolution.
 
     Returns:
         [B, H, W, F]

@@ -27,7 +27,7 @@ def with_gradient(function: Callable, forward: Callable, backward: Callable) -> 
         function: of pytrees of arrays. It must not close over a traced value.
         forward: the same arguments ↦ (the function's value, residuals).
         backward: (residuals, cotangents of the value) ↦ the gradients with respect to
-          the arguments, a tuple; None where one is 0.
+            the arguments, a tuple; None where one is 0.
 
     Returns:
         The function. Its derivatives in forward mode and the second ones are those that

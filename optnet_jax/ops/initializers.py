@@ -48,7 +48,7 @@ def he_normal(
     Args:
         key: PRNG key.
         shape: [height, width, input channels, output channels]; fan_out is the product
-          of all but the third.
+            of all but the third.
         dtype: of the result.
     """
     fan_out = math.prod(shape[:-2]) * shape[-1]

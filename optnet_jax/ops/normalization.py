@@ -35,11 +35,11 @@ class BatchNorm(nn.Module):
 
     Attributes:
         use_running_average: normalise with the running statistics (evaluation) instead
-          of the batch's.
+            of the batch's.
         relu: follow with a ReLU.
         group_size: the number of consecutive samples that one mean and variance is
-          taken over; None: the whole batch. §7.1's "256 among 4 GPUs" is 64. The
-          running statistics move towards the mean over the groups.
+            taken over; None: the whole batch. §7.1's "256 among 4 GPUs" is 64. The
+            running statistics move towards the mean over the groups.
         momentum: weight of the old running statistics in an update.
         epsilon: ε, added to the variance.
         dtype: of the result; None: that of x and the parameters together.
@@ -155,7 +155,7 @@ def batch_normalize(
 
     Args:
         parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
-          groups.
+            groups.
         scale: [C].
         bias: [C].
         axes: of x, over which a mean and a variance is taken.

@@ -39,12 +39,12 @@ class HistorySum:
 
     Attributes:
         alpha: α, a number for all pairs; lower triangular [K, K], row k for x_{k+1}; or
-          "nesterov", h of (5).
+            "nesterov", h of (5).
         beta: a number, β of (21); lower triangular [K, K], β^j of (18), which asks for
-          equal channels; or "nesterov", [j = k] - h_{k+1,j}.
+            equal channels; or "nesterov", [j = k] - h_{k+1,j}.
         through: applied to d where it enters the sum; None for nothing. It is the place
-          for an identity with a gradient of its own
-          (:func:`optnet_jax.ops.cpu.kept_gradient`).
+            for an identity with a gradient of its own
+            (:func:`optnet_jax.ops.cpu.kept_gradient`).
 
     Raises:
         InputError: alpha or beta that is none of these, or a traced alpha.

@@ -42,14 +42,14 @@ def iterate(
     Args:
         recurrence: the method.
         transform: the operator T, x ↦ T(x), shape-preserving; for two-path methods also
-          a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x). A method over the whole
-          history combines the T_j(x_j), each evaluated once, and is written out.
+            a pair (T', T). With ``weights``: (x, w_k) ↦ T_k(x). A method over the whole
+            history combines the T_j(x_j), each evaluated once, and is written out.
         x0: the start x_0, an array of any shape; for two-path methods also a pair
-          (x'_0, x_0). Whole numbers are taken as floating-point ones.
+            (x'_0, x_0). Whole numbers are taken as floating-point ones.
         depth: the number of steps K.
         trajectory: return all iterates.
         coefficients: to run with others than the method's own: a dict of arrays with
-          leading axis [depth] as ``recurrence.coefficients(depth)`` gives it.
+            leading axis [depth] as ``recurrence.coefficients(depth)`` gives it.
         weights: a pytree of arrays with leading axis [depth], one slice for each step.
 
     Returns:
@@ -58,8 +58,8 @@ def iterate(
 
     Raises:
         InputError: depth < 1, coefficients or weights of another length, coefficients
-          that are not those of the method, an operator that changes the shape, or a
-          pair of operators or starts for a method of one path.
+            that are not those of the method, an operator that changes the shape, or a
+            pair of operators or starts for a method of one path.
     """
     depth = check_depth(depth)
     _check_operators(recurrence, transform)

@@ -28,9 +28,9 @@ class Method:
         given: the recurrence, or a function of μ where its coefficients are tuned to μ.
         details: what its label says of its coefficients.
         rate: μ ↦ the contraction of ‖x_k - x*‖ in one step near x*; None where theory
-          gives no linear rate.
+            gives no linear rate.
         relaxed: its coefficients are a network's and those of no method of
-          optimisation: it is not meant to reach a minimiser.
+            optimisation: it is not meant to reach a minimiser.
     """
 
     key: str

@@ -20,7 +20,8 @@ class Pairwise(nn.Module):
 
     Attributes:
         transform: T, a linen module (a template: each source has a copy of its own) or
-          a function without parameters. What it returns has one shape for all sources.
+            a function without parameters. What it returns has one shape for all
+            sources.
     """
 
     transform: Callable[[Any], Any]

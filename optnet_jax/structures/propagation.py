@@ -70,24 +70,24 @@ class Propagation(nn.Module):
 
     Attributes:
         recurrence: the method, anything with the four methods of
-          :class:`~optnet_jax.recurrences.Recurrence`.
+            :class:`~optnet_jax.recurrences.Recurrence`.
         transform: T, a linen module (a template: each layer has a copy of its own) or a
-          function without parameters, [..., n] or [B, H, W, C] to the same shape. For a
-          recurrence over the whole history it is the combination ((x_0, ..., x_k),
-          alpha) ↦ Σ_j α_j T_{k+1,j}(x_j), alpha None for ones, which may have another
-          number of channels; :class:`~optnet_jax.structures.Pairwise` makes one of T.
+            function without parameters, [..., n] or [B, H, W, C] to the same shape. For
+            a recurrence over the whole history it is the combination ((x_0, ..., x_k),
+            alpha) ↦ Σ_j α_j T_{k+1,j}(x_j), alpha None for ones, which may have another
+            number of channels; :class:`~optnet_jax.structures.Pairwise` makes one of T.
         depth: the number of layers K.
         tied: one set of weights for all layers (§5.1) instead of one for each (§5.2).
         learned: names of coefficients that are trained ("adaptive coefficients", §6),
-          from the method's own values on: parameters [depth] beside ``layers``; rows of
-          unequal length are one parameter, one after the other.
+            from the method's own values on: parameters [depth] beside ``layers``; rows
+            of unequal length are one parameter, one after the other.
         separate_paths: each path of a two-path method has weights of its own.
         unroll: write the layers out instead of scanning them. Untied, their parameters
-          are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading
-          axis of depth. The compile time of the scanned form does not grow with depth.
-          A recurrence over the whole history is written out always.
+            are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading
+            axis of depth. The compile time of the scanned form does not grow with
+            depth. A recurrence over the whole history is written out always.
         remat: recompute each layer in the backward pass instead of storing what is
-          inside it.
+            inside it.
     """
 
     recurrence: Recurrence
@@ -130,12 +130,12 @@ class Propagation(nn.Module):
             x0: the input x_0; for a two-path method also a pair (x'_0, x_0).
             previous: x_{-1} for a recurrence that remembers one iterate; None: x_0.
             trajectory: return x_0, ..., x_K on a leading axis instead; of a recurrence
-              over the whole history as a tuple, since x_0 may have other channels.
+                over the whole history as a tuple, since x_0 may have other channels.
             both_paths: return (x'_K, x_K) of a two-path method instead.
 
         Raises:
             InputError: depth < 1, a learned name that is no coefficient, separate paths
-              of a one-path method, or a transform that changes the shape.
+                of a one-path method, or a transform that changes the shape.
         """
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype

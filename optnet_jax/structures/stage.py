@@ -24,12 +24,13 @@ class Stage(nn.Module):
     Attributes:
         recurrence: the method.
         transform: T at the stage's resolution, a template; see
-          :class:`~optnet_jax.structures.Propagation`.
+            :class:`~optnet_jax.structures.Propagation`.
         depth: the number of steps after the transition; 0 is fine if there is one.
         transition: makes the module x ↦ (T(x), S(x)), ``transition(name=...)``, S(x)
-          None for no shortcut; None where the input has the stage's shape already.
+            None for no shortcut; None where the input has the stage's shape already.
         previous: x_{-1}: "shortcut", the S(x) of the transition; "same", x_0, the
-          method's own start, which is also taken where there is no shortcut; or "zero".
+            method's own start, which is also taken where there is no shortcut; or
+            "zero".
         post_activation: Φ after the transition's sum.
         separate_paths: each path of a two-path method has weights of its own.
         tied: one set of weights for all steps.
@@ -37,7 +38,7 @@ class Stage(nn.Module):
         unroll: write the layers out instead of scanning them.
         remat: recompute each layer in the backward pass.
         reversible: recompute the iterates in the backward pass, see
-          :class:`~optnet_jax.structures.ReversiblePropagation`.
+            :class:`~optnet_jax.structures.ReversiblePropagation`.
 
     Raises:
         InputError: a field out of its range, or a stage without any unit.
@@ -73,7 +74,7 @@ class Stage(nn.Module):
 
         Args:
             x: the iterates of the stage before, a tuple (x,) or (x', x); an array
-              stands for all paths.
+                stands for all paths.
 
         Returns:
             (x_K,), or (x'_K, x_K) of a two-path method.

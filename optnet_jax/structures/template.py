@@ -52,7 +52,7 @@ def copy(value: Any) -> Any:
 
     Raises:
         InputError: a module that cannot be copied: an nnx module, or one that a
-          function has closed over.
+            function has closed over.
     """
     return _copy(value, {})
 

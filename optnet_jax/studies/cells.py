@@ -65,11 +65,11 @@ def complete(
         cells: all cells of the study.
         folder: where each leaves its JSON file; made where it is missing.
         begin: makes what all cells share, where any is missing, and returns the
-          function that measures one: a cell -> numbers, texts, and lists and dicts of
-          them.
+            function that measures one: a cell -> numbers, texts, and lists and dicts of
+            them.
         outcome: a row -> what is printed of it.
         workers: how many at once on a CPU, where small matrices leave most of a second
-          core idle; an accelerator is filled by one.
+            core idle; an accelerator is filled by one.
         config: what all cells depend on, in JSON types.
 
     Returns:
@@ -159,7 +159,7 @@ def described(value: Any) -> Any:
 
     Args:
         value: numbers, strings, None, arrays, sequences, mappings and dataclasses of
-          such; functions count by their name.
+            such; functions count by their name.
 
     Raises:
         TypeError: anything else, which could not be told apart.

@@ -149,7 +149,7 @@ class Convergence:
         distance: ‖x_k - x*‖ / ‖x_0 - x*‖. [depth + 1]
         gap: (F(x_k) - F*) / (F(x_0) - F*), at least 0. [depth + 1]
         fitted_rate: the contraction of the distance in one step, fitted over the layers
-          that bring it from 1e-2 to 1e-8; NaN where fewer than three do.
+            that bring it from 1e-2 to 1e-8; NaN where fewer than three do.
     """
 
     distance: np.ndarray

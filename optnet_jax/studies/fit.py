@@ -37,7 +37,7 @@ def fit(
         optimizer: the update rule.
         batch_size: samples of a step; what is left over at the end of them is not seen.
         checkpoints: the steps after which ``measure`` is called, increasing; training
-          ends at the last.
+            ends at the last.
         measure: params → a pytree of arrays.
 
     Returns:
@@ -73,8 +73,8 @@ def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., An
     Args:
         train: the training of one member.
         at_once: vectorised over the members, which pays for small batches; otherwise
-          one after another, for batches that fill the device or its cache by
-          themselves.
+            one after another, for batches that fill the device or its cache by
+            themselves.
 
     Returns:
         ``train`` whose arguments and results have a leading axis of the members.

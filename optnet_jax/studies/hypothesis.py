@@ -169,7 +169,7 @@ class Cell:
 
     Attributes:
         part: how the input enters F, ``"linear_term"`` or ``"constant"``, see
-          :class:`~optnet_jax.studies.learnable.Task`.
+            :class:`~optnet_jax.studies.learnable.Task`.
         label: of the method.
         depth: K.
         tying: ``"untied"`` (15), ``"tied"`` (§5.1), or ``"true W"``: not trained.

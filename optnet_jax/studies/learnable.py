@@ -34,7 +34,7 @@ class Task:
     Attributes:
         activation: Φ, a row of Table 1 with slopes in [0, 1].
         condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
-          Hessian of f_b lies between 1/κ and 1 everywhere.
+            Hessian of f_b lies between 1/κ and 1 everywhere.
         dimension: n.
         constant: the input is the start x_0 alone, and the target the same for all.
     """
@@ -180,7 +180,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         error: the mean squared error over the mean power of the targets about their
-          mean (about 0 where they are all the same): 1 for the best constant. [members]
+            mean (about 0 where they are all the same): 1 for the best constant.
+            [members]
         spread: the power of the output about its mean, over the same. [members]
         finite: whether the weights are. [members]
     """

@@ -60,7 +60,7 @@ def make_problem(
 
     Raises:
         InputError: an unknown activation, κ ≤ 1, n < 2, single precision, or a κ that
-          no W reaches.
+            no W reaches.
     """
     activation_pair(activation)
     if not condition > 1:

@@ -24,8 +24,8 @@ class Norms:
     Attributes:
         signal: of x_k, k = 1..K. [depth]
         gradient: of dL/ds_k, where the state s_k is x_k with all that the method
-          remembers: what training would change if it could change the layer's output.
-          [depth]
+            remembers: what training would change if it could change the layer's output.
+            [depth]
     """
 
     signal: np.ndarray
@@ -91,7 +91,7 @@ def measure(
 
     Args:
         module: a :class:`~optnet_jax.structures.Propagation` with ``unroll=True``, or a
-          network that is made of such.
+            network that is made of such.
         variables: its variables.
         x: its input.
         loss: output -> L, a scalar.

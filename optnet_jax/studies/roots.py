@@ -68,7 +68,7 @@ def step_matrix(
 
     Raises:
         InputError: a step that is not linear in the state when T is, or a state that
-          grows.
+            grows.
     """
     if takes_history(recurrence):
         raise InputError(

@@ -33,7 +33,7 @@ class Record(NamedTuple):
         mse: mean (Net(x_0) - f)² over the whole set at each checkpoint. [checkpoints]
         output_power: mean Net(x_0)². [checkpoints]
         output_spread: the part of it that depends on the input: the variance of
-          Net(x_0) over the samples, mean over the dimensions. [checkpoints]
+            Net(x_0) over the samples, mean over the dimensions. [checkpoints]
         target_power: M = mean f², the error of the output 0. []
         constant_mse: the error of the best constant vector, the samples' mean of f. []
     """

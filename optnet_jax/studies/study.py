@@ -40,9 +40,9 @@ class Study(Generic[AnyConfig, AnyCell]):
         name: of its module, of ``config.experiment``, and of the files that it writes.
         config: its fields, with kinds and ranges.
         plan: config -> the cells, each once; refuses what cannot be run before anything
-          slow.
+            slow.
         measurement: config -> the function that measures a cell. Called where a cell is
-          missing: what all cells share, such as images, is made in it.
+            missing: what all cells share, such as images, is made in it.
         outcome: a row -> what is printed of it.
         text: report -> paragraphs and tables in Markdown.
         figures: report -> figures by the name of their file.
@@ -64,15 +64,15 @@ class Study(Generic[AnyConfig, AnyCell]):
         Args:
             config: as a file of ``configs/`` gives it.
             workdir: directory of the study; ``<name>.json``, written last,
-              ``<name>.md``, ``plots/*.png``, and ``cells/*.json`` from which an
-              interrupted study goes on. One that has a report prints it.
+                ``<name>.md``, ``plots/*.png``, and ``cells/*.json`` from which an
+                interrupted study goes on. One that has a report prints it.
 
         Returns:
             The report, JSON-able.
 
         Raises:
             InputError: a config that cannot be run, or a workdir that is not writable,
-              damaged, or belongs to another config.
+                damaged, or belongs to another config.
         """
         config = self.config.of(config)
         cells = self.plan(config)

@@ -38,7 +38,8 @@ class Trial:
         depth: weight layers, 2 a unit and 2 around them.
         width: n.
         normalize: batch normalisation behind each product, with the batch's statistics;
-          without it W' is drawn smaller by √units, or no structure trains at depth 56.
+            without it W' is drawn smaller by √units, or no structure trains at depth
+            56.
     """
 
     recurrence: Recurrence

@@ -56,7 +56,7 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
 
     Raises:
         InputError: as :func:`read_state_dict`; a file with torchvision's names is for
-          :func:`optnet_jax.weights.torchvision.load`.
+            :func:`optnet_jax.weights.torchvision.load`.
     """
     state = read_state_dict(path)
     if not has_own_names(state):
@@ -100,14 +100,14 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
 
     Args:
         path: a file that ends in .npz, .safetensors (with the safetensors package),
-          .pth or .pt (with torch).
+            .pth or .pt (with torch).
 
     Returns:
         Name -> array; half precision is widened to float32.
 
     Raises:
         InputError: no such file, another ending, a package that is missing, or a file
-          that does not hold a state dict.
+            that does not hold a state dict.
     """
     path = pathlib.Path(path)
     reader = _by_suffix(path, _read_npz, _read_safetensors, _read_torch)
@@ -142,7 +142,7 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
 
     Raises:
         InputError: another ending, a package that is missing, or a place that cannot be
-          written.
+            written.
     """
     path = pathlib.Path(path)
     writer = _by_suffix(path, _npz_writer, _safetensors_writer, _torch_writer)

@@ -67,7 +67,7 @@ def load(network: nn.Module, path: str | pathlib.Path) -> dict[str, Any]:
     Args:
         network: as for :func:`import_state_dict`.
         path: .pth, .safetensors or .npz, see
-          :func:`~optnet_jax.weights.state_dict.read_state_dict`.
+            :func:`~optnet_jax.weights.state_dict.read_state_dict`.
 
     Raises:
         InputError: a file that cannot be read or does not fit.
@@ -85,7 +85,7 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
 
     Raises:
         InputError: a network that torchvision has no names for, or a file ending that
-          is not known.
+            is not known.
     """
     state_dict.write_state_dict(path, export_state_dict(network, variables))
 
@@ -95,8 +95,8 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
 
     Args:
         network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
-          AGD-Net family, of torchvision's geometry (stage sizes and widths of any
-          size).
+            AGD-Net family, of torchvision's geometry (stage sizes and widths of any
+            size).
         state: name -> array; the counters ``num_batches_tracked`` are ignored.
 
     Returns:
@@ -104,7 +104,7 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
 
     Raises:
         InputError: a network that torchvision has no names for, or a state dict with
-          missing, extra or misshapen entries, or with values that no weights have.
+            missing, extra or misshapen entries, or with values that no weights have.
     """
     flat: Any = flatten_dict(import_weights(network, state))
     channels = flat["params", "stem_conv", "kernel"].shape[2]

@@ -62,7 +62,7 @@ def torchvision_name(path: str, *, dense: bool, has_transition: bool) -> str | N
             layers.
         dense: a DenseNet, not a ResNet.
         has_transition: the leaf's stage begins with a transition, so that its first
-          step is block 1.
+            step is block 1.
 
     Returns:
         The key in the state dict, or None for what torchvision's networks do not have.
