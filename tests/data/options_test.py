@@ -18,7 +18,7 @@ def test_absent_fields_have_their_defaults():
             {"bach_size": 8},
             "config.data.bach_size: there is no .* did you mean batch_size",
         ),
-        ({"dataset": "mnist"}, "no dataset is called 'mnist'; there are optnet_digits"),
+        ({"dataset": "mnits"}, "no dataset is called 'mnits'; there are optnet_digits"),
         ({"batch_size": 0}, "at least 1"),
     ],
 )
