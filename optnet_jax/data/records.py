@@ -146,6 +146,7 @@ def _count(file: str) -> tuple[int, str]:
     return count, end
 
 
+@quiet.as_written
 def read(
     streams: Streams,
     *,
@@ -217,6 +218,7 @@ def read(
     )
 
 
+@quiet.as_written
 def sound_records(file: Any, skip: Any = 0, take: Any = -1) -> Any:
     """Return the records of a file up to where it is damaged, as a ``tf.data.Dataset``.
 

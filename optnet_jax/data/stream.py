@@ -146,6 +146,7 @@ class StreamDataset(Dataset):
         )
         return self._decoded(entries, None)
 
+    @quiet.as_written
     def _decoded(self, entries: Any, augment_seed: int | None) -> Any:
         """Batches of what :func:`records.read` gives, in the same order."""
         tf = quiet.import_tensorflow()
