@@ -80,11 +80,20 @@ def describe(stem: str, given: dict[str, Any], defaults: dict[str, Any]) -> str:
     return "-".join([stem, *changed])
 
 
-def _config(name: str, seed: int, changes: dict[str, Any]) -> ConfigDict:
-    """Every field of a training config, with the paper's values but for ``changes``."""
-    config = ConfigDict({"name": name, **TrainConfig.defaults(), "seed": seed})
-    config.update_from_flattened_dict(changes)
-    return config
+def _begin(
+    stem: str, args: str, own: dict[str, Any] | None
+) -> tuple[ConfigDict, dict[str, Any]]:
+    """Return every field of a training config, with the paper's values, and ``args``.
+
+    Args:
+        stem: Name of the config.
+        args: Its arguments, those of ``own`` and ``COMMON``.
+        own: Defaults of the recipe's arguments.
+    """
+    defaults = {**(own or {}), **COMMON}
+    given = parse(args, defaults)
+    fields = {**TrainConfig.defaults(), "seed": given["seed"]}
+    return ConfigDict({"name": describe(stem, given, defaults), **fields}), given
 
 
 def digits(
@@ -100,15 +109,15 @@ def digits(
     Returns:
         The config without its model block, and the parsed arguments.
     """
-    defaults = {**(own or {}), **COMMON}
-    given = parse(args, defaults)
+    config, given = _begin(stem, args, own)
     changes = {
         "data.dataset": "optnet_digits",
         "data.augment": True,
         "schedule.epochs": 30.0,
         "schedule.warmup_epochs": 1.0,
     }
-    return _config(describe(stem, given, defaults), given["seed"], changes), given
+    config.update_from_flattened_dict(changes)
+    return config, given
 
 
 def fashion(
@@ -127,8 +136,7 @@ def fashion(
     Returns:
         The config without its model block, and the parsed arguments.
     """
-    defaults = {**(own or {}), **COMMON}
-    given = parse(args, defaults)
+    config, given = _begin(stem, args, own)
     changes = {
         "data.dataset": "fashion_mnist",
         "data.augment": True,
@@ -136,7 +144,8 @@ def fashion(
         "checkpoint.every_epochs": 1.0,
         "log.every_steps": 100,
     }
-    return _config(describe(stem, given, defaults), given["seed"], changes), given
+    config.update_from_flattened_dict(changes)
+    return config, given
 
 
 def cifar(stem: str, args: str, *, depth: int) -> tuple[ConfigDict, dict[str, Any]]:
@@ -151,15 +160,16 @@ def cifar(stem: str, args: str, *, depth: int) -> tuple[ConfigDict, dict[str, An
     Returns:
         The config without its model block, and the parsed arguments.
     """
-    defaults = {"dataset": "cifar10", "augment": False, "depth": depth, **COMMON}
-    given = parse(args, defaults)
+    own = {"dataset": "cifar10", "augment": False, "depth": depth}
+    config, given = _begin(stem, args, own)
     names = {"cifar10": "cifar10", "cifar100": "cifar100"}
     changes = {
         "data.dataset": choose("dataset", given["dataset"], names),
         "data.augment": given["augment"],
         "log.every_steps": 100,
     }
-    return _config(describe(stem, given, defaults), given["seed"], changes), given
+    config.update_from_flattened_dict(changes)
+    return config, given
 
 
 def dense_dropout(given: dict[str, Any]) -> float:
@@ -177,8 +187,7 @@ def imagenet(stem: str, args: str) -> tuple[ConfigDict, dict[str, Any]]:
     Returns:
         The config without its model block, and the parsed arguments.
     """
-    defaults = {"augment": True, **COMMON}
-    given = parse(args, defaults)
+    config, given = _begin(stem, args, {"augment": True})
     changes = {
         "data.dataset": "imagenet2012",
         "data.augment": given["augment"],
@@ -188,4 +197,5 @@ def imagenet(stem: str, args: str) -> tuple[ConfigDict, dict[str, Any]]:
         "checkpoint.every_epochs": 1.0,
         "log.every_steps": 100,
     }
-    return _config(describe(stem, given, defaults), given["seed"], changes), given
+    config.update_from_flattened_dict(changes)
+    return config, given

@@ -74,7 +74,7 @@ def is_there(path: Path) -> bool:
 
 
 def check_size(spec: Spec, path: Path, archive: Archive) -> None:
-    """Refuses an archive of another size than the genuine one.
+    """Refuse an archive of another size than the genuine one.
 
     A tar that a person must fetch may also be a smaller one in the same layout, such as
     an excerpt for a trial: that one need only be whole.
@@ -101,7 +101,7 @@ def check_size(spec: Spec, path: Path, archive: Archive) -> None:
 
 
 def check_checksum(spec: Spec, path: Path, archive: Archive) -> None:
-    """Refuses an archive of the genuine size that holds something else.
+    """Refuse an archive of the genuine size that holds something else.
 
     Raises:
         InputError: naming the file and both checksums, or why it cannot be read.

@@ -75,7 +75,7 @@ def _stack(examples: Any, where: str) -> dict[str, np.ndarray]:
 
 
 def checked(spec: Spec, name: str, split: Split) -> Split:
-    """Refuses arrays that are not what the dataset's entry in the table says.
+    """Refuse arrays that are not what the dataset's entry in the table says.
 
     Args:
         spec: the entry.
@@ -129,7 +129,7 @@ def _array(spec: Spec, name: str, values: Any) -> np.ndarray:
 
 
 def not_a_class(spec: Spec, label: Any, what: str) -> str:
-    """Says that a label is none, in one line."""
+    """Say that a label is none, in one line."""
     unknown = " (TFDS's mark of a missing label)" if label == -1 else ""
     return (
         f"the label of {what} is {label}{unknown}; with num_classes={spec.num_classes} "

@@ -12,7 +12,7 @@ from optnet_jax.errors import InputError
 
 
 def check(spec: Spec, builder: Any) -> None:
-    """Refuses a set that declares something else than its entry in the table says.
+    """Refuse a set that declares something else than its entry in the table says.
 
     Args:
         spec: the entry.

@@ -18,7 +18,7 @@ FILE = "origins.json"
 
 
 def state(paths: Mapping[str, Path]) -> dict[str, list]:
-    """Says what archives and folders hold, those that are there.
+    """Say what archives and folders hold, those that are there.
 
     Args:
         paths: the archives and folders, by any names.
@@ -55,7 +55,7 @@ def write(folder: Path, prepared_from: dict[str, list]) -> None:
 
 
 def say_changes(folder: Path, paths: Mapping[str, Path]) -> None:
-    """Warns of archives and folders that a prepared set no longer agrees with."""
+    """Warn of archives and folders that a prepared set no longer agrees with."""
     try:
         before = files.read_object(folder / FILE)
     except FileNotFoundError:

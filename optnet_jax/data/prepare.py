@@ -65,7 +65,7 @@ def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
 
 
 def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) -> None:
-    """Links the archives under the names by which TFDS looks for them."""
+    """Link the archives under the names by which TFDS looks for them."""
     wanted = list(archives_of(source.find_builder(spec, data_dir)))
     for archive in _files(archives, wanted):
         if not is_there(archive):

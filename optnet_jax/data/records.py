@@ -70,7 +70,7 @@ class Streams:
 
     @classmethod
     def cut(cls, files: Sequence[str], lengths: Sequence[int], count: int) -> Self:
-        """Cuts files into streams that differ by one record at most.
+        """Cut files into streams that differ by one record at most.
 
         Args:
             files: their paths, in the order in which they are read.
@@ -124,7 +124,7 @@ def damaged_file(builder: Any, split: str) -> str | None:
 
 
 def describe(file: str) -> str:
-    """Says how far a TFRecord file can be read, and what follows there.
+    """Say how far a TFRecord file can be read, and what follows there.
 
     >>> describe("nowhere.tfrecord")
     '0 records can be read, then: nowhere.tfrecord; No such file or directory'

@@ -160,7 +160,7 @@ def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
 
 
 def unreachable(url: str, seconds: float) -> str:
-    """Says why ``url`` cannot be downloaded, or nothing if its host answers.
+    """Say why ``url`` cannot be downloaded, or nothing if its host answers.
 
     Args:
         url: what would be downloaded.
@@ -225,7 +225,7 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _turn_to_prepare(builder: Any) -> Iterator[None]:
-    """Lets one process at a time prepare a set, of all that see the same disk.
+    """Let one process at a time prepare a set, of all that see the same disk.
 
     Two that do so at once raise FileExistsError. A disk that knows no locks leaves the
     work to process 0. Waiting is asking again and again, so that a signal ends it.
