@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from optnet_jax import configuration, main
@@ -158,6 +159,12 @@ def test_help_ends_well(flag, config, capsys):
     shown = capsys.readouterr().out
     assert "--workdir" in shown
     assert ("--config.optimizer.learning_rate: 0.1" in shown) == bool(config)
+
+
+@pytest.mark.parametrize("experiment", [np.ones(2), [1], None, 3])
+def test_an_experiment_that_is_no_name_is_refused(experiment, tmp_path):
+    with pytest.raises(InputError, match="is unknown: use train, convergence"):
+        main.run({"name": "x", "experiment": experiment}, str(tmp_path), "train")
 
 
 def test_an_unknown_experiment_is_named(tmp_path):

@@ -42,7 +42,8 @@ def overrides(argv: Sequence[str]) -> Iterator[tuple[int, str, str | None]]:
 
 def add_defaults(config: ConfigDict) -> None:
     """Give a training config the fields that its file leaves out, to be overridden."""
-    if config.get("experiment", "train") == "train":
+    experiment = config.get("experiment", "train")
+    if isinstance(experiment, str) and experiment == "train":
         with config.unlocked():
             _add(config, TrainConfig.defaults())
 

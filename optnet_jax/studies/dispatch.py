@@ -39,7 +39,8 @@ def run(config: Config, workdir: str, mode: str) -> None:
         return
     fields = config.as_mapping() if isinstance(config, Block) else config
     experiment = fields.get("experiment", "train")
-    if experiment != "train":
+    # An array, from Python, would be compared entry by entry.
+    if not isinstance(experiment, str) or experiment != "train":
         _run_study(experiment, config, workdir, mode)
     elif mode == "eval":
         from optnet_jax.training import evaluate

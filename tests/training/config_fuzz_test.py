@@ -58,7 +58,8 @@ def begin(small):
 
     def begin(config):
         name = config.get("experiment", "train")
-        if name != "train" and (study := dispatch.study(name)):
+        trains = isinstance(name, str) and name == "train"
+        if not trains and (study := dispatch.study(name)):
             study.plan(study.config.of(config))
         elif config.get("name") in ("cifar_densenet", "imagenet_resnet"):
             summary.network(config)
