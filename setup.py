@@ -1,18 +1,32 @@
 """Packaging of optnet_jax; the tools' settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
-DOCS = ["mkdocs-material", "mkdocstrings-python", "latex2mathml"]
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (HERE / "optnet_jax/__init__.py").read_text("utf-8"),
+    re.M,
+)
+# The theme gets no more features and MkDocs 2 drops its plugins: these majors, which
+# are served as they are. Its successor, Zensical, has no plugin for docstrings yet.
+DOCS = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.7,<10",
+    "mkdocstrings-python",
+    "latex2mathml",
+]
 NOT_LINUX_X86 = "sys_platform != 'linux' or platform_machine != 'x86_64'"
 
 setup(
     name="optnet-jax",
-    version="0.1.0",
+    version=VERSION[0],
     description="Networks whose structure comes from an optimisation algorithm",
-    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     # TensorFlow, which reads the data sets, has no release for Python 3.14.
@@ -26,7 +40,11 @@ setup(
     # The configs are read as files (--config=configs/X.py) and, after any install,
     # imported as optnet_jax.configs.X.
     package_dir={"optnet_jax.configs": "configs"},
-    package_data={"optnet_jax.studies.report": ["page.html.jinja"]},
+    package_data={
+        "optnet_jax": ["py.typed"],
+        "optnet_jax.studies.report": ["page.html.jinja"],
+    },
+    entry_points={"console_scripts": ["optnet-jax = optnet_jax.main:console"]},
     install_requires=[
         "absl-py",
         "jax>=0.10",

@@ -79,6 +79,11 @@ def main(argv: Sequence[str]) -> None:
         run(config, workdir, _MODE.value)
 
 
-if __name__ == "__main__":
+def console() -> None:
+    """Run the program: ``optnet-jax`` and ``python -m optnet_jax.main``."""
     with program.edge():
         app.run(main, flags_parser=parse_flags)
+
+
+if __name__ == "__main__":
+    console()

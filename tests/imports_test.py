@@ -74,6 +74,7 @@ TESTED_ELSEWHERE = {
     "errors.py": "by all that raise it",
     "benchmarks/__main__.py": "benchmarks/main_test.py",
     "configuration/command_line.py": "main_test.py",
+    "data/__main__.py": "packaging_test.py",
     "data/dataset.py": "an abstract class: data/memory_test.py, data/stream_test.py",
     "networks/units.py": "networks/recurrence_net_test.py",
     "networks/zoo.py": "networks/contract_test.py",

@@ -21,8 +21,8 @@ def find_file(path: str) -> Path:
     """Find a config file.
 
     Args:
-        path: Relative to the current directory; ``configs/X.py`` is also looked up in
-            the installed package.
+        path: Relative to the current directory; ``configs/X.py`` and the bare name
+            ``X`` are also looked up in the installed package.
 
     Returns:
         The file.
@@ -34,9 +34,10 @@ def find_file(path: str) -> Path:
     if _is_file(file):
         return file
     packaged = packaged_configs()
-    if file.parent.name in ("", "configs") and file.name in packaged:
-        return packaged[file.name]
-    close = difflib.get_close_matches(file.name, packaged, n=1)
+    name = file.name if file.suffix else f"{file.name}.py"
+    if file.parent.name in ("", "configs") and name in packaged:
+        return packaged[name]
+    close = difflib.get_close_matches(name, packaged, n=1)
     if close:
         hint = f"did you mean configs/{close[0]}?"
     else:
@@ -59,7 +60,7 @@ def packaged_configs() -> dict[str, Path]:
     return {
         file.name: file
         for file in sorted(files)
-        if file.name not in ("__init__.py", "recipes.py")
+        if file.name != "recipes.py" and not file.name.startswith("__")
     }
 
 

@@ -1,0 +1,26 @@
+"""List the data sets: ``python -m optnet_jax.data``."""
+
+from optnet_jax.data.spec import SPECS
+from optnet_jax.runs import program
+
+
+def main() -> None:
+    """Print name, classes and image of each set, and where its images come from."""
+    for spec in SPECS.values():
+        shape = " x ".join(map(str, spec.image_shape))
+        kept = "streamed from disk" if spec.streamed else "held in memory"
+        print(
+            f"{spec.name:14} {spec.num_classes:4} classes  {shape:14}  {kept}, "
+            f"{_origin(spec.manual, spec.module)}"
+        )
+
+
+def _origin(manual: bool, module: str) -> str:
+    if module:
+        return "in the package"
+    return "archives that you fetch" if manual else "downloaded by TFDS"
+
+
+if __name__ == "__main__":
+    with program.edge():
+        main()
