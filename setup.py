@@ -7,13 +7,10 @@ from setuptools import find_packages, setup
 
 LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
 HERE = Path(__file__).parent
-VERSION = re.search(
-    r'^__version__ = "(.+)"$',
-    (HERE / "optnet_jax/__init__.py").read_text("utf-8"),
-    re.M,
-)
-# The theme gets no more features and MkDocs 2 drops its plugins: these majors, which
-# are served as they are. Its successor, Zensical, has no plugin for docstrings yet.
+INIT = (HERE / "optnet_jax/__init__.py").read_text("utf-8")
+(VERSION,) = re.findall('^__version__ = "(.+)"$', INIT, re.M)
+# The theme is in its last year of fixes, and its generator's next major takes no
+# plugins: these majors are kept until the reference can move.
 DOCS = [
     "mkdocs>=1.6,<2",
     "mkdocs-material>=9.7,<10",
@@ -24,7 +21,7 @@ NOT_LINUX_X86 = "sys_platform != 'linux' or platform_machine != 'x86_64'"
 
 setup(
     name="optnet-jax",
-    version=VERSION[0],
+    version=VERSION,
     description="Networks whose structure comes from an optimisation algorithm",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
