@@ -25,11 +25,9 @@ class Block:
     Every instance is checked, also one that is made from Python or by
     ``dataclasses.replace``.
 
-    Args:
+    Attributes:
         path: Of the class: the block's dotted name, with a dot at its end; empty for a
             whole config.
-
-    Attributes:
         free: Of a whole config: dotted names of fields and blocks that may change
             between two starts of one run: where things are and how often they are
             written, never what is computed.
