@@ -7,13 +7,13 @@ and its range are in ``optnet_jax/configuration/train.py``; here is what differs
 dataset to dataset. Any of them can be overridden on the command line.
 """
 
-import difflib
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from optnet_jax.configuration import TrainConfig
-from optnet_jax.errors import InputError
+from optnet_jax.configuration.overrides import from_text
+from optnet_jax.errors import InputError, did_you_mean
 
 # What a config takes after the colon; a recipe adds its own.
 COMMON = {"seed": 0}
@@ -39,27 +39,13 @@ def parse(args: str, defaults: dict[str, Any]) -> dict[str, Any]:
     for item in filter(None, args.split(",")):
         name, equals, text = (part.strip() for part in item.partition("="))
         if name not in defaults or not equals:
-            close = difflib.get_close_matches(name, defaults, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = did_you_mean(name, defaults)
             known = ", ".join(f"{key}={value}" for key, value in defaults.items())
             raise InputError(
                 f"config argument {item!r} is unknown{hint}: the arguments are {known}"
             )
-        values[name] = _convert(name, text, type(defaults[name]))
+        values[name] = from_text(text, type(defaults[name]), f"config argument {name}")
     return values
-
-
-def _convert(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() in ("true", "1", "false", "0"):
-            return text.lower() in ("true", "1")
-        raise InputError(f"config argument {name}={text} must be True or False")
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise InputError(
-            f"config argument {name}={text} must be of type {kind.__name__}"
-        ) from error
 
 
 def choose(name: str, value: Any, choices: dict[Any, str]) -> str:

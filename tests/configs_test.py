@@ -128,9 +128,9 @@ def test_runs_of_different_arguments_have_different_names():
     ("arguments", "match"),
     [
         ("dept=52", r"'dept=52' is unknown \(did you mean 'depth'\?\)"),
-        ("depth=deep", "depth=deep must be of type int"),
+        ("depth=deep", "depth='deep' must be a whole number"),
         ("depth=41", "depth=41 is unknown: choose 40, 52"),
-        ("augment=yes", "augment=yes must be True or False"),
+        ("augment=perhaps", "augment='perhaps' must be True or False"),
         ("dataset=mnist", "choose cifar10, cifar100"),
         ("depth", "'depth' is unknown"),
     ],

@@ -8,9 +8,9 @@ they go further. Each field's kind, range and default stand in one place:
 
 from optnet_jax.configuration.block import Block, as_json
 from optnet_jax.configuration.files import Config, find_file, load, packaged_configs
-from optnet_jax.configuration.kinds import convert, local_path
 from optnet_jax.configuration.overrides import fields
 from optnet_jax.configuration.train import TrainConfig
+from optnet_jax.kinds import convert, local_path
 
 __all__ = [
     "Block",

@@ -13,9 +13,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from optnet_jax.configuration.kinds import as_mapping, convert
-from optnet_jax.configuration.names import closest
-from optnet_jax.errors import InputError, shown
+from optnet_jax.errors import InputError, closest, shown
+from optnet_jax.kinds import as_mapping, convert
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

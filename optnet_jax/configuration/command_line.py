@@ -15,9 +15,9 @@ from ml_collections import ConfigDict, config_flags
 
 from optnet_jax.configuration import overrides
 from optnet_jax.configuration.files import load, packaged_configs
-from optnet_jax.configuration.kinds import convert
 from optnet_jax.configuration.train import Name
 from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.kinds import convert
 
 HELP = ("-h", "--h", "-help", "--help", "--helpshort", "-helpfull", "--helpfull", "-?")
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration.kinds import as_mapping
 from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.kinds import as_mapping
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """What a run is begun with, from a file, a command line or Python; then a Block."""

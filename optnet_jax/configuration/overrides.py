@@ -15,10 +15,9 @@ from typing import Annotated, Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration.kinds import convert
-from optnet_jax.configuration.names import closest
 from optnet_jax.configuration.train import TrainConfig
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, closest
+from optnet_jax.kinds import convert
 
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 NAME = "model.name"

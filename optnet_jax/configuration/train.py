@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from optnet_jax.configuration.block import Block
-from optnet_jax.configuration.kinds import (
+from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import (
     INT32,
     LocalPath,
     Pattern,
     Range,
     as_mapping,
 )
-from optnet_jax.errors import InputError, shown
 
 FLOAT32 = 1e38
 """Larger numbers, and the inverse of it, are none in single precision."""

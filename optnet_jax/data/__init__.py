@@ -28,11 +28,11 @@ elsewhere. Importing this package imports no TensorFlow; :func:`load` does.
 from collections.abc import Mapping
 from typing import Any
 
-from optnet_jax.configuration.kinds import convert
 from optnet_jax.configuration.train import Seed
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options, options_from, spec_of
 from optnet_jax.data.spec import SPECS, Spec, get_spec
+from optnet_jax.kinds import convert
 
 __all__ = ["SPECS", "Dataset", "Options", "Spec", "get_spec", "load", "spec_of"]
 

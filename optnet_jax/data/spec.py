@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from optnet_jax.configuration.block import kinds_of
-from optnet_jax.configuration.kinds import LocalPath, Range, convert
 from optnet_jax.configuration.train import Count, CountOrOff
 from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import LocalPath, Range, convert
 
 Mean = Annotated[float, Range(least=0, most=1, meaning="as the pixels are")]
 Std = Annotated[float, Range(above=0, most=1, meaning="as the pixels are")]

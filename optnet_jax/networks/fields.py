@@ -1,31 +1,42 @@
-"""What the fields of networks may hold: a kind and a range for each name, once."""
+"""What the fields of networks may hold: a kind for each name, once."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.core import Tracer
 
+from optnet_jax.kinds import INT32, Items, Range, Rule
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
 from optnet_jax.recurrences.history_sum import NESTEROV
 from optnet_jax.recurrences.two_path import Readout
 from optnet_jax.structures import fields
-from optnet_jax.structures.fields import (
-    COEFFICIENT,
-    FLAG,
-    MOST_CHANNELS,
-    MOST_LAYERS,
-    PREVIOUS,
-    Kind,
-    are_finite,
-    choice,
-    number,
-    whole,
-    wholes,
-)
+
+METHODS = ("coefficients", "init", "step", "output")
+
+
+def _are_finite(value: Any) -> bool:
+    """Return whether a value is a finite number, or an array of them."""
+    if isinstance(value, Tracer):
+        return True
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal length
+        return False
+    return array.dtype.kind in "iuf" and array.size > 0 and np.isfinite(array).all()  # pyright: ignore
+
+
+def _are_weights(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == NESTEROV
+    is_each = isinstance(value, tuple | list) and all(
+        _are_finite(v) and np.ndim(v) == 2 for v in value
+    )
+    return is_each or _are_finite(value)
 
 
 def _is_floating(value: Any) -> bool:
@@ -42,63 +53,61 @@ def _is_block(value: Any) -> bool:
     return value in known if isinstance(value, str) else callable(value)
 
 
-def _are_weights(value: Any) -> bool:
-    if isinstance(value, str):
-        return value == NESTEROV
-    is_each = isinstance(value, tuple | list) and all(
-        are_finite(v) and np.ndim(v) == 2 for v in value
-    )
-    return is_each or are_finite(value)
+def _are_recurrences(value: Any) -> bool:
+    each = value if isinstance(value, tuple) else (value,)
+    return all(hasattr(one, name) for one in each for name in METHODS)
 
 
-def _is_recurrence(value: Any) -> bool:
-    return all(hasattr(value, name) for name in METHODS)
+Channels = Annotated[int, Range(least=1, most=2**16)]
+Layers = Annotated[int, Range(least=1, most=fields.MOST_LAYERS)]
+Coefficient = Annotated[Any, Rule("a finite number, or an array of them", _are_finite)]
+Weights = Annotated[
+    Any,
+    Rule(
+        f"a finite number, an array of them, one for each stage, or {NESTEROV!r}",
+        _are_weights,
+    ),
+]
 
-
-METHODS = ("coefficients", "init", "step", "output")
-WEIGHTS = Kind(
-    f"a finite number, an array of them, one for each stage, or {NESTEROV!r}",
-    _are_weights,
-    float,
-)
-
-FIELDS: Mapping[str, Kind] = {
+FIELDS: Mapping[str, Any] = {
     **fields.FIELDS,
-    "recurrence": Kind(
-        f"a recurrence, with the methods {', '.join(METHODS)}, or one for each stage",
-        lambda value: all(
-            map(_is_recurrence, value if isinstance(value, tuple) else (value,))
+    "recurrence": Annotated[
+        Any,
+        Rule(
+            f"a recurrence, with the methods {', '.join(METHODS)}, or one for each "
+            f"stage",
+            _are_recurrences,
         ),
-        str,
-    ),
-    "alpha": WEIGHTS,
-    "beta": WEIGHTS,
-    "num_classes": whole(1, 10**6),
-    "stage_sizes": wholes(1, MOST_LAYERS),
-    "widths": wholes(1, MOST_CHANNELS),
-    "hidden": wholes(1, MOST_CHANNELS, empty=True),
-    "growth_rate": whole(1, MOST_CHANNELS),
-    "stem_features": whole(1, MOST_CHANNELS),
-    "batch_norm_group": whole(1, 2**31 - 1),
-    "stem": choice("cifar", "imagenet"),
-    "shortcut": choice("pad", "projection", "none"),
-    "start": choice(*PREVIOUS[1:]),
-    "boundary": choice(*PREVIOUS),
-    "readout": choice(*get_args(Readout)),
-    "activation": choice("relu", "tanh"),
-    "block": Kind(
-        f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block, str
-    ),
-    "unit_relu": FLAG,
-    "post_activation": FLAG,
-    "batch_norm": FLAG,
-    "bottleneck": FLAG,
-    "compression": number("in (0, 1]", lambda value: 0 < value <= 1),
-    "dropout_rate": number("in [0, 1)", lambda value: 0 <= value < 1),
-    "dtype": Kind('a floating-point type, such as "bfloat16"', _is_floating, str),
-    "beta1": COEFFICIENT,
-    "beta2": COEFFICIENT,
-    "memory": COEFFICIENT,
+    ],
+    "alpha": Weights,
+    "beta": Weights,
+    "num_classes": Annotated[int, Range(least=1, most=10**6)],
+    "stage_sizes": Annotated[tuple[Layers, ...], Items(least=1)],
+    "widths": Annotated[tuple[Channels, ...], Items(least=1)],
+    "hidden": tuple[Channels, ...],
+    "growth_rate": Channels,
+    "stem_features": Channels,
+    "batch_norm_group": Annotated[int, Range(least=1, most=INT32)],
+    "stem": Literal["cifar", "imagenet"],
+    "shortcut": Literal["pad", "projection", "none"],
+    "start": Literal["same", "zero"],
+    "boundary": fields.FIELDS["previous"],
+    "readout": Readout,
+    "activation": Literal["relu", "tanh"],
+    "block": Annotated[
+        Any,
+        Rule(f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block),
+    ],
+    "unit_relu": bool,
+    "post_activation": bool,
+    "batch_norm": bool,
+    "bottleneck": bool,
+    "compression": Annotated[float, Range(above=0, most=1)],
+    "dropout_rate": Annotated[float, Range(least=0, below=1)],
+    "dtype": Annotated[Any, Rule('a floating type, such as "bfloat16"', _is_floating)],
+    "beta1": Coefficient,
+    "beta2": Coefficient,
+    "memory": Coefficient,
 }
 """Field → kind, for every field of every network."""
 

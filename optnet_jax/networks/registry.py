@@ -1,6 +1,5 @@
 """The networks by name."""
 
-import difflib
 import functools
 import inspect
 import typing
@@ -9,7 +8,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from optnet_jax.errors import InputError, shown
+from optnet_jax.errors import InputError, did_you_mean, shown
 from optnet_jax.networks import fields
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
 from optnet_jax.networks.zoo import RECURRENCE_NETWORKS
@@ -38,7 +37,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
     """
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(
-            f"unknown network {shown(name)}{_did_you_mean(name, NETWORKS)}; "
+            f"unknown network {shown(name)}{did_you_mean(name, NETWORKS)}; "
             f"there are {', '.join(NETWORKS)}"
         )
     constructor = NETWORKS[name]
@@ -47,7 +46,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
         if field not in names:
             raise InputError(
                 f"network {name!r} has no field {shown(field)}"
-                f"{_did_you_mean(field, names)}; it has {', '.join(names)}"
+                f"{did_you_mean(field, names)}; it has {', '.join(names)}"
             )
     fields.check(constructor, overrides)
     return constructor(**overrides)
@@ -93,8 +92,3 @@ def field_defaults(name: str) -> dict[str, Any]:
         for field in field_names(NETWORKS[name])
         if parameters[field].default is not inspect.Parameter.empty
     }
-
-
-def _did_you_mean(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(shown(name)[1:-1], list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -19,8 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.kinds import Items, Range
 from optnet_jax.configuration.train import Name, Seed
+from optnet_jax.kinds import Items, Range
 from optnet_jax.objectives import gradient_step, layer, objective
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row

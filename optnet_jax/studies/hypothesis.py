@@ -17,9 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.kinds import Items, OneOf, Range
 from optnet_jax.configuration.train import Count, Name, Rate
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import Items, OneOf, Range
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.studies.cells import Row

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from optnet_jax.configuration.kinds import INT32, Items, OneOf, Range
+from optnet_jax.kinds import INT32, Items, OneOf, Range
 from optnet_jax.objectives import ACTIVATIONS
 
 Activation = Annotated[str, OneOf(tuple(ACTIVATIONS))]

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from optnet_jax import data
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.kinds import Items, Range
 from optnet_jax.configuration.train import Count, Data, Name, Rate, Seed
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import Items, Range
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.structures import FullyConnected, Propagation

@@ -35,9 +35,9 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.kinds import Items, OneOf, Range
 from optnet_jax.configuration.train import Count, Momentum, Name, Rate
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import Items, OneOf, Range
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Recurrence
 from optnet_jax.recurrences.base import number_of_paths

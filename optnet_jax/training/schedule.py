@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import optax
 
-from optnet_jax.configuration.kinds import INT32
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import INT32
 
 
 def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:

@@ -6,8 +6,8 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 
 from optnet_jax.configuration.block import Block, as_json
-from optnet_jax.configuration.kinds import Range
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ def test_fields_reach_the_propagation():
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(InputError, match="previous must be one of"):
+    with pytest.raises(InputError, match="previous=.* use shortcut or same"):
         _run(heavy_ball(0.5), previous="last")
     with pytest.raises(InputError, match="at least one unit"):
         _run(heavy_ball(0.5), 0, None)

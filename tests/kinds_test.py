@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
-from optnet_jax.configuration.kinds import (
+from optnet_jax.errors import InputError
+from optnet_jax.kinds import (
     Items,
     LocalPath,
     Pattern,
@@ -12,7 +13,6 @@ from optnet_jax.configuration.kinds import (
     convert,
     local_path,
 )
-from optnet_jax.errors import InputError
 
 TWICE = Annotated[tuple[int, ...], Items(least=1, distinct=True)]
 
@@ -64,7 +64,7 @@ def test_a_value_of_its_kind_is_taken(value, kind, expected):
         (
             "lst",
             Literal["last", "best"],
-            "field='lst' is unknown: use last or best (did you mean last?)",
+            "field='lst' is unknown: use last or best (did you mean 'last'?)",
         ),
         (-1, Annotated[int, Range(least=0)], "field=-1 must be at least 0"),
         (

@@ -1,6 +1,6 @@
 import pytest
 
-from optnet_jax.configuration.names import closest
+from optnet_jax.errors import closest
 
 FIELDS = (
     "seed",

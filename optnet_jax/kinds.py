@@ -19,8 +19,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from optnet_jax.configuration.names import did_you_mean
-from optnet_jax.errors import LONGEST, InputError, shown
+from optnet_jax.errors import LONGEST, InputError, did_you_mean, shown
 
 INT32 = 2**31 - 1
 """The largest step that the state of a run counts to."""
@@ -135,6 +134,25 @@ class OnDisk:
             return str(Path(value).expanduser()) if value.startswith("~") else value
         except RuntimeError as error:
             raise WrongValueError("names a home folder that is not there") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Any other rule.
+
+    Attributes:
+        says: Completes "must be ...".
+        holds: Whether a value is so.
+    """
+
+    says: str
+    holds: Callable[[Any], bool]
+
+    def check(self, value: Any) -> Any:
+        """Return the value if it is so."""
+        if self.holds(value):
+            return value
+        raise WrongValueError(f"must be {self.says}")
 
 
 LocalPath = Annotated[str, OnDisk()]
@@ -270,6 +288,8 @@ def _one_of(value: Any, kinds: tuple) -> Any:
     for kind in kinds:
         try:
             return _converted(value, kind)
+        except WrongItemError:
+            raise
         except WrongValueError as error:
             problems.append(str(error).removeprefix("must be "))
     raise WrongValueError(f"must be {' or '.join(dict.fromkeys(problems))}")
