@@ -5,9 +5,10 @@
 >>> draw_network(create("hb_net20"), "hb_net20.png")  # doctest: +SKIP
 
 Circles are iterates, boxes the operators T. Red terms are added, blue ones subtracted,
-wider is more. Over the whole history, arcs above pass through a T of their own and
-arcs below are the plain terms of (18); each kind is as wide as its own largest weight
-allows.
+wider is more, on one scale in a figure. Over the whole history, arcs above pass through
+a T of their own and arcs below are the plain terms of (18); each kind is as wide as its
+own largest weight allows, and a stage with too many arcs to follow is drawn as its two
+matrices of coefficients.
 """
 
 import pathlib
@@ -23,6 +24,12 @@ from optnet_jax.runs import picture
 
 _LABELLED_EDGES = 24
 """Up to this many edges a drawing says their weights in numbers."""
+
+_FOLLOWED_ARCS = 60
+"""Above this many arcs over one another nobody can follow them."""
+
+_MATRICES_WIDTH = 6
+"""Columns of a graph that two matrices side by side take."""
 
 
 def is_drawable(network: nn.Module) -> bool:
@@ -100,29 +107,44 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     """
     from matplotlib.figure import Figure
 
-    columns = max(n.column for s in structures.values() for n in s.nodes)
+    followed = [s for s in structures.values() if _is_followed(s)]
+    last = max((n.column for s in followed for n in s.nodes), default=_MATRICES_WIDTH)
+    if len(followed) < len(structures):
+        last = max(last, _MATRICES_WIDTH)
+    largest: dict[bool, float] = {}
+    for structure in structures.values():
+        for kind, weight in _largest(structure).items():
+            largest[kind] = max(weight, largest.get(kind, 0.0))
     heights = [_height(s) for s in structures.values()]
-    figure = Figure((2 + 1.1 * columns, sum(heights)), layout="constrained")
-    axes = figure.subplots(len(structures), 1, squeeze=False, height_ratios=heights)[
-        :, 0
-    ]
-    for axis, (title, structure) in zip(axes, structures.items(), strict=True):
-        draw_structure(axis, structure)
-        axis.set_title(title, loc="left", fontsize=10)
+    figure = Figure((2 + 1.1 * last, sum(heights)), layout="constrained")
+    rows = figure.subfigures(
+        len(structures), 1, squeeze=False, height_ratios=heights
+    ).flat
+    for row, (title, structure) in zip(rows, structures.items(), strict=True):
+        row.suptitle(title, x=0.02, ha="left", fontsize=10)
+        if _is_followed(structure):
+            draw_structure(row.subplots(), structure, largest, last)
+        else:
+            _draw_matrices(row, structure, largest)
     return picture.save(figure, pathlib.Path(file), 150)
 
 
-def draw_structure(axis: Any, structure: Structure) -> None:
+def draw_structure(
+    axis: Any,
+    structure: Structure,
+    largest: Mapping[bool, float] | None = None,
+    last: float | None = None,
+) -> None:
     """Draw one graph.
 
     Args:
         axis: matplotlib axes.
         structure: the graph.
+        largest: for edges without and with a T of their own the weight that is drawn
+            widest; by default the graph's own.
+        last: the column at the right edge; by default the graph's own.
     """
-    largest: dict[bool, float] = {}
-    for edge in structure.edges:
-        kind = edge.through_transform
-        largest[kind] = max(abs(edge.weight), largest.get(kind, 0.0))
+    largest = largest or _largest(structure)
     labelled = len(structure.edges) <= _LABELLED_EDGES
     for edge in structure.edges:
         share = edge.weight / largest[edge.through_transform]
@@ -143,10 +165,54 @@ def draw_structure(axis: Any, structure: Structure) -> None:
             },
         )
     low, high = _extent(structure)
-    last = max(node.column for node in structure.nodes)
+    if last is None:
+        last = max(node.column for node in structure.nodes)
     # The arcs are bent on the page, their labels placed in the graph's units.
     axis.set(xlim=(-0.4, last + 0.4), ylim=(low - 0.4, high + 0.4), aspect="equal")
     axis.axis("off")
+
+
+def _largest(structure: Structure) -> dict[bool, float]:
+    """Return the largest absolute weight without and with a T of its own."""
+    kinds = {edge.through_transform for edge in structure.edges}
+    return {
+        kind: max(abs(e.weight) for e in structure.edges if e.through_transform == kind)
+        for kind in kinds
+    }
+
+
+def _is_followed(structure: Structure) -> bool:
+    arcs = len(structure.edges)
+    return arcs <= _FOLLOWED_ARCS or not _largest(structure).get(True)
+
+
+def _draw_matrices(
+    row: Any, structure: Structure, largest: Mapping[bool, float]
+) -> None:
+    """Draw the coefficients of a recurrence over the whole history, (18), in colour.
+
+    The row is the iterate that is computed, the column the one that is read.
+    """
+    size = len(structure.nodes)
+    kinds = [kind for kind in (True, False) if kind in largest]
+    for kind, axis in zip(
+        kinds, row.subplots(1, len(kinds), squeeze=False)[0], strict=True
+    ):
+        matrix = np.full((size, size), np.nan)
+        for edge in structure.edges:
+            if edge.through_transform == kind:
+                matrix[edge.target, edge.source] = edge.weight
+        limit = largest[kind]
+        image = axis.imshow(matrix[1:, :-1], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set(
+            title="α, of T(x)" if kind else "β, of x",
+            xlabel="read: x of step",
+            ylabel="computed: x of step",
+        )
+        step = max(1, (size - 1) // 6)
+        axis.set_xticks(range(0, size - 1, step))
+        axis.set_yticks(range(0, size - 1, step), range(1, size, step))
+        row.colorbar(image, ax=axis, shrink=0.8)
 
 
 def _draw_edge(
@@ -213,5 +279,7 @@ def _extent(structure: Structure) -> tuple[float, float]:
 
 
 def _height(structure: Structure) -> float:
+    if not _is_followed(structure):
+        return 4.5
     low, high = _extent(structure)
     return 1.1 * (high - low + 0.8) + 0.3

@@ -6,10 +6,16 @@ from matplotlib.image import imread
 from matplotlib.patches import FancyArrowPatch
 
 from optnet_jax.errors import InputError
-from optnet_jax.inspect.figure import draw_network, draw_structure, network_structures
+from optnet_jax.inspect.figure import (
+    draw,
+    draw_network,
+    draw_structure,
+    network_structures,
+)
 from optnet_jax.inspect.graph import recurrence_structure
 from optnet_jax.networks import create
-from optnet_jax.recurrences import ADMM, HistorySum
+from optnet_jax.recurrences import ADMM, HistorySum, heavy_ball
+from optnet_jax.runs import picture
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,33 @@ def test_stage_of_a_recurrence_starts_after_its_transition():
 def test_file(tmp_path):
     file = draw_network(create("agd_net", stage_sizes=(2,)), tmp_path / "a.png")
     assert np.ptp(imread(file)[..., :3]) > 0.5
+
+
+def test_figure_of_several_structures_has_one_scale(monkeypatch):
+    figures = []
+    monkeypatch.setattr(picture, "save", lambda figure, *rest: figures.append(figure))
+    depths = {"long": 8, "short": 2}
+    made = {n: recurrence_structure(heavy_ball(0.3), d) for n, d in depths.items()}
+    strong = recurrence_structure(heavy_ball(3.0), 2)
+    draw({**made, "strong": strong}, "a.png")
+    axes = [axis for part in figures[0].subfigs for axis in part.axes]
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    short, strong = ({p.get_linewidth() for p in axis.patches} for axis in axes[1:])
+    assert max(short) < max(strong)
+
+
+def test_long_history_is_drawn_as_matrices(monkeypatch):
+    figures = []
+    monkeypatch.setattr(picture, "save", lambda figure, *rest: figures.append(figure))
+    alpha, beta = np.tril(np.random.default_rng(0).normal(size=(2, 12, 12)))
+    recurrence = HistorySum(alpha.tolist(), beta.tolist())
+    draw({"stage": recurrence_structure(recurrence, 12)}, "a.png")
+    # One image for each matrix; a colour bar has none of its own.
+    axes = [axis for axis in figures[0].subfigs[0].axes if axis.get_title()]
+    for axis, matrix in zip(axes, (alpha, beta), strict=True):
+        drawn = axis.images[0].get_array().filled(0)
+        np.testing.assert_allclose(drawn, matrix, rtol=1e-6)
+        assert axis.images[0].get_clim()[1] == pytest.approx(np.abs(matrix).max())
 
 
 def test_network_without_stages():
