@@ -28,7 +28,6 @@ class JsonLines:
         expected: How many rows the checkpoint says there were up to that step.
 
     Attributes:
-        rows: The rows that an earlier start has left.
         lines: Number of rows by now.
 
     Raises:
@@ -43,7 +42,6 @@ class JsonLines:
             for line, row in (_parse(path, content) if start_step > 0 else ())
             if row["step"] <= start_step
         ]
-        self.rows = [row for _, row in kept]
         self.lines = len(kept)
         if len(kept) < expected:
             logging.warning(

@@ -29,7 +29,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: E402
 from optnet_jax.errors import one_line  # noqa: E402
 from optnet_jax.runs import files  # noqa: E402
 from optnet_jax.runs.json_lines import JsonLines  # noqa: E402
-from optnet_jax.training.coefficients import CoefficientLog  # noqa: E402
+from optnet_jax.training.coefficients import write_arrays  # noqa: E402
 
 
 class RunWriter:
@@ -49,33 +49,29 @@ class RunWriter:
         lines: Mapping[str, int],
         learned: bool = False,
     ):
-        self._metrics: JsonLines | None = None
-        self._coefficients: CoefficientLog | None = None
+        self._workdir = workdir
+        self._logs: dict[str, JsonLines] = {}
         self._events: metric_writers.MetricWriter = metric_writers.MultiWriter([])
         if jax.process_index() != 0:
             return
         drop_later_events(workdir, start_step)
-        self._metrics = JsonLines(
-            workdir / "metrics.jsonl", start_step, lines.get("metrics", 0)
-        )
-        if learned:
-            self._coefficients = CoefficientLog(
-                workdir / "coefficients.npz", start_step, lines.get("coefficients", 0)
+        for name in ("metrics", *(("coefficients",) if learned else ())):
+            self._logs[name] = JsonLines(
+                workdir / f"{name}.jsonl", start_step, lines.get(name, 0)
             )
         self._events = metric_writers.SummaryWriter(str(workdir))
 
     @property
     def lines(self) -> dict[str, int]:
         """How many lines each file has that is appended to, by its name."""
-        logs = {"metrics": self._metrics, "coefficients": self._coefficients}
-        return {name: log.lines for name, log in logs.items() if log is not None}
+        return {name: log.lines for name, log in self._logs.items()}
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Write a line such as ``{"step": 781, "train/loss": 1.2}``, and the events."""
         self.write_events(step, scalars)
-        if self._metrics is not None:
+        if "metrics" in self._logs:
             values = {name: float(np.asarray(value)) for name, value in scalars.items()}
-            self._metrics.append({"step": int(step), **values})
+            self._logs["metrics"].append({"step": int(step), **values})
 
     def write_events(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Write scalars for TensorBoard only: what another start would not repeat."""
@@ -85,8 +81,10 @@ class RunWriter:
         self, step: int, epoch: float, coefficients: Mapping[str, np.ndarray]
     ) -> None:
         """Write learned coefficients; for TensorBoard their histogram and mean."""
-        if self._coefficients is not None:
-            self._coefficients.append(step, epoch, coefficients)
+        if "coefficients" in self._logs:
+            values = {name: value.tolist() for name, value in coefficients.items()}
+            row = {"step": int(step), "epoch": float(epoch), **values}
+            self._logs["coefficients"].append(row)
             self._events.write_histograms(step, coefficients)
             means = {f"{n} (mean)": value.mean() for n, value in coefficients.items()}
             self.write_events(step, means)
@@ -97,16 +95,16 @@ class RunWriter:
 
     def sync(self) -> None:
         """Make the lines safe from a power cut."""
-        for log in (self._metrics, self._coefficients):
-            if log is not None:
-                log.sync()
+        for log in self._logs.values():
+            log.sync()
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files; write the coefficients as arrays, too."""
         self._events.close()
-        for log in (self._metrics, self._coefficients):
-            if log is not None:
-                log.close()
+        for log in self._logs.values():
+            log.close()
+        if "coefficients" in self._logs:
+            write_arrays(self._workdir)
 
 
 def drop_later_events(workdir: Path, start_step: int) -> None:

@@ -1,7 +1,6 @@
 import json
 
 import matplotlib.image
-import numpy as np
 import pytest
 
 from optnet_jax.runs import picture
@@ -48,12 +47,17 @@ def test_the_learning_curve_shows_what_was_measured(workdir, saved):
 
 
 def test_learned_coefficients_are_drawn_with_their_mean(workdir, saved):
-    np.savez(
-        workdir / "coefficients.npz",
-        step=[1, 2, 3],
-        epoch=[1.0, 2.0, 3.0],
-        **{"stage_0.alpha": np.arange(6.0).reshape(3, 2), "beta1": np.ones(3)},
-    )
+    rows = [
+        {
+            "step": n + 1,
+            "epoch": n + 1.0,
+            "stage_0.alpha": [2 * n, 2 * n + 1],
+            "beta1": 1,
+        }
+        for n in range(3)
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (workdir / "coefficients.jsonl").write_text(text)
     files = figures.draw(workdir)
     assert [file.name for file in files] == ["learning_curve.png", "coefficients.png"]
     assert all(file.stat().st_size > 1000 for file in files)

@@ -1,3 +1,5 @@
+import json
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -6,10 +8,9 @@ import pytest
 
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.recurrences import HistorySum
-from optnet_jax.runs import files
 from optnet_jax.structures import Propagation
 from optnet_jax.training import coefficients
-from optnet_jax.training.coefficients import CoefficientLog, learned_coefficients
+from optnet_jax.training.coefficients import learned_coefficients
 
 
 class Relaxed:
@@ -113,78 +114,42 @@ def test_an_experiment_records_what_its_network_learns(small):
     np.testing.assert_array_equal(found["alpha"], [1, 1])
 
 
-def test_rows_are_appended_and_later_ones_dropped_on_resume(tmp_path):
-    path = tmp_path / "coefficients.npz"
-    log = CoefficientLog(path, 0)
-    for step in (10, 20, 30):
-        log.append(step, step / 10, {"alpha": np.full(2, step, np.float32)})
-    log._lines.close()  # as a kill closes it, with the archive unwritten
-    resumed = CoefficientLog(path, 20)
-    resumed.append(30, 3.0, {"alpha": np.full(2, 99)})
-    resumed.close()
-    with np.load(path) as file:
-        assert file["step"].tolist() == [10, 20, 30]
-        assert file["epoch"].tolist() == [1.0, 2.0, 3.0]
-        assert file["alpha"].tolist() == [[10, 10], [20, 20], [99, 99]]
+def write(workdir, rows):
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (workdir / "coefficients.jsonl").write_text(text)
 
 
-def test_a_row_is_safe_at_once_and_the_archive_written_seldom(tmp_path, monkeypatch):
-    """The bytes written for n rows are a multiple of the last archive's, not of n²."""
-    path = tmp_path / "coefficients.npz"
-    written = []
-    write = files.write_durably
-
-    def count(file, content):
-        write(file, content)
-        written.append(file.stat().st_size)
-
-    monkeypatch.setattr(files, "write_durably", count)
-    log = CoefficientLog(path, 0)
-    for step in range(1, 401):
-        log.append(step, step / 10, {"omega": np.array([step, -step], np.float32)})
-        assert len(coefficients.json_lines.read(path.with_suffix(".jsonl"))) == step
-    log.close()
-    assert coefficients.read(path)["omega"].tolist()[-1] == [400, -400]
-    assert sum(written) < 40 * written[-1]
+ROWS = [{"step": n, "epoch": n / 10, "omega": [n, 0.1]} for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\0" * 64, b"text", "cut", "not there"])
-@pytest.mark.parametrize("name", ["coefficients.npz", "coefficients.jsonl"])
-def test_one_damaged_file_is_made_again_from_the_other(tmp_path, name, damage):
-    path = tmp_path / "coefficients.npz"
-    log = CoefficientLog(path, 0)
-    for step in (1, 2, 3):
-        log.append(step, step / 10, {"omega": np.float32([step, 0.1])})
-    log.close()
-    before = coefficients.read(path)
-    file = tmp_path / name
-    if damage == "not there":
-        file.unlink()
-    else:
-        cut = file.read_bytes()[:-30]
-        file.write_bytes(cut if damage == "cut" else damage)
-    CoefficientLog(path, 3, 3).close()
-    after = coefficients.read(path)
-    assert before.keys() == after.keys()
-    for key in before:
-        np.testing.assert_array_equal(before[key], after[key])
+def test_lines_become_arrays_of_the_type_of_parameters(tmp_path):
+    assert coefficients.read(tmp_path) == {}
+    write(tmp_path, ROWS)
+    found = coefficients.read(tmp_path)
+    assert found["step"].tolist() == [1, 2, 3]
+    assert found["epoch"].tolist() == [0.1, 0.2, 0.3]
+    expected = np.array([[1, 0.1], [2, 0.1], [3, 0.1]], np.float32)
+    np.testing.assert_array_equal(found["omega"], expected)
+    assert found["omega"].dtype == np.float32
 
 
-def test_both_lost_is_said_once_and_gone_on_with(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        "absl.logging.warning", lambda text, *args: said.append(text % args)
-    )
-    log = CoefficientLog(tmp_path / "coefficients.npz", 3, 3)
-    log.append(4, 0.4, {"omega": np.float32(1)})
-    log.close()
-    assert [text.split("/")[-1] for text in said] == [
-        "coefficients.jsonl has 0 of 3 rows up to step 3: the others are lost, and the "
-        "run goes on without them"
-    ]
-    assert coefficients.read(tmp_path / "coefficients.npz")["step"].tolist() == [4]
+@pytest.mark.parametrize(
+    "change",
+    [{"omega": 3}, {"omega": "a"}, {"epoch": [1]}, {"new": 1}],
+)
+def test_a_row_of_another_form_than_the_last_is_left_out(tmp_path, change):
+    write(tmp_path, [{**ROWS[0], **change}, *ROWS[1:]])
+    assert coefficients.read(tmp_path)["step"].tolist() == [2, 3]
 
 
-def test_without_coefficients_there_is_no_file(tmp_path):
-    CoefficientLog(tmp_path / "coefficients.npz", 0).append(1, 1.0, {})
-    assert not list(tmp_path.iterdir())
+def test_the_archive_is_what_the_lines_say(tmp_path):
+    archive = tmp_path / "coefficients.npz"
+    archive.write_bytes(b"of an earlier start")
+    write(tmp_path, ROWS)
+    coefficients.write_arrays(tmp_path)
+    with np.load(archive) as file:
+        for name, values in coefficients.read(tmp_path).items():
+            np.testing.assert_array_equal(file[name], values)
+    write(tmp_path, [])
+    coefficients.write_arrays(tmp_path)
+    assert not archive.exists()

@@ -61,7 +61,7 @@ class Run:
 
     @functools.cached_property
     def _learned(self) -> dict[str, np.ndarray]:
-        return coefficients.read(self.path / "coefficients.npz")
+        return coefficients.read(self.path)
 
     @property
     def recorded(self) -> np.ndarray:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import types
 
-import numpy as np
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -50,9 +49,10 @@ def make_workdir(
                 row = {"step": 10 * epoch, "epoch": float(epoch), **part}
                 file.write(json.dumps(row) + "\n")
     if coefficients is not None:
-        rows = {name: np.stack([v] * epochs) for name, v in coefficients.items()}
-        counted = np.arange(1.0, epochs + 1)
-        np.savez(directory / "coefficients.npz", step=counted, epoch=counted, **rows)
+        values = {name: v.tolist() for name, v in coefficients.items()}
+        rows = [{"step": n, "epoch": n, **values} for n in range(1, epochs + 1)]
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (directory / "coefficients.jsonl").write_text(text)
     if finished:
         last = 30 / epochs + seed
         finish(
