@@ -21,6 +21,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode", "train", MODES, "Train, evaluate a checkpoint, or show the network."
 )
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", "", "With --mode=summary: TPUs to compile for, such as v5e:4x4."
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the processes of a TPU pod, Slurm or MPI job."
 )
@@ -59,7 +62,10 @@ def main(argv: Sequence[str]) -> None:
     workdir = _WORKDIR.value or str(Path("runs") / config.name)
     workdir = str(local_path(workdir, "--workdir"))
     if _MODE.value == "summary":
-        run(config, workdir, "summary")
+        from optnet_jax.runs import devices
+
+        devices.stay_on_the_cpu()
+        run(config, workdir, "summary", _TOPOLOGY.value)
         return
     # Said before the imports, which take seconds.
     print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
@@ -76,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     )
     devices.keep_freed_memory()
     with distributed.together():
-        run(config, workdir, _MODE.value)
+        run(config, workdir, _MODE.value, _TOPOLOGY.value)
 
 
 def console() -> None:

@@ -203,6 +203,14 @@ def test_summary_of_a_network_without_stages_draws_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_topology_is_for_a_summary_alone(tmp_path):
+    config = configuration.load("configs/digits_hb.py")
+    with pytest.raises(InputError, match="'v5e:4x4', it is only compiled for: add --m"):
+        main.run(config, str(tmp_path), "train", "v5e:4x4")
+    with pytest.raises(InputError, match="no TPU topology is called 'v5e:4'"):
+        main.run(config, str(tmp_path), "summary", "v5e:4")
+
+
 def test_summary_in_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     config = configuration.load("configs/cifar_hb.py")

@@ -39,6 +39,8 @@ class Spec:
         sources: files and folders that the builder reads: once they have changed, a
             set that was prepared from them before is said to be out of date.
         note: how the split was made.
+        num_train: images of the training split, where that is known without the data;
+            0: it is not. What is trained on is what the prepared set has.
 
     Raises:
         InputError: if a field is wrong, or if they do not fit together.
@@ -59,6 +61,7 @@ class Spec:
     module: str = ""
     sources: tuple[LocalPath, ...] = ()
     note: str = "the published split"
+    num_train: CountOrOff = 0
 
     def __post_init__(self) -> None:
         where = f"the Spec of {shown(self.name)} is wrong: "
@@ -110,6 +113,7 @@ SPECS: dict[str, Spec] = {
             pad=1,
             module="optnet_jax.data.digits",
             note="stratified, split seed 0",
+            num_train=1437,
         ),
         Spec(
             name="cifar10",
@@ -119,6 +123,7 @@ SPECS: dict[str, Spec] = {
             std=(0.24703223, 0.24348513, 0.26158784),
             pad=4,
             flip=True,
+            num_train=50_000,
         ),
         Spec(
             name="cifar100",
@@ -128,6 +133,7 @@ SPECS: dict[str, Spec] = {
             std=(0.26733429, 0.25643846, 0.27615047),
             pad=4,
             flip=True,
+            num_train=50_000,
         ),
         Spec(
             name="fashion_mnist",
@@ -138,6 +144,7 @@ SPECS: dict[str, Spec] = {
             pad=4,
             flip=True,
             package="dataset-fashion-mnist",
+            num_train=60_000,
         ),
         Spec(
             name="mnist",
@@ -146,6 +153,7 @@ SPECS: dict[str, Spec] = {
             mean=(0.13066048,),
             std=(0.30810781,),
             pad=2,
+            num_train=60_000,
         ),
         Spec(
             name="imagenet2012",
@@ -158,6 +166,7 @@ SPECS: dict[str, Spec] = {
             streamed=True,
             resize=256,
             manual=True,
+            num_train=1_281_167,
         ),
     )
 }

@@ -84,13 +84,15 @@ def activation_bytes(
     jaxpr = jax.make_jaxpr(residuals)(variables, images, key).jaxpr
     # Weights and images are there anyway; an array kept for two uses is one array.
     kept = {v for v in jaxpr.outvars if not hasattr(v, "val")} - set(jaxpr.invars)
-    return _bytes([variable.aval for variable in kept])
+    return count_bytes([variable.aval for variable in kept])
 
 
 def _memory(
     module: nn.Module, variables: Any, image_shape: tuple[int, ...], batch_size: int
 ) -> str:
-    weights = 3 * _bytes(variables["params"]) + _bytes(variables.get("batch_stats", {}))
+    weights = 3 * count_bytes(variables["params"]) + count_bytes(
+        variables.get("batch_stats", {})
+    )
     activations = activation_bytes(module, variables, image_shape, batch_size)
     return (
         f"training memory at batch {batch_size}: about "
@@ -146,7 +148,8 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _bytes(tree: Any) -> int:
+def count_bytes(tree: Any) -> int:
+    """Return the bytes of a tree of arrays or of their shapes."""
     return sum(
         math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
     )

@@ -11,6 +11,11 @@ REPEATABLE = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
+def stay_on_the_cpu() -> None:
+    """Leave accelerators to those who compute; before JAX has started a device."""
+    jax.config.update("jax_platforms", "cpu")
+
+
 def make_repeatable() -> None:
     """Set ``XLA_FLAGS`` so that a GPU gives the same bits in every run.
 

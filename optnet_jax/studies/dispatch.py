@@ -16,13 +16,14 @@ from optnet_jax.runs import program
 MODES = ("train", "eval", "summary")
 
 
-def run(config: Config, workdir: str, mode: str) -> None:
+def run(config: Config, workdir: str, mode: str, topology: str = "") -> None:
     """Train, evaluate or summarise what a config describes, or run a study.
 
     Args:
         config: The config; ``config.experiment`` is ``train`` or the name of a study.
         workdir: Directory of the run.
         mode: ``train``, ``eval`` or ``summary``.
+        topology: Slice of a TPU pod that a summary is for; see :mod:`..inspect.tpu`.
 
     Raises:
         InputError: if there is no such experiment, or from the work itself.
@@ -35,8 +36,13 @@ def run(config: Config, workdir: str, mode: str) -> None:
         )
         from optnet_jax.training import summary
 
-        summary.show(config, Path(workdir))
+        summary.show(config, Path(workdir), topology)
         return
+    if topology:
+        raise InputError(
+            f"nothing is run on {shown(topology)}, it is only compiled for: add "
+            "--mode=summary, or leave out --topology"
+        )
     fields = config.as_mapping() if isinstance(config, Block) else config
     experiment = fields.get("experiment", "train")
     # An array, from Python, would be compared entry by entry.

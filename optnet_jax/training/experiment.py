@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -117,6 +117,17 @@ class Experiment:
             donate_argnums=0,
         )
 
+    def lowered_train_step(self) -> Any:
+        """Lower the training step for shapes: ready to be compiled, without data."""
+        size = self.config.data.batch_size
+        batch = {
+            "image": ((size, *self.dataset.image_shape), jnp.float32),
+            "label": ((size,), jnp.int32),
+        }
+        shapes = {name: jax.ShapeDtypeStruct(*of) for name, of in batch.items()}
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        return self.compiled_train_step().lower(self.state_shapes(), shapes, key)
+
     def compiled_eval_step(self) -> Callable:
         """Put the evaluation step under jit: variables replicated, batch sharded."""
         replicated, sharded = self.state_sharding, sharding.sharded(self.mesh)
@@ -146,11 +157,18 @@ def create_network(config: TrainConfig, num_classes: int) -> nn.Module:
     return networks.create(name, **{"num_classes": num_classes, **fields})
 
 
-def build(config: TrainConfig) -> Experiment:
+def build(
+    config: TrainConfig,
+    devices: Sequence[Any] | None = None,
+    load: Callable[..., Any] | None = None,
+) -> Experiment:
     """Build all parts of a run; loads the dataset.
 
     Args:
         config: The run's config.
+        devices: To run on; all that there are by default.
+        load: Gives the dataset, by default ``data.load``; a step that is only compiled
+            needs no batches of it.
 
     Returns:
         The experiment.
@@ -161,7 +179,7 @@ def build(config: TrainConfig) -> Experiment:
     spec = data.spec_of(config.data)
     module = create_network(config, spec.num_classes)
     check_classes(module, spec)
-    mesh = sharding.data_mesh()
+    mesh = sharding.data_mesh(devices)
     options = StepOptions(
         label_smoothing=config.loss.label_smoothing,
         accumulate=config.optimizer.accumulate,
@@ -172,7 +190,7 @@ def build(config: TrainConfig) -> Experiment:
         config.data.batch_size, mesh.devices.size, options.accumulate
     )
     check_micro_batches(module, config.data.batch_size, options.accumulate)
-    dataset = data.load(config.data, seed=config.seed)
+    dataset = (load or data.load)(config.data, seed=config.seed)
     per_epoch = dataset.steps_per_epoch
     total = schedule_lib.steps_in_run(
         config.schedule.epochs, per_epoch, config.schedule.steps

@@ -1,13 +1,17 @@
 """What a config's network looks like, without data and without training."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from flax import linen as nn
 
 from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
-from optnet_jax.inspect import figure, summary
+from optnet_jax.inspect import figure, summary, tpu
+from optnet_jax.runs import program
+from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training.experiment import check_classes, create_network
 
 
@@ -55,13 +59,64 @@ def summarize(config: Config | TrainConfig) -> str:
     return f"{title}\n{summary.summarize(module, image_shape, micro_batch)}"
 
 
-def show(config: Config | TrainConfig, workdir: Path) -> None:
-    """Print the summary, and draw a network of stages to ``plots/structure.png``.
+def on_topology(config: Config | TrainConfig, place: tpu.Topology) -> str:
+    """Say what a config's training step costs on a slice of a TPU pod.
+
+    Args:
+        config: The config.
+        place: The slice.
+
+    Returns:
+        Several lines: whether it fits, its traffic, the bound on its speed.
 
     Raises:
-        InputError: see :func:`network`; or if the drawing cannot be written.
+        InputError: see :func:`network`; or a batch that its devices do not divide.
     """
+    config = TrainConfig.of(config)
+    spec, size = data.spec_of(config.data), config.data.batch_size
+    # What is asked of a dataset by a step that is compiled and not run.
+    described = SimpleNamespace(
+        image_shape=spec.image_shape,
+        steps_per_epoch=max(1, spec.num_train // size),
+    )
+    experiment = experiment_lib.build(config, place.devices, lambda *_, **__: described)
+    state = experiment.state_shapes()
+    held = {
+        "parameters, statistics": (state.params, state.batch_stats),
+        "optimiser, average": (state.opt_state, state.average),
+    }
+    compiled = tpu.compile_for(place, experiment.lowered_train_step())
+    return tpu.describe(
+        place,
+        compiled,
+        images=size,
+        held={name: summary.count_bytes(tree) for name, tree in held.items()},
+        total_images=experiment.total_steps * size if spec.num_train else 0,
+    )
+
+
+def show(config: Config | TrainConfig, workdir: Path, topology: str = "") -> None:
+    """Print the summary, and draw a network of stages to ``plots/structure.png``.
+
+    Args:
+        config: The config.
+        workdir: Directory of the run.
+        topology: Slice of a TPU pod, such as "v5e:4x4", to compile the step for; none
+            by default.
+
+    Raises:
+        InputError: see :func:`network` and :func:`on_topology`; or if the drawing
+            cannot be written.
+    """
+    place = tpu.topology(topology) if topology else None
     print(summarize(config), flush=True)
+    if place is not None:
+        program.tell(
+            f"compiling the training step for {topology}: a deep dense "
+            "network takes long",
+            sys.stderr,
+        )
+        print(f"\n{on_topology(config, place)}", flush=True)
     module, _ = network(config)
     if figure.is_drawable(module):
         file = workdir / "plots" / "structure.png"

@@ -16,7 +16,7 @@ def builder(tmp_path_factory):
 
 def test_split_is_the_published_one():
     train, test = digits.train_test_indices()
-    assert (len(train), len(test)) == (1437, 360)
+    assert (len(train), len(test)) == (data.SPECS["optnet_digits"].num_train, 360)
     np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(1797))
     # Change it only with a new version of the dataset: results would not compare.
     assert (

@@ -1,9 +1,11 @@
+import importlib.util
 import re
 
 import pytest
 from optnet_jax.configs import digits_hb, imagenet_agd, table2
 
 from optnet_jax.errors import InputError
+from optnet_jax.inspect import tpu
 from optnet_jax.training import summary
 
 
@@ -32,3 +34,38 @@ def test_memory_is_that_of_a_micro_batch():
 def test_a_config_without_a_network_is_named():
     with pytest.raises(InputError, match="table2 has no network to summarise"):
         summary.network(table2.get_config())
+
+
+def tiny(**model):
+    """Return a step that compiles in seconds: the digits' recipe on two layers."""
+    config = digits_hb.get_config()
+    config.model = {"name": "hb_net", "stage_sizes": (1,), "widths": (8,), **model}
+    return config
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="needs the TPU's compiler"
+)
+def test_the_training_step_is_compiled_for_a_pod():
+    """Groups of a chip's share need no chip but its own until the gradients' sum."""
+    texts = [
+        summary.on_topology(tiny(batch_norm_group=group), tpu.topology(name))
+        for name, group in (("v5e:2x2", 16), ("v4:2x2x1", None))
+    ]
+    near, far = (int(re.findall(r"(\d+) all-reduce", text)[0]) for text in texts)
+    assert 1 <= near < far
+    for text in texts:
+        assert "16 images a step on each" in text
+        assert "it fits: 0.0" in text
+        # 30 epochs of 22 steps of 64 images.
+        assert "the run's 42,240 images take 0:00 or more" in text
+    flops = [float(re.findall(r"([\d.e-]+) GFLOP", text)[0]) for text in texts]
+    assert flops[1] == pytest.approx(flops[0], rel=0.2)
+
+
+def test_a_batch_that_the_chips_do_not_divide():
+    place = tpu.Topology("six", tpu.CHIPS["v5e"], tuple("abcdef"), 6)
+    with pytest.raises(
+        InputError, match=r"64 cannot be split over 6 device.*=60 or 66"
+    ):
+        summary.on_topology(digits_hb.get_config(), place)
