@@ -69,8 +69,9 @@ def main(argv: Sequence[str]) -> None:
         return
     # Said before the imports, which take seconds.
     print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
-    from optnet_jax.runs import devices, distributed
+    from optnet_jax.runs import compilation, devices, distributed
 
+    compilation.keep_programs(config.get("compilation_cache", True))
     if config.get("deterministic", False):
         devices.make_repeatable()
     distributed.initialize(

@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-# The user's own settings of JAX would change what is tested.
-for name in [name for name in os.environ if name.startswith("JAX_")]:
-    del os.environ[name]
+# The user's settings of JAX would change what is tested; a worker has the session's.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    for name in [name for name in os.environ if name.startswith("JAX_")]:
+        del os.environ[name]
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=8"
@@ -35,20 +36,26 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):
-    """Give all processes of the session one folder of prepared sets, new and their own.
+    """Give all processes of the session two folders, new and their own.
 
-    TFDS's default lies in the user's home, where another version of this package may
-    have prepared a set of the same name.
+    One is of prepared sets: TFDS's default lies in the user's home, where another
+    version of this package may have prepared a set of the same name. The other one is
+    of compiled programs: what a worker, or a program that a test starts, has compiled
+    the others load.
     """
     if not hasattr(config, "workerinput"):
-        config.data_dir = tempfile.mkdtemp(prefix="optnet_jax_sets_")
-        os.environ["TFDS_DATA_DIR"] = config.data_dir
+        config.session_dir = tempfile.mkdtemp(prefix="optnet_jax_tests_")
+        os.environ["TFDS_DATA_DIR"] = f"{config.session_dir}/sets"
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{config.session_dir}/programs"
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def pytest_unconfigure(config):
-    """Remove that folder."""
+    """Remove them."""
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(config.data_dir, ignore_errors=True)
+        shutil.rmtree(config.session_dir, ignore_errors=True)
 
 
 @pytest.fixture

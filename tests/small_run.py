@@ -10,7 +10,6 @@ import functools
 import sys
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from optnet_jax.configs import recipes
@@ -93,11 +92,11 @@ def install(set_item, set_attribute) -> None:
 
 
 def main() -> None:
-    from optnet_jax.runs import distributed
+    from optnet_jax.runs import compilation, distributed
     from optnet_jax.training import loop
 
     install(lambda table, name, value: table.__setitem__(name, value), setattr)
-    jax.config.update("jax_enable_compilation_cache", False)
+    compilation.keep_programs()
     flags = [text for text in sys.argv[2:] if text.startswith("--")]
     if flags:
         address, *numbers = (text.split("=")[1] for text in flags)

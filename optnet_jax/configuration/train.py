@@ -237,6 +237,8 @@ class TrainConfig(Block):
         experiment: What is done with the config: it is trained.
         seed: Of the parameters, the data order, the augmentation and dropout.
         deterministic: Repeatable on a GPU too, at some cost in speed; a CPU always is.
+        compilation_cache: Whether compiled programs are kept for later starts, in
+            ``$JAX_COMPILATION_CACHE_DIR``, or the user's cache folder without.
         precision: Of the forward and backward pass.
         data: The images.
         optimizer: The optimiser.
@@ -256,12 +258,14 @@ class TrainConfig(Block):
         "checkpoint.keep",
         "eval.checkpoint",
         "profile",
+        "compilation_cache",
     )
 
     name: Name
     experiment: Literal["train"] = "train"
     seed: Seed = 0
     deterministic: bool = False
+    compilation_cache: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
     data: Data = Data()
     optimizer: Optimizer = Optimizer()

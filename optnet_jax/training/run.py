@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import jax
 
 from optnet_jax.errors import InputError
+from optnet_jax.runs import compilation
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import Progress
 from optnet_jax.training import sharding
@@ -36,7 +37,7 @@ class Compiled:
         tell: Takes the line.
 
     Attributes:
-        seconds: How long it took to compile; 0 before that.
+        seconds: How long it took to compile or to load; 0 before that.
     """
 
     def __init__(self, function: Any, name: str, tell: Callable[[str], None]):
@@ -49,10 +50,11 @@ class Compiled:
     def compile(self, *arguments: Any) -> None:
         """Compile for the shapes of ``arguments``, unless that is done."""
         if self._program is None:
-            started = time.monotonic()
+            started, hits = time.monotonic(), compilation.hits()
             self._program = self._function.lower(*arguments).compile()
             self.seconds = time.monotonic() - started
-            self._tell(f"compiled {self._name} in {self.seconds:.1f} s")
+            done = "compiled" if compilation.hits() == hits else "loaded compiled"
+            self._tell(f"{done} {self._name} in {self.seconds:.1f} s")
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the program."""

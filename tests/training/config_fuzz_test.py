@@ -61,7 +61,7 @@ def begin(small):
         trains = isinstance(name, str) and name == "train"
         if not trains and (study := dispatch.study(name)):
             study.plan(study.config.of(config))
-        elif config.get("name") in ("cifar_densenet", "imagenet_resnet"):
+        elif str(config.get("name")) in ("cifar_densenet", "imagenet_resnet"):
             summary.network(config)
         else:
             experiment.build(TrainConfig.of(config))
