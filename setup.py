@@ -60,6 +60,7 @@ setup(
         "numpy>=2",
         "scipy>=1.15",
         "scikit-learn",
+        "pillow>=11",
         "matplotlib",
         # The page about a run is their template and figures.
         "jinja2",

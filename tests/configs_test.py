@@ -42,7 +42,7 @@ def test_every_config_describes_a_network_that_fits_its_images(name):
     assert logits.shape == (64, spec.num_classes)
 
 
-@pytest.mark.parametrize("stem", ["digits", "fashion", "cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["digits", "fashion", "folder", "cifar", "imagenet"])
 def test_the_families_differ_in_the_model_alone(stem):
     rests = []
     for family in FAMILIES:
@@ -81,12 +81,15 @@ def test_fashion_mnist_is_trained_as_cifar_for_fewer_epochs():
     }
 
 
-def test_the_networks_for_fashion_mnist_are_of_one_size():
+@pytest.mark.parametrize(
+    ("stem", "shape"), [("fashion", (28, 28, 1)), ("folder", (64, 64, 3))]
+)
+def test_the_networks_of_a_set_are_of_one_size(stem, shape):
     """Parameters and multiply-adds of the four families agree to one per cent."""
     found = []
     for family in FAMILIES:
-        module = create_network(TrainConfig.of(load(f"fashion_{family}")), 10)
-        of_one = cost(module, data.get_spec("fashion_mnist").image_shape)
+        module = create_network(TrainConfig.of(load(f"{stem}_{family}")), 10)
+        of_one = cost(module, shape)
         found.append((of_one.parameters, of_one.multiply_adds))
     for sizes in zip(*found, strict=True):
         assert max(sizes) < 1.01 * min(sizes)

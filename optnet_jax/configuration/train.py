@@ -40,7 +40,8 @@ class Data(Block, path="data."):
     """``config.data``.
 
     Attributes:
-        dataset: A name of :data:`optnet_jax.data.SPECS`.
+        dataset: A name of :data:`optnet_jax.data.SPECS`, or "optnet_folder".
+        folder: Of that one: the folder of pictures, ``DIR/train/CLASS/*.png``.
         data_dir: Where prepared sets lie; empty for TFDS's default
             (``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``).
         batch_size: Images of a step, over all processes together.
@@ -49,8 +50,8 @@ class Data(Block, path="data."):
             100 % of the area, as the authors of DenseNet trained, whose strategy §7.1
             adopts) or "fixed" (short side resized, then a random square: §7.1 to the
             letter).
-        image_size: Side of the network's input for a streamed set; 0 for the
-            dataset's own (224 for ImageNet).
+        image_size: Side of the network's input for a streamed set or a folder; 0 for
+            the dataset's own (224 for ImageNet).
         shuffle_buffer: Undecoded records of a streamed set that are shuffled at a time,
             over all processes together (10,000 of ImageNet's take 1.1 GB).
         skip_corrupt: Whether a streamed set leaves unreadable images and records out
@@ -58,6 +59,7 @@ class Data(Block, path="data."):
     """
 
     dataset: str = "optnet_digits"
+    folder: LocalPath = ""
     data_dir: LocalPath = ""
     batch_size: Count = 64
     augment: bool = False
@@ -254,6 +256,7 @@ class TrainConfig(Block):
 
     free: ClassVar[tuple[str, ...]] = (
         "data.data_dir",
+        "data.folder",
         "log",
         "checkpoint.keep",
         "eval.checkpoint",

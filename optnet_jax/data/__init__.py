@@ -16,6 +16,7 @@ fashion_mnist  memory    from the four archives there; Debian's package
                          ``dataset-fashion-mnist`` has them
 mnist          memory    likewise from its own four
 imagenet2012   streamed  from both ``ILSVRC2012_img_*.tar`` there
+optnet_folder  either    from the pictures in ``config.data.folder``
 =============  ========  ==========================================================
 
 Small sets live on the device as uint8 and are shuffled, cropped and flipped there
@@ -58,6 +59,7 @@ def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
     from optnet_jax.data import features, source
 
     builder = source.prepared_builder(spec, options.data_dir)
+    spec = features.measured(spec, builder)
 
     if spec.streamed:
         from optnet_jax.data import stream

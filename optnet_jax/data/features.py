@@ -1,5 +1,6 @@
 """What a prepared TFDS builder declares of its set, without a record being read."""
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -67,6 +68,34 @@ def check(spec: Spec, builder: Any) -> None:
                 f"the {split} split of {where} is empty; delete that directory and "
                 "prepare it from something"
             )
+
+
+def measured(spec: Spec, builder: Any) -> Spec:
+    """Return an entry with the mean and deviation that a prepared set has measured.
+
+    Args:
+        spec: the entry; one that has them is returned as it is.
+        builder: the prepared ``tfds.core.DatasetBuilder``.
+
+    Raises:
+        InputError: if the set does not tell them, or all its images are of one colour.
+    """
+    if spec.mean and spec.std:
+        return spec
+    metadata = builder.info.metadata or {}
+    if not all(metadata.get(name) for name in ("mean", "std")):
+        raise InputError(
+            f"{spec.name} in {builder.data_dir} says nothing of its mean and std: put "
+            "them into its Spec"
+        )
+    mean, std = (tuple(metadata[name]) for name in ("mean", "std"))
+    if not any(std):
+        raise InputError(
+            f"the training images of {spec.name} in {builder.data_dir} are all of one "
+            "colour"
+        )
+    # A channel that is the same everywhere is 0 once its mean is off.
+    return dataclasses.replace(spec, mean=mean, std=tuple(s or 1.0 for s in std))
 
 
 def class_names(builder: Any) -> tuple[str, ...]:

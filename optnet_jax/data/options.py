@@ -3,6 +3,7 @@
 from typing import Any
 
 from optnet_jax.configuration.train import Data as Options
+from optnet_jax.data import folder
 from optnet_jax.data.spec import Spec, get_spec
 from optnet_jax.errors import InputError
 
@@ -31,9 +32,17 @@ def spec_of(options: Options) -> Spec:
     """Return the dataset that is named, at the size that is asked for.
 
     Raises:
-        InputError: if there is no such dataset, or if it is not resized.
+        InputError: if there is no such dataset, if it is not resized, or if the folder
+            that it is does not hold one.
     """
+    if options.dataset == folder.NAME:
+        return folder.spec_of(options.folder, options.image_size)
     spec = get_spec(options.dataset)
+    if options.folder:
+        raise InputError(
+            f"data.folder={options.folder} is not what data.dataset={spec.name} reads: "
+            f"leave it empty, or set --config.data.dataset={folder.NAME}"
+        )
     if not options.image_size:
         return spec
     if not spec.streamed:

@@ -115,7 +115,8 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
             )
     try:
         with quiet.no_chatter():
-            return tfds.builder(spec.name, data_dir=data_dir or None)
+            config = spec.builder_config and spec.builder_config()
+            return tfds.builder(spec.name, config=config, data_dir=data_dir or None)
     except Exception as error:
         # TFDS and protobuf raise whatever the damaged byte leads to.
         where, cause = data_dir or "TFDS's data folder", one_line(error, 200)

@@ -1,8 +1,8 @@
 """What there is to know about each dataset, in one table: a new one is one entry."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 from optnet_jax.configuration.block import kinds_of
 from optnet_jax.configuration.train import Count, CountOrOff
@@ -21,7 +21,8 @@ class Spec:
         name: its TFDS name.
         num_classes: number of classes.
         image_shape: (H, W, C) of what the network sees.
-        mean: mean of the training split per channel, pixels scaled to [0, 1].
+        mean: mean of the training split per channel, pixels scaled to [0, 1]; empty
+            where the builder has measured it and put it into its metadata.
         std: standard deviation, likewise.
         eval_split: the TFDS split that is evaluated.
         pad: pixels of zeros on each side before the random crop of ``image_shape``,
@@ -36,6 +37,7 @@ class Spec:
         manual: whether a person must fetch the archives.
         package: a Debian package that has them, for the message that they are missing.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
+        builder_config: makes the TFDS ``BuilderConfig`` of a builder that has several.
         sources: files and folders that the builder reads: once they have changed, a
             set that was prepared from them before is said to be out of date.
         note: how the split was made.
@@ -59,6 +61,7 @@ class Spec:
     manual: bool = False
     package: str = ""
     module: str = ""
+    builder_config: Callable[[], Any] | None = None
     sources: tuple[LocalPath, ...] = ()
     note: str = "the published split"
     num_train: CountOrOff = 0
@@ -75,7 +78,7 @@ class Spec:
         shape = self.image_shape
         for field in ("mean", "std"):
             values = getattr(self, field)
-            if len(values) != shape[2]:
+            if values and len(values) != shape[2]:
                 yield (
                     f"{field}={values} must be one number for each of the {shape[2]} "
                     "channels of image_shape"
@@ -179,6 +182,6 @@ def get_spec(name: str) -> Spec:
         InputError: if there is none.
     """
     if not isinstance(name, str) or name not in SPECS:
-        known = ", ".join(SPECS)
+        known = ", ".join([*SPECS, "optnet_folder"])
         raise InputError(f"no dataset is called {shown(name)}; there are {known}")
     return SPECS[name]

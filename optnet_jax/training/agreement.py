@@ -44,7 +44,8 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
     if distributed.group() is None:
         return
     fields = flatten_dict({"config": as_json(config)}, sep=".")
-    fields.pop("config.data.data_dir", None)
+    for name in ("data_dir", "folder"):
+        fields.pop(f"config.data.{name}", None)
     compare(
         {
             "mode": mode,

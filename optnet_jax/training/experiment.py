@@ -179,6 +179,8 @@ def build(
     spec = data.spec_of(config.data)
     module = create_network(config, spec.num_classes)
     check_classes(module, spec)
+    if config.data.image_size:
+        check_size(module, spec)
     mesh = sharding.data_mesh(devices)
     options = StepOptions(
         label_smoothing=config.loss.label_smoothing,
@@ -232,6 +234,20 @@ def check_classes(module: nn.Module, spec: data.Spec) -> None:
             f"config.model.num_classes={classes} is less than the {spec.num_classes} "
             f"classes of {spec.name}: leave it out"
         )
+
+
+def check_size(module: nn.Module, spec: data.Spec) -> None:
+    """Refuse images of a size that was chosen, and that the network cannot take.
+
+    It would be found later, too: after hours, where the set is prepared first.
+
+    Raises:
+        InputError: naming both.
+    """
+    image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
+    jax.eval_shape(
+        functools.partial(module.init, train=False), jax.random.key(0), image
+    )
 
 
 def check_micro_batches(module: nn.Module, batch_size: int, count: int) -> None:

@@ -1,0 +1,72 @@
+"""A picture of any kind as the 8-bit RGB that a network sees; Pillow decodes them."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from optnet_jax.errors import InputError, one_line
+
+
+def load(file: str | Path) -> Image.Image:
+    """Read a picture as it looks on white paper, upright.
+
+    Its EXIF orientation is applied, a palette looked up, what is transparent laid over
+    white; CMYK becomes RGB, grey three equal channels, 16 bits of grey the nearest of
+    256 levels. Of an animation it is the first frame.
+
+    Args:
+        file: the picture, of any format that Pillow reads.
+
+    Returns:
+        The picture, mode "RGB".
+
+    Raises:
+        InputError: if it cannot be read, naming it and the cause.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+            return _rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{file} is not a readable picture (of no format that Pillow knows)"
+        ) from error
+    except Exception as error:
+        # Pillow raises whatever the damaged byte leads to.
+        cause = getattr(error, "strerror", None) or one_line(error, 100)
+        raise InputError(f"{file} is not a readable picture ({cause})") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
+    return image.convert("RGB")
+
+
+def _eight_bits(levels: np.ndarray) -> np.ndarray:
+    """Return 16 bits of grey as 8: Pillow's own conversion cuts them off at 255."""
+    if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
+        raise ValueError("its numbers are not grey levels of 8 or 16 bits")
+    return np.rint(levels / 257).astype(np.uint8)
+
+
+def square(picture: Image.Image, side: int) -> Image.Image:
+    """Return the central square of a picture, ``side`` pixels wide."""
+    short = min(picture.size)
+    left, top = ((length - short) // 2 for length in picture.size)
+    box = (left, top, left + short, top + short)
+    return picture.resize((side, side), Image.Resampling.BILINEAR, box)
+
+
+def within(picture: Image.Image, side: int) -> Image.Image:
+    """Return a picture whose short side is ``side`` pixels at most."""
+    short = min(picture.size)
+    if short <= side:
+        return picture
+    width, height = (max(1, round(length * side / short)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
