@@ -25,6 +25,12 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
+def named(path: object) -> str:
+    """Return a path as an error message repeats it: whole, and on one line."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
 def one_line(error: BaseException, longest: int = 500) -> str:
     """Return the message of another library's error, on one line and not too long."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError, shown
+from optnet_jax.errors import InputError, named, shown
 
 NAME = "optnet_folder"
 TEST_FOLDERS = ("test", "val", "validation")
@@ -133,8 +133,8 @@ def scan(root: Path) -> Folder:
     tested = [name for name in TEST_FOLDERS if name in inside]
     if "train" not in inside and tested:
         raise InputError(
-            f"{root} has a folder {tested[0]} and none called train: the classes to "
-            "train on belong into it"
+            f"{named(root)} has a folder {tested[0]} and none called train: the "
+            "classes to train on belong into it"
         )
     trained = "train" if "train" in inside else ""
     classes = tuple(_classes(root / trained, least=2))
@@ -148,8 +148,8 @@ def scan(root: Path) -> Folder:
         for name in names:
             if name not in classes:
                 raise InputError(
-                    f"{root / tested[0]} has the class {shown(name)}, which "
-                    f"{root / trained} lacks"
+                    f"{named(root / tested[0])} has the class {shown(name)}, which "
+                    f"{named(root / trained)} lacks"
                 )
         test = _pictures(root, tested[0], classes, left_out, names)
         note = f"tested on {tested[0]}"
@@ -164,7 +164,9 @@ def _entries(folder: Path) -> dict[str, os.DirEntry]:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise InputError(f"{folder} cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{named(folder)} cannot be read ({error.strerror})"
+        ) from error
     return {entry.name: entry for entry in sorted(visible, key=lambda e: e.name)}
 
 
@@ -173,14 +175,14 @@ def _classes(folder: Path, least: int) -> list[str]:
     for name in names:
         if not name.isprintable() or name != name.strip():
             raise InputError(
-                f"{folder} has a class folder called {name!r}: rename it, its name is "
-                "the class's and must be plain text"
+                f"{named(folder)} has a class folder called {name!r}: rename it, its "
+                "name is the class's and must be plain text"
             )
     if len(names) < least:
         what = f"one class folder only, {names[0]}" if names else "no class folders"
         raise InputError(
-            f"{folder} has {what}: pictures lie in a folder for each class, as "
-            f"{folder}/CLASS/*.png, and there must be two classes"
+            f"{named(folder)} has {what}: pictures lie in a folder for each class, as "
+            f"{named(folder)}/CLASS/*.png, and there must be two classes"
         )
     return names
 
@@ -197,7 +199,8 @@ def _pictures(
         of_class = list(_of_class(root, os.path.join(part, name), left_out))
         if not of_class:
             raise InputError(
-                f"{root / part / name} has no pictures: put some into it, or delete it"
+                f"{named(root / part / name)} has no pictures: put some into it, or "
+                "delete it"
             )
         label = classes.index(name)
         found += [Picture(path, label, state) for path, state in of_class]
@@ -210,13 +213,13 @@ def _of_class(
     for name, entry in _entries(root / path).items():
         file = os.path.join(path, name)
         if os.path.splitext(name)[1].lower() not in SUFFIXES or entry.is_dir():
-            left_out.append(ascii(file)[1:-1] if not file.isprintable() else file)
+            left_out.append(named(file))
             continue
         try:
             stat = entry.stat()
         except OSError as error:
             raise InputError(
-                f"{root / file} cannot be read ({error.strerror})"
+                f"{named(root / file)} cannot be read ({error.strerror})"
             ) from error
         yield file, (stat.st_size, stat.st_mtime_ns)
 
@@ -233,8 +236,8 @@ def _split(
         mine = [picture for picture in pictures if picture.label == label]
         if len(mine) < 2:
             raise InputError(
-                f"{root} has no test folder, and of the class {name} one picture only: "
-                "two are needed to train on the one and test on the other"
+                f"{named(root)} has no test folder, and of the class {name} one "
+                "picture only: two are needed to train on the one and test on the other"
             )
         mine.sort(key=_draw)
         tested = max(1, round(len(mine) / 5))

@@ -5,7 +5,7 @@ from typing import Any
 from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data import folder
 from optnet_jax.data.spec import Spec, get_spec
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 __all__ = ["Options", "options_from", "spec_of"]
 
@@ -40,8 +40,9 @@ def spec_of(options: Options) -> Spec:
     spec = get_spec(options.dataset)
     if options.folder:
         raise InputError(
-            f"data.folder={options.folder} is not what data.dataset={spec.name} reads: "
-            f"leave it empty, or set --config.data.dataset={folder.NAME}"
+            f"data.folder={shown(options.folder)} is not what "
+            f"data.dataset={spec.name} reads: leave it empty, or set "
+            f"--config.data.dataset={folder.NAME}"
         )
     if not options.image_size:
         return spec

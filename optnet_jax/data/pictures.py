@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from optnet_jax.errors import InputError, one_line
+from optnet_jax.errors import InputError, named, one_line
 
 
 def load(file: str | Path) -> Image.Image:
@@ -30,12 +30,14 @@ def load(file: str | Path) -> Image.Image:
             return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{file} is not a readable picture (of no format that Pillow knows)"
+            f"{named(file)} is not a readable picture (of no format that Pillow knows)"
         ) from error
     except Exception as error:
         # Pillow raises whatever the damaged byte leads to.
         cause = getattr(error, "strerror", None) or one_line(error, 100)
-        raise InputError(f"{file} is not a readable picture ({cause})") from error
+        raise InputError(
+            f"{named(file)} is not a readable picture ({cause})"
+        ) from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
