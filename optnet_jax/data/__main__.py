@@ -13,6 +13,7 @@ def main() -> None:
             f"{spec.name:14} {spec.num_classes:4} classes  {shape:14}  {kept}, "
             f"{_origin(spec.manual, spec.module)}"
         )
+    print(f"{'optnet_folder':14} pictures of your own, in a folder for each class")
 
 
 def _origin(manual: bool, module: str) -> str:
