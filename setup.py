@@ -49,13 +49,11 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "ml-collections>=1.1",
-        "clu>=0.0.12",
         "tensorflow-datasets>=4.9.10",
         f"tensorflow-cpu>=2.21; {LINUX_X86}",
         f"tensorflow>=2.21; {NOT_LINUX_X86}",
-        # clu's metric writers need tensorboard, TFDS's download_and_prepare needs
-        # importlib_resources; neither declares it.
         "tensorboard",
+        # TFDS's download_and_prepare needs it and does not declare it.
         "importlib_resources",
         "numpy>=2",
         "scipy>=1.15",

@@ -150,10 +150,10 @@ def test_the_mathematics_needs_jax_alone(path):
 
 @pytest.mark.parametrize("room", LIGHT_ROOMS)
 def test_light_rooms_import_where_there_is_no_tensorflow(room):
-    """On a GPU box or in a notebook neither TensorFlow nor clu need be installed."""
+    """On a GPU box or in a notebook neither TensorFlow nor TensorBoard is needed."""
     program = (
         "import sys\n"
-        "for name in ('tensorflow', 'tensorflow_datasets', 'clu', 'tensorboard'):\n"
+        "for name in ('tensorflow', 'tensorflow_datasets', 'tensorboard'):\n"
         "    sys.modules[name] = None\n"  # an import of it raises ImportError
         f"import optnet_jax.{room}\n"
         "heavy = {'matplotlib', 'sklearn'} & set(sys.modules)\n"

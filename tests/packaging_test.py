@@ -66,7 +66,7 @@ def test_the_constraints_name_every_requirement():
     setup = (ROOT / "setup.py").read_text("utf-8")
     block = setup[setup.index("install_requires=[") : setup.index("extras_require")]
     wanted = re.findall(r'"([a-z][a-z_-]+)(?=[><=;"])', block)
-    assert {"jax", "flax", "optax", "clu"} <= set(wanted)
+    assert {"jax", "flax", "optax", "tensorboard"} <= set(wanted)
     # What takes TensorFlow's place where tensorflow-cpu has no wheel is not tested.
     missing = {name.replace("_", "-") for name in wanted} - pinned - {"tensorflow"}
     assert not missing

@@ -13,7 +13,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import compilation
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import Progress
-from optnet_jax.training import sharding
+from optnet_jax.training import sharding, writers
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.coefficients import learned_coefficients
 from optnet_jax.training.evaluate import evaluate
@@ -94,9 +94,6 @@ class Run:
         start_step: int,
         started: float,
     ):
-        # clu brings TensorFlow, seconds of import: only once a run really starts.
-        from optnet_jax.training import writers
-
         config, per_epoch = experiment.config, experiment.dataset.steps_per_epoch
         # The starts of a run together are one, begun as long ago as all of them took.
         self._started = started - history.wall_seconds

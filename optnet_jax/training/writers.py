@@ -1,35 +1,64 @@
 """Where a run's metrics go: TensorBoard, ``metrics.jsonl`` and the coefficients' files.
 
-Importing this file costs seconds (clu brings TensorFlow): only a run does, late.
+TensorBoard's events are written without TensorFlow, whose import takes seconds.
 """
 
 import io
-from collections.abc import Mapping
+import itertools
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
+from tensorboard.compat.tensorflow_stub.errors import OutOfRangeError
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from optnet_jax.data import quiet
+from optnet_jax.errors import one_line
+from optnet_jax.runs import files
+from optnet_jax.runs.json_lines import JsonLines
+from optnet_jax.training.coefficients import write_arrays
 
-quiet.import_tensorflow()
+# Two files of one second and one process have different names.
+_numbers = itertools.count()
 
-# After TensorFlow is told to be quiet.
-from clu import metric_writers  # noqa: E402
-from tensorboard.backend.event_processing.event_file_loader import (  # noqa: E402
-    RawEventFileLoader,
-)
-from tensorboard.compat.proto.event_pb2 import (  # noqa: E402
-    Event,  # pyright: ignore
-)
-from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: E402
 
-from optnet_jax.errors import one_line  # noqa: E402
-from optnet_jax.runs import files  # noqa: E402
-from optnet_jax.runs.json_lines import JsonLines  # noqa: E402
-from optnet_jax.training.coefficients import write_arrays  # noqa: E402
+class EventFile:
+    """A file of events for TensorBoard, in the form of TensorFlow 2's summaries.
+
+    Args:
+        folder: Where it is put.
+    """
+
+    def __init__(self, folder: Path):
+        place = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        path = folder / f"events.out.tfevents.{int(time.time()):010d}.{place}.v2"
+        self._writer = RecordWriter(path.open("xb"))
+        self._write(file_version="brain.Event:2")
+
+    def write(self, step: int, summary: Any) -> None:
+        """Write what ``scalar_pb`` or another of TensorBoard's plugins returns."""
+        self._write(step=int(step), summary=summary)
+
+    def _write(self, **content: Any) -> None:
+        event = Event(wall_time=time.time(), **content)
+        self._writer.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
 
 
 class RunWriter:
@@ -51,7 +80,7 @@ class RunWriter:
     ):
         self._workdir = workdir
         self._logs: dict[str, JsonLines] = {}
-        self._events: metric_writers.MetricWriter = metric_writers.MultiWriter([])
+        self._events: EventFile | None = None
         if jax.process_index() != 0:
             return
         drop_later_events(workdir, start_step)
@@ -59,7 +88,7 @@ class RunWriter:
             self._logs[name] = JsonLines(
                 workdir / f"{name}.jsonl", start_step, lines.get(name, 0)
             )
-        self._events = metric_writers.SummaryWriter(str(workdir))
+        self._events = EventFile(workdir)
 
     @property
     def lines(self) -> dict[str, int]:
@@ -75,7 +104,9 @@ class RunWriter:
 
     def write_events(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Write scalars for TensorBoard only: what another start would not repeat."""
-        self._events.write_scalars(step, scalars)
+        if self._events is not None:
+            for name, value in scalars.items():
+                self._events.write(step, scalar_pb(name, np.asarray(value)))
 
     def write_coefficients(
         self, step: int, epoch: float, coefficients: Mapping[str, np.ndarray]
@@ -85,13 +116,16 @@ class RunWriter:
             values = {name: value.tolist() for name, value in coefficients.items()}
             row = {"step": int(step), "epoch": float(epoch), **values}
             self._logs["coefficients"].append(row)
-            self._events.write_histograms(step, coefficients)
+            if self._events is not None:
+                for name, value in coefficients.items():
+                    self._events.write(step, histogram_pb(name, value))
             means = {f"{n} (mean)": value.mean() for n, value in coefficients.items()}
             self.write_events(step, means)
 
     def flush(self) -> None:
         """Hand TensorBoard what there is; every line is there as it is written."""
-        self._events.flush()
+        if self._events is not None:
+            self._events.flush()
 
     def sync(self) -> None:
         """Make the lines safe from a power cut."""
@@ -100,9 +134,9 @@ class RunWriter:
 
     def close(self) -> None:
         """Close all files; write the coefficients as arrays, too."""
-        self._events.close()
-        for log in self._logs.values():
-            log.close()
+        for file in (self._events, *self._logs.values()):
+            if file is not None:
+                file.close()
         if "coefficients" in self._logs:
             write_arrays(self._workdir)
 
@@ -132,10 +166,10 @@ def _drop_later(file: Path, start_step: int) -> None:
     records, sound = [], True
     try:
         # One by one: what comes before the damage counts.
-        for record in RawEventFileLoader(str(file)).Load():
+        for record in _records(file):
             records.append((Event.FromString(record).step, record))
     except Exception as error:
-        # TensorFlow raises whatever the damaged byte leads to.
+        # The reader and protobuf raise whatever the damaged byte leads to.
         sound = False
         cause = one_line(error, 100)
         logging.warning("%s is damaged after %d events (%s)", file, len(records), cause)
@@ -146,3 +180,13 @@ def _drop_later(file: Path, start_step: int) -> None:
         writer.write(record)
     if (sound or kept) and len(whole.getvalue()) != file.stat().st_size:
         files.write_durably(file, whole.getvalue())
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    reader = PyRecordReader_New(str(file))
+    while True:
+        try:
+            reader.GetNext()
+        except OutOfRangeError:
+            return
+        yield reader.record()
