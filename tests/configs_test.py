@@ -54,14 +54,18 @@ def test_the_families_differ_in_the_model_alone(stem):
 def test_cifar_is_trained_as_in_7_1():
     config = load("cifar_agd")
     assert config.optimizer.to_dict() == {
+        "name": "sgd",
+        "options": (),
         "learning_rate": 0.1,
         "momentum": 0.9,
         "nesterov": True,
         "weight_decay": 1e-4,
         "decay_exclude": (),
+        "clip_norm": 0.0,
         "accumulate": 1,
     }
     assert config.schedule.epochs == 300
+    assert config.schedule.decay == "steps"
     assert config.schedule.drop_at == (0.5, 0.75)
     assert config.schedule.drop_factor == 0.1
     assert config.data.batch_size == 64

@@ -71,24 +71,41 @@ class Data(Block, path="data."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer(Block, path="optimizer."):
-    """``config.optimizer``: SGD with momentum, L2 in the gradient.
+    """``config.optimizer``: SGD with momentum, L2 in the gradient; or another of optax.
 
     Attributes:
-        learning_rate: The rate before the first drop.
-        momentum: m of :func:`optnet_jax.training.optimizer.create_optimizer`.
-        nesterov: Nesterov's form of it.
-        weight_decay: L2, in the gradient of every parameter ...
+        name: "sgd", or what optax calls another: "adamw", "adam", "lion", ...
+        options: Of another: arguments of its function in optax, such as
+            ``("b1=0.8", "eps=1e-6")``.
+        learning_rate: The rate before it falls.
+        momentum: Of SGD: m of
+            :func:`optnet_jax.training.optimizer.create_optimizer`.
+        nesterov: Of SGD: Nesterov's form of it.
+        weight_decay: L2, in the gradient of every parameter; decoupled from it, and
+            multiplied by the rate, where the function in optax takes it ...
         decay_exclude: ... but those with these leaf names, such as
             ``("bias", "scale")``.
+        clip_norm: What the norm of the whole gradient is cut to; 0 is off.
         accumulate: Micro-batches that a batch is run in where it does not fit at once.
     """
 
+    name: Name = "sgd"
+    options: tuple[str, ...] = ()
     learning_rate: Rate = 0.1
     momentum: Momentum = 0.9
     nesterov: bool = True
     weight_decay: Annotated[float, Range(least=0, most=FLOAT32)] = 1e-4
     decay_exclude: tuple[str, ...] = ()
+    clip_norm: Annotated[float, Range(least=0, most=FLOAT32)] = 0.0
     accumulate: Count = 1
+
+    def check(self) -> None:
+        """Refuse SGD's own fields for another."""
+        if self.name != "sgd" and (self.momentum, self.nesterov) != (0.9, True):
+            raise InputError(
+                "config.optimizer.momentum and nesterov are of sgd: leave them out, or "
+                f"say in options what {shown(self.name)} has instead"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +115,8 @@ class Schedule(Block, path="schedule."):
     Attributes:
         epochs: Length of the run.
         steps: Above 0, the length in steps, instead of epochs.
+        decay: How the rate falls: in steps (drop_at), or after the warm-up to 0 at the
+            end of the run, along a cosine or a line.
         drop_at: Fractions of the run at which the rate is multiplied by drop_factor.
         drop_factor: What a drop multiplies the rate by.
         warmup_epochs: Length of the linear warm-up; 0 is off.
@@ -105,6 +124,7 @@ class Schedule(Block, path="schedule."):
 
     epochs: Epochs = 300.0
     steps: CountOrOff = 0
+    decay: Literal["steps", "cosine", "linear"] = "steps"
     drop_at: tuple[Fraction, ...] = (0.5, 0.75)
     drop_factor: DropFactor = 0.1
     warmup_epochs: Epochs = 0.0

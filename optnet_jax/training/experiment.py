@@ -203,6 +203,7 @@ def build(
     rate = schedule_lib.learning_rate_schedule(
         config.optimizer.learning_rate,
         total,
+        decay=config.schedule.decay,
         drop_at=config.schedule.drop_at,
         drop_factor=config.schedule.drop_factor,
         warmup_steps=warmup,

@@ -1,13 +1,19 @@
-"""SGD with Nesterov momentum and L2 in the gradient: the optimiser of §7.1."""
+"""SGD with Nesterov momentum and L2 in the gradient, of §7.1, or another of optax."""
 
-from collections.abc import Sequence
+import ast
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from optnet_jax.configuration.train import Optimizer
-from optnet_jax.errors import InputError, shown
+from optnet_jax.errors import InputError, did_you_mean, one_line, shown
+
+OWN_FIELDS = ("learning_rate", "weight_decay", "mask", "weight_decay_mask")
+"""Arguments of optax's functions that other fields than ``options`` give."""
 
 
 def create_optimizer(
@@ -15,20 +21,28 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """Build the optimiser that a config names.
 
-    With the gradient g_k of the loss and the L2 coefficient w,
+    The default, SGD, is with the gradient g_k of the loss and the L2 coefficient w
 
         d_k = g_k + w p_k,   v_{k+1} = m v_k + d_k,
         p_{k+1} = p_k - lr_k (d_k + m v_{k+1})   (Nesterov)
 
-    so that the L2 term passes through the momentum, as in the authors' Torch code.
+    so that the L2 term passes through the momentum, as in the authors' Torch code. An
+    optimiser whose function in optax takes ``weight_decay`` and a mask, such as AdamW
+    and Lion, has w p_k decoupled: it is added to the step before that is multiplied by
+    lr_k. To all others, such as Adam, d_k is the gradient.
 
     Args:
         config: ``config.optimizer``; every parameter has an L2 term but those whose
             leaf name is in ``decay_exclude``, such as ``("bias", "scale", "alpha")``.
+            ``clip_norm`` cuts g_k, before the L2 term is added.
         schedule: Learning rate as a function of the step.
 
     Returns:
         The optimiser.
+
+    Raises:
+        InputError: if optax has none of this name, if it does not take the options, or
+            if it needs more than gradients and parameters.
     """
     excluded = frozenset(config.decay_exclude)
 
@@ -37,10 +51,68 @@ def create_optimizer(
             lambda path, _: path[-1].key not in excluded, params
         )
 
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay, mask=decayed),
-        optax.sgd(schedule, momentum=config.momentum, nesterov=config.nesterov),
+    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    l2 = [optax.add_decayed_weights(config.weight_decay, mask=decayed)]
+    function = _function(config.name)
+    options = _options(config, function)
+    if config.name == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": config.nesterov}
+    takes = inspect.signature(function).parameters
+    masks = [name for name in ("mask", "weight_decay_mask") if name in takes]
+    if "weight_decay" in takes and masks:
+        l2, options = [], {**options, "weight_decay": config.weight_decay}
+        options[masks[0]] = decayed
+    try:
+        optimizer = optax.chain(*clip, *l2, function(schedule, **options))
+        jax.eval_shape(lambda: _step(optimizer))
+    except Exception as error:
+        # Whatever a wrong value of an option, or an argument that lacks, leads to.
+        raise InputError(
+            f"config.optimizer: optax.{config.name} cannot be used with options="
+            f"{shown(config.options)} ({one_line(error, 200)})"
+        ) from error
+    return optimizer
+
+
+def _step(optimizer: optax.GradientTransformation) -> Any:
+    params = {"kernel": jnp.ones((2, 2))}
+    return optimizer.update(params, optimizer.init(params), params)[0]
+
+
+def _function(name: str) -> Callable[..., optax.GradientTransformation]:
+    names = [n for n in dir(optax) if n.islower() and not n.startswith(("_", "scale"))]
+    known = [n for n in names if _takes_a_rate(getattr(optax, n))]
+    if name not in known:
+        raise InputError(
+            f"config.optimizer.name={shown(name)} is unknown: use one of optax's "
+            f"{', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return getattr(optax, name)
+
+
+def _takes_a_rate(function: Any) -> bool:
+    return (
+        callable(function) and "learning_rate" in inspect.signature(function).parameters
     )
+
+
+def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
+    """Read ``name=value`` of ``config.options``, held against optax's signature."""
+    own = {*OWN_FIELDS, *(("momentum", "nesterov") if config.name == "sgd" else ())}
+    known = [name for name in inspect.signature(function).parameters if name not in own]
+    found = {}
+    for option in config.options:
+        name, equals, text = (part.strip() for part in option.partition("="))
+        if name not in known or not equals or name in found:
+            raise InputError(
+                f"config.optimizer.options has {shown(option)}: write name=value, each "
+                f"name once; optax.{config.name} has {', '.join(known)}"
+            )
+        try:
+            found[name] = ast.literal_eval(text)
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            found[name] = text
+    return found
 
 
 def check_excluded(names: Sequence[str], params: Any) -> None:

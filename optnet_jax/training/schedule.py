@@ -65,18 +65,21 @@ def learning_rate_schedule(
     learning_rate: float,
     total_steps: int,
     *,
+    decay: str = "steps",
     drop_at: Sequence[float] = (0.5, 0.75),
     drop_factor: float = 0.1,
     warmup_steps: int = 0,
 ) -> optax.Schedule:
     """Make the piecewise constant rate of §7.1, with an optional linear warm-up.
 
-    The rate is multiplied by ``drop_factor`` at each fraction in ``drop_at``: the first
-    step after 50 % of the run is the first one with the lower rate.
+    It is multiplied by ``drop_factor`` at each fraction in ``drop_at``: the first step
+    after 50 % of the run is the first one with the lower rate. Or it falls smoothly.
 
     Args:
         learning_rate: The rate at the start (0.1 in the paper).
         total_steps: Length of the run in steps.
+        decay: "steps"; or "cosine" or "linear", in which form the rate falls from the
+            end of the warm-up to 0 at that of the run.
         drop_at: Fractions of the run, each within (0, 1).
         drop_factor: What a drop multiplies the rate by.
         warmup_steps: The rate of step k is scaled by (k + 1) / warmup_steps until it
@@ -97,4 +100,15 @@ def learning_rate_schedule(
         warmup = jnp.minimum(1.0, (step + 1) / max(1, warmup_steps))
         return learning_rate * drop_factor**drops * warmup
 
-    return schedule
+    def smooth(step):
+        warmup = jnp.minimum(1.0, (step + 1) / max(1, warmup_steps))
+        return falling(jnp.maximum(step - warmup_steps, 0)) * warmup
+
+    if decay == "steps":
+        return schedule
+    length = max(1, total_steps - warmup_steps)
+    if decay == "cosine":
+        falling = optax.cosine_decay_schedule(learning_rate, length)
+    else:
+        falling = optax.linear_schedule(learning_rate, 0.0, length)
+    return smooth

@@ -70,3 +70,57 @@ def test_an_excluded_name_is_that_of_a_parameter():
 def test_bad_input(field):
     with pytest.raises(InputError, match=f"config.optimizer.{next(iter(field))}"):
         create_optimizer(config(**field), lambda _: 0.1)
+
+
+def test_adamw_takes_its_decay_decoupled_and_adam_in_the_gradient():
+    """Adam's first step is the sign of what it takes for the gradient."""
+    params = {"kernel": jnp.array([2.0, 2.0]), "bias": jnp.array([2.0, 2.0])}
+    gradients = [{"kernel": jnp.array([0.01, -0.03]), "bias": jnp.array([0.01, -0.03])}]
+    excluded = {"decay_exclude": ("bias",), "options": ("eps=0.0",)}
+    decoupled = config(name="adamw", **excluded)
+    moved = run(create_optimizer(decoupled, lambda _: 0.1), params, gradients)
+    steps = np.array([0.1, -0.1])
+    np.testing.assert_allclose(moved["bias"], 2 - steps, rtol=1e-6)
+    np.testing.assert_allclose(moved["kernel"], 2 - steps - 0.1 * 0.02, rtol=1e-6)
+    coupled = config(name="adam", weight_decay=0.02, **excluded)
+    moved = run(create_optimizer(coupled, lambda _: 0.1), params, gradients)
+    np.testing.assert_allclose(moved["bias"], 2 - steps, rtol=1e-6)
+    # -0.03 + 0.02 · 2 is above 0.
+    np.testing.assert_allclose(moved["kernel"], [1.9, 1.9], rtol=1e-6)
+
+
+def test_the_gradient_is_cut_before_the_decay_is_added():
+    params = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    plain = config(momentum=0.0, nesterov=False, clip_norm=1.0)
+    moved = run(create_optimizer(plain, lambda _: 1.0), params, [{**params}])
+    np.testing.assert_allclose(moved["a"], 3 - 3 / 5 - 0.03, rtol=1e-6)
+    np.testing.assert_allclose(moved["b"], 4 - 4 / 5 - 0.04, rtol=1e-6)
+
+
+WRONG = {
+    "adamm": ({"name": "adamm"}, "nadam, .*did you mean 'adam'"),
+    "no optimiser": ({"name": "softmax_cross_entropy"}, "is unknown"),
+    "an option of another": ({"name": "adam", "options": ("decay=0.9",)}, "has b1, b2"),
+    "no value": ({"name": "adam", "options": ("b1",)}, "write name=value"),
+    "twice": ({"name": "adam", "options": ("b1=0.1", "b1=0.2")}, "each name once"),
+    "a field": ({"name": "adamw", "options": ("mask=None",)}, "write name=value"),
+    "sgd's field": ({"options": ("momentum=0.5",)}, "write name=value"),
+    "a text": (
+        {"name": "adam", "options": ("b1=high",)},
+        "cannot be used with options",
+    ),
+    "a closure": ({"name": "lbfgs"}, "optax.lbfgs cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_optax_does_not_take_is_said_in_one_line(case):
+    changes, message = WRONG[case]
+    with pytest.raises(InputError, match=message) as caught:
+        create_optimizer(config(**changes), lambda _: 0.1)
+    assert "\n" not in str(caught.value)
+
+
+def test_momentum_is_of_sgd():
+    with pytest.raises(InputError, match="momentum and nesterov are of sgd"):
+        config(name="adam", momentum=0.8)

@@ -72,3 +72,16 @@ def test_a_run_without_length_or_too_long_for_its_counter_is_refused():
     )
     with pytest.raises(InputError, match=match):
         schedule_lib.steps_in_run(1e9, 781)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_a_smooth_decay_begins_after_the_warm_up_and_ends_at_0(decay):
+    rate = schedule_lib.learning_rate_schedule(0.2, 24, decay=decay, warmup_steps=4)
+    found = [float(rate(step)) for step in range(24)]
+    rising = [0.05, 0.1, 0.15, 0.2]
+    share = np.arange(20) / 20
+    falling = 1 - share if decay == "linear" else (1 + np.cos(np.pi * share)) / 2
+    np.testing.assert_allclose(found, [*rising, *(0.2 * falling)], rtol=1e-5)
+    assert float(rate(24)) < 1e-8
+    short = schedule_lib.learning_rate_schedule(0.2, 2, decay=decay, warmup_steps=4)
+    np.testing.assert_allclose([short(0), short(1)], [0.05, 0.1], rtol=1e-6)
