@@ -7,10 +7,13 @@ from collections.abc import Callable
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.admm import ADMM
 from optnet_jax.recurrences.base import Recurrence
+from optnet_jax.recurrences.coupled import Coupled
 from optnet_jax.recurrences.gradient_descent import GradientDescent
-from optnet_jax.recurrences.heavy_ball import HeavyBall, heavy_ball
+from optnet_jax.recurrences.heavy_ball import HeavyBall, heavy_ball, momentum_residual
+from optnet_jax.recurrences.linear_multistep import LinearMultistep
 from optnet_jax.recurrences.nesterov import Nesterov
 from optnet_jax.recurrences.nesterov_sum import NesterovSum
+from optnet_jax.recurrences.triple_momentum import triple_momentum
 from optnet_jax.recurrences.two_path import TwoPath
 
 
@@ -24,7 +27,8 @@ class Method:
     Attributes:
         key: its name in configs and in Python, such as ``"agd_tuned"``.
         name: its name in the paper, such as ``"AGD"``; several entries may share it.
-        equation: the number of its structure, such as ``"12"``.
+        equation: the number of its structure, such as ``"12"``; empty for one that the
+            paper does not have.
         given: the recurrence, or a function of μ where its coefficients are tuned to μ.
         details: what its label says of its coefficients.
         rate: μ ↦ the contraction of ‖x_k - x*‖ in one step near x*; None where theory
@@ -44,7 +48,8 @@ class Method:
     @property
     def title(self) -> str:
         """The name and the equation: ``"AGD (12)"``."""
-        return f"{self.name} ({self.equation})".lstrip()
+        number = f"({self.equation})" if self.equation else ""
+        return f"{self.name} {number}".strip()
 
     @property
     def label(self) -> str:
@@ -103,9 +108,36 @@ METHODS: tuple[Method, ...] = (
     Method("admm", "ADMM", "14", ADMM()),
     Method("dmr_net", "DMRNet", "20", TwoPath(), relaxed=True),
     Method("two_path", "", "20", TwoPath(memory=1.0), " from t = 0", relaxed=True),
+    Method(
+        "triple_momentum",
+        "Triple momentum",
+        "",
+        triple_momentum,
+        rate=lambda mu: 1 - math.sqrt(mu),
+    ),
+    Method("leapfrog", "Leapfrog", "16", HeavyBall(2, -1), ": 2, -1", relaxed=True),
+    Method("midpoint", "Midpoint", "16", HeavyBall(0, 1), ": 0, 1", relaxed=True),
+    Method(
+        "momentum_resnet",
+        "Momentum ResNet",
+        "16",
+        momentum_residual(0.9),
+        ", γ = 0.9",
+        relaxed=True,
+    ),
+    Method(
+        "lm_resnet",
+        "LM-ResNet",
+        "16",
+        LinearMultistep(-0.1),
+        ", k = -0.1",
+        relaxed=True,
+    ),
+    Method("revnet", "RevNet", "", Coupled(), relaxed=True),
 )
-"""The paper's methods with its coefficients and with those tuned to μ, and the relaxed
-structures of §6 with those of the networks that they are known by."""
+"""The paper's methods with its coefficients and with those tuned to μ, the relaxed
+structures of §6 with those of the networks that they are known by, and what was found
+since."""
 
 
 def minimisers() -> tuple[Method, ...]:

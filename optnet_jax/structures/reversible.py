@@ -25,9 +25,9 @@ TOLERANCE = 0.01
 class ReversiblePropagation(Propagation):
     """A scanned, untied heavy-ball propagation whose backward pass stores two iterates.
 
-    x_{k+1} = T(x_k) + β1 x_k + β2 x_{k-1} is solved for the oldest iterate,
+    x_{k+1} = s T(x_k) + β1 x_k + β2 x_{k-1} is solved for the oldest iterate,
 
-      x_{k-1} = (T(x_k) + β1 x_k - x_{k+1}) / (-β2),
+      x_{k-1} = (s T(x_k) + β1 x_k - x_{k+1}) / (-β2),
 
     so the backward pass walks from (x_{K-1}, x_K) to x_0 and evaluates each T once
     more, as rematerialisation does. HB-Net's (1, -1) needs neither division nor
@@ -150,12 +150,15 @@ def _make_run(recurrence: HeavyBall, transform: Any) -> Any:
         x_next, x, g_next, g = carry
         params, collections, c = layer
         t, vjp = jax.vjp(lambda p, x: transform(p, collections, x)[0], params, x)
-        previous = (t + c["beta1"] * x - x_next) / -c["beta2"]
-        previous = previous.astype(x.dtype)
-        g_params, g_x = vjp(g_next.astype(t.dtype))
+        scaled, g_t, terms = t, g_next, {"beta1": x}
+        if "scale" in c:
+            scaled, g_t, terms["scale"] = c["scale"] * t, c["scale"] * g_next, t
+        previous = (scaled + c["beta1"] * x - x_next) / -c["beta2"]
+        terms["beta2"] = previous = previous.astype(x.dtype)
+        g_params, g_x = vjp(g_t.astype(t.dtype))
         g_c = {
-            "beta1": jnp.vdot(g_next, x).astype(c["beta1"].dtype),
-            "beta2": jnp.vdot(g_next, previous).astype(c["beta2"].dtype),
+            name: jnp.vdot(g_next, term).astype(c[name].dtype)
+            for name, term in terms.items()
         }
         g_x = (g + g_x + c["beta1"] * g_next).astype(x.dtype)
         g_previous = (c["beta2"] * g_next).astype(x.dtype)

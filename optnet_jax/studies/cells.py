@@ -153,9 +153,9 @@ def _measured(cell: AnyCell, measure: Callable[[AnyCell], Row]) -> Row:
 def described(value: Any) -> Any:
     """Return what a value is, in JSON types, the same in every process.
 
-    >>> from optnet_jax.recurrences import heavy_ball
-    >>> described(heavy_ball(0.3))
-    {'kind': 'HeavyBall', 'beta1': 0.3, 'beta2': -0.3, 'post_activation': None}
+    >>> from optnet_jax.recurrences import LinearMultistep
+    >>> described(LinearMultistep(0.3))
+    {'kind': 'LinearMultistep', 'k': 0.3}
 
     Args:
         value: numbers, strings, None, arrays, sequences, mappings and dataclasses of

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import GradientDescent, HeavyBall, heavy_ball, iterate
+from optnet_jax.recurrences import (
+    GradientDescent,
+    HeavyBall,
+    heavy_ball,
+    iterate,
+    momentum_residual,
+)
 
 
 def literal(transforms, x0, beta1, beta2):
@@ -58,3 +64,14 @@ def test_wrong_number_of_coefficients():
         InputError, match=r"beta1 .* each of the 3 steps, got shape \(2,"
     ):
         HeavyBall([1, 2], 0).coefficients(3)
+
+
+def test_momentum_residual_network_is_its_authors_form_with_a_velocity(float64):
+    x = x0 = np.random.default_rng(2).normal(size=4)
+    v = np.zeros(4)
+    for _ in range(8):
+        v = 0.7 * v + 0.3 * np.tanh(x)
+        x = x + v
+    ours = iterate(momentum_residual(0.7), jnp.tanh, x0, 8)
+    np.testing.assert_allclose(ours, x, atol=1e-13)
+    assert momentum_residual(0.0).coefficients(1)["beta1"] == 1.0

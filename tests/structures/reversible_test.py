@@ -62,6 +62,7 @@ def _largest_difference(a, b):
     [
         (HeavyBall(1, -1), ()),
         (HeavyBall(0.7, np.linspace(-1, -0.5, DEPTH)), ("beta1", "beta2")),
+        (HeavyBall(1.9, -0.9, scale=np.linspace(0.1, 1, DEPTH)), ("beta2", "scale")),
     ],
 )
 def test_gradients_statistics_and_values_are_backpropagations(

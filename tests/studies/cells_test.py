@@ -195,6 +195,7 @@ def test_what_defines_a_cell_is_the_same_in_every_process():
             "beta1": 1.0,
             "beta2": [0.5, 1.0],
             "post_activation": "jax._src.nn.functions.relu",
+            "scale": None,
         },
     }
     assert cells.file_name("x", {"a": 1, "b": 2}) == cells.file_name(

@@ -8,7 +8,7 @@ from optnet_jax.configs import convergence as config_file
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, NesterovSum
-from optnet_jax.recurrences.methods import METHODS
+from optnet_jax.recurrences.methods import METHODS, minimisers
 from optnet_jax.studies import convergence
 from optnet_jax.studies.convergence import STUDY, measure
 from optnet_jax.studies.minimiser import make_problem
@@ -43,7 +43,7 @@ def test_acceleration_needs_the_square_root_of_the_layers(problems, float64):
     }
     gd, *accelerated = (exponents[method.label] for method in WITH_RATE)
     assert gd == pytest.approx(1, abs=0.1)
-    assert accelerated == pytest.approx([0.5, 0.5], abs=0.12)
+    assert accelerated == pytest.approx([0.5] * len(accelerated), abs=0.12)
 
 
 def test_distance_and_gap_fall_to_rounding(problems, float64):
@@ -87,7 +87,7 @@ def config():
 def test_writes_tables_data_and_figures(config, tmp_path, capsys):
     report = STUDY.run(config, tmp_path)
     rows = report["methods"]["tanh"]
-    assert len(rows) == 7
+    assert set(rows) == {method.label for method in minimisers()}
     # GD needs about log(1e-6) / log(1 - 1/κ) layers.
     assert rows["GD (7)"]["layers"] == pytest.approx([62, 260], rel=0.25)
     assert report["largest_duality_difference"] < 1e-12

@@ -1,0 +1,46 @@
+"""LM-ResNet (Lu, Zhong, Li, Dong 2018): (16) with one coefficient a step."""
+
+import dataclasses
+from typing import Any
+
+from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearMultistep:
+    """x_{k+1} = T(x_k) + (1 - k) x_k + k x_{k-1}, x_{-1} = x_0.
+
+    (16) with β1 + β2 = 1, which makes it a two-step method for an ordinary
+    differential equation; k = 0, the default, is ResNet, k = 1 the midpoint rule. It is
+    a recurrence of its own because a learned k keeps the sum 1. Source: "Beyond Finite
+    Layer Neural Networks", ICML 2018, where k is learned.
+
+    Attributes:
+        k: the coefficient, a scalar or one for each step.
+    """
+
+    k: Any = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "k", as_field("k", self.k))
+
+    def coefficients(self, depth: int) -> Coefficients:
+        """Return k, [depth]."""
+        return {"k": per_step("k", self.k, depth)}
+
+    def init(self, x0: Any) -> tuple:
+        """Return (x_0, x_{-1}) = (x_0, x_0)."""
+        return x0, x0
+
+    def restart(self, x0: Any, previous: Any) -> tuple:
+        """Return (x_0, x_{-1}) = (x0, previous)."""
+        return x0, previous
+
+    def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
+        """Return (x_{k+1}, x_k)."""
+        x, previous = state
+        return transform(x) + (1 - c["k"]) * x + c["k"] * previous, x
+
+    def output(self, state: tuple) -> Any:
+        """Return x_K."""
+        return state[0]
