@@ -74,6 +74,8 @@ def main(argv: Sequence[str]) -> None:
     compilation.keep_programs(config.get("compilation_cache", True))
     if config.get("deterministic", False):
         devices.make_repeatable()
+    if config.get("onednn", True):
+        devices.use_onednn()
     distributed.initialize(
         _DISTRIBUTED.value,
         _COORDINATOR.value,
@@ -82,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
         _HEARTBEAT.value,
     )
     devices.keep_freed_memory()
+    devices.say_library()
     with distributed.together():
         run(config, workdir, _MODE.value, _TOPOLOGY.value)
 

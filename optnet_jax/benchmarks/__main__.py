@@ -88,6 +88,7 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     # A GPU's memory is shared with PyTorch's process: JAX takes what it needs of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    devices.use_onednn()
     devices.keep_freed_memory()
     rows = suite.run(options)
     result = {"suite": suite.name, "environment": environment(), "rows": rows}

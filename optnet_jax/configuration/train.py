@@ -261,6 +261,9 @@ class TrainConfig(Block):
         deterministic: Repeatable on a GPU too, at some cost in speed; a CPU always is.
         compilation_cache: Whether compiled programs are kept for later starts, in
             ``$JAX_COMPILATION_CACHE_DIR``, or the user's cache folder without.
+        onednn: Whether convolutions on a CPU are oneDNN's, where jaxlib has them. A run
+            may go on with the other, as it may on another machine: either changes
+            rounding.
         precision: Of the forward and backward pass.
         data: The images.
         optimizer: The optimiser.
@@ -277,6 +280,7 @@ class TrainConfig(Block):
     free: ClassVar[tuple[str, ...]] = (
         "data.data_dir",
         "data.folder",
+        "onednn",
         "log",
         "checkpoint.keep",
         "eval.checkpoint",
@@ -289,6 +293,7 @@ class TrainConfig(Block):
     seed: Seed = 0
     deterministic: bool = False
     compilation_cache: bool = True
+    onednn: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
     data: Data = Data()
     optimizer: Optimizer = Optimizer()

@@ -1,12 +1,32 @@
-"""What must be settled before JAX starts a device: repeatable bits, and memory."""
+"""What must be settled before JAX starts a device: bits, convolutions, memory.
+
+XLA reads ``XLA_FLAGS`` once, when the first device is asked for; child processes
+inherit it. A flag that it does not know ends the process.
+"""
 
 import ctypes
+import functools
+import importlib.metadata
+import mmap
 import os
+import platform
+from pathlib import Path
 
 import jax
+import jaxlib
+from jax._src import xla_bridge  # whether a device has started has no public name
+
+from optnet_jax.errors import InputError, shown
+from optnet_jax.runs.progress import say
 
 # Atomics add in any order, and autotuning may pick another kernel on another day.
 REPEATABLE = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+SWITCH = "--xla_cpu_experimental_onednn_custom_call"
+ONEDNN = (
+    f"{SWITCH}=true",
+    # XLA's other library would take them first.
+    "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
+)
 # Of glibc's <malloc.h>: https://man7.org/linux/man-pages/man3/mallopt.3.html
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -21,9 +41,85 @@ def make_repeatable() -> None:
 
     It costs speed; a CPU is repeatable without. What a user has set stays.
     """
-    given = os.environ.get("XLA_FLAGS", "")
+    given = _flags()
     added = (flag for flag in REPEATABLE if flag not in given)
-    os.environ["XLA_FLAGS"] = " ".join([*given.split(), *added])
+    os.environ["XLA_FLAGS"] = " ".join([*given, *added])
+
+
+def use_onednn() -> bool:
+    """Set ``XLA_FLAGS`` so that convolutions on a CPU are oneDNN's.
+
+    They are where jaxlib has them: from 0.11 on, on x86-64. A flag that a user has set
+    stays, and where that turns oneDNN off nothing is added. Other devices, and what
+    oneDNN does not take (float64, dilations), compute as before.
+
+    Returns:
+        Whether they are oneDNN's now.
+
+    Raises:
+        InputError: JAX has started its devices: it is too late; or ``XLA_FLAGS`` is
+            neither flags nor a file of them.
+    """
+    given = _flags()
+    if not _has_onednn():
+        return False
+    if not onednn_is_on() and xla_bridge.backends_are_initialized():
+        raise InputError(
+            "oneDNN cannot be turned on any more, since JAX has started its devices: "
+            "call use_onednn() before the first computation"
+        )
+    names = {flag.partition("=")[0] for flag in given}
+    if SWITCH not in names or onednn_is_on():
+        added = (flag for flag in ONEDNN if flag.partition("=")[0] not in names)
+        os.environ["XLA_FLAGS"] = " ".join([*given, *added])
+    return onednn_is_on()
+
+
+def onednn_is_on() -> bool:
+    """Say whether convolutions on a CPU are oneDNN's."""
+    last = [flag for flag in _flags() if flag.partition("=")[0] == SWITCH][-1:]
+    # As XLA reads it: without a value it is on.
+    return last not in ([], [f"{SWITCH}=false"], [f"{SWITCH}=0"]) and _has_onednn()
+
+
+def say_library() -> None:
+    """Say by which library a CPU computes; elsewhere nothing."""
+    if jax.default_backend() == "cpu":
+        state = "on" if onednn_is_on() else "off"
+        say(f"jax {jax.__version__}, convolutions: oneDNN {state}")
+
+
+def _flags() -> list[str]:
+    """Return the flags of ``XLA_FLAGS``, or of the file that it names."""
+    given = os.environ.get("XLA_FLAGS", "").strip()
+    if given and not given.startswith("-"):
+        try:
+            given = Path(given).read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            raise InputError(
+                f"XLA_FLAGS={shown(given)} is neither flags, which begin with --, nor "
+                f"a file of them ({error}): correct it or unset it"
+            ) from error
+    return given.split()
+
+
+@functools.cache
+def _has_onednn() -> bool:
+    """Say whether jaxlib computes convolutions by oneDNN, and knows both flags.
+
+    Their names are looked for in its library: they are experimental, and one that is
+    gone would end the process. Releases before 0.11 know them and do nothing.
+    """
+    version = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
+    library = Path(jaxlib.__file__).with_name("libjax_common.so")
+    if version < (0, 11) or platform.machine() != "x86_64" or not library.exists():
+        return False
+    names = (flag.partition("=")[0].removeprefix("--").encode() for flag in ONEDNN)
+    with (
+        library.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        return all(text.find(name) >= 0 for name in names)
 
 
 def keep_freed_memory() -> bool:

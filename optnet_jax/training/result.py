@@ -14,6 +14,7 @@ from optnet_jax.configuration import as_json, convert
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import count_parameters
 from optnet_jax.runs import files
+from optnet_jax.runs.devices import onednn_is_on
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.metrics import History
@@ -153,9 +154,13 @@ def describe_devices() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that the numbers depend on."""
+    """Versions of Python, of this package and of those that the numbers depend on.
+
+    ``onednn`` says whether a CPU's convolutions are that library's.
+    """
     return {
         "python": platform.python_version(),
         "optnet_jax": optnet_jax.__version__,
         **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "onednn": "on" if onednn_is_on() else "off",
     }

@@ -3,8 +3,13 @@ import json
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax import lax
 
+from optnet_jax.errors import InputError
 from optnet_jax.runs import devices
 
 # glibc's own account of a block of 64 MiB, whatever the machine: how many blocks it
@@ -107,3 +112,139 @@ def test_what_a_user_has_told_xla_stays(monkeypatch):
         "--xla_gpu_deterministic_ops=true",
         "--xla_gpu_autotune_level=0",
     ]
+
+
+FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"
+BOTH = f"{devices.SWITCH}=true {FUSIONS}=-individual_convolution"
+
+
+def pretend(monkeypatch, flags, onednn=True, started=False):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(devices, "_has_onednn", lambda: onednn)
+    bridge = devices.xla_bridge
+    monkeypatch.setattr(bridge, "backends_are_initialized", lambda: started)
+
+
+@pytest.mark.parametrize(
+    ("given", "then", "on"),
+    [
+        ("", BOTH, True),
+        ("--xla_dump_to=/tmp/x", f"--xla_dump_to=/tmp/x {BOTH}", True),
+        (f"{devices.SWITCH}=false", f"{devices.SWITCH}=false", False),
+        (f"{devices.SWITCH}=0 --xla_y=1", f"{devices.SWITCH}=0 --xla_y=1", False),
+        (
+            f"{devices.SWITCH}",
+            f"{devices.SWITCH} {FUSIONS}=-individual_convolution",
+            True,
+        ),
+        (f"{FUSIONS}=+reduce", f"{FUSIONS}=+reduce {devices.SWITCH}=true", True),
+        (BOTH, BOTH, True),
+    ],
+)
+def test_onednn_is_added_to_the_flags_of_a_user(monkeypatch, given, then, on):
+    pretend(monkeypatch, given)
+    assert devices.use_onednn() is on
+    assert devices.os.environ["XLA_FLAGS"] == then
+    assert devices.onednn_is_on() is on
+    pretend(monkeypatch, given, onednn=False)
+    assert not devices.use_onednn()
+    assert devices.os.environ["XLA_FLAGS"] == given
+    assert not devices.onednn_is_on()
+
+
+@pytest.mark.parametrize("settle", [devices.use_onednn, devices.make_repeatable])
+def test_flags_may_come_from_a_file(monkeypatch, tmp_path, settle):
+    file = tmp_path / "flags"
+    pretend(monkeypatch, str(file))
+    with pytest.raises(InputError, match="neither flags, which begin with --, nor a"):
+        settle()
+    file.write_text("--xla_dump_to=/tmp/x\n--xla_y=1\n")
+    settle()
+    flags = devices.os.environ["XLA_FLAGS"].split()
+    assert flags[:2] == ["--xla_dump_to=/tmp/x", "--xla_y=1"]
+    assert len(flags) == 4
+
+
+def test_onednn_after_the_first_computation_is_refused(monkeypatch):
+    pretend(monkeypatch, "", started=True)
+    with pytest.raises(InputError, match="before the first computation"):
+        devices.use_onednn()
+    pretend(monkeypatch, BOTH, started=True)
+    assert devices.use_onednn()
+    pretend(monkeypatch, "", started=True, onednn=False)
+    assert not devices.use_onednn()
+
+
+@pytest.mark.parametrize(
+    ("version", "machine", "names", "has"),
+    [
+        ("0.12.0.1", "x86_64", BOTH, True),
+        ("0.11.0", "x86_64", BOTH, True),
+        ("0.10.2", "x86_64", BOTH, False),
+        ("0.12.0", "aarch64", BOTH, False),
+        ("0.13.0", "x86_64", devices.SWITCH, False),  # a flag is gone
+    ],
+)
+def test_a_jaxlib_is_asked_for_the_flags(
+    monkeypatch, tmp_path, version, machine, names, has
+):
+    (tmp_path / "libjax_common.so").write_bytes(names.encode())
+    metadata = devices.importlib.metadata
+    monkeypatch.setattr(metadata, "version", lambda package: version)
+    monkeypatch.setattr(devices.jaxlib, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(devices.platform, "machine", lambda: machine)
+    assert devices._has_onednn.__wrapped__() is has
+    (tmp_path / "libjax_common.so").unlink()
+    assert not devices._has_onednn.__wrapped__()
+
+
+# Images (batch, height, width, channels), kernel (size, features), stride, padding.
+CONVOLUTIONS = [
+    ((2, 8, 8, 16), (3, 16), 1, 1, jnp.float32),
+    ((2, 8, 8, 16), (3, 16), 1, 1, jnp.bfloat16),
+    ((3, 7, 9, 5), (3, 33), 1, 0, jnp.float32),
+    ((3, 7, 9, 5), (3, 7), 2, 1, jnp.float32),
+    ((2, 8, 8, 32), (1, 64), 1, 0, jnp.float32),
+    ((2, 7, 8, 24), (1, 12), 2, 0, jnp.bfloat16),
+    ((1, 15, 16, 3), (7, 64), 2, 3, jnp.float32),
+    ((4, 1, 1, 40), (3, 17), 1, 1, jnp.float32),
+    ((1, 5, 6, 1), (5, 1), 1, 0, jnp.float32),
+]
+
+
+@pytest.mark.skipif(not devices.onednn_is_on(), reason="needs a jaxlib with oneDNN")
+@pytest.mark.parametrize(("images", "kernel", "stride", "pad", "dtype"), CONVOLUTIONS)
+def test_onednn_computes_convolutions(images, kernel, stride, pad, dtype):
+    """Their values and gradients against XLA's own in float64."""
+    size, features = kernel
+
+    def convolve(x, w):
+        return lax.conv_general_dilated(
+            x,
+            w,
+            (stride, stride),
+            [(pad, pad)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    def run(x, w, dy):
+        y, transpose = jax.vjp(convolve, x, w)
+        return y, *transpose(dy)
+
+    rng = np.random.default_rng(0)
+    shapes = images, (size, size, images[3], features)
+    x, w = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes)
+    y = jax.eval_shape(convolve, x, w)
+    operands = x, w, jnp.asarray(rng.standard_normal(y.shape), dtype)
+    compiled = jax.jit(run).lower(*operands).compile()
+    assert "__onednn$convolution" in compiled.as_text()
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(np.asarray(operand, np.float64)) for operand in operands]
+        reference = jax.jit(run).lower(*exact).compile()
+        assert "__onednn" not in reference.as_text()
+        expected = jax.device_get(reference(*exact))
+    tolerance = 1e-5 if dtype == jnp.float32 else 1e-2
+    for ours, right in zip(compiled(*operands), expected, strict=True):
+        assert ours.dtype == dtype
+        error = np.abs(np.asarray(ours, np.float64) - right).max()
+        assert error <= tolerance * np.abs(right).max()
