@@ -25,8 +25,9 @@ def get_config(args: str = "") -> ConfigDict:
                 "dimension": 20,
                 # Layers at most.
                 "depth": 20000,
-                # What counts as reached, relative to the start.
-                "epsilon": 1e-6,
+                # What counts as reached, relative to the start: a network's outputs
+                # need few digits, a minimiser many.
+                "tolerances": (1e-1, 1e-2, 1e-3, 1e-6),
                 # ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
                 "radius": 0.01,
             },

@@ -43,7 +43,8 @@ class Settings(Block, path="convergence."):
         conditions: κ = L/μ of the Hessian at the minimiser.
         dimension: n of the problem.
         depth: Layers at most.
-        epsilon: What counts as reached, relative to the start.
+        tolerances: What counts as reached, relative to the start, from loose to tight;
+            the layers are printed for the last one, and the power of κ for each.
         radius: ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
     """
 
@@ -51,7 +52,10 @@ class Settings(Block, path="convergence."):
     conditions: Annotated[tuple[Condition, ...], Items(least=1, distinct=True)]
     dimension: Annotated[int, Range(least=2, most=4096)]
     depth: Layers
-    epsilon: Annotated[float, Range(above=0, below=1)]
+    tolerances: Annotated[
+        tuple[Annotated[float, Range(above=0, below=1)], ...],
+        Items(least=1, distinct=True),
+    ]
     radius: Positive
 
 
@@ -129,7 +133,7 @@ def measurement(config: ConvergenceConfig) -> Callable[[Cell], Row]:
             )
             duality = duality_check(problem, recurrence, DUALITY_DEPTH)
         return {
-            "layers": found.layers_needed(study.epsilon),
+            "layers": [found.layers_needed(each) for each in study.tolerances],
             "layers_to_1e-10": found.layers_needed(1e-10),
             "fitted_rate": found.fitted_rate,
             "theoretical_rate": method.rate(problem.mu) if method.rate else None,
@@ -278,8 +282,14 @@ def conclude(config: ConvergenceConfig, rows: list[Row]) -> Report:
             name: [each[name] for each in own]
             for name in ("condition", "layers", "fitted_rate", "theoretical_rate")
         }
-        exponent = fit_exponent(columns["condition"], columns["layers"])
-        of_all[row["label"]] = {**columns, "exponent": exponent}
+        # One row for each tolerance.
+        layers = list(zip(*columns["layers"], strict=True))
+        exponents = [fit_exponent(columns["condition"], each) for each in layers]
+        of_all[row["label"]] = {
+            **columns,
+            "layers": layers,
+            "exponents": exponents,
+        }
     # None: iterates that overflow, on a problem that is convex near its minimiser only.
     differences = [row["duality_difference"] for row in rows]
     largest = None if None in differences else max(differences)
@@ -291,31 +301,43 @@ def text(report: Report) -> Iterator[str]:
     study = report["config"]["convergence"]
     yield "# Layers needed to reach the minimiser of F (§5.1)"
     yield (
-        f"Layers until ‖xₖ - x⋆‖ ≤ {study['epsilon']:g} ‖x₀ - x⋆‖ for good, at most "
-        f"{study['depth']}; p of layers ∝ κ^p; the contraction of one layer at the "
-        f"largest κ, fitted and in theory. n = {study['dimension']}, float64, seed "
-        f"{report['config']['seed']}; {report['device']}, JAX "
-        f"{report['versions']['jax']}, {report['wall_seconds']} s."
+        f"Layers until ‖xₖ - x⋆‖ ≤ {study['tolerances'][-1]:g} ‖x₀ - x⋆‖ for good, at "
+        f"most {study['depth']}; p of layers ∝ κ^p to reach each tolerance; one minus "
+        "the contraction of a layer at the largest κ, fitted and in theory. n = "
+        f"{study['dimension']}, float64, seed {report['config']['seed']}; "
+        f"{report['device']}, JAX {report['versions']['jax']}, "
+        f"{report['wall_seconds']} s."
     )
     yield (
         "Largest relative |U x_k - z_k| of tied network and method "
         f"({DUALITY_DEPTH} layers): "
         f"{number(report['largest_duality_difference'], '.1e')}."
     )
-    header = ["method", *(f"κ = {k:g}" for k in study["conditions"])]
+    header = [
+        "method",
+        *(f"κ = {k:g}" for k in study["conditions"]),
+        *(f"p, {tolerance:g}" for tolerance in study["tolerances"]),
+        "1 - rate, fitted",
+        "1 - rate, theory",
+    ]
     for activation, of_all in report["methods"].items():
         rows = [
             [
                 label,
-                *(str(n or f"> {study['depth']}") for n in found["layers"]),
-                number(found["exponent"], ".2f"),
-                number(found["fitted_rate"][-1], ".5f"),
-                number(found["theoretical_rate"][-1], ".5f"),
+                *(str(n or f"> {study['depth']}") for n in found["layers"][-1]),
+                *(number(p, ".2f") for p in found["exponents"]),
+                number(_complement(found["fitted_rate"][-1]), ".2g"),
+                number(_complement(found["theoretical_rate"][-1]), ".2g"),
             ]
             for label, found in of_all.items()
         ]
         yield f"## {activation}"
-        yield markdown_table([*header, "p", "rate, fitted", "rate, theory"], rows)
+        yield markdown_table(header, rows)
+
+
+def _complement(rate: float | None) -> float | None:
+    """Return 1 - rate, of which methods that are all close to 1 differ visibly."""
+    return None if rate is None else 1 - rate
 
 
 def figures(report: Report) -> dict[str, Figure]:
@@ -359,7 +381,7 @@ def _figure(activation: str, rows: list[Row]) -> Figure:
 
 def outcome(row: Row) -> str:
     """Say what a row has in a line."""
-    layers = row["layers"] or "more"
+    layers = row["layers"][-1] or "more"
     return f"{row['label']}, {row['activation']}, κ = {row['condition']:g}: {layers}"
 
 
