@@ -30,11 +30,8 @@ os.environ["MPLBACKEND"] = "Agg"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from optnet_jax.runs import devices  # noqa: E402
-
 STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
-devices.use_onednn()  # where jaxlib has it, as the program does
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
