@@ -31,6 +31,7 @@ Fraction = Annotated[float, Range(above=0, below=1, meaning="a fraction of the r
 DropFactor = Annotated[float, Range(above=0, most=1)]
 Momentum = Annotated[float, Range(least=0, below=1)]
 BelowOne = Annotated[float, Range(least=0, below=1, meaning="0 is off")]
+Alpha = Annotated[float, Range(least=0, most=100, meaning="0 is off")]
 Interval = Annotated[float, Range(above=0, most=1e9)]
 Epochs = Annotated[float, Range(least=0, most=1e9)]
 
@@ -50,6 +51,12 @@ class Data(Block, path="data."):
             100 % of the area, as the authors of DenseNet trained, whose strategy §7.1
             adopts) or "fixed" (short side resized, then a random square: §7.1 to the
             letter).
+        erase: Probability of a training image to have a rectangle painted over, its
+            mean colour in it (random erasing).
+        mixup: α of Beta(α, α), from which the share of an image in its mean with
+            another is drawn; 0 is off.
+        cutmix: α likewise of the part of an image that is replaced by another's; 0 is
+            off. With mixup, each step draws one of the two.
         image_size: Side of the network's input for a streamed set or a folder; 0 for
             the dataset's own (224 for ImageNet).
         shuffle_buffer: Undecoded records of a streamed set that are shuffled at a time,
@@ -64,6 +71,9 @@ class Data(Block, path="data."):
     batch_size: Count = 64
     augment: bool = False
     crop: Literal["random_resized", "fixed"] = "random_resized"
+    erase: Annotated[float, Range(least=0, most=1)] = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
     image_size: Annotated[int, Range(least=0, most=16_384)] = 0
     shuffle_buffer: Count = 10_000
     skip_corrupt: bool = False

@@ -186,6 +186,9 @@ def build(
         label_smoothing=config.loss.label_smoothing,
         accumulate=config.optimizer.accumulate,
         average_decay=config.average.decay,
+        erase=config.data.erase,
+        mixup=config.data.mixup,
+        cutmix=config.data.cutmix,
         batch_sharding=sharding.sharded(mesh),
     )
     sharding.check_batch_size(

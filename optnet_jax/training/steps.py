@@ -10,10 +10,14 @@ import jax.numpy as jnp
 import optax
 
 from optnet_jax.training import metrics as metrics_lib
+from optnet_jax.training.augmentation import augment
 from optnet_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
+
+AUGMENTATION = 2**32 - 1
+"""What the key of the augmentation is derived with; dropout's: the micro-batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,9 @@ class StepOptions:
             without accumulation.
         average_decay: Decay of the moving average of the variables, once the run is
             long enough for it (:func:`average_share`); 0 keeps none.
+        erase: Probability of an image to have a rectangle erased.
+        mixup: α of mixup; 0 is off.
+        cutmix: α of CutMix; 0 is off.
         batch_sharding: How a batch lies on the devices; each micro-batch is sharded
             over all of them likewise. None: on one device, or wherever XLA likes it.
     """
@@ -36,6 +43,9 @@ class StepOptions:
     label_smoothing: float = 0.0
     accumulate: int = 1
     average_decay: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     batch_sharding: jax.sharding.NamedSharding | None = None
 
 
@@ -53,17 +63,21 @@ def train_step(
     Args:
         state: The state before the step.
         batch: ``image`` float [B, H, W, C] and ``label`` int [B].
-        key: The run's PRNG key; dropout's is derived from it and the step, so that a
-            resumed run draws what the uninterrupted one would have drawn.
+        key: The run's PRNG key; dropout's and the augmentation's are derived from it
+            and the step, so that a resumed run draws what the uninterrupted one would
+            have drawn.
         module: The network.
         optimizer: The optimiser.
-        options: Smoothing, accumulation, averaging.
+        options: Smoothing, accumulation, averaging, augmentation.
 
     Returns:
         The state after the step, and (sum, normaliser) pairs: ``loss``, ``top1_error``,
         ``top5_error`` of the batch before the update, and ``gradient_norm``.
     """
     key = jax.random.fold_in(key, state.step)
+    mixes = {name: getattr(options, name) for name in ("erase", "mixup", "cutmix")}
+    if any(mixes.values()):
+        batch = augment(jax.random.fold_in(key, AUGMENTATION), batch, **mixes)
     run = jax.value_and_grad(_loss, has_aux=True)
 
     def gradients_of(index: jax.Array, micro_batch: Batch):
@@ -135,6 +149,10 @@ def _loss(
     )
     logits = logits.astype(jnp.float32)
     targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+    if "partner" in batch:
+        share = batch["share"][:, None]
+        others = jax.nn.one_hot(batch["partner"], logits.shape[-1])
+        targets = share * targets + (1 - share) * others
     targets = optax.smooth_labels(targets, options.label_smoothing)
     loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
     sums = metrics_lib.classification_sums(logits, batch["label"])

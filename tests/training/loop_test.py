@@ -11,6 +11,7 @@ from optnet_jax.runs import step_folders
 from optnet_jax.runs.program import Interrupted
 from optnet_jax.training import loop, run
 from optnet_jax.training.checkpoint import Checkpoints
+from optnet_jax.training.evaluate import evaluate_checkpoint
 
 RESULT_FIELDS = {
     "config",
@@ -71,6 +72,37 @@ def test_two_epochs_are_one_epoch_and_a_resume(small, tmp_path, monkeypatch):
     ):
         assert a[0] == b[0]
         np.testing.assert_array_equal(a[1], b[1])
+
+
+MODERN = {
+    "schedule.epochs": 2.0,
+    "schedule.decay": "cosine",
+    "schedule.warmup_epochs": 1.0,
+    "optimizer.name": "adamw",
+    "optimizer.learning_rate": 0.01,
+    "optimizer.options": ("b2=0.99",),
+    "optimizer.clip_norm": 1.0,
+    "optimizer.decay_exclude": ("bias",),
+    "data.erase": 0.5,
+    "data.mixup": 0.2,
+    "data.cutmix": 1.0,
+    "loss.label_smoothing": 0.1,
+    "average.decay": 0.9,
+}
+
+
+def test_a_recipe_of_today_goes_on_bit_for_bit_too(small, tmp_path, monkeypatch):
+    config = small.small_config(**MODERN)
+    whole = loop.train(config, tmp_path / "whole")
+    with monkeypatch.context() as context:
+        stop_after(context, 3)
+        with pytest.raises(Interrupted):
+            loop.train(config, tmp_path / "parts")
+    parts = loop.train(config, tmp_path / "parts")
+    assert parts["checksum"] == whole["checksum"]
+    assert metrics_of(tmp_path / "parts") == metrics_of(tmp_path / "whole")
+    evaluated = evaluate_checkpoint(config, tmp_path / "whole")
+    assert evaluated["loss"] == pytest.approx(whole["final"]["loss"], rel=1e-6)
 
 
 def test_sigterm_is_saved_within_a_step(small, tmp_path, monkeypatch, capsys):

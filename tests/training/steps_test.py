@@ -9,8 +9,10 @@ import optax
 import pytest
 
 from optnet_jax.training import sharding
+from optnet_jax.training.augmentation import augment
 from optnet_jax.training.state import create_state
 from optnet_jax.training.steps import (
+    AUGMENTATION,
     StepOptions,
     average_share,
     eval_step,
@@ -234,3 +236,43 @@ def test_evaluation_uses_the_running_statistics(small):
     ]
     total = sum(float(sums["loss"][0]) for sums in alone)
     assert float(together["loss"][0]) == pytest.approx(total, rel=1e-5)
+
+
+def test_mixed_images_have_mixed_targets():
+    """A linear network's gradient is that of the two labels, by their shares."""
+    module, batch = GroupedNet(), make_batch()
+    state = start(module)
+    after, _ = make_step(module, StepOptions(mixup=1.0))(state, batch, KEY)
+    key = jax.random.fold_in(jax.random.fold_in(KEY, 0), AUGMENTATION)
+    mixed = augment(key, batch, mixup=1.0)
+
+    def loss(params):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits, _ = module.apply(
+            variables, mixed["image"], train=True, mutable=["batch_stats"]
+        )
+        cross = optax.softmax_cross_entropy_with_integer_labels
+        first, second = cross(logits, mixed["label"]), cross(logits, mixed["partner"])
+        return jnp.mean(mixed["share"] * first + (1 - mixed["share"]) * second)
+
+    gradients = jax.grad(loss)(state.params)
+    updates, _ = OPTIMIZER.update(gradients, state.opt_state, state.params)
+    expected = optax.apply_updates(state.params, updates)
+    for found, wanted in zip(
+        jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_augmentation_is_of_the_whole_batch_whatever_the_micro_batches():
+    module, batch = GroupedNet(), make_batch()
+    ends = [
+        make_step(
+            module, StepOptions(mixup=1.0, cutmix=1.0, erase=0.5, accumulate=count)
+        )(start(module), batch, KEY)[0]
+        for count in (1, 2)
+    ]
+    for a, b in zip(
+        *map(jax.tree.leaves, (ends[0].params, ends[1].params)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
