@@ -4,7 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from optnet_jax import configuration, main
+from optnet_jax import configuration, data, main
+from optnet_jax.data import source
 from optnet_jax.errors import InputError
 from optnet_jax.studies import dispatch
 from optnet_jax.studies.study import Study
@@ -101,6 +102,28 @@ def test_an_error_of_the_run_is_one_line_too(tmp_path):
     assert ", convolutions: oneDNN o" in library
     assert done.stderr.startswith("error: unknown network 'agdnet' (did you mean 'agd")
     assert done.stderr.count("\n") == 1
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+from optnet_jax import configuration, main
+for mode in ("train", "eval"):
+    config = configuration.load("configs/digits_agd.py")
+    config.model.stage_sizes = (1, 1)
+    config.schedule.steps = 1
+    main.run(config, sys.argv[1], mode)
+from optnet_jax.studies.report import __main__
+heavy = {"tensorflow", "sklearn", "plotly"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_small_set_needs_no_tensorflow(tmp_path):
+    source.prepared_builder(data.get_spec("optnet_digits"), "")
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "drawn: " in done.stdout
 
 
 def test_studies_are_called_by_name(monkeypatch, tmp_path):

@@ -23,7 +23,8 @@ Small sets live on the device as uint8 and are shuffled, cropped and flipped the
 (:mod:`.memory`); large ones are read, decoded and cropped by ``tf.data`` while the
 network trains (:mod:`.stream`). A new dataset is one entry of :data:`SPECS`.
 ``python -m optnet_jax.data.prepare`` prepares a set from an archive that lies
-elsewhere. Importing this package imports no TensorFlow; :func:`load` does.
+elsewhere. TensorFlow is imported where a set is prepared, streamed, or not of
+PNG images, and nowhere else.
 """
 
 from collections.abc import Mapping

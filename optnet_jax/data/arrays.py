@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from optnet_jax.data import quiet, records
 from optnet_jax.data.spec import Spec
@@ -32,6 +33,26 @@ def read_split(builder: Any, split: str) -> Split:
     Raises:
         InputError: if a record cannot be read, or if the images have unequal sizes.
     """
+    return _read_plain(builder, split) or _read_with_tensorflow(builder, split)
+
+
+def _read_plain(builder: Any, split: str) -> Split | None:
+    """Read a split of PNG images without TensorFlow; None of any other, or damaged."""
+    image = builder.info.features["image"]
+    if not isinstance(image, quiet.import_tfds().features.Image):
+        return None
+    from optnet_jax.data import examples
+
+    try:
+        files = records.files_of(builder, split)
+        return Split(*examples.read(*files, image.shape[-1]))
+    except Exception as error:
+        # Whatever it is: TensorFlow reads it, or finds what is wrong.
+        logging.debug("%s is read with TensorFlow: %s", builder.name, error)
+        return None
+
+
+def _read_with_tensorflow(builder: Any, split: str) -> Split:
     tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
     # Images whose size is only known once they are read would be padded with zeros to
     # the size of the largest.

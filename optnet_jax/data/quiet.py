@@ -2,7 +2,7 @@
 
 TensorFlow costs seconds and hundreds of megabytes, and by default claims all memory of
 every GPU that JAX is about to use. It is imported in one place, here, and only by code
-that reads a dataset.
+that prepares or streams a dataset.
 """
 
 import contextlib

@@ -38,6 +38,28 @@ def test_a_damaged_file_is_named(tmp_path, digits, size, fault):
     )
 
 
+def test_tensorflow_reads_the_same(digits):
+    for split in ("train", "test"):
+        found = arrays._read_plain(digits, split)
+        assert found is not None
+        for mine, other in zip(
+            found, arrays._read_with_tensorflow(digits, split), strict=True
+        ):
+            assert mine.dtype == other.dtype
+            np.testing.assert_array_equal(mine, other)
+
+
+def test_what_pillow_may_decode_otherwise_is_left_to_tensorflow(own_set):
+    tfds = quiet.import_tfds()
+    features = own((4, 4, 3))
+    features["image"] = tfds.features.Image(shape=(4, 4, 3), encoding_format="jpeg")
+    image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
+    options = data.Options.of(own_set(features, [{"image": image, "label": 1}] * 3))
+    builder = source.prepared_builder(data.spec_of(options), options.data_dir)
+    assert arrays._read_plain(builder, "train") is None
+    assert arrays.read_split(builder, "train").images.shape == (3, 4, 4, 3)
+
+
 def own(image_shape=(None, None, 3), label=None):
     """The features of a set of one's own."""
     tfds = quiet.import_tfds()
