@@ -103,6 +103,8 @@ def digits(
         "data.augment": True,
         "schedule.epochs": 30.0,
         "schedule.warmup_epochs": 1.0,
+        # Compiling takes as long as training: it is worth more to keep the programs.
+        "onednn": False,
     }
     config.update_from_flattened_dict(changes)
     return config, given

@@ -71,10 +71,9 @@ def main(argv: Sequence[str]) -> None:
     print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
     from optnet_jax.runs import compilation, devices, distributed
 
-    compilation.keep_programs(config.get("compilation_cache", True))
     if config.get("deterministic", False):
         devices.make_repeatable()
-    if config.get("onednn", True):
+    if config.get("onednn", False):  # studies compute no convolutions
         devices.use_onednn()
     distributed.initialize(
         _DISTRIBUTED.value,
@@ -84,6 +83,8 @@ def main(argv: Sequence[str]) -> None:
         _HEARTBEAT.value,
     )
     devices.keep_freed_memory()
+    kept = config.get("compilation_cache", True) and devices.can_keep_programs()
+    compilation.keep_programs(kept)
     devices.say_library()
     with distributed.together():
         run(config, workdir, _MODE.value, _TOPOLOGY.value)

@@ -271,9 +271,9 @@ class TrainConfig(Block):
         deterministic: Repeatable on a GPU too, at some cost in speed; a CPU always is.
         compilation_cache: Whether compiled programs are kept for later starts, in
             ``$JAX_COMPILATION_CACHE_DIR``, or the user's cache folder without.
-        onednn: Whether convolutions on a CPU are oneDNN's, where jaxlib has them. A run
-            may go on with the other, as it may on another machine: either changes
-            rounding.
+        onednn: Whether convolutions on a CPU are oneDNN's, where jaxlib has them. Its
+            programs cannot be kept: every start compiles. A run may go on with the
+            other, as it may on another machine: either changes rounding.
         precision: Of the forward and backward pass.
         data: The images.
         optimizer: The optimiser.

@@ -82,10 +82,18 @@ def onednn_is_on() -> bool:
     return last not in ([], [f"{SWITCH}=false"], [f"{SWITCH}=0"]) and _has_onednn()
 
 
+def can_keep_programs() -> bool:
+    """Say whether programs can be written to a file, to be loaded by a later start.
+
+    jaxlib 0.12 fails with ``std::bad_alloc`` for one in which oneDNN computes.
+    """
+    return not (jax.default_backend() == "cpu" and onednn_is_on())
+
+
 def say_library() -> None:
     """Say by which library a CPU computes; elsewhere nothing."""
     if jax.default_backend() == "cpu":
-        state = "on" if onednn_is_on() else "off"
+        state = "on, so programs are not kept" if onednn_is_on() else "off"
         say(f"jax {jax.__version__}, convolutions: oneDNN {state}")
 
 

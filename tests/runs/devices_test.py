@@ -1,5 +1,6 @@
 import ctypes
 import json
+import os
 import subprocess
 import sys
 
@@ -212,10 +213,23 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.skipif(not devices.onednn_is_on(), reason="needs a jaxlib with oneDNN")
-@pytest.mark.parametrize(("images", "kernel", "stride", "pad", "dtype"), CONVOLUTIONS)
-def test_onednn_computes_convolutions(images, kernel, stride, pad, dtype):
-    """Their values and gradients against XLA's own in float64."""
+@pytest.mark.skipif(not devices._has_onednn(), reason="needs a jaxlib with oneDNN")
+def test_onednn_computes_convolutions():
+    """In a process of its own: flags are read once, and these programs not kept."""
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_ENABLE_COMPILATION_CACHE": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, __file__], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["right"] * len(CONVOLUTIONS)
+
+
+def check_convolution(images, kernel, stride, pad, dtype):
+    """Compare values and gradients with XLA's own in float64."""
     size, features = kernel
 
     def convolve(x, w):
@@ -248,3 +262,11 @@ def test_onednn_computes_convolutions(images, kernel, stride, pad, dtype):
         assert ours.dtype == dtype
         error = np.abs(np.asarray(ours, np.float64) - right).max()
         assert error <= tolerance * np.abs(right).max()
+
+
+if __name__ == "__main__":
+    assert devices.use_onednn()
+    assert not devices.can_keep_programs()
+    for case in CONVOLUTIONS:
+        check_convolution(*case)
+        print("right")
