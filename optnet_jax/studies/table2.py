@@ -23,8 +23,6 @@ From this follows what is printed beside the table.
 
 import dataclasses
 import functools
-import itertools
-import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -296,13 +294,10 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
         optimizer=optax.sgd(cell.learning_rate, config.optimizer.momentum or None),
         checkpoints=cell.checkpoints,
     )
-    seeds = np.asarray(config.seeds)
-    start = time.perf_counter()
     with jax.default_matmul_precision(config.matmul_precision):
         # Vectorised over the seeds it was not faster on two cores.
-        compiled = members(one, at_once=False).lower(seeds).compile()
-    compile_seconds = round(time.perf_counter() - start, 2)
-    record = jax.device_get(compiled(seeds))
+        record = members(one, at_once=False)(np.asarray(config.seeds))
+    record = jax.device_get(record)
     if not all(np.isfinite(values).all() for values in record):
         raise InputError(
             f"{cell.label} with {cell.depth} layers diverged: lower "
@@ -313,7 +308,6 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
         "seeds": list(config.seeds),
         **found,
         "final": _final(found, cell.checkpoints.index(config.steps)),
-        "compile_seconds": compile_seconds,
     }
 
 
@@ -353,14 +347,6 @@ def text(report: Report) -> Iterator[str]:
         f"{config['optimizer']['slow_factor']:g} times the rate."
     )
     yield timing_table(report)
-    yield _overtaking(report)
-    yield "## What a cell costs"
-    compile_seconds = np.mean([cell["compile_seconds"] for cell in report["cells"]])
-    yield (
-        "Seconds with all its seeds and steps, of which "
-        f"{compile_seconds:.1f} in the mean compile it."
-    )
-    yield cost_table(report)
 
 
 def _settings(report: Report) -> str:
@@ -491,42 +477,6 @@ def timing_table(report: Report) -> str:
         entries = [f"{values[i]:+.5f}" for values in excess.values()]
         rows.append([f"{rate * step:g}", str(step), *entries, order])
     return markdown_table(["rate x steps", "steps", *excess, "order of MSE"], rows)
-
-
-def _overtaking(report: Report) -> str:
-    """Say which structure passes which, and when."""
-    rate = report["config"]["optimizer"]["learning_rate"]
-    steps = report["config"]["timing"]["checkpoints"]
-    excess = _excess_in_time(report)
-    lines = []
-    for i, j in itertools.pairwise(range(len(steps))):
-        passed = {
-            name: [
-                other
-                for other in excess
-                if own[i] > excess[other][i] and own[j] < excess[other][j]
-            ]
-            for name, own in excess.items()
-        }
-        texts = [f"{a} overtakes {', '.join(b)}" for a, b in passed.items() if b]
-        if texts:
-            span = f"{rate * steps[i]:g} and {rate * steps[j]:g}"
-            lines.append(f"- between {span}: {'; '.join(texts)}")
-    if not lines:
-        return "The order does not change."
-    return "\n".join(["The order moves with rate x steps:", "", *lines])
-
-
-def cost_table(report: Report) -> str:
-    """Lay out the seconds that each structure took at each depth."""
-    cells = report["cells"]
-    depths = sorted({cell["depth"] for cell in cells})
-    seconds = {(cell["label"], cell["depth"]): cell["wall_seconds"] for cell in cells}
-    rows = [
-        [label, *(number(seconds.get((label, depth)), ".1f") for depth in depths)]
-        for label in dict.fromkeys(cell["label"] for cell in cells)
-    ]
-    return markdown_table(["structure", *(f"{k} layers" for k in depths)], rows)
 
 
 def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
