@@ -1,16 +1,13 @@
 """Linearised ADMM (6); as a structure, the two-path network (14)."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
-
-import jax.numpy as jnp
 
 from optnet_jax.recurrences.base import Coefficients, Transform, check_depth, pair
-from optnet_jax.recurrences.two_path import Readout, check_readout, read_out
+from optnet_jax.recurrences.two_path import Readout, TwoPaths
 
 
 @dataclasses.dataclass(frozen=True)
-class ADMM:
+class ADMM(TwoPaths):
     """x' ← ½ (T'(x') + x - λ), x ← ½ (T(x) + x' + λ), λ ← λ + x' - x.
 
     (14), with λ_k = Σ_{t=1}^k (x'_t - x_t) kept as a running sum, x'_0 = x_0 and
@@ -26,24 +23,11 @@ class ADMM:
     """
 
     readout: Readout = "x"
-    paths: ClassVar[Literal[2]] = 2
-
-    def __post_init__(self):
-        check_readout(self.readout)
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return no coefficients: the penalty parameter is 1."""
         check_depth(depth)
         return {}
-
-    def init(self, x0: Any) -> tuple:
-        """Return (x'_0, x_0, λ_0) = (x_0, x_0, 0); a pair x0 is (x'_0, x_0)."""
-        x_prime, x = pair(x0)
-        return x_prime, x, jnp.zeros_like(x)
-
-    def iterates(self, state: tuple) -> tuple:
-        """Return (x'_k, x_k)."""
-        return state[:2]
 
     def step(
         self,
@@ -58,7 +42,3 @@ class ADMM:
         x_prime = (transform_prime(x_prime) + x - multiplier) / 2
         x = (transform_plain(x) + x_prime + multiplier) / 2
         return x_prime, x, multiplier + x_prime - x
-
-    def output(self, state: tuple) -> Any:
-        """Return x_K, x'_K or their mean, as ``readout`` says."""
-        return read_out(self.readout, state[0], state[1])

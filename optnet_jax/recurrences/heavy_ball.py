@@ -15,8 +15,24 @@ from optnet_jax.recurrences.base import (
 )
 
 
+class TwoIterates:
+    """What methods have in common that remember one iterate: a state (x_k, x_{k-1})."""
+
+    def init(self, x0: Any) -> tuple:
+        """Return (x_0, x_{-1}) = (x_0, x_0)."""
+        return x0, x0
+
+    def restart(self, x0: Any, previous: Any) -> tuple:
+        """Return (x_0, x_{-1}) = (x0, previous)."""
+        return x0, previous
+
+    def output(self, state: tuple) -> Any:
+        """Return x_K."""
+        return state[0]
+
+
 @dataclasses.dataclass(frozen=True)
-class HeavyBall:
+class HeavyBall(TwoIterates):
     """x_{k+1} = T(x_k) + β1 x_k + β2 x_{k-1}, x_{-1} = x_0.
 
     (16); (11) is β1 = β, β2 = -β. (1, 0) is ResNet, (1, -1) is HB-Net (§6.1), (2, -1)
@@ -48,14 +64,6 @@ class HeavyBall:
             if value is not None
         }
 
-    def init(self, x0: Any) -> tuple:
-        """Return (x_0, x_{-1}) = (x_0, x_0)."""
-        return x0, x0
-
-    def restart(self, x0: Any, previous: Any) -> tuple:
-        """Return (x_0, x_{-1}) = (x0, previous)."""
-        return x0, previous
-
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return (x_{k+1}, x_k)."""
         x, x_previous = state
@@ -66,10 +74,6 @@ class HeavyBall:
         if self.post_activation is not None:
             x_next = self.post_activation(x_next)
         return x_next, x
-
-    def output(self, state: tuple) -> Any:
-        """Return x_K."""
-        return state[0]
 
 
 def heavy_ball(beta: ArrayLike) -> HeavyBall:

@@ -5,10 +5,11 @@ from typing import Any
 
 from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
 from optnet_jax.recurrences.coefficients import momentum
+from optnet_jax.recurrences.heavy_ball import TwoIterates
 
 
 @dataclasses.dataclass(frozen=True)
-class Nesterov:
+class Nesterov(TwoIterates):
     """x_{k+1} = T(β1 x_k + β2 x_{k-1}), x_{-1} = x_0.
 
     (17); (12) is β1 = 1 + β_k, β2 = -β_k with β_k of (3), the default. For a
@@ -37,19 +38,7 @@ class Nesterov:
             "beta2": per_step("beta2", beta2, depth),
         }
 
-    def init(self, x0: Any) -> tuple:
-        """Return (x_0, x_{-1}) = (x_0, x_0)."""
-        return x0, x0
-
-    def restart(self, x0: Any, previous: Any) -> tuple:
-        """Return (x_0, x_{-1}) = (x0, previous)."""
-        return x0, previous
-
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return (x_{k+1}, x_k)."""
         x, x_previous = state
         return transform(c["beta1"] * x + c["beta2"] * x_previous), x
-
-    def output(self, state: tuple) -> Any:
-        """Return x_K."""
-        return state[0]

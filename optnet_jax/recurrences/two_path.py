@@ -21,8 +21,43 @@ Readout = Literal["x", "x_prime", "mean"]
 """Which of the two paths is the output."""
 
 
+class TwoPaths:
+    """What the methods (14) and (20) have in common: a state (x', x, a running sum).
+
+    Attributes:
+        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+
+    Raises:
+        InputError: an unknown readout.
+    """
+
+    paths: ClassVar[Literal[2]] = 2
+    readout: Readout
+
+    def __post_init__(self):
+        if self.readout not in get_args(Readout):
+            raise InputError(
+                f"unknown readout {self.readout!r}: use one of "
+                f"{', '.join(get_args(Readout))}"
+            )
+
+    def init(self, x0: Any) -> tuple:
+        """Return (x'_0, x_0, 0) with x'_0 = x_0; a pair x0 is (x'_0, x_0)."""
+        x_prime, x = pair(x0)
+        return x_prime, x, jnp.zeros_like(x)
+
+    def iterates(self, state: tuple) -> tuple:
+        """Return (x'_k, x_k)."""
+        return state[:2]
+
+    def output(self, state: tuple) -> Any:
+        """Return x_K, x'_K or their mean, as ``readout`` says."""
+        x_prime, x, _ = state
+        return {"x": x, "x_prime": x_prime, "mean": (x_prime + x) / 2}[self.readout]
+
+
 @dataclasses.dataclass(frozen=True)
-class TwoPath:
+class TwoPath(TwoPaths):
     """x' ← T'(x') + s, x ← T(x) + s, with s ← μ s + α x' + β x before both.
 
     (20) with its sum over t kept as a running sum s. μ = 0 keeps only the newest term:
@@ -46,10 +81,9 @@ class TwoPath:
     beta: Any = 0.5
     memory: Any = 0.0
     readout: Readout = "mean"
-    paths: ClassVar[Literal[2]] = 2
 
     def __post_init__(self):
-        check_readout(self.readout)
+        super().__post_init__()
         for name in ("alpha", "beta", "memory"):
             object.__setattr__(self, name, as_field(name, getattr(self, name)))
 
@@ -84,15 +118,6 @@ class TwoPath:
             "memory": per_step("memory", self.memory, depth),
         }
 
-    def init(self, x0: Any) -> tuple:
-        """Return (x'_0, x_0, s) = (x_0, x_0, 0); a pair x0 is (x'_0, x_0)."""
-        x_prime, x = pair(x0)
-        return x_prime, x, jnp.zeros_like(x)
-
-    def iterates(self, state: tuple) -> tuple:
-        """Return (x'_k, x_k)."""
-        return state[:2]
-
     def step(
         self,
         transform: Transform | tuple[Transform, Transform],
@@ -104,30 +129,3 @@ class TwoPath:
         x_prime, x, total = state
         total = c["memory"] * total + c["alpha"] * x_prime + c["beta"] * x
         return transform_prime(x_prime) + total, transform_plain(x) + total, total
-
-    def output(self, state: tuple) -> Any:
-        """Return x_K, x'_K or their mean, as ``readout`` says."""
-        return read_out(self.readout, state[0], state[1])
-
-
-def check_readout(readout: Any) -> None:
-    """Check the name of a readout.
-
-    Raises:
-        InputError: it is not one of :data:`Readout`.
-    """
-    if readout not in get_args(Readout):
-        raise InputError(
-            f"unknown readout {readout!r}: use one of {', '.join(get_args(Readout))}"
-        )
-
-
-def read_out(readout: Readout, x_prime: Any, x: Any) -> Any:
-    """Return x, x' or their mean, as ``readout`` says.
-
-    Args:
-        readout: one of :data:`Readout`.
-        x_prime: the iterate of the first path.
-        x: the iterate of the second path.
-    """
-    return {"x": x, "x_prime": x_prime, "mean": (x_prime + x) / 2}[readout]

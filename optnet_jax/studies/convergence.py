@@ -19,14 +19,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Name, Seed
+from optnet_jax.configuration.train import Seed
 from optnet_jax.kinds import Items, Range
 from optnet_jax.objectives import gradient_step, layer, objective
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.kinds import Activation, Condition, Layers, Positive
 from optnet_jax.studies.minimiser import Problem, make_problem
-from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import markdown_table, number
 
 SHOWN = 400
@@ -60,17 +60,14 @@ class Settings(Block, path="convergence."):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvergenceConfig(Block):
+class ConvergenceConfig(StudyConfig):
     """The fields of ``configs/convergence.py``.
 
     Attributes:
-        name: Of the run.
-        experiment: Of the study.
         seed: Draws W and the start.
         convergence: What is measured.
     """
 
-    name: Name
     experiment: Literal["convergence"] = "convergence"
     seed: Seed
     convergence: Settings

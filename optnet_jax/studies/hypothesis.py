@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Count, Name, Rate
+from optnet_jax.configuration.train import Count, Rate
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import Items, OneOf, Range
 from optnet_jax.recurrences import Recurrence, methods
@@ -31,7 +31,6 @@ from optnet_jax.studies.kinds import (
     Layers,
     Positive,
     Seeds,
-    Workers,
 )
 from optnet_jax.studies.learnable import (
     Outcome,
@@ -44,7 +43,7 @@ from optnet_jax.studies.learnable import (
     residual,
     scale,
 )
-from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import markdown_table
 from optnet_jax.studies.verdict import (
     compare_layers,
@@ -147,20 +146,15 @@ class Settings(Block, path="hypothesis."):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HypothesisConfig(Block):
+class HypothesisConfig(StudyConfig):
     """The fields of ``configs/hypothesis.py``.
 
     Attributes:
-        name: Of the run.
-        experiment: Of the study.
         hypothesis: The study.
-        parallel_cells: Cells that are trained at once on a CPU.
     """
 
-    name: Name
     experiment: Literal["hypothesis"] = "hypothesis"
     hypothesis: Settings
-    parallel_cells: Workers = 1
 
 
 @dataclasses.dataclass(frozen=True)

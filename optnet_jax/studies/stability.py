@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from optnet_jax import data
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Count, Data, Name, Rate, Seed
+from optnet_jax.configuration.train import Count, Data, Rate, Seed
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import Items, Range
 from optnet_jax.objectives import activation_pair
@@ -33,14 +33,13 @@ from optnet_jax.studies.kinds import (
     Layers,
     Positive,
     Seeds,
-    Workers,
 )
 from optnet_jax.studies.norms import measure
 from optnet_jax.studies.roots import (
     characteristic_roots,
     radius_over_slopes,
 )
-from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import number, table
 from optnet_jax.studies.trial import (
     HB_NET,
@@ -120,26 +119,21 @@ class Trial(Block, path="trial."):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StabilityConfig(Block):
+class StabilityConfig(StudyConfig):
     """The fields of ``configs/stability.py``.
 
     Attributes:
-        name: Of the run.
-        experiment: Of the study.
         seed: Draws weights, inputs and the order of the images.
         stability: Roots and norms.
         trial: Training at depth.
         data: Its images.
-        parallel_cells: Cells that are worked out at once on a CPU.
     """
 
-    name: Name
     experiment: Literal["stability"] = "stability"
     seed: Seed
     stability: Stability
     trial: Trial
     data: Data
-    parallel_cells: Workers = 1
 
 
 @dataclasses.dataclass(frozen=True)

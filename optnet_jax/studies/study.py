@@ -16,19 +16,37 @@ from typing import Any, Generic, TypeVar
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block, Config, as_json
+from optnet_jax.configuration.train import Name
 from optnet_jax.errors import InputError
 from optnet_jax.runs import picture
 from optnet_jax.runs.files import write_output
 from optnet_jax.runs.progress import say
 from optnet_jax.studies.cells import AnyCell, Row, complete, finite, read_json
+from optnet_jax.studies.kinds import Workers
 from optnet_jax.training.differences import config_differences, listed
 from optnet_jax.training.result import describe_devices, versions
 from optnet_jax.training.workdir import Workdir, write_json
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig(Block):
+    """The fields that every study's config has.
+
+    Attributes:
+        name: Of the run.
+        experiment: Name of the study.
+        parallel_cells: Cells that are worked out at once on a CPU.
+    """
+
+    name: Name
+    experiment: str
+    parallel_cells: Workers = 1
+
+
 Report = dict[str, Any]
 """What ``<name>.json`` holds: provenance, ``cells`` (the rows), and the conclusions."""
 
-AnyConfig = TypeVar("AnyConfig", bound=Block)
+AnyConfig = TypeVar("AnyConfig", bound=StudyConfig)
 DPI = 110
 
 
@@ -88,7 +106,7 @@ class Study(Generic[AnyConfig, AnyCell]):
                 folder / "cells",
                 functools.partial(self.measurement, config),
                 self.outcome,
-                getattr(config, "parallel_cells", 1),
+                config.parallel_cells,
                 own,
             )
             report = self.report(config, rows)

@@ -33,7 +33,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Count, Momentum, Name, Rate
+from optnet_jax.configuration.train import Count, Momentum, Rate
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import Items, OneOf, Range
 from optnet_jax.objectives import activation_pair
@@ -42,9 +42,9 @@ from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
-from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds, Workers
+from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds
 from optnet_jax.studies.simulation import readings, simulate
-from optnet_jax.studies.study import Report, Study, select
+from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import (
     markdown_table,
     mean_and_sd,
@@ -144,12 +144,10 @@ class Timing(Block, path="timing."):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Table2Config(Block):
+class Table2Config(StudyConfig):
     """The fields of ``configs/table2.py``.
 
     Attributes:
-        name: Of the run.
-        experiment: Of the study.
         seeds: Of the draws of pairs and weights.
         depths: Layers.
         structures: Keys of :func:`~optnet_jax.studies.simulation.readings`.
@@ -162,10 +160,8 @@ class Table2Config(Block):
         readout: The ablation.
         timing: The time of training.
         matmul_precision: Of float32 products, where a device has a choice.
-        parallel_cells: Cells that are trained at once on a CPU.
     """
 
-    name: Name
     experiment: Literal["table2"] = "table2"
     seeds: Seeds
     depths: Depths
@@ -179,7 +175,6 @@ class Table2Config(Block):
     readout: Readout
     timing: Timing
     matmul_precision: Literal["default", "high", "highest"]
-    parallel_cells: Workers = 1
 
     def check(self) -> None:
         """Refuse batches that do not share the samples, and cells that come twice."""

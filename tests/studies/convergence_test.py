@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from optnet_jax.configs import convergence as config_file
 
-from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, NesterovSum
 from optnet_jax.recurrences.methods import METHODS, minimisers
 from optnet_jax.studies import convergence
@@ -106,17 +105,4 @@ def test_writes_tables_data_and_figures(config, tmp_path, capsys):
     assert text.strip() in capsys.readouterr().out
     assert "| HB (11), β = (1 - √μ)²" in text
     assert (tmp_path / "plots" / "convergence_tanh.png").stat().st_size > 10_000
-
-
-def test_a_depth_that_does_not_suffice_says_so(config, tmp_path):
-    config.convergence.depth = 30
-    STUDY.run(config, tmp_path)
-    assert "> 30" in (tmp_path / "convergence.md").read_text()
-
-
-def test_another_config_is_not_answered_with_this_ones_report(config, tmp_path):
-    config.convergence.depth = 3
-    STUDY.run(config, tmp_path)
-    config.convergence.depth = 2
-    with pytest.raises(InputError, match="depth"):
-        STUDY.run(config, tmp_path)
+    assert "> 300" in text  # where the depth does not suffice

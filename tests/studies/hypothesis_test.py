@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -42,24 +41,6 @@ def finished(tmp_path_factory):
     return workdir, STUDY.run(small_config(), workdir)
 
 
-@pytest.fixture
-def workdir(finished, tmp_path):
-    return shutil.copytree(finished[0], tmp_path / "copy")
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """The names of the cells that are trained from now on."""
-    names = []
-
-    def noted(cell, config, problems):
-        names.append(cell.name)
-        return train_cell(cell, config, problems)
-
-    monkeypatch.setattr(hypothesis, "train_cell", noted)
-    return names
-
-
 def test_it_leaves_its_files_and_says_its_verdict(finished):
     workdir, report = finished
     assert json.loads((workdir / "hypothesis.json").read_text("utf-8")) == report
@@ -86,19 +67,6 @@ def test_the_comparison_is_with_gradient_descent_seed_by_seed(finished):
     compared = report["networks"]["untied"]["AGD (12), θ_k"]["by_depth"]["2"]
     expected = [math.log10(a / g) for a, g in zip(agd, gd, strict=True)]
     np.testing.assert_allclose(compared["differences"], expected)
-
-
-def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
-    before = json.loads((workdir / "hypothesis.json").read_text("utf-8"))
-    (workdir / "hypothesis.json").unlink()
-    (file,) = workdir.glob("cells/constant_untied_GD_7_depth1-*.json")
-    file.unlink()
-    after = STUDY.run(small_config(), workdir)
-    assert trained == ["constant untied GD (7) depth1"]
-    assert "going on: 7 of 8 cells are there" in capsys.readouterr().out
-    for old, new in zip(before["cells"], after["cells"], strict=True):
-        error = "error_by_depth" if new["tying"] == "true W" else "error"
-        np.testing.assert_allclose(new[error], old[error], rtol=1e-6)
 
 
 def test_the_rate_is_chosen_without_what_is_reported():

@@ -31,6 +31,13 @@ SAMPLES, BATCH, CHECKPOINTS = 40, 10, (3, 7)
 
 
 def run(network, seed, checkpoints=CHECKPOINTS):
+    return _trained(network, seed, checkpoints, jax.config.jax_enable_x64)
+
+
+@functools.cache
+def _trained(network, seed, checkpoints, double):
+    """What several tests ask for, in one precision, is trained once."""
+    del double
     one = functools.partial(
         simulate,
         network,
@@ -174,7 +181,7 @@ def test_a_cell_is_the_plain_loop_in_the_precision_of_the_study():
 def test_agd_read_out_as_agd2_trains_to_agd2s_value():
     """(12) and (13) share their hidden sequence; only the read-out differs."""
     records = {
-        name: run(make(recurrence), 0)
+        name: run(make(recurrence), 3)
         for name, recurrence in {
             "agd": Nesterov(),
             "agd_readout": Extrapolated(Nesterov()),
@@ -188,10 +195,11 @@ def test_agd_read_out_as_agd2_trains_to_agd2s_value():
     assert difference.min() > 1e-3  # the read-out is what matters
 
 
+@pytest.mark.usefixtures("float64")
 def test_checkpoints_do_not_change_the_training():
     network = make(GradientDescent())
-    few = run(network, 1).mse
-    many = run(network, 1, (1, 3, 5, 7)).mse
+    few = run(network, 3).mse
+    many = run(network, 3, (1, 3, 5, 7)).mse
     np.testing.assert_allclose(few, many[jnp.array([1, 3])], rtol=1e-6)
 
 

@@ -15,19 +15,16 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from optnet_jax.configuration import Block
-from optnet_jax.studies.study import Study
+from optnet_jax.studies.study import Study, StudyConfig
 from optnet_jax.studies.tables import markdown_table
 
 MEASURED = []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Block):
-    name: str
+class Config(StudyConfig):
     experiment: Literal["squares"] = "squares"
     power: int
-    parallel_cells: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
