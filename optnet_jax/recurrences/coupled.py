@@ -1,14 +1,14 @@
 """RevNet (Gomez, Ren, Urtasun, Grosse 2017): two paths that read each other."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from optnet_jax.recurrences.base import Coefficients, Transform, pair
-from optnet_jax.recurrences.two_path import Readout, check_readout, read_out
+from optnet_jax.recurrences.two_path import Readout, TwoPaths
 
 
 @dataclasses.dataclass(frozen=True)
-class Coupled:
+class Coupled(TwoPaths):
     """x' ← x' + T'(x), then x ← x + T(x') with the new x'.
 
     Each line can be solved for what it replaces, x = x_next - T(x') and so on, so the
@@ -24,10 +24,6 @@ class Coupled:
     """
 
     readout: Readout = "mean"
-    paths: ClassVar[Literal[2]] = 2
-
-    def __post_init__(self):
-        check_readout(self.readout)
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return {}: it has none."""
@@ -36,10 +32,6 @@ class Coupled:
     def init(self, x0: Any) -> tuple:
         """Return (x'_0, x_0) = (x_0, x_0); a pair x0 is (x'_0, x_0)."""
         return pair(x0)
-
-    def iterates(self, state: tuple) -> tuple:
-        """Return (x'_k, x_k)."""
-        return state
 
     def step(
         self,
@@ -52,7 +44,3 @@ class Coupled:
         x_prime, x = state
         x_prime = x_prime + transform_prime(x)
         return x_prime, x + transform_plain(x_prime)
-
-    def output(self, state: tuple) -> Any:
-        """Return x_K, x'_K or their mean, as ``readout`` says."""
-        return read_out(self.readout, state[0], state[1])

@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any
 
 from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
+from optnet_jax.recurrences.heavy_ball import TwoIterates
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearMultistep:
+class LinearMultistep(TwoIterates):
     """x_{k+1} = T(x_k) + (1 - k) x_k + k x_{k-1}, x_{-1} = x_0.
 
     (16) with β1 + β2 = 1, which makes it a two-step method for an ordinary
@@ -28,19 +29,7 @@ class LinearMultistep:
         """Return k, [depth]."""
         return {"k": per_step("k", self.k, depth)}
 
-    def init(self, x0: Any) -> tuple:
-        """Return (x_0, x_{-1}) = (x_0, x_0)."""
-        return x0, x0
-
-    def restart(self, x0: Any, previous: Any) -> tuple:
-        """Return (x_0, x_{-1}) = (x0, previous)."""
-        return x0, previous
-
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return (x_{k+1}, x_k)."""
         x, previous = state
         return transform(x) + (1 - c["k"]) * x + c["k"] * previous, x
-
-    def output(self, state: tuple) -> Any:
-        """Return x_K."""
-        return state[0]

@@ -22,7 +22,7 @@ Readout = Literal["x", "x_prime", "mean"]
 
 
 class TwoPaths:
-    """What the methods (14) and (20) have in common: a state (x', x, a running sum).
+    """What methods of two paths have in common: a state (x', x, a running sum).
 
     Attributes:
         readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
@@ -52,7 +52,7 @@ class TwoPaths:
 
     def output(self, state: tuple) -> Any:
         """Return x_K, x'_K or their mean, as ``readout`` says."""
-        x_prime, x, _ = state
+        x_prime, x = state[:2]
         return {"x": x, "x_prime": x_prime, "mean": (x_prime + x) / 2}[self.readout]
 
 
