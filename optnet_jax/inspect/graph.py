@@ -13,7 +13,7 @@ from optnet_jax.recurrences import (
     number_of_paths,
     takes_history,
 )
-from optnet_jax.recurrences.base import at_step, unpacked
+from optnet_jax.recurrences.base import at_step, packed, unpacked
 
 _SMALLEST = 1e-7
 """Below this a weight is 0 that has been rounded."""
@@ -86,7 +86,11 @@ def recurrence_structure(
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
     own = recurrence.coefficients(depth)
-    learned = {name: unpacked(v, own[name]) for name, v in (coefficients or {}).items()}
+    learned = {
+        # One that all steps share is an array of one entry.
+        name: unpacked(np.broadcast_to(v, np.shape(packed(own[name]))), own[name])
+        for name, v in (coefficients or {}).items()
+    }
     values = {**own, **learned}
     if takes_history(recurrence):
         return _history_structure(recurrence, depth, values)

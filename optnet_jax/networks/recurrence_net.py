@@ -20,6 +20,7 @@ from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.ops.pooling import max_pool
 from optnet_jax.recurrences import Recurrence, takes_history
 from optnet_jax.structures import Propagation, Stage
+from optnet_jax.structures.propagation import check_skips
 
 UNROLLED_DEPTH = 18
 """Up to this many steps with weights of their own a stage is written out: it compiles
@@ -31,6 +32,8 @@ RESIDUAL_FIELDS = (
     "start",
     "boundary",
     "separate_paths",
+    "shared",
+    "drop_path",
     "tied",
     "unroll",
     "reversible",
@@ -84,6 +87,10 @@ class RecurrenceNet(nn.Module):
             convolution of a dense network but the stem's.
         learned: names of the recurrence's coefficients that are trained, in each stage
             its own, one for each step.
+        shared: such a coefficient is one number for all steps of a stage.
+        drop_path: probability that training leaves an image without the T of a step
+            (stochastic depth; Huang, Sun, Liu, Sedra and Weinberger, 2016, with one
+            probability for all steps).
         separate_paths: each path of a two-path method has weights of its own.
         tied: one set of weights for all steps of a stage.
         unroll: write the layers out (parameters ``layer_0``, ``layer_1``, ...) instead
@@ -114,6 +121,8 @@ class RecurrenceNet(nn.Module):
     compression: float = 1.0
     dropout_rate: float = 0.0
     learned: tuple[str, ...] = ()
+    shared: bool = False
+    drop_path: float = 0.0
     separate_paths: bool = False
     tied: bool = False
     unroll: bool | None = None
@@ -170,7 +179,7 @@ class RecurrenceNet(nn.Module):
             x = (
                 self._dense(i, x, norm, train)
                 if self.dense
-                else self._stage(i, norm)(x)
+                else self._stage(i, norm, train)(x)
             )
         x = norm(relu=True, name="norm")(x) if self.dense else self._merged(x)
         # In float32 from here on: neither the mean nor the logits are rounded.
@@ -248,7 +257,7 @@ class RecurrenceNet(nn.Module):
         )
         return propagation(x, trajectory=True)
 
-    def _stage(self, i: int, norm: Any) -> Stage:
+    def _stage(self, i: int, norm: Any, train: bool) -> Stage:
         features = self.widths[i]
         strides = 1 if i == 0 else 2
         changes, depth = self._changes_shape(i), self._steps(i)
@@ -281,6 +290,8 @@ class RecurrenceNet(nn.Module):
             separate_paths=self.separate_paths,
             tied=self.tied,
             learned=self.learned,
+            shared=self.shared,
+            drop_path=self.drop_path if train else 0.0,
             unroll=unroll,
             remat=self.remat,
             reversible=self.reversible,
@@ -314,6 +325,14 @@ def _check_kind(network: RecurrenceNet) -> None:
                 f"{field.name} means nothing in a network whose recurrence takes "
                 f"{takes}, as {name} does: leave it out"
             )
+    if network.drop_path:
+        if network.reversible:
+            raise InputError(
+                "reversible excludes drop_path, which draws, for each T is computed "
+                "twice: leave one of them out"
+            )
+        for method in methods:
+            check_skips(method)
     blocks = DENSE_BLOCKS if network.dense else BLOCKS
     if isinstance(network.block, str) and network.block not in blocks:
         raise InputError(

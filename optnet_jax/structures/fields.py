@@ -21,6 +21,8 @@ FIELDS: Mapping[str, Any] = {
     "depth": Annotated[int, Range(least=0, most=MOST_LAYERS)],
     "tied": bool,
     "learned": tuple[str, ...],
+    "shared": bool,
+    "drop_path": Annotated[float, Range(least=0, below=1)],
     "separate_paths": bool,
     "unroll": bool,
     "remat": bool,

@@ -40,21 +40,38 @@ class Layer(nn.Module):
         transform: T, shape-preserving.
         transform_prime: T' of a two-path method with weights of its own, or None.
         trajectory: also hand out the output of every layer.
+        drop_path: as in :class:`Propagation`.
     """
 
     recurrence: Recurrence
     transform: Callable[[Any], Any]
     transform_prime: Callable[[Any], Any] | None = None
     trajectory: bool = False
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, state: State, c: Coefficients) -> tuple[State, Any]:
         """Return the next state and, for a trajectory, its output."""
-        operator: Any = shape_preserving(self.transform)
+        operator: Any = self._dropped(shape_preserving(self.transform))
         if self.transform_prime is not None:
-            operator = (shape_preserving(self.transform_prime), operator)
+            prime = self._dropped(shape_preserving(self.transform_prime))
+            operator = (prime, operator)
         state = step_in_dtype(self.recurrence, operator, state, c)
         return state, self.recurrence.output(state) if self.trajectory else None
+
+    def _dropped(self, transform: Callable) -> Callable:
+        """Return x ↦ m T(x) / keep, m 1 with probability keep for each example."""
+        if not self.drop_path:
+            return transform
+        keep = 1 - self.drop_path
+
+        def dropped(x: jax.Array) -> jax.Array:
+            shape = (x.shape[0], *(1,) * (x.ndim - 1))
+            mask = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
+            y = transform(x)
+            return jnp.where(mask, y / keep, jnp.zeros_like(y))
+
+        return dropped
 
 
 class Propagation(nn.Module):
@@ -81,6 +98,11 @@ class Propagation(nn.Module):
         learned: names of coefficients that are trained ("adaptive coefficients", §6),
             from the method's own values on: parameters [depth] beside ``layers``; rows
             of unequal length are one parameter, one after the other.
+        shared: a coefficient that is trained is one number for all layers, a parameter
+            [1], as (16) and (17) print it.
+        drop_path: probability that a layer leaves an example of the batch without its
+            T (stochastic depth): T(x) becomes m T(x) / (1 - drop_path), m 0 or 1 from
+            the rng ``dropout``. For training; 0 is off.
         separate_paths: each path of a two-path method has weights of its own.
         unroll: write the layers out instead of scanning them. Untied, their parameters
             are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading
@@ -95,6 +117,8 @@ class Propagation(nn.Module):
     depth: int
     tied: bool = False
     learned: tuple[str, ...] = ()
+    shared: bool = False
+    drop_path: float = 0.0
     separate_paths: bool = False
     unroll: bool = False
     remat: bool = False
@@ -114,6 +138,8 @@ class Propagation(nn.Module):
             )
         if takes_history(self.recurrence):
             _check_history(self)
+        if self.drop_path:
+            check_skips(self.recurrence)
         super().__post_init__()
 
     @nn.compact
@@ -169,7 +195,12 @@ class Propagation(nn.Module):
             value = coefficients[name]
             at_least = jnp.promote_types(dtype, jnp.float32)
             initial = jnp.asarray(packed(value), at_least)
+            if self.shared:
+                _check_constant(self.recurrence, self.depth, name)
+                shape, initial = initial.shape, initial[:1]
             trained = self.param(name, lambda _, initial=initial: initial)
+            if self.shared:
+                trained = jnp.broadcast_to(trained, shape)
             coefficients[name] = unpacked(trained, value)
         return coefficients
 
@@ -185,6 +216,7 @@ class Propagation(nn.Module):
             transform=template.copy(self.transform),
             transform_prime=prime,
             trajectory=trajectory,
+            drop_path=self.drop_path,
             name=name,
         )
 
@@ -268,12 +300,47 @@ class Propagation(nn.Module):
         return "; ".join(parts)
 
 
+def check_skips(recurrence: Recurrence) -> None:
+    """Refuse to drop the transforms of a method that has nothing beside them.
+
+    Raises:
+        InputError: if a step without its transform forgets what it has been given.
+    """
+    if not takes_history(recurrence):
+        with jax.ensure_compile_time_eval():
+            dtype = jnp.dtype(jnp.float32)
+            own = prepared(recurrence, recurrence.coefficients(1), 1, dtype)
+            first = jax.tree.map(lambda values: values[0], own)
+            parts, form = jax.tree.flatten(recurrence.init(jnp.ones(1)))
+            # No two alike, whose difference would be 0.
+            parts = [(i + 1.0) ** 2 * part for i, part in enumerate(parts)]
+            for sign in (1, -1):  # an activation after the sum may cut one off
+                state = jax.tree.unflatten(form, [sign * part for part in parts])
+                state = recurrence.step(jnp.zeros_like, state, first)
+                if np.any(recurrence.output(state)):
+                    return
+    raise InputError(
+        f"drop_path needs a method whose step without its T keeps its iterate, and "
+        f"{type(recurrence).__name__} is none: leave it 0"
+    )
+
+
+def _check_constant(recurrence: Recurrence, depth: int, name: str) -> None:
+    with jax.ensure_compile_time_eval():
+        values = np.asarray(recurrence.coefficients(depth)[name])
+    if np.any(values != values[0]):
+        raise InputError(
+            f"shared: {name} is not the same number in all layers to begin with: give "
+            f"it one, such as {name}=1.0"
+        )
+
+
 def _check_history(module: Propagation) -> None:
     name, transform = type(module.recurrence).__name__, module.transform
-    if module.tied or module.separate_paths:
+    if module.tied or module.separate_paths or module.shared:
         raise InputError(
             f"{name} takes the whole history, which grows: its layers are neither "
-            f"tied nor paths, leave tied and separate_paths at False"
+            f"tied nor paths, nor are its coefficients shared: leave these at False"
         )
     try:
         inspect.signature(transform).bind((), None)

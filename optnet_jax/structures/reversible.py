@@ -100,10 +100,11 @@ class ReversiblePropagation(Propagation):
                 "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
                 "dividing by it. Use remat=True to save memory instead"
             )
-        if self.tied or self.unroll or self.remat or trajectory:
+        if self.tied or self.unroll or self.remat or self.drop_path or trajectory:
             raise InputError(
-                "reversible excludes tied, unroll, remat and trajectory: it scans "
-                "layers with weights of their own and stores no iterate"
+                "reversible excludes tied, unroll, remat, drop_path and trajectory: it "
+                "scans layers with weights of their own, stores no iterate and draws "
+                "nothing"
             )
         return method
 

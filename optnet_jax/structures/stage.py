@@ -35,6 +35,8 @@ class Stage(nn.Module):
         separate_paths: each path of a two-path method has weights of its own.
         tied: one set of weights for all steps.
         learned: names of coefficients that are trained.
+        shared: as in :class:`~optnet_jax.structures.Propagation`.
+        drop_path: likewise; the transition is never dropped.
         unroll: write the layers out instead of scanning them.
         remat: recompute each layer in the backward pass.
         reversible: recompute the iterates in the backward pass, see
@@ -53,6 +55,8 @@ class Stage(nn.Module):
     separate_paths: bool = False
     tied: bool = False
     learned: tuple[str, ...] = ()
+    shared: bool = False
+    drop_path: float = 0.0
     unroll: bool = False
     remat: bool = False
     reversible: bool = False
@@ -119,6 +123,8 @@ class Stage(nn.Module):
             self.depth,
             tied=self.tied,
             learned=self.learned,
+            shared=self.shared,
+            drop_path=self.drop_path,
             separate_paths=self.separate_paths,
             unroll=self.unroll,
             remat=self.remat,

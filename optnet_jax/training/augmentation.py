@@ -42,7 +42,7 @@ def augment(
         return {**batch, "image": images}
     # A batch is in random order: reversed, each image meets one drawn at random.
     others = images[::-1]
-    shape = images.shape[1:3]
+    shape = images.shape[1], images.shape[2]
     keep = mixup_share(mix_key, mixup, shape) if mixup else None
     if cutmix:
         pasted = cutmix_share(mix_key, cutmix, shape)

@@ -419,3 +419,58 @@ def test_a_block_that_holds_a_module_has_one_of_its_own_in_every_unit(
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     inner = sum(leaf.size for path, leaf in leaves if "inner" in str(path))
     assert inner == copies * (4 * 4 + 4)
+
+
+def test_dropped_paths_are_of_training_alone():
+    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+    fields = {"stage_sizes": (2, 2), "widths": (4, 8)}
+    network = create(
+        "hb_net", **fields, drop_path=0.5, learned=("beta1", "beta2"), shared=True
+    )
+    variables = network.init(jax.random.key(1), images)
+    assert variables["params"]["stage_1"]["propagation"]["beta2"].shape == (1,)
+    plain = create("hb_net", **fields)
+    plain_params = jax.tree.map(lambda leaf: leaf, dict(variables["params"]))
+    for stage in ("stage_0", "stage_1"):
+        inner = dict(plain_params[stage]["propagation"])
+        del inner["beta1"], inner["beta2"]
+        plain_params[stage] = {**plain_params[stage], "propagation": inner}
+    np.testing.assert_allclose(
+        network.apply(variables, images),
+        plain.apply({**variables, "params": plain_params}, images),
+        rtol=1e-5,
+    )
+    ends = [
+        network.apply(
+            variables,
+            images,
+            train=True,
+            rngs={"dropout": jax.random.key(key)},
+            mutable=["batch_stats"],
+        )[0]
+        for key in (2, 3)
+    ]
+    assert not np.allclose(*ends)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("plain", {}, "drop_path needs a method"),
+        ("nesterov_net", {}, "drop_path needs a method"),
+        ("hb_net", {"reversible": True}, "reversible excludes drop_path"),
+        ("agd_net", {}, "no field 'drop_path'"),
+        ("hb_net", {"drop_path": 1.0}, "drop_path=1.0 must be"),
+    ],
+)
+def test_where_a_path_cannot_be_dropped(name, fields, message):
+    with pytest.raises(InputError, match=message):
+        create(name, **{"drop_path": 0.5, **fields})
+
+
+@pytest.mark.parametrize("name", ["resnet", "hb_net", "dmr_net", "admm_net"])
+@pytest.mark.parametrize("options", [{}, {"post_activation": True}])
+def test_a_path_can_be_dropped_where_there_is_a_skip(name, options):
+    if options and name not in ("resnet", "hb_net"):
+        options = {}
+    assert create(name, drop_path=0.5, **options).drop_path == 0.5

@@ -256,3 +256,62 @@ def test_gradients_go_through_a_traced_coefficient():
     for structure in (Propagation, ReversiblePropagation):
         slope = jax.grad(functools.partial(final, structure))(0.25)
         np.testing.assert_allclose(slope, 0.5 + 2 * 0.25 - 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"tied": True}])
+def test_a_shared_coefficient_is_one_number_of_all_layers(options):
+    method = HeavyBall(0.9, -0.4)
+    names = ("beta1", "beta2")
+    one, each = (
+        Propagation(method, FullyConnected(), DEPTH, learned=names, shared=s, **options)
+        for s in (True, False)
+    )
+    variables = one.init(jax.random.key(0), X)
+    params = {**variables["params"], "beta1": jnp.array([0.7])}
+    assert params["beta2"].shape == (1,)
+    spread = {**params, **{name: jnp.repeat(params[name], DEPTH) for name in names}}
+    loss = lambda net: lambda params: (net.apply({"params": params}, X) ** 2).sum()  # noqa: E731
+    (value, found), (expected, wanted) = (
+        jax.value_and_grad(loss(net))(p) for net, p in ((one, params), (each, spread))
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for name in names:
+        np.testing.assert_allclose(found[name][0], wanted[name].sum(), rtol=1e-4)
+
+
+def test_what_differs_from_layer_to_layer_is_not_shared():
+    net = Propagation(
+        recurrences.Nesterov(), jnp.tanh, DEPTH, learned=("beta1",), shared=True
+    )
+    with pytest.raises(InputError, match="beta1 is not the same number"):
+        net.init(jax.random.key(0), X)
+    with pytest.raises(InputError, match="nor are its coefficients shared"):
+        Propagation(recurrences.HistorySum(), jnp.tanh, DEPTH, shared=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"unroll": True}, {"tied": True}, {"remat": True}]
+)
+@pytest.mark.parametrize("method", [HeavyBall(1.0, -0.3), recurrences.TwoPath()])
+def test_a_dropped_transform_leaves_the_rest_of_the_step(method, options):
+    """With T = 1 an example's end tells which of the 2^K sets of layers it kept."""
+    rate, many = 0.25, jnp.zeros((2000, 1))
+    ones = lambda x: jnp.ones_like(x) + 0 * x  # noqa: E731
+    net = Propagation(method, ones, DEPTH, drop_path=rate, **options)
+    ends = np.asarray(net.apply({}, many, rngs={"dropout": jax.random.key(1)}))
+    again = net.apply({}, many, rngs={"dropout": jax.random.key(1)})
+    np.testing.assert_array_equal(ends, again)
+    whole = Propagation(method, ones, DEPTH, **options).apply({}, many[:1])
+    assert ends.mean() == pytest.approx(float(whole[0, 0]), rel=0.06)
+    kept = np.isclose(ends, whole[0, 0] / (1 - rate), rtol=1e-5).mean()
+    paths = recurrences.number_of_paths(method)
+    assert kept == pytest.approx((1 - rate) ** (DEPTH * paths), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [recurrences.GradientDescent(), recurrences.Nesterov(), recurrences.HistorySum()],
+)
+def test_a_method_that_forgets_without_its_transform_does_not_drop_it(method):
+    with pytest.raises(InputError, match="drop_path needs a method"):
+        Propagation(method, lambda x, alpha=None: x, DEPTH, drop_path=0.5)
