@@ -82,20 +82,16 @@ class BatchNorm(nn.Module):
                 x, mean.value, var.value, scale, bias, self.epsilon, self.relu, dtype
             )
         groups = self._number_of_groups(shape[0])
-        # Without groups no axis of them: XLA:CPU would keep x in both shapes.
-        split = (groups, shape[0] // groups) if groups > 1 else shape[:1]
-        grouped = tuple(part.reshape(*split, *part.shape[1:]) for part in parts)
-        axes = tuple(range(len(split) - 1, grouped[0].ndim - 1))
         y, batch_mean, batch_var = batch_normalize(
-            grouped, scale, bias, axes, self.epsilon, self.relu, dtype
+            parts, scale, bias, groups, self.epsilon, self.relu, dtype
         )
         if not self.is_initializing():
             for running, value in ((mean, batch_mean), (var, batch_var)):
-                value = jax.lax.stop_gradient(value).reshape(groups, -1).mean(0)
+                value = jax.lax.stop_gradient(value).reshape(-1, *channels).mean(0)
                 running.value = (
                     self.momentum * running.value + (1 - self.momentum) * value
                 )
-        return y.reshape(shape)
+        return y
 
     def _number_of_groups(self, samples: int) -> int:
         # Initialisation runs on any batch: it keeps nothing of it.
@@ -146,53 +142,84 @@ def batch_normalize(
     parts: tuple[jax.Array, ...],
     scale: jax.Array,
     bias: jax.Array,
-    axes: tuple[int, ...],
+    groups: int,
     epsilon: float,
     relu: bool,
     dtype: Any,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalise concatenated parts with their own mean and variance over some axes.
+    """Normalise concatenated parts with mean and variance of each group of samples.
 
     Args:
-        parts: of x along the channels, [N, ..., C_j], or [G, N/G, ..., C_j] with G
-            groups.
+        parts: of x along the channels, [N, ..., C_j].
         scale: [C].
         bias: [C].
-        axes: of x, over which a mean and a variance is taken.
+        groups: the number of groups, a divisor of N.
         epsilon: added to the variance.
         relu: whether a ReLU follows.
         dtype: of the result.
 
     Returns:
-        y in x's shape, means and biased variances in that shape with 1 for each of
-        ``axes``.
+        y in x's shape, means and biased variances, [R, 1, ..., C]: of the only group
+        with R = 1, otherwise of each sample's group with R = N.
     """
-    return _batch_normalization(axes, epsilon, relu, dtype)(parts, scale, bias)
+    return _batch_normalization(groups, epsilon, relu, dtype)(parts, scale, bias)
 
 
 @functools.cache
 def _batch_normalization(
-    axes: tuple[int, ...], epsilon: float, relu: bool, dtype: Any
+    groups: int, epsilon: float, relu: bool, dtype: Any
 ) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
     def run(parts, scale, bias):
-        moments = [_moments(part, axes) for part in parts]
+        moments = [_moments(part, groups) for part in parts]
         mean, var = (jnp.concatenate(of, -1) for of in zip(*moments, strict=True))
         x = jnp.concatenate(parts, -1)
         return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
 
     return with_gradient(
         run,
-        functools.partial(_forward, (axes, epsilon, relu, dtype)),
-        functools.partial(_backward, axes),
+        functools.partial(_forward, (groups, epsilon, relu, dtype)),
+        functools.partial(_backward, groups),
     )
 
 
-def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Return mean and biased variance over some axes, which stay as size 1."""
+def _moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
+    """Return mean and biased variance of each group, [R, 1, ..., C]."""
     precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = precise.mean(axes, keepdims=True)
-    var = (precise * precise).mean(axes, keepdims=True) - mean * mean
-    return mean, jnp.maximum(var, 0)  # rounding can make it slightly negative
+    axes = _summed(x, groups)
+    mean, square = (
+        _over_groups(value.mean(axes, keepdims=True), groups, jnp.mean)
+        for value in (precise, precise * precise)
+    )
+    return mean, jnp.maximum(square - mean * mean, 0)  # rounding can make it negative
+
+
+def _summed(x: jax.Array, groups: int) -> tuple[int, ...]:
+    """Return the axes that a group is summed over first: of each sample, if of several.
+
+    To split the batch's axis of x into groups would cost a copy of x on a TPU, which
+    lays the batch out along its vectors. The sums of each sample are small.
+    """
+    return tuple(range(groups > 1, x.ndim - 1))
+
+
+def _over_groups(
+    rows: jax.Array, groups: int, reduce: Callable[..., jax.Array]
+) -> jax.Array:
+    """Reduce the rows of a group, and give each of its samples the result.
+
+    Args:
+        rows: [N, 1, ..., C]; [1, 1, ..., C] if there is one group.
+        groups: their number.
+        reduce: as ``jnp.sum`` and ``jnp.mean``.
+
+    Returns:
+        The shape of ``rows``.
+    """
+    if groups == 1:
+        return rows
+    split = rows.reshape(groups, -1, *rows.shape[1:])
+    reduced = reduce(split, axis=1, keepdims=True)
+    return jnp.broadcast_to(reduced, split.shape).reshape(rows.shape)
 
 
 def _forward(options, parts, scale, bias):
@@ -203,7 +230,7 @@ def _forward(options, parts, scale, bias):
     return (y, mean, var), (parts, y if relu else None, mean, inverse, scale, bias)
 
 
-def _backward(axes, residuals, cotangents):
+def _backward(groups, residuals, cotangents):
     """Return the gradients with respect to the parts of x, scale and bias.
 
     With x̂ = (x - mean) / √(var + ε), g the gradient at the ReLU's input and M elements
@@ -218,9 +245,14 @@ def _backward(axes, residuals, cotangents):
     if y is not None:
         g = jnp.where(y > 0, g, 0)
     x = jnp.concatenate(parts, -1).astype(mean.dtype)
-    bias_gradient = g.sum(axes, keepdims=True)
-    scale_gradient = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_gradient)
-    count = math.prod(x.shape[axis] for axis in axes)
+    axes = _summed(x, groups)
+    bias_rows = g.sum(axes, keepdims=True)
+    scale_rows = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_rows)
+    bias_gradient, scale_gradient, mean_gradient, var_gradient = (
+        _over_groups(rows, groups, jnp.sum)
+        for rows in (bias_rows, scale_rows, mean_gradient, var_gradient)
+    )
+    count = math.prod(x.shape[:-1]) // groups
     a = _over_channels(scale, inverse) * inverse
     b = (2 * var_gradient - a * inverse * scale_gradient) / count
     c = (mean_gradient - a * bias_gradient) / count - b * mean
@@ -232,8 +264,8 @@ def _backward(axes, residuals, cotangents):
             (a * g + b * part.astype(mean.dtype) + c).astype(part.dtype)
             for part, (g, a, b, c) in zip(parts, pieces, strict=True)
         ),
-        scale_gradient.reshape(-1, *channels).sum(0).astype(scale.dtype),
-        bias_gradient.reshape(-1, *channels).sum(0).astype(bias.dtype),
+        scale_rows.reshape(-1, *channels).sum(0).astype(scale.dtype),
+        bias_rows.reshape(-1, *channels).sum(0).astype(bias.dtype),
     )
 
 

@@ -93,6 +93,36 @@ def test_groups_normalise_alone_and_average_their_statistics(float64):
     _assert_close(dparams, summed, 1e-11)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_gradients_of_the_moments_are_those_of_their_definition(float64, groups):
+    x, variables, weights = _setup()
+    scale, bias = variables["params"].values()
+
+    def ours(x):
+        y, *moments = batch_normalize((x,), scale, bias, groups, 1e-5, True, x.dtype)
+        return (y, *(jnp.broadcast_to(of, x.shape) for of in moments))
+
+    def defined(x):
+        split = jnp.split(x, groups)
+        mean, var = (
+            jnp.concatenate(
+                [jnp.broadcast_to(of(part, (0, 1, 2)), part.shape) for part in split]
+            )
+            for of in (jnp.mean, jnp.var)
+        )
+        gain, shift = (jnp.broadcast_to(of, x.shape) for of in (scale, bias))
+        return nn.relu((x - mean) / jnp.sqrt(var + 1e-5) * gain + shift), mean, var
+
+    def loss(function, x):
+        y, mean, var = function(x)
+        return jnp.sum(weights * (y + mean * var))
+
+    x = jnp.asarray(x)
+    _assert_close(ours(x), defined(x), 1e-11)
+    actual, expected = (jax.grad(loss, 1)(function, x) for function in (ours, defined))
+    _assert_close(actual, expected, 1e-11)
+
+
 def test_group_that_does_not_divide_the_batch():
     norm = BatchNorm(use_running_average=False, group_size=4)
     x = jnp.ones((6, 3))
@@ -142,7 +172,7 @@ def test_statistics_of_bfloat16_input_are_float32():
     # bfloat16 has 8 bits: summed in it, the mean of 4096 values near 1 stops at 256.
     x = (1 + 0.1 * jax.random.normal(jax.random.key(0), (4096, 2))).astype(jnp.bfloat16)
     y, mean, var = batch_normalize(
-        (x,), jnp.ones(2), jnp.zeros(2), (0,), 1e-5, False, jnp.bfloat16
+        (x,), jnp.ones(2), jnp.zeros(2), 1, 1e-5, False, jnp.bfloat16
     )
     assert (y.dtype, mean.dtype, var.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
     exact = np.asarray(x, np.float64)
