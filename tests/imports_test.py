@@ -73,6 +73,7 @@ LIGHT_ROOMS = (
 # A file's tests stand in tests/<room>/<file>_test.py, but for these.
 TESTED_ELSEWHERE = {
     "benchmarks/__main__.py": "benchmarks/main_test.py",
+    "benchmarks/plain.py": "benchmarks/tpu_test.py",
     "configuration/command_line.py": "main_test.py",
     "data/__main__.py": "packaging_test.py",
     "data/dataset.py": "an abstract class: data/memory_test.py, data/stream_test.py",

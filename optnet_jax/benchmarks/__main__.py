@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from optnet_jax.benchmarks import curves, networks, pipelines, scaling
+from optnet_jax.benchmarks import curves, networks, pipelines, scaling, tpu
 from optnet_jax.benchmarks.programs import has_torch
 from optnet_jax.benchmarks.suite import Suite, reminders
 from optnet_jax.configuration import local_path
@@ -30,7 +30,13 @@ from optnet_jax.training.result import describe_devices, versions
 
 SUITES: dict[str, Suite] = {
     suite.name: suite
-    for suite in (*networks.SUITES, *curves.SUITES, scaling.SUITE, pipelines.SUITE)
+    for suite in (
+        *networks.SUITES,
+        *curves.SUITES,
+        scaling.SUITE,
+        pipelines.SUITE,
+        tpu.SUITE,
+    )
 }
 CURE = "give the file another place; the table above is what it would hold"
 
@@ -89,6 +95,8 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
     # A GPU's memory is shared with PyTorch's process: JAX takes what it needs of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices.use_onednn()
+    if not suite.repeats:
+        devices.stay_on_the_cpu()
     devices.keep_freed_memory()
     rows = suite.run(options)
     result = {"suite": suite.name, "environment": environment(), "rows": rows}

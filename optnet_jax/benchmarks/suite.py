@@ -74,7 +74,8 @@ class Suite:
         measure: a case and the options -> its rows.
         columns: of the table.
         options: option -> the arguments of ``ArgumentParser.add_argument``.
-        repeats: timed rounds, by default.
+        repeats: timed rounds, by default; 0: nothing is run, programs are compiled and
+            the machine's accelerators left alone.
         one_core: bind the process to one CPU core, so that its CPU time is that of one
             core whatever else runs.
         beside_torch: PyTorch is measured where it is installed.
@@ -96,7 +97,8 @@ class Suite:
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the suite's options to its command."""
         repeats = {"type": positive, "default": self.repeats, "help": "timed rounds"}
-        for name, fields in {**self.options, "repeats": repeats}.items():
+        timed = {"repeats": repeats} if self.repeats else {}
+        for name, fields in {**self.options, **timed}.items():
             parser.add_argument(f"--{name}", **fields)
         if self.axis:
             parser.add_argument("--figure", default="", help="file for the picture")

@@ -123,14 +123,11 @@ class Program(NamedTuple):
     loops: int = 0
 
 
-def topology(name: str) -> Topology:
-    """Return a slice of a pod, whatever this machine has.
-
-    Args:
-        name: generation and shape, such as "v5e:4x4".
+def check_name(name: str) -> Chip:
+    """Return the chip of a topology's name, such as "v5e:4x4".
 
     Raises:
-        InputError: there is none of that name, or no compiler for it.
+        InputError: there is no slice of that name.
     """
     generation, _, shape = name.partition(":")
     chip = CHIPS.get(generation)
@@ -142,12 +139,25 @@ def topology(name: str) -> Topology:
     if shape not in chip.shapes:
         names = ", ".join(f"{generation}:{shape}" for shape in chip.shapes)
         raise InputError(f"no TPU topology is called {shown(name)}: use {names}")
+    return chip
+
+
+def topology(name: str) -> Topology:
+    """Return a slice of a pod, whatever this machine has.
+
+    Args:
+        name: generation and shape, such as "v5e:4x4".
+
+    Raises:
+        InputError: there is none of that name, or no compiler for it.
+    """
+    chip = check_name(name)
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(f"compiling for a TPU needs libtpu: {CURE}")
     from jax.experimental import topologies
 
     options: dict[str, Any] = {"chip_config_name": chip.config}
-    if set(shape.split("x")) == {"1"}:
+    if set(name.partition(":")[2].split("x")) == {"1"}:
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
         with _settings():

@@ -73,26 +73,37 @@ def on_topology(config: Config | TrainConfig, place: tpu.Topology) -> str:
         InputError: see :func:`network`; or a batch that its devices do not divide.
     """
     config = TrainConfig.of(config)
+    experiment, size = experiment_on(config, place), config.data.batch_size
+    state = experiment.state_shapes()
+    held = {
+        "parameters, statistics": (state.params, state.batch_stats),
+        "optimiser, average": (state.opt_state, state.average),
+    }
+    known = data.spec_of(config.data).num_train
+    return tpu.describe(
+        place,
+        tpu.compile_for(place, experiment.lowered_train_step()),
+        images=size,
+        held={name: summary.count_bytes(tree) for name, tree in held.items()},
+        total_images=experiment.total_steps * size if known else 0,
+    )
+
+
+def experiment_on(
+    config: TrainConfig, place: tpu.Topology
+) -> experiment_lib.Experiment:
+    """Return the parts of a run on a slice, to be compiled: the dataset has no batches.
+
+    Raises:
+        InputError: a config that cannot be run there.
+    """
     spec, size = data.spec_of(config.data), config.data.batch_size
     # What is asked of a dataset by a step that is compiled and not run.
     described = SimpleNamespace(
         image_shape=spec.image_shape,
         steps_per_epoch=max(1, spec.num_train // size),
     )
-    experiment = experiment_lib.build(config, place.devices, lambda *_, **__: described)
-    state = experiment.state_shapes()
-    held = {
-        "parameters, statistics": (state.params, state.batch_stats),
-        "optimiser, average": (state.opt_state, state.average),
-    }
-    compiled = tpu.compile_for(place, experiment.lowered_train_step())
-    return tpu.describe(
-        place,
-        compiled,
-        images=size,
-        held={name: summary.count_bytes(tree) for name, tree in held.items()},
-        total_images=experiment.total_steps * size if spec.num_train else 0,
-    )
+    return experiment_lib.build(config, place.devices, lambda *_, **__: described)
 
 
 def show(config: Config | TrainConfig, workdir: Path, topology: str = "") -> None:
