@@ -23,6 +23,7 @@ from optnet_jax.data import archives, features, origins, quiet, versions
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError, one_line
 from optnet_jax.runs import files
+from optnet_jax.runs.progress import say
 
 PROBE_SECONDS = 1.5
 POLL_SECONDS = 1.0
@@ -90,6 +91,7 @@ def _prepared(
         # Another process may have prepared it while this one waited.
         if not is_prepared(builder):
             _check_contents(spec, builder, manual_dir)
+            say(f"preparing {spec.name} in {builder.data_dir_root}")
             prepared_from = origins.state(paths)
             _download_and_prepare(spec, builder, manual_dir)
             origins.write(Path(builder.data_dir), prepared_from)

@@ -63,6 +63,12 @@ def keep_programs(wanted: bool = True) -> Path | None:
     return Path(folder)
 
 
+def place() -> str | None:
+    """Return where programs are kept; None if they are not."""
+    kept = jax.config.jax_enable_compilation_cache
+    return jax.config.jax_compilation_cache_dir if kept else None
+
+
 def hits() -> int:
     """Return how many programs were loaded instead of compiled, in this process."""
     return _hits

@@ -93,6 +93,7 @@ def evaluate_checkpoint(
     agreement.check_variables(workdir, leaves, step)
     _check_same_function(trained, config, directory / str(step))
     check_same_network(leaves, flatten(variables), directory / str(step))
+    say(f"evaluating step {step} on {experiment.dataset.num_eval:,} images")
     means = evaluate(
         experiment.compiled_eval_step(), unflatten(variables, leaves), experiment
     )

@@ -14,6 +14,7 @@ import optax
 from optnet_jax import data, networks
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
+from optnet_jax.runs.progress import say
 from optnet_jax.training import coefficients, sharding
 from optnet_jax.training import schedule as schedule_lib
 from optnet_jax.training.leaves import flatten
@@ -195,6 +196,8 @@ def build(
         config.data.batch_size, mesh.devices.size, options.accumulate
     )
     check_micro_batches(module, config.data.batch_size, options.accumulate)
+    if load is None:
+        say(f"reading {spec.name}")
     dataset = (load or data.load)(config.data, seed=config.seed)
     per_epoch = dataset.steps_per_epoch
     total = schedule_lib.steps_in_run(

@@ -136,8 +136,9 @@ def _start(
     experiment: Experiment, checkpoints: Checkpoints
 ) -> tuple[TrainState, History]:
     """Go on from the newest checkpoint, or draw (or warm-start) the parameters."""
-    say(experiment.dataset.split)
-    config, shapes = experiment.config, experiment.state_shapes()
+    config = experiment.config
+    say(f"{experiment.dataset.split}; tracing {config.model.name}")
+    shapes = experiment.state_shapes()
     restored = checkpoints.restore_newest(shapes)
     if restored is not None:
         state, history = restored
@@ -150,13 +151,13 @@ def _start(
         leaves = read_source(source, experiment.module, shapes, where, config)
         agreement.check_variables(source, leaves)
         say(f"starting from the variables of {source}")
+    name, devices = config.model.name, result_lib.describe_devices()
+    say(
+        f"{name}: {count_parameters(shapes.params):,} parameters, "
+        f"{experiment.total_steps:,} steps of {experiment.dataset.batch_size} images, "
+        f"{devices}; drawing the parameters"
+    )
     state = experiment.init_state()
     if leaves is not None:
         state = take_over(state, leaves, where)
-    name, devices = config.model.name, result_lib.describe_devices()
-    say(
-        f"{name}: {count_parameters(state.params):,} parameters, "
-        f"{experiment.total_steps:,} steps of {experiment.dataset.batch_size} images, "
-        f"{devices}; compiling the first step"
-    )
     return state, History()

@@ -50,10 +50,13 @@ class Compiled:
     def compile(self, *arguments: Any) -> None:
         """Compile for the shapes of ``arguments``, unless that is done."""
         if self._program is None:
+            place = compilation.place()
+            other = f", or loading it from {place}" if place else ""
+            self._tell(f"compiling {self._name}{other}")
             started, hits = time.monotonic(), compilation.hits()
             self._program = self._function.lower(*arguments).compile()
             self.seconds = time.monotonic() - started
-            done = "compiled" if compilation.hits() == hits else "loaded compiled"
+            done = "compiled" if compilation.hits() == hits else "loaded"
             self._tell(f"{done} {self._name} in {self.seconds:.1f} s")
 
     def __call__(self, *arguments: Any) -> Any:

@@ -19,7 +19,8 @@ def test_prepares_from_an_archive_of_any_name(
     data_dir = tmp_path / "data"
     arguments = ("--dataset=cifar10", f"--archive={archive}", f"--data_dir={data_dir}")
     line = f"cifar10 3.0.2 is in {data_dir}/cifar10/3.0.2: train 20, test 7\n"
-    assert run(capsys, *arguments) == (0, line, "")
+    begun = f"preparing cifar10 in {data_dir}\n"
+    assert run(capsys, *arguments) == (0, begun + line, "")
     # The second time, there is nothing to do.
     assert run(capsys, *arguments) == (0, line, "")
 

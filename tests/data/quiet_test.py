@@ -50,6 +50,7 @@ assert not tf.config.get_visible_devices("GPU")
 """
 
 
-def test_preparing_and_reading_say_nothing(tmp_path):
-    found = run(LOADED, str(tmp_path))
-    assert (found.stdout, found.stderr) == ("", "")
+def test_preparing_is_a_line_and_reading_none(tmp_path):
+    for said in (f"preparing optnet_digits in {tmp_path}\n", ""):
+        found = run(LOADED, str(tmp_path))
+        assert (found.stdout, found.stderr) == (said, "")

@@ -3,24 +3,43 @@ import contextlib
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
+from optnet_jax.runs import compilation
 from optnet_jax.training import loop, run
 from optnet_jax.training.run import Compiled
 
 
-def test_it_compiles_once_and_says_so():
+def test_it_compiles_once_and_says_so(tmp_path):
     traced, told = [], []
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    compilation_cache.reset_cache()
+    compilation.keep_programs()
 
-    def double(x):
-        traced.append(x)
-        return 2 * x
+    def program():
+        def double(x):
+            traced.append(x)
+            return 2 * x
 
-    program = Compiled(jax.jit(double), "doubling", told.append)
-    assert program.seconds == 0
-    program.compile(jnp.ones(3))
-    assert told == [f"compiled doubling in {program.seconds:.1f} s"]
-    assert [float(program(jnp.full(3, x))[0]) for x in (1.0, 2.0)] == [2.0, 4.0]
-    assert len(traced) == len(told) == 1
+        return Compiled(jax.jit(double), "doubling", told.append)
+
+    try:
+        first, second = program(), program()
+        assert first.seconds == 0
+        first.compile(jnp.ones(3))
+        assert [float(first(jnp.full(3, x))[0]) for x in (1.0, 2.0)] == [2.0, 4.0]
+        assert len(traced) == 1
+        assert float(second(jnp.ones(3))[0]) == 2.0
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        compilation_cache.reset_cache()
+    assert told == [
+        f"compiling doubling, or loading it from {tmp_path}",
+        f"compiled doubling in {first.seconds:.1f} s",
+        f"compiling doubling, or loading it from {tmp_path}",
+        f"loaded doubling in {second.seconds:.1f} s",
+    ]
 
 
 @pytest.mark.parametrize(
