@@ -109,21 +109,6 @@ def test_imagenet_is_trained_as_in_7_1():
     assert config.model.batch_norm_group == 64
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
-@pytest.mark.parametrize("augment", [False, True])
-def test_every_cell_of_table_4_has_a_config(family, dataset, augment):
-    depths = (40, 52) if family in ("agd", "densenet") else (56, 110)
-    for depth in depths:
-        arguments = f"dataset={dataset},augment={augment},depth={depth}"
-        config = load(f"cifar_{family}", arguments)
-        assert config.data.dataset == dataset
-        assert config.data.augment is augment
-        assert config.model.name.endswith(str(depth))
-        if family in ("agd", "densenet"):
-            assert config.model.dropout_rate == (0.0 if augment else 0.2)
-
-
 def test_runs_of_different_arguments_have_different_names():
     arguments = ["", "seed=1", "depth=52", "augment=True", "dataset=cifar100"]
     names = {load("cifar_agd", text).name for text in arguments}

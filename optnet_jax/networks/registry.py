@@ -1,8 +1,6 @@
 """The networks by name."""
 
-import functools
 import inspect
-import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -64,18 +62,10 @@ def field_kinds(name: str) -> dict[str, Any]:
     Args:
         name: one of :data:`NETWORKS`.
     """
-    constructor = NETWORKS.get(name)
-    if constructor is None:
-        return {}
-    names = field_names(constructor)
-    while isinstance(constructor, functools.partial):
-        constructor = constructor.func
-    hints = typing.get_type_hints(constructor, include_extras=True)
-    made = hints.get("return")
-    if isinstance(made, type):
-        # Those that a function hands on to the module that it makes.
-        hints = typing.get_type_hints(made, include_extras=True) | hints
-    return {field: hints.get(field, Any) for field in names}
+    return {
+        field: Any if parameter.annotation is parameter.empty else parameter.annotation
+        for field, parameter in _parameters(name).items()
+    }
 
 
 def field_defaults(name: str) -> dict[str, Any]:
@@ -84,11 +74,15 @@ def field_defaults(name: str) -> dict[str, Any]:
     Args:
         name: one of :data:`NETWORKS`; of another, nothing is returned.
     """
+    return {
+        field: parameter.default
+        for field, parameter in _parameters(name).items()
+        if parameter.default is not parameter.empty
+    }
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
     if name not in NETWORKS:
         return {}
     parameters = inspect.signature(NETWORKS[name]).parameters
-    return {
-        field: parameters[field].default
-        for field in field_names(NETWORKS[name])
-        if parameters[field].default is not inspect.Parameter.empty
-    }
+    return {field: parameters[field] for field in field_names(NETWORKS[name])}

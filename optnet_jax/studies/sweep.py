@@ -9,7 +9,6 @@ one goes on where it stopped: the same command continues the sweep.
 
 import argparse
 import itertools
-import os
 import re
 import shlex
 import subprocess
@@ -28,8 +27,8 @@ from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
 
 PRINTED_PYTHON = "python"
-Start = Callable[[Sequence[str], dict[str, str]], int]
-"""Runs a command, given its arguments and environment; returns its exit status."""
+Start = Callable[[Sequence[str]], int]
+"""Runs a command, given its arguments; returns its exit status."""
 
 
 class Planned(NamedTuple):
@@ -124,7 +123,7 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(itertools.chain(*seeds)))
 
 
-def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
+def run_one(arguments: Sequence[str]) -> int:
     """Run one command to its end; a request to stop is handed on, and waited for.
 
     Returns:
@@ -134,7 +133,7 @@ def run_one(arguments: Sequence[str], environment: dict[str, str]) -> int:
         Interrupted: after a signal, when the command has ended.
     """
     command = [sys.executable, *arguments]
-    with subprocess.Popen(command, env=environment) as process:
+    with subprocess.Popen(command) as process:
         try:
             return process.wait()
         except program.Interrupted as stop:
@@ -172,12 +171,8 @@ def run_all(
 def _run(run: Planned, head: str, start: Start) -> str:
     """Run what is not finished; returns its errors, or raises where it has none."""
     print(f"{head}: {run.command}", flush=True)
-    # One compilation serves all seeds of a network.
-    cache = run.workdir.parent.absolute() / ".compilation_cache"
     began = time.monotonic()
-    status = start(
-        run.arguments, {"JAX_COMPILATION_CACHE_DIR": str(cache), **os.environ}
-    )
+    status = start(run.arguments)
     seconds = f"({time.monotonic() - began:.0f} s)"
     found = run.finished()
     if found is None:

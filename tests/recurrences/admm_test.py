@@ -23,23 +23,27 @@ def test_is_linearised_admm_6(activation, float64):
     gradient = objectives.gradient(activation, u)
     z = y = jnp.asarray(rng.normal(size=n))
     x0, dual, outputs = z, jnp.zeros(n), []
-    for _ in range(8):
 
-        def z_objective(v, z=z, y=y, dual=dual):
+    @jax.jit
+    def step(z, y, dual):
+        def z_objective(v):
             near = jnp.sum((v - z) ** 2) / 2 + jnp.sum((v - y) ** 2) / 2
             return gradient(z) @ v + dual @ v + near
 
-        z = minimiser(z_objective, n)
+        z_next = minimiser(z_objective, n)
 
-        def y_objective(v, z=z, y=y, dual=dual):
-            near = jnp.sum((v - y) ** 2) / 2 + jnp.sum((z - v) ** 2) / 2
+        def y_objective(v):
+            near = jnp.sum((v - y) ** 2) / 2 + jnp.sum((z_next - v) ** 2) / 2
             return gradient(y) @ v - dual @ v + near
 
-        y = minimiser(y_objective, n)
-        dual = dual + z - y
+        y_next = minimiser(y_objective, n)
+        return z_next, y_next, dual + z_next - y_next
+
+    for _ in range(8):
+        z, y, dual = step(z, y, dual)
         outputs.append(y)
-    step = objectives.gradient_step(activation, u)
-    ours = iterate(ADMM(), step, x0, 8, trajectory=True)[1:]
+    operator = objectives.gradient_step(activation, u)
+    ours = iterate(ADMM(), operator, x0, 8, trajectory=True)[1:]
     np.testing.assert_allclose(ours, outputs, atol=1e-13)
 
 

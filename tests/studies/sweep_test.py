@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -69,11 +68,9 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(made_runs, tmp_path, caps
     made_runs.finish(runs[1].workdir, runs[1].config)
     started = []
 
-    def start(arguments, environment):
+    def start(arguments):
         run = next(run for run in runs if run.arguments == arguments)
         started.append(run)
-        cache = environment["JAX_COMPILATION_CACHE_DIR"]
-        assert cache == str(tmp_path / ".compilation_cache")
         if run is runs[0]:
             return 2
         made_runs.finish(run.workdir, run.config, last=1.25)
@@ -151,18 +148,18 @@ def test_a_damaged_result_is_no_result(tmp_path, content):
     runs[0].workdir.mkdir()
     (runs[0].workdir / "result.json").write_text(content, "utf-8")
     started = []
-    sweep.run_all(runs, lambda arguments, _: started.append(arguments) or 1)
+    sweep.run_all(runs, lambda arguments: started.append(arguments) or 1)
     assert started == [runs[0].arguments]
 
 
 def test_a_command_that_ends_well_without_a_result_has_failed(tmp_path):
     runs = sweep.plan(entries.DIGITS, [0], tmp_path)[:1]
-    assert sweep.run_all(runs, lambda arguments, environment: 0) == runs
+    assert sweep.run_all(runs, lambda arguments: 0) == runs
 
 
 def test_runs_the_command_and_returns_its_status():
     arguments = ["-c", "import sys; sys.exit(5)"]
-    assert sweep.run_one(arguments, dict(os.environ)) == 5
+    assert sweep.run_one(arguments) == 5
 
 
 def test_sigterm_is_handed_on_and_nothing_more_is_started(tmp_path):

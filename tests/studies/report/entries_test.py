@@ -5,7 +5,6 @@ import jax
 import pytest
 
 from optnet_jax.configuration import TrainConfig, as_json
-from optnet_jax.errors import InputError
 from optnet_jax.studies.report import entries
 from optnet_jax.training import experiment
 
@@ -113,10 +112,3 @@ def test_the_digits_networks_have_matched_parameters():
 )
 def test_enough_seeds_for_the_test_to_be_able_to_tell(table):
     assert 2 / 2 ** len(table.seeds) < 0.05
-
-
-def test_an_unknown_table_is_refused_with_those_that_there_are():
-    with pytest.raises(
-        InputError, match="choose digits, fashion, table4, table5, digits_depth"
-    ):
-        entries.get_table("table2")

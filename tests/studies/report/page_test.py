@@ -199,11 +199,10 @@ def test_whatever_comes_from_a_file_is_escaped(look_at, make_run, tmp_path):
     assert "console.error('ran')" in seen.text
 
 
-@pytest.mark.parametrize("case", ["nowhere", "empty", "unwritable"])
+@pytest.mark.parametrize("case", ["empty", "unwritable"])
 def test_bad_input_is_one_line_and_status_2(case, make_run, tmp_path, capsys):
     make_run(tmp_path, "run")
     arguments = {
-        "nowhere": ([tmp_path / "nowhere", "--html"], "there is no directory"),
         "empty": ([tmp_path / "empty", "--html"], "holds no run"),
         "unwritable": (
             [tmp_path / "run", f"--html={tmp_path}"],
