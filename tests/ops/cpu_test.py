@@ -1,13 +1,20 @@
 """Every form against XLA's own convolution and its derived gradient, in float64."""
 
 import functools
+import re
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from optnet_jax import networks
 from optnet_jax.ops import cpu as cpu_convolution
+from optnet_jax.ops import pooling
+from optnet_jax.training.state import create_state
+from optnet_jax.training.steps import StepOptions, train_step
 
 SHAPES = [
     pytest.param(1, 6, 5, 3, id="1x1"),
@@ -98,3 +105,48 @@ def test_a_kept_gradient_is_the_identitys(float64):
     np.testing.assert_array_equal(transpose(g)[0], g)
     moved = jax.jvp(cpu_convolution.kept_gradient, (x,), (g,))[1]
     np.testing.assert_array_equal(moved, g)
+
+
+NETWORKS = {
+    "hb_net": {"stage_sizes": (1, 1, 1)},
+    "agd_net": {"stage_sizes": (2, 2), "growth_rate": 4, "bottleneck": True},
+}
+
+
+COSTLY = r"stablehlo\.(convolution|dot_general|reduce_window|while|concatenate|pad)\b"
+
+
+def _costly(name, platform):
+    """Return what a training step computes on a platform, which need not be there."""
+    network = networks.create(name, **NETWORKS[name])
+    optimizer = optax.sgd(0.1)
+    state = jax.eval_shape(
+        lambda key: create_state(network, optimizer, key, (8, 8, 3)), jax.random.key(0)
+    )
+    step = functools.partial(
+        train_step, module=network, optimizer=optimizer, options=StepOptions()
+    )
+    images = jax.ShapeDtypeStruct((256, 8, 8, 3), jnp.float32)
+    batch = {"image": images, "label": jax.ShapeDtypeStruct((256,), jnp.int32)}
+    traced = jax.jit(step).trace(state, batch, jax.random.key(0))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    return Counter(re.findall(rf"{COSTLY}.*-> (.*)", text))
+
+
+def _derived_kernel_gradient(x, dy, shape, precision=None):
+    w = jnp.zeros(shape, x.dtype)
+    derived = functools.partial(cpu_convolution.direct, precision=precision)
+    return jax.vjp(lambda w: derived(x, w), w)[1](dy)[0]
+
+
+@pytest.mark.usefixtures("_one_device")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_for_a_gpu_has_none_of_the_forms(monkeypatch, name):
+    """It is the same without them, whereas a CPU's is not."""
+    before = {platform: _costly(name, platform) for platform in ("cpu", "cuda")}
+    monkeypatch.setattr(cpu_convolution, "convolution", cpu_convolution.direct)
+    monkeypatch.setattr(cpu_convolution, "kernel_gradient", _derived_kernel_gradient)
+    monkeypatch.setattr(cpu_convolution, "_by_product", lambda g: g)
+    monkeypatch.setattr(pooling, "_pool_first", pooling._pool_last)
+    assert _costly(name, "cuda") == before["cuda"] != Counter()
+    assert _costly(name, "cpu") != before["cpu"]
