@@ -55,7 +55,7 @@ def test_cifar_is_trained_as_in_7_1():
     config = load("cifar_agd")
     assert config.optimizer.to_dict() == {
         "name": "sgd",
-        "options": (),
+        "options": "",
         "learning_rate": 0.1,
         "momentum": 0.9,
         "nesterov": True,

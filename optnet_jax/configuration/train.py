@@ -85,8 +85,8 @@ class Optimizer(Block, path="optimizer."):
 
     Attributes:
         name: "sgd", or what optax calls another: "adamw", "adam", "lion", ...
-        options: Of another: arguments of its function in optax, such as
-            ``("b1=0.8", "eps=1e-6")``.
+        options: Further arguments of its function in optax, by their names there, such
+            as ``b1=0.8,eps=1e-6``.
         learning_rate: The rate before it falls.
         momentum: Of SGD: m of
             :func:`optnet_jax.training.optimizer.create_optimizer`.
@@ -100,7 +100,7 @@ class Optimizer(Block, path="optimizer."):
     """
 
     name: Name = "sgd"
-    options: tuple[str, ...] = ()
+    options: str = ""
     learning_rate: Rate = 0.1
     momentum: Momentum = 0.9
     nesterov: bool = True

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
+from optnet_jax.networks.activation import activation
 from optnet_jax.networks.images import check_images
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
@@ -17,8 +18,6 @@ from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.recurrences import GradientDescent
 
 Layer = Callable[[jax.Array], jax.Array]
-
-ACTIVATIONS: dict[str, Layer] = {"relu": nn.relu, "tanh": nn.tanh}
 
 
 def propagate(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
@@ -45,7 +44,8 @@ class LeNet5(nn.Module):
         num_classes: the size of the output.
         widths: channels of the two 5×5 convolutions.
         hidden: widths of the hidden layers.
-        activation: "tanh", the original's, or "relu".
+        activation: "tanh", the original's, or another of
+            :mod:`~optnet_jax.networks.activation`.
         dtype: of the computation; parameters and logits stay in float32.
     """
 
@@ -74,7 +74,6 @@ class LeNet5(nn.Module):
             InputError: images that are too small.
         """
         del train
-        phi = ACTIVATIONS[self.activation]
         smallest = 1
         for _ in self.widths:
             smallest = 2 * smallest + 4
@@ -89,9 +88,11 @@ class LeNet5(nn.Module):
                 dtype=self.dtype,
                 name=f"conv_{i}",
             )
+            phi = activation(self.activation, f"activation_{i}")
             layers.append(_composite(conv, phi, _pool(nn.avg_pool)))
         layers.append(_flatten)
         for i, features in enumerate(self.hidden):
+            phi = activation(self.activation, f"dense_activation_{i}")
             layers.append(_composite(_dense(features, self.dtype, f"dense_{i}"), phi))
         return _classifier(self.num_classes)(propagate(layers, images))
 
@@ -104,6 +105,7 @@ class VGG(nn.Module):
         stage_sizes: the number of 3×3 convolutions before each 2×2 pool.
         widths: their channels.
         hidden: widths of the hidden layers.
+        activation: Φ, a name of :mod:`~optnet_jax.networks.activation`.
         batch_norm: normalise after each convolution, which has no bias then.
         dropout_rate: share of the hidden activations that training drops.
         batch_norm_group: the number of samples that BatchNorm's statistics are taken
@@ -115,6 +117,7 @@ class VGG(nn.Module):
     stage_sizes: tuple[int, ...] = (2, 2, 3, 3, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     hidden: tuple[int, ...] = (4096, 4096)
+    activation: str = "relu"
     batch_norm: bool = False
     dropout_rate: float = 0.5
     batch_norm_group: int | None = None
@@ -158,7 +161,8 @@ class VGG(nn.Module):
                 self.dropout_rate, deterministic=not train, name=f"dropout_{i}"
             )
             dense = _dense(features, self.dtype, f"dense_{i}")
-            layers.append(_composite(dense, nn.relu, dropout))
+            phi = activation(self.activation, f"dense_activation_{i}")
+            layers.append(_composite(dense, phi, dropout))
         return _classifier(self.num_classes)(propagate(layers, images))
 
     def _conv(self, features: int, name: str, train: bool, pool: bool) -> Layer:
@@ -168,15 +172,19 @@ class VGG(nn.Module):
             dtype=self.dtype,
             name=f"conv_{name}",
         )
-        parts: list[Layer] = [conv, nn.relu]
+        parts: list[Layer] = [conv]
+        fused = self.batch_norm and self.activation == "relu"
         if self.batch_norm:
-            parts[1] = BatchNorm(
+            norm = BatchNorm(
                 use_running_average=not train,
-                relu=True,
+                relu=fused,
                 group_size=self.batch_norm_group,
                 dtype=self.dtype,
                 name=f"norm_{name}",
             )
+            parts.append(norm)
+        if not fused:
+            parts.append(activation(self.activation, f"activation_{name}"))
         return _composite(*parts, *([_pool(nn.max_pool)] if pool else []))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
-from optnet_jax.kinds import INT32, Items, Range, Rule
+from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
+from optnet_jax.networks.activation import NAMES
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
 from optnet_jax.recurrences.history_sum import NESTEROV
@@ -93,7 +94,7 @@ FIELDS: Mapping[str, Any] = {
     "start": Literal["same", "zero"],
     "boundary": fields.FIELDS["previous"],
     "readout": Readout,
-    "activation": Literal["relu", "tanh"],
+    "activation": Annotated[str, OneOf(NAMES)],
     "block": Annotated[
         Any,
         Rule(f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block),

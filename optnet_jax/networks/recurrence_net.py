@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
+from optnet_jax.networks.activation import LEARNED, activated, activation
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
@@ -18,6 +19,7 @@ from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.ops.pooling import max_pool
+from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, takes_history
 from optnet_jax.structures import Propagation, Stage
 from optnet_jax.structures.propagation import check_skips
@@ -73,6 +75,8 @@ class RecurrenceNet(nn.Module):
             (the default) or "dense_bottleneck", or a class with the fields of
             :class:`~optnet_jax.networks.dense_layer.DenseUnit`.
         unit_relu: T ends with a ReLU.
+        activation: Φ in the place of each ReLU: one of Table 1, or "srelu", which each
+            layer learns; see :mod:`~optnet_jax.networks.activation`.
         stem: "cifar", a 3×3 convolution, or "imagenet", a 7×7 convolution with stride 2
             and a 3×3 pool with stride 2; with BN-ReLU after the convolution, but for
             the 3×3 of a dense network, whose units begin with them.
@@ -113,6 +117,7 @@ class RecurrenceNet(nn.Module):
     num_classes: int = 10
     block: str | Callable[..., nn.Module] | None = None
     unit_relu: bool = False
+    activation: str = "relu"
     stem: str = "cifar"
     stem_features: int | None = None
     shortcut: str = "pad"
@@ -174,6 +179,8 @@ class RecurrenceNet(nn.Module):
             group_size=self.batch_norm_group,
             dtype=self.dtype,
         )
+        if self.activation != "relu":
+            norm = functools.partial(activated, norm, self.activation)
         x: Any = self._stem(images, norm)
         for i in range(len(self.stage_sizes)):
             x = (
@@ -192,8 +199,12 @@ class RecurrenceNet(nn.Module):
         last = self.stage_recurrence(len(self.stage_sizes) - 1)
         merged = last.output(last.init(x)) if len(x) == 2 else x[0]
         # Without an activation after the sum, this is the one before the pooling;
-        # after one it changes nothing.
-        return nn.relu(merged)
+        # after one a ReLU changes nothing, but another would.
+        if self.activation == "relu":
+            return nn.relu(merged)
+        if getattr(last, "post_activation", None) is not None:
+            return merged
+        return activation(self.activation, "activation")(merged)
 
     def propagations(self) -> dict[tuple[str, ...], tuple[Recurrence, int]]:
         """Return the recurrence of each stage and its number of steps.
@@ -218,7 +229,12 @@ class RecurrenceNet(nn.Module):
     def stage_recurrence(self, i: int) -> Recurrence:
         """Return the recurrence of stage i."""
         methods = self.recurrence
-        return methods[i] if isinstance(methods, tuple) else methods
+        method = methods[i] if isinstance(methods, tuple) else methods
+        named = self.activation not in ("relu", LEARNED)
+        if named and getattr(method, "post_activation", None) is relu:
+            phi = activation(self.activation, "")
+            return dataclasses.replace(method, post_activation=phi)
+        return method
 
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
         imagenet = self.stem == "imagenet"
@@ -324,6 +340,18 @@ def _check_kind(network: RecurrenceNet) -> None:
             raise InputError(
                 f"{field.name} means nothing in a network whose recurrence takes "
                 f"{takes}, as {name} does: leave it out"
+            )
+    if network.activation != "relu":
+        if network.block == "pre_activation" and network.unit_relu:
+            raise InputError(
+                "a pre_activation unit ends with a ReLU alone: leave out unit_relu or "
+                "activation"
+            )
+        sums = [getattr(method, "post_activation", None) for method in methods]
+        if network.activation == LEARNED and any(phi is relu for phi in sums):
+            raise InputError(
+                f"activation={LEARNED!r} has parameters, which no sum has: set "
+                "post_activation=False"
             )
     if network.drop_path:
         if network.reversible:

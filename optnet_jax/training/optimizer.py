@@ -97,11 +97,11 @@ def _takes_a_rate(function: Any) -> bool:
 
 
 def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
-    """Read ``name=value`` of ``config.options``, held against optax's signature."""
+    """Read ``name=value,name=value``, held against optax's signature."""
     own = {*OWN_FIELDS, *(("momentum", "nesterov") if config.name == "sgd" else ())}
     known = [name for name in inspect.signature(function).parameters if name not in own]
     found = {}
-    for option in config.options:
+    for option in filter(None, config.options.split(",")):
         name, equals, text = (part.strip() for part in option.partition("="))
         if name not in known or not equals or name in found:
             raise InputError(

@@ -80,7 +80,7 @@ MODERN = {
     "schedule.warmup_epochs": 1.0,
     "optimizer.name": "adamw",
     "optimizer.learning_rate": 0.01,
-    "optimizer.options": ("b2=0.99",),
+    "optimizer.options": "b2=0.99, eps=1e-7",
     "optimizer.clip_norm": 1.0,
     "optimizer.decay_exclude": ("bias",),
     "data.erase": 0.5,
