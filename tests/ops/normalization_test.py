@@ -1,4 +1,6 @@
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +123,22 @@ def test_gradients_of_the_moments_are_those_of_their_definition(float64, groups)
     _assert_close(ours(x), defined(x), 1e-11)
     actual, expected = (jax.grad(loss, 1)(function, x) for function in (ours, defined))
     _assert_close(actual, expected, 1e-11)
+
+
+@pytest.mark.parametrize("group_size", [None, 2])
+def test_the_batch_is_never_split(group_size):
+    """On a TPU each reshape of the activations is a copy of them."""
+    x, variables, target = _setup(dtype=np.float32)
+    norm = BatchNorm(use_running_average=False, group_size=group_size)
+
+    def loss(x):
+        return jnp.sum(norm.apply(variables, x, mutable=["batch_stats"])[0] * target)
+
+    text = jax.jit(jax.grad(loss)).lower(x).as_text()
+    shapes = re.findall(r"stablehlo\.reshape.* : \(tensor<([\dx]+)xf32>", text)
+    sizes = [math.prod(map(int, shape.split("x"))) for shape in shapes]
+    assert sizes
+    assert max(sizes) <= x.shape[0] * x.shape[-1]
 
 
 def test_group_that_does_not_divide_the_batch():
