@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement, metrics, sharding
@@ -83,6 +83,7 @@ def evaluate_checkpoint(
         )
     experiment = experiment_lib.build(config)
     agreement.check_found(experiment)
+    _check_same_classes(workdir, experiment)
     shapes = experiment.state_shapes()
     variables = {name: getattr(shapes, name) for name in COLLECTIONS}
     with Checkpoints(
@@ -109,6 +110,24 @@ def evaluate_checkpoint(
             "it",
         )
     return found
+
+
+def _check_same_classes(workdir: Path, experiment: Experiment) -> None:
+    """Refuse images whose labels mean something else than those of the training.
+
+    Raises:
+        InputError: naming the classes of both.
+    """
+    try:
+        trained = files.read_object(workdir / "dataset.json").get("class_names")
+    except (FileNotFoundError, ValueError):
+        return  # copied without it, or from an older version
+    names = list(experiment.dataset.class_names)
+    if trained is not None and trained != names:
+        raise InputError(
+            f"{workdir} was trained on the classes {shown(trained)}, and what it is to "
+            f"be evaluated on has {shown(names)}: give it images of the same classes"
+        )
 
 
 def _check_same_function(

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from optnet_jax import configuration, data
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.data import folder, folder_builder, pictures
 from optnet_jax.errors import InputError
-from optnet_jax.training import experiment, loop
+from optnet_jax.training import evaluate, experiment, loop
 
 SIZE = 16
 CLASSES = {
@@ -176,6 +178,17 @@ def test_a_run_from_a_folder_to_its_result(root, options, tmp_path):
     moved = given.copy_and_resolve_references()
     moved.data.folder = f"{root}/../{root.name}"
     assert loop.train(moved, tmp_path) == result
+    evaluated = evaluate.evaluate_checkpoint(moved, tmp_path)
+    assert evaluated["top1_error"] == pytest.approx(result["final"]["top1_error"])
+    # Another name is another order of labels.
+    shutil.copytree(root, tmp_path / "renamed")
+    for part in ("train", "test"):
+        (tmp_path / "renamed" / part / "月").rename(
+            tmp_path / "renamed" / part / "moon"
+        )
+    moved.data.folder = str(tmp_path / "renamed")
+    with pytest.raises(InputError, match="trained on the classes .*'月'.*'moon'"):
+        evaluate.evaluate_checkpoint(moved, tmp_path)
 
 
 def test_a_size_that_the_network_cannot_take_is_said_before_any_decoding(
