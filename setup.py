@@ -26,7 +26,8 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    # TensorFlow, which reads the data sets, has no release for Python 3.14.
+    # TensorFlow, which prepares and streams data sets, has only a candidate for a
+    # release for Python 3.14, and nothing for 3.15.
     python_requires=">=3.11,<3.14",
     classifiers=[
         "Programming Language :: Python :: 3.11",
