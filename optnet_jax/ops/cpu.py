@@ -2,9 +2,7 @@
 
 XLA:CPU computes most convolutions at the speed of a matrix product, some far below it:
 those of at most 16 channels, which its library (YNNPACK) does not take, and the kernel
-gradients that are many-to-few or of many pixels. Times are of one core with AVX-512
-(pairs: AMD EPYC; slices: Intel Xeon, 2 MB of second-level cache), float32, medians in
-one process.
+gradients that are many-to-few.
 """
 
 from typing import Any
@@ -16,9 +14,6 @@ from jax import lax
 from optnet_jax.ops.gradient import with_gradient
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
-WHOLE, SLICE = 2**20, 2**19
-"""Bytes of ∂y, or of x in its place, up to which ∂w takes it whole, and of a slice of a
-larger one: what a second-level cache of 1 to 2 MB holds beside the rest."""
 VECTOR = 16
 """float32 numbers in a register: with no more output channels, two pixels fill it."""
 
@@ -103,50 +98,15 @@ def kernel_gradient(
 def _by_convolution(
     x: jax.Array, dy: jax.Array, size: tuple[int, ...], precision: Any
 ) -> jax.Array:
-    """Return x ∗ ∂y with the batch as the summed channels, [C, h, w, F].
-
-    XLA's library reads all of ∂y for every few rows of the result: where it is too
-    large for the cache, it is taken in slices of rows.
-    """
-    height, rows = dy.shape[1], _rows(dy)
-    (above, _), columns = half(size)
-    if rows < height:
-        x = jnp.pad(x, ((0, 0), (above, above), (0, 0), (0, 0)))
-    x, dy = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-
-    def convolve(x: jax.Array, dy: jax.Array, pad: int) -> jax.Array:
-        return lax.conv_general_dilated(
-            x,
-            dy,
-            (1, 1),
-            ((pad, pad), columns),
-            dimension_numbers=DIMENSION_NUMBERS,
-            precision=precision,
-        )
-
-    if rows == height:
-        return convolve(x, dy, above)
-
-    def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
-        part = lax.dynamic_slice_in_dim(x, start, rows + 2 * above, 1)
-        by = lax.dynamic_slice_in_dim(dy, start, rows)
-        return total + convolve(part, by, 0), None
-
-    zeros = jnp.zeros((x.shape[0], *size, dy.shape[3]), jnp.result_type(x, dy))
-    return lax.scan(add, zeros, jnp.arange(0, height, rows))[0]
-
-
-def _rows(dy: jax.Array) -> int:
-    """Return how many rows of images a slice of ∂y has: a divisor of their number.
-
-    Devices that share the batch would have to sum over each other for every slice, not
-    only once: there ∂y is one slice.
-    """
-    height = dy.shape[1]
-    if dy.nbytes <= WHOLE or jax.device_count() > 1:
-        return height
-    divisors = (n for n in range(1, height + 1) if height % n == 0)
-    return max(n for n in divisors if n == 1 or n * dy.nbytes <= SLICE * height)
+    """Return x ∗ ∂y with the batch as the summed channels, [C, h, w, F]."""
+    return lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        dy.transpose(1, 2, 0, 3),
+        (1, 1),
+        half(size),
+        dimension_numbers=DIMENSION_NUMBERS,
+        precision=precision,
+    )
 
 
 def _identity(x: jax.Array) -> jax.Array:

@@ -44,30 +44,6 @@ def test_all_forms_are_one_convolution(float64, size, width, channels, features)
     np.testing.assert_allclose(ours, vjp(dy)[1], atol=1e-11)
 
 
-@pytest.fixture
-def _one_device(monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-
-
-@pytest.mark.usefixtures("_one_device")
-@pytest.mark.parametrize("rows", [1, 2, 3, 6])
-@pytest.mark.parametrize(("channels", "features"), [(4, 5), (5, 2)])
-@pytest.mark.parametrize("size", [3, 5])
-def test_slices_of_rows_sum_to_the_kernel_gradient(
-    float64, monkeypatch, size, channels, features, rows
-):
-    keys = jax.random.split(jax.random.key(0), 2)
-    x = jax.random.normal(keys[0], (2, 6, 7, channels), jnp.float64)
-    dy = jax.random.normal(keys[1], (2, 6, 7, features), jnp.float64)
-    w = jnp.zeros((size, size, channels, features))
-    larger = max(x, dy, key=lambda operand: operand.nbytes)
-    monkeypatch.setattr(cpu_convolution, "WHOLE", 0)
-    monkeypatch.setattr(cpu_convolution, "SLICE", larger.nbytes * rows // 6)
-    ours = cpu_convolution.kernel_gradient(x, dy, w.shape)
-    derived = jax.vjp(cpu_convolution.direct, x, w)[1](dy)[1]
-    np.testing.assert_allclose(ours, derived, atol=1e-12)
-
-
 def _operations(function, *operands):
     return [eqn.primitive.name for eqn in jax.make_jaxpr(function)(*operands).eqns]
 
@@ -77,25 +53,6 @@ def test_the_forms_are_chosen_by_their_channels(float64):
     assert "concatenate" in _operations(cpu_convolution.convolution, few, w)
     many, w, _ = _operands(3, 6, 32, 32)
     assert _operations(cpu_convolution.convolution, many, w) == ["conv_general_dilated"]
-
-
-def _is_sliced(dy):
-    shape = (3, 3, dy.shape[3], dy.shape[3])
-    gradient = functools.partial(cpu_convolution.kernel_gradient, shape=shape)
-    return "scan" in _operations(gradient, dy, dy)
-
-
-@pytest.mark.usefixtures("_one_device")
-@pytest.mark.parametrize(("images", "rows"), [(4, 32), (16, 32), (17, 8), (64, 4)])
-def test_only_a_large_cotangent_is_cut_into_slices_that_fit(images, rows):
-    dy = jnp.zeros((images, 32, 32, 16))  # of 32 rows, 2 KiB each
-    assert cpu_convolution._rows(dy) == rows
-    assert _is_sliced(dy) == (rows < 32)
-
-
-def test_devices_that_share_a_batch_sum_once():
-    assert jax.device_count() > 1
-    assert not _is_sliced(jnp.zeros((64, 32, 32, 16)))
 
 
 def test_a_kept_gradient_is_the_identitys(float64):
@@ -139,7 +96,6 @@ def _derived_kernel_gradient(x, dy, shape, precision=None):
     return jax.vjp(lambda w: derived(x, w), w)[1](dy)[0]
 
 
-@pytest.mark.usefixtures("_one_device")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_for_a_gpu_has_none_of_the_forms(monkeypatch, name):
     """It is the same without them, whereas a CPU's is not."""
