@@ -241,13 +241,14 @@ def _backward(groups, residuals, cotangents):
     """
     parts, y, mean, inverse, scale, bias = residuals
     g, mean_gradient, var_gradient = cotangents
-    g = g.astype(mean.dtype)
+    precise = mean.dtype
     if y is not None:
         g = jnp.where(y > 0, g, 0)
-    x = jnp.concatenate(parts, -1).astype(mean.dtype)
+    x = jnp.concatenate(parts, -1).astype(precise)
     axes = _summed(x, groups)
-    bias_rows = g.sum(axes, keepdims=True)
-    scale_rows = inverse * ((g * x).sum(axes, keepdims=True) - mean * bias_rows)
+    bias_rows = g.astype(precise).sum(axes, keepdims=True)
+    products = (g.astype(precise) * x).sum(axes, keepdims=True)
+    scale_rows = inverse * (products - mean * bias_rows)
     bias_gradient, scale_gradient, mean_gradient, var_gradient = (
         _over_groups(rows, groups, jnp.sum)
         for rows in (bias_rows, scale_rows, mean_gradient, var_gradient)
@@ -258,10 +259,11 @@ def _backward(groups, residuals, cotangents):
     c = (mean_gradient - a * bias_gradient) / count - b * mean
     channels = x.shape[-1:]
     ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
+    # g is split in its own precision: what is kept of it for several parts is half.
     pieces = zip(*(jnp.split(v, ends, -1) for v in (g, a, b, c)), strict=True)
     return (
         tuple(
-            (a * g + b * part.astype(mean.dtype) + c).astype(part.dtype)
+            (a * g.astype(precise) + b * part.astype(precise) + c).astype(part.dtype)
             for part, (g, a, b, c) in zip(parts, pieces, strict=True)
         ),
         scale_rows.reshape(-1, *channels).sum(0).astype(scale.dtype),
