@@ -89,6 +89,9 @@ def test_the_lists_of_what_there_is(capsys):
     assert {f"{name}.py" for name in named} == set(configuration.packaged_configs())
     data.main()
     listed = capsys.readouterr().out
-    assert [line.split()[0] for line in listed.splitlines()] == list(SPECS)
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        *SPECS,
+        "optnet_folder",
+    ]
     assert "8 x 8 x 1       held in memory, in the package" in listed
     assert "224 x 224 x 3   streamed from disk, archives that you fetch" in listed
