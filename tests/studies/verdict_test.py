@@ -1,5 +1,6 @@
 """Made-up results, one in each direction, and the verdict that they must give."""
 
+import numpy as np
 import pytest
 
 from optnet_jax.studies import verdict
@@ -39,6 +40,22 @@ def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
     found = verdict.compare_layers(ours, theirs, TOLERANCES)
     assert verdict.direction(found) == expected
     assert found.mean == mean
+
+
+def test_corrected_p_values_are_those_of_the_definition():
+    """Holm's tests, in order until one fails, reject what lies below a level."""
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 2, 7):
+        p = rng.uniform(size=n) ** 3
+        corrected = np.array(verdict.holm(p.tolist()))
+        for level in rng.uniform(size=50):
+            rejected = np.zeros(n, bool)
+            for tested, i in enumerate(np.argsort(p)):
+                if p[i] > level / (n - tested):
+                    break
+                rejected[i] = True
+            np.testing.assert_array_equal(corrected <= level, rejected)
+    assert verdict.holm([0.02, 0.02, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
 
 
 def test_one_seed_of_eight_is_chance():
