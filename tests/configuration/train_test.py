@@ -33,7 +33,7 @@ def test_defaults_are_fit_for_use():
 @pytest.mark.parametrize(
     "change",
     [
-        {"optimizer__name": "adam"},
+        {"optimizer__kind": "adam"},
         {"momentum": 0.9},
         {"schedule__drop_factor": -0.1},
         {"schedule__drop_factor": 0.0},

@@ -49,7 +49,7 @@ TEXTS = (
     *("=", "a=b", "--", "lambda: 0", "__import__('os')", "bfloat16", "hb_net", "last"),
 )
 NEW = ("model.tied", "model.beta2", "model.dtype", "model.num_classes", "model.nmae")
-UNKNOWN = ("optimizer.name", "optimizer.lr", "nonsense", "data", "é", "data..x", "-")
+UNKNOWN = ("optimizer.kind", "optimizer.lr", "nonsense", "data", "é", "data..x", "-")
 
 
 @pytest.fixture

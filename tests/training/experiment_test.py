@@ -84,14 +84,14 @@ def test_a_field_that_there_is_not_is_refused_from_python_too(small, tmp_path):
     """It would be recorded, and train what it does not say."""
     config = small.small_config()
     with config.unlocked():
-        config.optimizer.name = "adam"
+        config.optimizer.kind = "adam"
     for begin in (
         lambda: experiment_lib.build(TrainConfig.of(config)),
         lambda: loop.train(config, tmp_path / "run"),
         lambda: evaluate.evaluate_checkpoint(config, tmp_path / "run"),
         lambda: summary.summarize(config),
     ):
-        with pytest.raises(InputError, match="config.optimizer.name: there is no such"):
+        with pytest.raises(InputError, match="config.optimizer.kind: there is no such"):
             begin()
     assert not (tmp_path / "run").exists()
 
