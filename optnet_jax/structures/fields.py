@@ -29,6 +29,10 @@ FIELDS: Mapping[str, Any] = {
     "reversible": bool,
     # x_{-1} of a stage: S(x), x_0 or 0.
     "previous": Literal["shortcut", "same", "zero"],
+    "tolerance": Annotated[float, Range(above=0, below=1)],
+    "max_steps": Annotated[int, Range(least=1, most=MOST_LAYERS)],
+    "mu": Annotated[float, Range(above=0, below=1)],
+    "kernel_size": tuple[Annotated[int, Range(least=1, most=MOST_LAYERS)], ...],
 }
 """Field → kind, for the structures."""
 

@@ -1,0 +1,222 @@
+"""Equilibrium networks: the limit x* of a recurrence instead of its K-th iterate.
+
+For 0 ⪯ W ⪯ (1 - μ) I and Φ nonexpansive and increasing, x* = Φ(W x* + b) is the one
+minimiser of F(x) = xᵀ(I - W)x / 2 - bᵀx + ψ(x), Φ = prox_ψ, of condition number 1/μ at
+most. It does not depend on the method; how soon a method comes near it does.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import Recurrence
+from optnet_jax.recurrences.base import takes_history
+from optnet_jax.recurrences.iterate import (
+    as_start,
+    prepared,
+    shape_preserving,
+    step_in_dtype,
+)
+from optnet_jax.structures import fields
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Equilibrium(nn.Module):
+    """x_0 ↦ x* = T(x*), found by a recurrence in one loop of constant memory.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from optnet_jax.recurrences import heavy_ball
+    >>> network = Equilibrium(heavy_ball(0.2), lambda x, b: x / 2 + b)
+    >>> network.apply({}, jnp.zeros(2), jnp.ones(2)).round(3).tolist()
+    [2.0, 2.0]
+
+    The loop ends when ‖T(x) - x‖ ≤ tolerance ‖x‖ for every sample, an entry of axis 0
+    where x has more than one axis; one that has converged stays as it is. Each step
+    evaluates T at the iterate, and once more where the method evaluates it elsewhere:
+    Nesterov's does, its form as a sum does not.
+
+    With J = ∂T/∂x at x*, a derivative solves v = J v + ∂T and the gradient
+    u = Jᵀu + g: fixed points again, for the same recurrence, tolerance and number of
+    steps. No iterate is stored; derivatives exist in both modes, but none to x_0.
+
+    T is deterministic; what it sows or updates, such as running statistics, is taken
+    from one evaluation at x*. Where the recurrence does not converge, a line of the log
+    says so, once for each compiled program. Sows ``steps`` and ``residual``, of each
+    sample, into ``intermediates``.
+
+    Attributes:
+        recurrence: the method; none over the whole history, whose state grows.
+        transform: T, (x, *inputs) ↦ an array of x's shape: a linen module, or a
+            function.
+        tolerance: of the relative residual; at least the two units of rounding of T(x)
+            that can be told.
+        max_steps: the most steps, after which x is returned as it is.
+    """
+
+    recurrence: Recurrence
+    transform: Callable[..., Any]
+    tolerance: float = 1e-5
+    max_steps: int = 1000
+
+    def __post_init__(self):
+        fields.check_module(self)
+        if takes_history(self.recurrence):
+            raise InputError(
+                f"{type(self.recurrence).__name__} takes the whole history, which "
+                f"grows without end: give a method of one state, such as NesterovSum"
+            )
+        if not callable(self.transform):
+            raise InputError(
+                f"transform must be a linen module or a function, got "
+                f"{type(self.transform).__name__}"
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x0: Any, *inputs: Any) -> jax.Array:
+        """Return x*, of the shape and dtype of x_0.
+
+        Args:
+            x0: where to start, an array: zeros, or a former x* as a warm start.
+            inputs: pytrees that T takes after x, such as the image's b.
+
+        Raises:
+            InputError: a pair x_0, or a transform that changes the shape.
+        """
+        x0 = as_start(self.recurrence, x0)
+        if isinstance(x0, tuple):
+            raise InputError("both paths end in one x*: give one start, no pair")
+        x, steps, residual = self._fixed_point(self._pure(x0, inputs), x0)
+        if self._updated():
+            self.transform(jax.lax.stop_gradient(x), *inputs)
+        self.sow("intermediates", "steps", steps)
+        self.sow("intermediates", "residual", residual)
+        return x
+
+    def _fixed_point(self, transform: Callable, x0: jax.Array) -> tuple:
+        """Return x*, with its implicit derivative, and ``steps`` and ``residual``."""
+        coefficients = self.recurrence.coefficients(self.max_steps)
+        run = functools.partial(
+            _run,
+            self.recurrence,
+            prepared(self.recurrence, coefficients, self.max_steps, x0.dtype),
+            self.tolerance,
+            self.max_steps,
+        )
+        transform = shape_preserving(transform)
+
+        def root(x: jax.Array) -> jax.Array:
+            return transform(x).astype(x.dtype) - x
+
+        def find(_: Callable, start: jax.Array) -> tuple:
+            x, *found = run(transform, start, "x*")
+            return x, tuple(found)
+
+        def solve(difference: Callable, y: jax.Array) -> jax.Array:
+            """Solve J v - v = y, as the fixed point of v ↦ J v - y."""
+            return run(lambda v: difference(v) + v - y, -y, "a derivative of x*")[0]
+
+        def tangent(difference: Callable, y: jax.Array) -> jax.Array:
+            return jax.lax.custom_linear_solve(
+                difference, y, solve, transpose_solve=solve
+            )
+
+        x, found = jax.lax.custom_root(root, x0, find, tangent, has_aux=True)
+        return x, *found
+
+    def _updated(self) -> list[str]:
+        """Return the collections that T may change, besides its parameters."""
+        if not isinstance(self.transform, nn.Module):
+            return []
+        mutable = self.transform.variables.keys() - {"params"}
+        return [name for name in mutable if self.is_mutable_collection(name)]
+
+    def _pure(self, x0: jax.Array, inputs: tuple) -> Callable:
+        """Return x ↦ T(x) without side effects: a loop may trace it as it likes."""
+        if not isinstance(self.transform, nn.Module):
+            return lambda x: self.transform(x, *inputs)
+        if self.is_initializing():
+            self.transform(x0, *inputs)
+        module, variables = self.transform.unbind()
+        updated = [*self._updated(), "intermediates"]
+        return lambda x: module.apply(variables, x, *inputs, mutable=updated)[0]
+
+
+def _run(
+    recurrence: Recurrence,
+    coefficients: Any,
+    tolerance: float,
+    max_steps: int,
+    transform: Callable,
+    x0: jax.Array,
+    what: str,
+) -> tuple:
+    """Run the recurrence until every sample has converged, NaN, or out of steps."""
+    axes = tuple(range(x0.ndim))[x0.ndim > 1 :]
+    told = 2 * float(jnp.finfo(jax.eval_shape(transform, x0).dtype).eps)
+    tolerance = max(tolerance, told)
+
+    def norm(x: jax.Array) -> jax.Array:
+        at_least = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return jnp.sqrt(jnp.sum(jnp.abs(at_least) ** 2, axes)).astype(jnp.float32)
+
+    def unfinished(carry: tuple) -> jax.Array:
+        k, _, _, residual, *_ = carry
+        return (k <= max_steps) & jnp.any(residual > tolerance)
+
+    def look_and_step(carry: tuple) -> tuple:
+        k, state, x, residual, steps, halfway = carry
+        active = residual > tolerance  # False for NaN
+        x_k = recurrence.output(state)
+        moved, size = norm(transform(x_k) - x_k), norm(x_k)
+        new = jnp.where(moved == 0, 0, moved / size)
+        # Of an x whose squares overflow, anything finite would be 0 %.
+        new = jnp.where(jnp.isfinite(size), new, jnp.nan)
+        residual = jnp.where(active, new, residual)
+        halfway = jnp.where(k == max_steps // 2, residual, halfway)
+        steps = jnp.where(active, k, steps).astype(jnp.float32)
+        active = active.reshape(active.shape + (1,) * len(axes))
+        x = jnp.where(active, x_k, x)
+        c = jax.tree.map(lambda values: values[k], coefficients)
+        # XLA evaluates T(x_k) once, for the residual and for the step.
+        state = step_in_dtype(recurrence, transform, state, c)
+        return k + 1, state, x, residual, steps, halfway
+
+    unknown = jnp.full(x0.shape[: x0.ndim - len(axes)], jnp.inf, jnp.float32)
+    state = recurrence.init(x0)
+    start = (0, state, x0, unknown, jnp.zeros_like(unknown), unknown)
+    carry = jax.lax.while_loop(unfinished, look_and_step, start)
+    _, _, x, residual, steps, halfway = carry
+    late = residual > tolerance
+    stuck = late & ~(residual < 0.9 * halfway)
+    failed = [jnp.sum(which) for which in (jnp.isnan(residual), stuck, late & ~stuck)]
+    report = functools.partial(_report, what, residual.size, max_steps, [])
+    jax.lax.cond(
+        sum(failed) > 0, lambda: jax.debug.callback(report, *failed), lambda: None
+    )
+    return x, steps, residual
+
+
+def _report(
+    what: str, samples: int, max_steps: int, said: list, nan: Any, stuck: Any, late: Any
+) -> None:
+    if said or not nan + stuck + late:  # vmap runs both branches of a conditional
+        return
+    said.append(True)
+    causes = (
+        (nan, "became NaN or infinite"),
+        (
+            stuck,
+            "came no nearer: T is no contraction, or this method does not converge",
+        ),
+        (late, f"needs more than {max_steps} steps: raise max_steps or the tolerance"),
+    )
+    parts = [f"{count} {words}" for count, words in causes if count]
+    _LOGGER.error("%s not found: of %d sample(s) %s", what, samples, "; ".join(parts))

@@ -1,0 +1,298 @@
+"""x* and its derivatives against unrolled layers, SciPy and the implicit theorem."""
+
+import dataclasses
+import functools
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from scipy import optimize
+
+from optnet_jax.errors import InputError
+from optnet_jax.ops.normalization import BatchNorm
+from optnet_jax.recurrences import GradientDescent, HistorySum, heavy_ball, iterate
+from optnet_jax.recurrences.methods import METHODS, find
+from optnet_jax.structures import Equilibrium, SymmetricMap
+
+MU = 0.02
+GD = GradientDescent()
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaged:
+    """A user's recurrence: half of T, with a count in its state."""
+
+    def coefficients(self, depth):
+        return {"share": np.full(depth, 0.5)}
+
+    def init(self, x0):
+        return x0, jnp.zeros((), int)
+
+    def step(self, transform, state, c):
+        x, k = state
+        return x + c["share"] * (transform(x) - x), k + 1
+
+    def output(self, state):
+        return state[0]
+
+
+RECURRENCES = {
+    **{key: find(key).recurrence(MU) for key in ("gd", "hb_tuned", "agd2", "admm")},
+    "user's": Averaged(),
+}
+
+
+def _layer(x, w, b):
+    return jnp.tanh(w(x) + b)
+
+
+class Network(nn.Module):
+    """B ↦ x* = tanh(W x* + b), or the 2,000th of its layers."""
+
+    recurrence: object = GD
+    tolerance: float = 1e-7
+    unrolled: bool = False
+
+    @nn.compact
+    def __call__(self, b):
+        w, x0 = SymmetricMap(MU)(b), jnp.zeros_like(b)
+        if self.unrolled:
+            return iterate(GD, lambda x: _layer(x, w, b), x0, 2000)
+        return Equilibrium(self.recurrence, _layer, self.tolerance, 4000)(x0, w, b)
+
+
+B = np.random.default_rng(0).normal(size=(3, 5))
+KERNEL = {"params": {"SymmetricMap_0": {"kernel": np.eye(5) + B.T @ B[:, ::-1] / 4}}}
+
+
+def _arguments(dtype=jnp.float32):
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype), (KERNEL, B))
+
+
+def _value_and_gradients(network, dtype=jnp.float32):
+    def loss(variables, b):
+        x = network.apply(variables, b)
+        return (x**3).sum(), x
+
+    (_, x), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(
+        *_arguments(dtype)
+    )
+    return jax.tree.map(lambda a: np.asarray(a, float), (x, gradients))
+
+
+def _assert_close(found, expected, tolerance):
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+@pytest.fixture(scope="module")
+def unrolled():
+    return _value_and_gradients(Network(unrolled=True))
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+def test_values_and_gradients_are_those_of_2000_layers(name, unrolled):
+    found = _value_and_gradients(Network(RECURRENCES[name]))
+    _assert_close(found, unrolled, 1e-5)
+
+
+def test_bfloat16_is_as_near_as_it_can_be(unrolled):
+    found = _value_and_gradients(Network(tolerance=1e-5), jnp.bfloat16)
+    _assert_close(found[0], unrolled[0], 0.1)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(found[1]))
+
+
+def test_values_and_gradients_are_those_of_an_independent_solver(float64):
+    """SciPy finds x*, and NumPy solves (I - Jᵀ) u = g for dL/db = Φ' u."""
+    x, (_, gradient) = _value_and_gradients(
+        Network(RECURRENCES["hb_tuned"], 1e-12), jnp.float64
+    )
+    a = np.asarray(KERNEL["params"]["SymmetricMap_0"]["kernel"])
+    w = (1 - MU) * a @ a.T / np.linalg.norm(a, 2) ** 2
+    for b, found, slope in zip(B, x, gradient, strict=True):
+        root = optimize.root(
+            lambda x, b=b: np.tanh(w @ x + b) - x, np.zeros(5), tol=1e-13
+        )
+        np.testing.assert_allclose(found, root.x, atol=1e-9)
+        phi = 1 - root.x**2
+        u = np.linalg.solve(np.eye(5) - w * phi, 3 * root.x**2)
+        np.testing.assert_allclose(slope, phi * u, atol=1e-8)
+
+
+def test_derivatives_of_both_modes_and_the_second_ones(float64):
+    variables, b = _arguments(jnp.float64)
+    network, direction = Network(RECURRENCES["hb_tuned"], 1e-13), jnp.cos(b)
+
+    def gradient(b):
+        return jax.grad(lambda b: (network.apply(variables, b) ** 3).sum())(b)
+
+    product = jax.jit(lambda b: jax.jvp(gradient, (b,), (direction,)))
+    h = 1e-5
+    before, after = (product(b + step * direction)[0] for step in (-h, h))
+    expected = (after - before) / (2 * h)
+    np.testing.assert_allclose(product(b)[1], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_vmap_and_sharding_change_nothing():
+    network = Network(RECURRENCES["hb_tuned"])
+    variables, b = _arguments()
+    b = jnp.concatenate([b, -b, b[:2] / 2])
+    gradient = jax.grad(lambda b: (network.apply(variables, b) ** 3).sum())
+    expected = jax.jit(gradient)(b)
+    np.testing.assert_allclose(jax.jit(jax.vmap(gradient))(b), expected, atol=1e-5)
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    sharded = jax.device_put(b, NamedSharding(mesh, PartitionSpec("batch")))
+    found = jax.jit(gradient)(sharded)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert found.sharding.is_equivalent_to(sharded.sharding, 2)
+
+
+class Inner(nn.Module):
+    """x, b ↦ BN(tanh(Dense(x) + b)): a module that holds modules."""
+
+    train: bool = False
+
+    @nn.compact
+    def __call__(self, x, b):
+        y = nn.Dense(x.shape[-1], kernel_init=nn.initializers.orthogonal(0.5))(x)
+        return BatchNorm(not self.train)(jnp.tanh(y + b) / 2)
+
+
+def test_a_module_of_modules_is_trained_and_its_statistics_move_once():
+    b = jnp.asarray(B, jnp.float32)
+    network = Equilibrium(GD, Inner(), 1e-6)
+    variables = jax.jit(network.init)(jax.random.key(0), b, b)
+    inner = {name: tree["transform"] for name, tree in variables.items()}
+
+    def residual(variables, x):
+        return x - Inner().apply(variables, x, b)
+
+    x = network.apply(variables, b, b)
+    np.testing.assert_allclose(residual(inner, x), np.zeros_like(x), atol=1e-6)
+    slopes = jax.jit(jax.grad(lambda v: (network.apply(v, b, b) ** 2).sum()))(variables)
+    assert min(np.abs(g).max() for g in jax.tree.leaves(slopes["params"])) > 0
+
+    training = Equilibrium(GD, Inner(True), 1e-4)
+    x, updated = training.apply(variables, b, b, mutable=["batch_stats"])
+    _, once = Inner(True).apply(inner, x, b, mutable=["batch_stats"])
+    expected = once["batch_stats"]
+    found = updated["batch_stats"]["transform"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), found, expected)
+
+
+def _affine(x, slope):
+    return slope * x + 1
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(network, x0, slope):
+    return network.apply({}, x0, slope, mutable=["intermediates"])
+
+
+def _solved(x0, slope, recurrence=GD, **fields):
+    """x* of x ↦ slope x + 1, and what was sown."""
+    network = Equilibrium(recurrence, _affine, **fields)
+    x, sown = _apply(network, x0, slope)
+    sown = sown["intermediates"]
+    return x, sown["steps"][0], sown["residual"][0]
+
+
+def test_a_sample_that_has_converged_stays():
+    slopes = jnp.array([[0.1], [0.9]])
+    x, steps, residual = _solved(jnp.zeros((2, 1)), slopes)
+    alone = [_solved(jnp.zeros((1, 1)), slope[None]) for slope in slopes]
+    np.testing.assert_array_equal(x, np.concatenate([a[0] for a in alone]))
+    np.testing.assert_array_equal(steps, np.concatenate([a[1] for a in alone]))
+    assert steps[0] < 10 < steps[1]
+    assert residual.max() <= 1e-5
+    np.testing.assert_allclose(x[:, 0], 1 / (1 - slopes[:, 0]), rtol=2e-4)
+
+
+def test_a_warm_start_takes_no_step_and_has_no_gradient():
+    x, steps, _ = _solved(jnp.zeros(3), 0.5)
+    assert steps.shape == ()
+    assert steps > 10
+    again, steps, _ = _solved(x, 0.5)
+    assert steps == 0
+    np.testing.assert_array_equal(again, x)
+    slope = jax.jit(jax.grad(lambda x0: _solved(x0, 0.5)[0].sum()))(x)
+    np.testing.assert_array_equal(slope, np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("slopes", "start", "says"),
+    [
+        ([0.5, 1e30, -1e30], 1.0, "of 3 sample(s) 2 became NaN or infinite"),
+        ([0.5, -1.1, 0.5], 1.0, "of 3 sample(s) 1 came no nearer: T is no contraction"),
+        ([0.5, 0.5, 0.9], 1.0, "of 3 sample(s) 1 needs more than 40 steps: raise"),
+    ],
+)
+def test_what_is_not_found_is_said_once_with_its_number(slopes, start, says, caplog):
+    x0, slopes = jnp.full((3, 1), start), jnp.array(slopes)[:, None]
+    run = functools.partial(_solved, max_steps=40)
+    _apply.clear_cache()  # a program that has been used has said what it says
+    with caplog.at_level(logging.ERROR):
+        for _ in range(2):
+            jax.block_until_ready(run(x0, slopes))
+            jax.effects_barrier()
+    (line,) = caplog.messages
+    assert line.startswith(f"x* not found: {says}")
+    caplog.clear()
+    run(x0, jnp.full((3, 1), 0.5))
+    jax.effects_barrier()
+    assert not caplog.messages
+
+
+def test_a_gradient_that_is_not_found_is_said(caplog):
+    x0 = jnp.full((1, 2), 1 / 0.02)
+    start = _solved(x0, 0.98, max_steps=3)[0]  # as good as x*
+    with caplog.at_level(logging.ERROR):
+        jax.grad(lambda s: _solved(start, s, max_steps=3)[0].sum())(0.98)
+        jax.effects_barrier()
+    assert "a derivative of x* not found: of 1 sample(s) 1" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["resnet", "two_path"])
+def test_structures_that_have_no_such_limit_say_so(name, caplog):
+    _solved(jnp.ones((2, 2)), 0.5, find(name).recurrence(), max_steps=100)
+    jax.effects_barrier()
+    assert "of 2 sample(s) 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"recurrence": HistorySum()}, "HistorySum takes the whole history"),
+        ({"transform": 3}, "transform must be a linen module or a function, got int"),
+        ({"tolerance": 0.0}, "tolerance=0.0 must be above 0 and below 1"),
+        ({"max_steps": 0}, "max_steps=0 must be at least 1"),
+    ],
+)
+def test_what_cannot_be_solved_is_refused(fields, says):
+    with pytest.raises(InputError, match=says):
+        Equilibrium(**{"recurrence": GD, "transform": jnp.tanh, **fields})
+
+
+def test_starts_and_transforms_of_other_shapes_are_refused():
+    with pytest.raises(InputError, match="one start, no pair"):
+        _solved((jnp.ones(2), jnp.ones(2)), 0.5, find("admm").recurrence())
+    with pytest.raises(InputError, match="must preserve the shape"):
+        Equilibrium(GD, lambda x: x[:1]).apply({}, jnp.ones(3))
+
+
+def test_every_minimiser_of_the_list_agrees():
+    own = [m.recurrence(0.5) for m in METHODS if not m.relaxed]
+    x0 = jnp.zeros((1, 2))
+    for recurrence in own:
+        x, *_ = _solved(x0, 0.5, recurrence, tolerance=1e-6)
+        np.testing.assert_allclose(x, np.full((1, 2), 2.0), rtol=1e-5)
+    assert len(own) >= 7
+
+
+def test_whole_numbers_are_solved_as_real_ones():
+    x, *_ = _solved(jnp.zeros(2, int), 0.5, heavy_ball(0.1))
+    np.testing.assert_allclose(x, [2, 2], rtol=1e-4)
