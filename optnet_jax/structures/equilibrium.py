@@ -48,8 +48,8 @@ class Equilibrium(nn.Module):
 
     T is deterministic; what it sows or updates, such as running statistics, is taken
     from one evaluation at x*. Where the recurrence does not converge, a line of the log
-    says so, once for each compiled program. Sows ``steps`` and ``residual``, of each
-    sample, into ``intermediates``.
+    says so, once for each cause in a compiled program. Sows ``steps`` and ``residual``,
+    of each sample, into ``intermediates``.
 
     Attributes:
         recurrence: the method; none over the whole history, whose state grows.
@@ -197,7 +197,7 @@ def _run(
     late = residual > tolerance
     stuck = late & ~(residual < 0.9 * halfway)
     failed = [jnp.sum(which) for which in (jnp.isnan(residual), stuck, late & ~stuck)]
-    report = functools.partial(_report, what, residual.size, max_steps, [])
+    report = functools.partial(_report, what, residual.size, max_steps, set())
     jax.lax.cond(
         sum(failed) > 0, lambda: jax.debug.callback(report, *failed), lambda: None
     )
@@ -205,11 +205,9 @@ def _run(
 
 
 def _report(
-    what: str, samples: int, max_steps: int, said: list, nan: Any, stuck: Any, late: Any
+    what: str, samples: int, max_steps: int, said: set, nan: Any, stuck: Any, late: Any
 ) -> None:
-    if said or not nan + stuck + late:  # vmap runs both branches of a conditional
-        return
-    said.append(True)
+    """Log how many samples have failed, and why, if a cause is there that is new."""
     causes = (
         (nan, "became NaN or infinite"),
         (
@@ -218,5 +216,9 @@ def _report(
         ),
         (late, f"needs more than {max_steps} steps: raise max_steps or the tolerance"),
     )
-    parts = [f"{count} {words}" for count, words in causes if count]
-    _LOGGER.error("%s not found: of %d sample(s) %s", what, samples, "; ".join(parts))
+    found = {words: count for count, words in causes if count}
+    if found.keys() <= said:  # so is nothing: vmap runs both branches of a conditional
+        return
+    said.update(found)
+    parts = "; ".join(f"{count} {words}" for words, count in found.items())
+    _LOGGER.error("%s not found: of %d sample(s) %s", what, samples, parts)

