@@ -50,6 +50,8 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "ml-collections>=1.1",
+        # Of it what brings no TensorFlow, which costs each start seconds.
+        "clu>=0.0.12",
         "tensorflow-datasets>=4.9.10",
         f"tensorflow-cpu>=2.21; {LINUX_X86}",
         f"tensorflow>=2.21; {NOT_LINUX_X86}",
@@ -60,6 +62,7 @@ setup(
         "scipy>=1.15",
         "scikit-learn",
         "pillow>=11",
+        "safetensors",
         "matplotlib",
         # The page about a run is their template and figures.
         "jinja2",

@@ -19,7 +19,14 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Directory of the run; runs/<config name> by default."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", MODES, "Train, evaluate a checkpoint, or show the network."
+    "mode",
+    "train",
+    MODES,
+    "Train, evaluate a checkpoint, show the network, classify images, or write the "
+    "trained network for other programs.",
+)
+_IMAGES = flags.DEFINE_multi_string(
+    "images", [], "With --mode=predict: a file or a folder; may be given often."
 )
 _TOPOLOGY = flags.DEFINE_string(
     "topology", "", "With --mode=summary: TPUs to compile for, such as v5e:4x4."
@@ -87,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     compilation.keep_programs(kept)
     devices.say_library()
     with distributed.together():
-        run(config, workdir, _MODE.value, _TOPOLOGY.value)
+        run(config, workdir, _MODE.value, _TOPOLOGY.value, _IMAGES.value)
 
 
 def console() -> None:

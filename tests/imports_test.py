@@ -25,6 +25,16 @@ ROOMS = {
     "runs": set(),
     "weights": {"networks", "runs"},
     "data": {"configuration", "runs"},
+    "inference": {
+        "configuration",
+        "data",
+        "networks",
+        "recurrences",
+        "runs",
+        "structures",
+        "training",
+        "weights",
+    },
     "training": {
         "inspect",
         "weights",
@@ -35,6 +45,7 @@ ROOMS = {
         "configuration",
     },
     "studies": {
+        "inference",
         "runs",
         "inspect",
         "configuration",

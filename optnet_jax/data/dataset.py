@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from optnet_jax.data.options import Options
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
@@ -22,6 +23,7 @@ class Dataset(abc.ABC):
         name: its name in the table of datasets.
         num_classes: number of classes.
         image_shape: (H, W, C) of an image in a batch.
+        preprocessing: what evaluation makes of an image.
         num_train: images of the training split.
         num_eval: images of the split that is evaluated.
         batch_size: images of a step, over all processes together.
@@ -62,6 +64,7 @@ class Dataset(abc.ABC):
                 f"images of {spec.name}; take a smaller one"
             )
         self.spec = spec
+        self.preprocessing = Preprocessing.of(spec)
         self.options = options
         self.name = spec.name
         self.num_classes = spec.num_classes
@@ -93,9 +96,7 @@ class Dataset(abc.ABC):
             "fingerprint": self.fingerprint,
             "split": self.split,
             "class_names": list(self.class_names),
-            "image_shape": list(self.image_shape),
-            "mean": list(self.spec.mean),
-            "std": list(self.spec.std),
+            **self.preprocessing.as_json(),
             "num_train": self.num_train,
             "num_eval": self.num_eval,
         }

@@ -17,6 +17,7 @@ import numpy as np
 from optnet_jax.data.arrays import Split, checked, fingerprint
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
+from optnet_jax.data.preprocessing import normalise
 from optnet_jax.data.spec import Spec
 
 Batch = dict[str, jax.Array]
@@ -70,10 +71,7 @@ class MemoryDataset(Dataset):
         self._train = jax.tree.map(jnp.asarray, train)
         self._evaluation = jax.tree.map(jnp.asarray, evaluation)
         self._order_key, self._augment_key = jax.random.split(jax.random.key(seed))
-        # Normalised = scale * pixel + shift, one multiply-add per pixel.
-        std = np.asarray(spec.std, np.float32).reshape(1, 1, 1, -1)
-        mean = np.asarray(spec.mean, np.float32).reshape(1, 1, 1, -1)
-        self._scale, self._shift = 1 / (255 * std), -mean / std
+        self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
         self._first_row = self.process_index * self.local_batch_size
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -134,7 +132,7 @@ def _take(split: Split, order, start, scale, shift, *, rows: int) -> Batch:
     chosen = jax.lax.dynamic_slice(order, (start,), (rows,))
     images = jnp.take(jnp.asarray(split.images), chosen, axis=0)
     return {
-        "image": images.astype(jnp.float32) * scale + shift,
+        "image": normalise(images.astype(jnp.float32), scale, shift),
         "label": jnp.take(jnp.asarray(split.labels), chosen),
     }
 

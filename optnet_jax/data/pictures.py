@@ -27,7 +27,7 @@ def load(file: str | Path) -> Image.Image:
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
-            return _rgb(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except UnidentifiedImageError as error:
         raise InputError(
             f"{named(file)} is not a readable picture (of no format that Pillow knows)"
@@ -40,7 +40,13 @@ def load(file: str | Path) -> Image.Image:
         ) from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as :func:`load` returns a file's.
+
+    Raises:
+        ValueError: its numbers are not grey levels of 8 or 16 bits.
+    """
+    image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:

@@ -2,15 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Any
 
 from optnet_jax.configuration.block import kinds_of
 from optnet_jax.configuration.train import Count, CountOrOff
+from optnet_jax.data.preprocessing import Mean, Std
 from optnet_jax.errors import InputError, shown
-from optnet_jax.kinds import LocalPath, Range, convert
-
-Mean = Annotated[float, Range(least=0, most=1, meaning="as the pixels are")]
-Std = Annotated[float, Range(above=0, most=1, meaning="as the pixels are")]
+from optnet_jax.kinds import LocalPath, convert
 
 
 @dataclasses.dataclass(frozen=True)

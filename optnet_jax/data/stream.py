@@ -22,6 +22,7 @@ from absl import logging
 from optnet_jax.data import arrays, crops, features, quiet, records
 from optnet_jax.data.dataset import Dataset
 from optnet_jax.data.options import Options
+from optnet_jax.data.preprocessing import normalise
 from optnet_jax.data.records import Status
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
@@ -86,10 +87,7 @@ class StreamDataset(Dataset):
         }
         # Traced once, and not twice in every epoch.
         self._example = quiet.import_tensorflow().function(self._decode)
-        std = np.asarray(spec.std, np.float32)
-        # Normalised = scale * pixel + shift, one multiply-add per pixel.
-        self._scale = 1 / (255 * std)
-        self._shift = -np.asarray(spec.mean, np.float32) / std
+        self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
         """See :meth:`Dataset.train_batches`.
@@ -152,9 +150,9 @@ class StreamDataset(Dataset):
         tf = quiet.import_tensorflow()
         seed = None if augment_seed is None else tf.constant(augment_seed, tf.int32)
 
-        def normalise(batch: dict[str, Any]) -> dict[str, Any]:
+        def normalised(batch: dict[str, Any]) -> dict[str, Any]:
             pixels = tf.cast(batch["image"], tf.float32)
-            return batch | {"image": pixels * self._scale + self._shift}
+            return batch | {"image": normalise(pixels, self._scale, self._shift)}
 
         batches = (
             entries.interleave(
@@ -164,7 +162,7 @@ class StreamDataset(Dataset):
                 deterministic=True,
             )
             .batch(self.local_batch_size)
-            .map(normalise, num_parallel_calls=tf.data.AUTOTUNE)
+            .map(normalised, num_parallel_calls=tf.data.AUTOTUNE)
         )
         return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -250,8 +248,7 @@ class StreamDataset(Dataset):
 
     def _window(self, height: Any, width: Any, seed: Any) -> Any:
         """Return the part of an image that is seen: (top, left, height, width)."""
-        # Without `resize` the whole short side is.
-        share = self.image_shape[0] / (self.spec.resize or self.image_shape[0])
+        share = self.preprocessing.share
         if seed is None:
             return crops.central(height, width, share)
         if self.options.crop == "fixed":

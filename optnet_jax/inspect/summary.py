@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from clu.parameter_overview import count_parameters
 from flax import linen as nn
 
-from optnet_jax.inspect.cost import cost, count_parameters
+from optnet_jax.inspect.cost import cost
 
 HEADER = ("part", "output", "parameters", "multiply-adds", "method")
 

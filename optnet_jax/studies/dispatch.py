@@ -6,6 +6,7 @@ Nothing that takes seconds to import is imported before it is needed.
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,24 @@ from optnet_jax.configuration import Block, Config, local_path
 from optnet_jax.errors import InputError, shown
 from optnet_jax.runs import program
 
-MODES = ("train", "eval", "summary")
+MODES = ("train", "eval", "summary", "predict", "export")
 
 
-def run(config: Config, workdir: str, mode: str, topology: str = "") -> None:
-    """Train, evaluate or summarise what a config describes, or run a study.
+def run(
+    config: Config,
+    workdir: str,
+    mode: str,
+    topology: str = "",
+    images: Sequence[str] = (),
+) -> None:
+    """Train, evaluate, summarise or use what a config describes, or run a study.
 
     Args:
         config: The config; ``config.experiment`` is ``train`` or the name of a study.
         workdir: Directory of the run.
-        mode: ``train``, ``eval`` or ``summary``.
+        mode: One of ``MODES``.
         topology: Slice of a TPU pod that a summary is for; see :mod:`..inspect.tpu`.
+        images: Files and folders of them, to predict.
 
     Raises:
         InputError: if there is no such experiment, or from the work itself.
@@ -43,11 +51,21 @@ def run(config: Config, workdir: str, mode: str, topology: str = "") -> None:
             f"nothing is run on {shown(topology)}, it is only compiled for: add "
             "--mode=summary, or leave out --topology"
         )
+    if images and mode != "predict":
+        raise InputError("--images is for --mode=predict: add it, or leave them out")
     fields = config.as_mapping() if isinstance(config, Block) else config
     experiment = fields.get("experiment", "train")
     # An array, from Python, would be compared entry by entry.
     if not isinstance(experiment, str) or experiment != "train":
         _run_study(experiment, config, workdir, mode)
+    elif mode == "predict":
+        from optnet_jax.inference import report
+
+        report.predict_files(Path(workdir), images)
+    elif mode == "export":
+        from optnet_jax.inference import export
+
+        export.export_run(Path(workdir))
     elif mode == "eval":
         from optnet_jax.training import evaluate
 

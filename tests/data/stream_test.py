@@ -248,7 +248,7 @@ def test_seeds_and_epochs_are_augmented_differently(sound):
 def test_half_of_the_augmented_images_are_mirrored(sound):
     plain = dataset(sound[0])
     # A square window as large as the image leaves the mirror as the only change.
-    plain.spec = dataclasses.replace(SPEC, resize=SIZE)
+    plain.preprocessing = dataclasses.replace(plain.preprocessing, resize=SIZE)
     tf = quiet.import_tensorflow()
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     square = tf.io.encode_jpeg(pixels)

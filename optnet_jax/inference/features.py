@@ -1,0 +1,72 @@
+"""What each layer of a network makes of images, whatever form its layers have."""
+
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from optnet_jax.recurrences.base import takes_history
+from optnet_jax.structures import Propagation, Stage
+
+HEAD = "head"
+"""The name of every network's classifier."""
+
+
+def iterates_and_layers(
+    network: nn.Module, variables: Any, images: jax.Array
+) -> dict[str, jax.Array]:
+    """Run a network and return the iterates of its recurrences and its parts' outputs.
+
+    A stage whose steps are scanned is asked for its trajectory, which is the same that
+    it goes through when they are written out; a reversible one differs in its backward
+    pass alone.
+
+    Args:
+        network: Any network.
+        variables: Its variables.
+        images: Float [B, H, W, C], normalised.
+
+    Returns:
+        Arrays [B, ...] by name: ``stage_0/x_0``, ..., the outputs of parts that are no
+        stage under their own names, and ``penultimate``, the input of the head.
+    """
+    found: dict[str, jax.Array] = {}
+    inside: list[Propagation] = []
+
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if context.method_name != "__call__" or not module.path or inside:
+            return call(*args, **kwargs)
+        if isinstance(module, Propagation):
+            inside.append(module)
+            output = call(*args, **kwargs)
+            found.update(_iterates(module, args, output))
+            inside.pop()
+            return output
+        if len(module.path) > 1:
+            return call(*args, **kwargs)
+        if module.path[0] == HEAD:
+            found["penultimate"] = args[0]
+        output = call(*args, **kwargs)
+        if isinstance(module, Stage) and not module.depth:
+            method = module.recurrence
+            x = output if len(output) == 2 else output[0]
+            found[f"{module.path[0]}/x_0"] = method.output(method.init(x))
+        elif isinstance(output, jax.Array):
+            found[module.path[0]] = output
+        return output
+
+    if getattr(network, "reversible", False):
+        network = network.clone(reversible=False, unroll=False)
+    with nn.intercept_methods(record):
+        network.apply(variables, images)
+    return found
+
+
+def _iterates(module: Propagation, args: Any, output: Any) -> dict[str, jax.Array]:
+    """Return x_0..x_K by name; the second run is merged with the first under jit."""
+    iterates = output
+    if not takes_history(module.recurrence):
+        unbound, variables = module.unbind()
+        iterates = unbound.apply(variables, *args, trajectory=True)
+    return {f"{module.path[0]}/x_{k}": x for k, x in enumerate(iterates)}

@@ -1,0 +1,170 @@
+"""Images of whatever form, as a data set stores them: uint8, of its size and channels.
+
+Files and images of Pillow become pixels as those of a folder that is trained on do; see
+:mod:`optnet_jax.data.pictures`.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from optnet_jax.data import pictures
+from optnet_jax.data.preprocessing import Preprocessing
+from optnet_jax.errors import InputError, one_line, shown
+
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's name of a data set's pixels by their number of channels."""
+
+
+class Source(NamedTuple):
+    """Where an image comes from: what it is called, and its file or its value."""
+
+    name: str
+    image: Any
+
+
+def sources(images: Any) -> list[Source]:
+    """Tell images apart, before any is read.
+
+    Args:
+        images: A path, of a file or of a folder with image files at any depth; an image
+            of Pillow; an array [H, W], [H, W, C], [N, H, W] or [N, H, W, C]; or a
+            sequence of these. Of three axes the last is that of the channels if its
+            length is 1, 3 or 4.
+
+    Returns:
+        The images one by one; the files of a folder in the order of their names.
+
+    Raises:
+        InputError: if there is none, or if something is no image.
+    """
+    found = _sources(images, "image")
+    if not found:
+        raise InputError("there are no images: give one at least")
+    return found
+
+
+def _sources(images: Any, name: str) -> list[Source]:
+    if isinstance(images, str | os.PathLike):
+        return [Source(str(file), file) for file in _files(Path(images))]
+    if isinstance(images, Image.Image):
+        return [Source(name, images)]
+    if isinstance(images, Sequence) and not isinstance(images, bytes):
+        if images and all(isinstance(item, int | float) for item in images):
+            raise InputError(f"{name} is a row of numbers, and no image [H, W]")
+        return [
+            source
+            for index, item in enumerate(images)
+            for source in _sources(item, f"image {index}")
+        ]
+    array = _array(images, name)
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
+    if single:
+        return [Source(name, array)]
+    if array.ndim not in (3, 4):
+        raise InputError(
+            f"{name} has shape {array.shape}: give [H, W], [H, W, C] or a batch"
+        )
+    return [Source(f"image {index}", one) for index, one in enumerate(array)]
+
+
+def _array(image: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(image)
+    except Exception as error:  # a foreign __array__ raises what it likes
+        raise InputError(f"{name} is no array ({one_line(error)})") from error
+    if array.dtype.kind not in "buif" and array.dtype.name != "bfloat16":
+        raise InputError(
+            f"{name} is {shown(image)}: give a path, an image of Pillow, or an array"
+        )
+    return array
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    endings = set(Image.registered_extensions())
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in endings
+        and not file.name.startswith(".")
+        and file.is_file()
+    )
+    if not files:
+        raise InputError(f"there is no image in the folder {path}")
+    return files
+
+
+def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
+    """Return one image as evaluation has it before it is normalised.
+
+    Args:
+        source: Of :func:`sources`.
+        preprocessing: That of the data set.
+
+    Returns:
+        uint8 of the data set's shape.
+
+    Raises:
+        InputError: naming the image, if it cannot be read or has other channels or
+            values than an image.
+    """
+    channels = preprocessing.image_shape[2]
+    name, image = source
+    if not isinstance(image, Path | Image.Image):
+        pixels = _bytes(image, name)
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        if not pixels.size:
+            raise InputError(f"{name} has shape {pixels.shape}: it has no pixels")
+        if pixels.shape[2] == channels:
+            return preprocessing.fit(pixels)
+        image = _picture(pixels, name)
+    if channels not in MODES:
+        raise InputError(
+            f"{name} cannot be given {channels} channels: give an array that has them"
+        )
+    picture = _upright(image, name).convert(MODES[channels])
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
+    return preprocessing.fit(pixels)
+
+
+def _picture(pixels: np.ndarray, name: str) -> Image.Image:
+    if pixels.shape[2] not in (1, 3, 4):
+        raise InputError(
+            f"{name} has {pixels.shape[2]} channels: an image has 1, 3 or 4"
+        )
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _upright(image: Path | Image.Image, name: str) -> Image.Image:
+    if isinstance(image, Path):
+        return pictures.load(image)
+    try:
+        return pictures.upright_rgb(image)
+    except (OSError, ValueError) as error:  # a file of Pillow's that is read only now
+        raise InputError(f"{name} cannot be read ({one_line(error)})") from error
+
+
+def _bytes(image: Any, name: str) -> np.ndarray:
+    """Bring an array to bytes; a float is a share of white."""
+    array = np.asarray(image)
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool:
+        return array * np.uint8(255)
+    least, most = (array.min(), array.max()) if array.size else (0, 0)
+    whole = array.dtype.kind in "ui"
+    white = 255 if whole else 1
+    if not (least >= 0 and most <= white):  # NaN is neither
+        kind = "whole numbers" if whole else "floats"
+        raise InputError(
+            f"{name} has {kind} from {least} to {most}: an image's are 0 to {white}"
+        )
+    if whole:
+        return array.astype(np.uint8)
+    return np.round(array.astype(np.float32) * 255).astype(np.uint8)

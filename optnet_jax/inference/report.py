@@ -1,0 +1,78 @@
+"""Predictions as a table, as CSV and as one picture: ``--mode=predict``."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from optnet_jax.errors import InputError
+from optnet_jax.inference import images as images_lib
+from optnet_jax.inference.predictions import Predictions
+from optnet_jax.inference.trained import Trained, load_run
+from optnet_jax.runs import picture, program
+from optnet_jax.runs.files import write_output
+
+MOST_DRAWN = 48
+"""Images that the picture shows at most."""
+CURE = "make room, or choose another --workdir"
+
+
+def predict_files(workdir: Path, images: Sequence[str]) -> Predictions:
+    """Classify image files by a run's last checkpoint, and leave what was found.
+
+    Args:
+        workdir: Of the run; ``predictions.csv`` and ``plots/predictions.png`` go there.
+        images: Files, and folders of them.
+
+    Raises:
+        InputError: if there is no sound run, or an image that cannot be read.
+    """
+    if not images:
+        raise InputError("--mode=predict needs --images=FILE_OR_FOLDER, once or often")
+    run = load_run(workdir)
+    found = run.predict(list(images))
+    program.tell(str(found))
+    file = write_output(workdir / "predictions.csv", _csv(found).encode(), CURE)
+    program.tell(f"written: {file}")
+    program.tell(f"drawn: {draw(run, found, workdir / 'plots' / 'predictions.png')}")
+    return found
+
+
+def _csv(found: Predictions) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["image", "class", "probability", *found.class_names])
+    for source, name, row in zip(
+        found.sources, found.names, found.probabilities, strict=True
+    ):
+        rows.writerow([source, name, f"{row.max():.6f}", *(f"{p:.6f}" for p in row)])
+    return text.getvalue()
+
+
+def draw(run: Trained, found: Predictions, file: Path) -> Path:
+    """Draw the images, as the network sees them, with their classes.
+
+    Args:
+        run: The network.
+        found: What it says of them.
+        file: Where to.
+    """
+    from matplotlib.figure import Figure
+
+    shown = list(zip(found.sources, found.top(1), strict=True))[:MOST_DRAWN]
+    columns = min(8, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure((1.6 * columns, 1.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, [(label, probability)]) in zip(axes, shown, strict=False):
+        source = images_lib.Source(name, Path(name))
+        pixels = images_lib.read(source, run.preprocessing)
+        axis.imshow(np.squeeze(pixels), cmap="gray", vmin=0, vmax=255)
+        # A $ in a class's name begins no formula.
+        axis.set_title(f"{label}\n{probability:.0%}", fontsize=8, parse_math=False)
+    return picture.save(figure, file, 120)

@@ -1,0 +1,136 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from sklearn import datasets
+
+import optnet_jax
+from optnet_jax.data import digits
+from optnet_jax.errors import InputError
+from optnet_jax.inference import export, released, report
+from optnet_jax.runs.files import read_object
+from optnet_jax.studies import dispatch
+from optnet_jax.training import loop
+
+
+@pytest.fixture
+def finished(small, tmp_path):
+    """A finished run, moved to where it was not trained."""
+    config = small.small_config()
+    config.schedule.epochs = 2.0
+    loop.train(config, str(tmp_path / "trained"))
+    return (tmp_path / "trained").rename(tmp_path / "moved")
+
+
+def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
+    run = optnet_jax.load_run(finished)
+    images, labels = small.split(small.NUM_EVAL, 2)
+    found = run.predict(images)
+    error = 100 * np.mean(found.labels != labels)
+    result = read_object(finished / "result.json")
+    assert error == pytest.approx(result["final"]["top1_error"])
+    assert found.probabilities.sum(1) == pytest.approx(np.ones(len(images)), abs=1e-5)
+    floats = run.predict([image / 255 for image in images])
+    np.testing.assert_allclose(floats.probabilities, found.probabilities, atol=1e-6)
+    best = optnet_jax.load_run(finished, "best")
+    assert best.step == result["best"]["step"]
+    assert optnet_jax.load_run(finished, run.step).step == run.step
+
+
+def test_features_are_those_of_any_network(finished, small):
+    images, _ = small.split(small.NUM_EVAL, 2)
+    found = optnet_jax.load_run(finished).features(images[:3])
+    assert all(len(value) == 3 for value in found.values())
+
+
+def test_a_workdir_that_can_only_be_read_is_enough(finished, small):
+    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*")}
+    optnet_jax.load_run(finished).predict(small.split(2, 0)[0])
+    assert {file: file.stat().st_mtime_ns for file in finished.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: shutil.rmtree(w), "there is no workdir"),
+        (lambda w: shutil.rmtree(w / "checkpoints"), "checkpoint"),
+        (lambda w: (w / "dataset.json").write_text('{"name": 3}'), "data set is damag"),
+    ],
+)
+def test_what_cannot_be_loaded_says_so(finished, change, message):
+    change(finished)
+    with pytest.raises(InputError, match=message):
+        optnet_jax.load_run(finished)
+
+
+def test_exported_network_is_the_trained_one(finished, small):
+    images, _ = small.split(small.NUM_EVAL, 2)
+    expected = optnet_jax.load_run(finished).predict(images).probabilities
+    weights, card, program = export.export_run(finished)
+    again = optnet_jax.load_run(weights)
+    np.testing.assert_array_equal(again.predict(images).probabilities, expected)
+    assert json.loads(card.read_text())["final"]["top1_error"] >= 0
+    loaded = jax.export.deserialize(bytearray(program.read_bytes()))
+    assert set(loaded.platforms) == {"cpu", "cuda", "tpu"}
+    for count in (1, 7):
+        found = loaded.call(images[:count])
+        np.testing.assert_allclose(found, expected[:count], atol=1e-6)
+    card.unlink()
+    with pytest.raises(InputError, match="has no card"):
+        optnet_jax.load_run(weights)
+
+
+def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
+    from PIL import Image
+
+    images, _ = small.split(4, 2)
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(tmp_path / "pictures" / f"é {i}.png")
+    config = small.small_config()
+    pictures = [str(tmp_path / "pictures")]
+    dispatch.run(config, str(finished), "predict", images=pictures)
+    rows = (finished / "predictions.csv").read_text("utf-8").splitlines()
+    expected = optnet_jax.load_run(finished).predict(images)
+    assert [row.split(",")[1] for row in rows[1:]] == expected.names
+    assert (finished / "plots" / "predictions.png").stat().st_size > 1000
+    (tmp_path / "pictures" / "notes.png").write_text("no picture")
+    for bad, message in (
+        (pictures, r"notes\.png is not a readable picture"),
+        ([], "needs --images"),
+        ([str(finished / "checkpoints")], "there is no image in the folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            report.predict_files(finished, bad)
+    with pytest.raises(InputError, match="--images is for --mode=predict"):
+        dispatch.run(config, str(finished), "eval", images=pictures)
+
+
+def test_a_released_network_has_the_error_of_its_card():
+    """Digits come with scikit-learn, so these can be measured anywhere."""
+    measured = 0
+    for name, card in released().items():
+        if card["config"]["data"]["dataset"] != "optnet_digits":
+            continue
+        pixels, labels = datasets.load_digits(return_X_y=True)
+        _, test = digits.train_test_indices()
+        images = np.rint(pixels[test] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
+        found = optnet_jax.load_run(name).predict(images)
+        error = 100 * np.mean(found.labels != labels[test])
+        assert error == pytest.approx(card["final"]["top1_error"])
+        measured += 1
+    assert measured
+
+
+def test_a_network_is_used_without_tensorflow():
+    code = (
+        "import sys, numpy, optnet_jax\n"
+        "run = optnet_jax.load_run('digits_agd')\n"
+        "print(run.predict(numpy.zeros((8, 8), numpy.uint8)).names)\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
