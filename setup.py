@@ -40,6 +40,7 @@ setup(
     package_dir={"optnet_jax.configs": "configs"},
     package_data={
         "optnet_jax": ["py.typed"],
+        "optnet_jax.inference": ["released/*"],
         "optnet_jax.studies.report": ["page.html.jinja"],
     },
     entry_points={"console_scripts": ["optnet-jax = optnet_jax.main:console"]},

@@ -67,7 +67,8 @@ def call(*arguments, cwd=None):
         ),
         (
             [DIGITS, "--mode=evaluate"],
-            "error: flag --mode=evaluate: value should be one of <train|eval|summary>",
+            "error: flag --mode=evaluate: value should be one of "
+            "<train|eval|summary|predict|export>",
         ),
         (
             [DIGITS, "train"],

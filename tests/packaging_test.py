@@ -12,6 +12,7 @@ import pytest
 import optnet_jax
 from optnet_jax import configuration
 
+ENDINGS = ("safetensors", "json")
 ROOT = Path(optnet_jax.__file__).parents[1]
 
 
@@ -42,6 +43,7 @@ def test_the_wheel_holds_every_module_config_and_file_of_data(wheel):
     names = set(wheel.namelist())
     wanted = {str(f.relative_to(ROOT)) for f in ROOT.glob("optnet_jax/**/*.py")}
     wanted |= {f"optnet_jax/{f.relative_to(ROOT)}" for f in ROOT.glob("configs/*.py")}
+    wanted |= {f"optnet_jax/inference/released/digits_agd.{e}" for e in ENDINGS}
     wanted |= {"optnet_jax/py.typed", "optnet_jax/studies/report/page.html.jinja"}
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "configs/"))]
@@ -83,10 +85,16 @@ def test_the_lists_of_what_there_is(capsys):
 
     from optnet_jax.data import SPECS
     from optnet_jax.data import __main__ as data
+    from optnet_jax.networks import NETWORKS
+    from optnet_jax.networks import __main__ as networks_list
 
     configs.main()
     named = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert {f"{name}.py" for name in named} == set(configuration.packaged_configs())
+    networks_list.main()
+    listed = capsys.readouterr().out
+    assert {name in listed for name in NETWORKS} == {True}
+    assert "digits_agd       optnet_digits, top-1 error" in listed
     data.main()
     listed = capsys.readouterr().out
     assert [line.split()[0] for line in listed.splitlines()] == [

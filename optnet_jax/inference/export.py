@@ -65,8 +65,10 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     Raises:
         InputError: if one cannot be written; those before it stay.
     """
+    config = as_json(run.config)
+    config["data"]["data_dir"] = ""  # where the set lay on this machine
     card = {
-        "config": as_json(run.config),
+        "config": config,
         "dataset": run.dataset,
         "step": run.step,
         **{name: result[name] for name in CARD if result and name in result},

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from clu.parameter_overview import count_parameters
+from clu import parameter_overview
 from flax import linen as nn
 
 
@@ -49,6 +49,15 @@ def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
         if part is not None:
             parts[part] += multiply_adds
     return Cost(variables, count_parameters(variables["params"]), total, parts)
+
+
+def count_parameters(params: Any) -> int:
+    """Return the number of entries of a tree of arrays or of their shapes.
+
+    Args:
+        params: such as ``variables["params"]``.
+    """
+    return int(parameter_overview.count_parameters(params))
 
 
 def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:

@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from clu.parameter_overview import count_parameters
 from flax import linen as nn
 
-from optnet_jax.inspect.cost import cost
+from optnet_jax.inspect.cost import cost, count_parameters
 
 HEADER = ("part", "output", "parameters", "multiply-adds", "method")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
-from clu.parameter_overview import count_parameters
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
+from optnet_jax.inspect.cost import count_parameters
 from optnet_jax.runs import step_folders
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import say

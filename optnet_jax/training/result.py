@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from clu.parameter_overview import count_parameters
 
 import optnet_jax
 from optnet_jax.configuration import as_json, convert
 from optnet_jax.errors import InputError
+from optnet_jax.inspect.cost import count_parameters
 from optnet_jax.runs import files
 from optnet_jax.runs.devices import onednn_is_on
 from optnet_jax.training.experiment import Experiment

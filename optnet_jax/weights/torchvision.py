@@ -160,7 +160,13 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
         InputError: a network that torchvision has no names for.
     """
     flat: Any = flatten_dict(dict(variables))
-    channels = flat["params", "stem_conv", "kernel"].shape[2]
+    stem = flat.get(("params", "stem_conv", "kernel"))
+    if stem is None:
+        raise InputError(
+            f"torchvision has no names for the parts of {type(network).__name__}: use "
+            "optnet_jax.weights.state_dict.save_variables"
+        )
+    channels = stem.shape[2]
     state = {}
     for leaf in _leaves(network, channels)[0]:
         value = np.asarray(flat[leaf.path], np.float32)

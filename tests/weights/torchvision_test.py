@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from optnet_jax import networks
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.networks.zoo import agd_net, densenet, hb_net, resnet
@@ -254,3 +255,10 @@ def test_weights_that_are_not_finite_are_refused():
     state["classifier.bias"][2] = np.nan
     with pytest.raises(InputError, match="classifier.bias has values that are not"):
         torchvision.import_state_dict(DENSE, state)
+
+
+def test_a_network_of_other_parts_is_refused():
+    network = networks.create("lenet5")
+    variables = network.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+    with pytest.raises(InputError, match="no names for the parts of"):
+        torchvision.export_state_dict(network, variables)
