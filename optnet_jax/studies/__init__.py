@@ -1,8 +1,9 @@
 """Studies: what is run to learn something, tables of results, and plots.
 
 ``table2`` is the simulation of §5.3, ``convergence`` measures the methods on F of
-Lemma 1, ``hypothesis`` trains them on argmin F, ``stability`` asks what they do to
-gradients; ``study`` is the form of these four. ``sweep`` and ``report`` make Tables 4
+Lemma 1, ``hypothesis`` trains them on argmin F, ``equilibrium`` trains argmin F and
+reads it out by them, ``stability`` asks what they do to gradients; ``study`` is the
+form of these five. ``sweep`` and ``report`` make Tables 4
 and 5, ``figures`` draws one run. Import what you need from its file: most need
 matplotlib.
 """

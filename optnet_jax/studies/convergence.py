@@ -222,7 +222,7 @@ def _fit_rate(distance: np.ndarray) -> float:
     return float(np.exp(slope))
 
 
-def fit_exponent(conditions: Sequence[float], layers: Sequence[int | None]) -> float:
+def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) -> float:
     """Return p of layers ∝ κ^p: 1 for gradient descent, ½ for accelerated methods.
 
     Args:

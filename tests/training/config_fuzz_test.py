@@ -24,6 +24,7 @@ CONFIGS = (
     "imagenet_resnet",
     "table2",
     "convergence",
+    "equilibrium",
     "stability",
     "hypothesis",
 )

@@ -1,0 +1,53 @@
+"""When is a faster method a better network? Networks that are a minimiser, x*.
+
+    python -m optnet_jax.main --config=configs/equilibrium.py
+    python -m optnet_jax.main --config=configs/equilibrium.py:quick
+
+Digits; another set by ``--config.data.dataset=fashion_mnist``.
+
+Arguments: none; or ``quick``: one activation, two μ, a few steps.
+"""
+
+from ml_collections import ConfigDict
+
+from optnet_jax.errors import InputError
+
+
+def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
+    if args not in ("", "quick"):
+        raise InputError(
+            f"configs/equilibrium.py:{args} is unknown: the only argument is quick"
+        )
+    config = ConfigDict()
+    config.name = "equilibrium_quick" if args else "equilibrium"
+    config.experiment = "equilibrium"
+    config.seed = 0
+    config.equilibrium = {
+        # Proximal maps: names of optnet_jax.studies.equilibrium.PROXIMAL.
+        "activations": ("tanh",) if args else ("tanh", "relu"),
+        # κ = 1/μ at most.
+        "mus": (0.1, 0.03) if args else (0.1, 0.03, 0.01),
+        "width": 8 if args else 32,
+        # Adam, cosine decay to 0.
+        "steps": 4 if args else 300,
+        "learning_rate": 0.003,
+        # Relative residual up to which x* is found in training.
+        "tolerance": 1e-4,
+        # The network trained through x*, read out after 0..depth layers.
+        "depth": 16 if args else 256,
+        # Relative residual that counts as the minimiser reached.
+        "residual": 1e-3,
+        # Trained with each method cut at K layers, at one μ.
+        "cut": {"mu": 0.03 if args else 0.01, "depths": (2,) if args else (2, 8)},
+        # Ten: with fewer no p-value is below 5 % after the correction.
+        "seeds": tuple(range(2 if args else 10)),
+    }
+    config.data = {
+        "dataset": "optnet_digits",
+        "data_dir": "",
+        "batch_size": 128,
+        "augment": False,
+    }
+    config.parallel_cells = 1
+    return config
