@@ -43,7 +43,8 @@ def read(
         if len(records) != length:
             raise ValueError(f"{file} has {len(records)} records instead of {length}")
         for record in records:
-            feature = tf_example_pb2.Example.FromString(record).features.feature
+            example = tf_example_pb2.Example.FromString(record)  # pyright: ignore
+            feature = example.features.feature
             (content,) = feature["image"].bytes_list.value
             (label,) = feature["label"].int64_list.value
             images.append(_pixels(content, channels))

@@ -125,8 +125,10 @@ class Preprocessing:
             return seen
         # In float32, as tf.image.resize computes: Pillow rounds bytes twice.
         resized = [
-            Image.fromarray(seen[..., c].astype(np.float32)).resize(
-                (columns, rows), Image.Resampling.BILINEAR
+            np.asarray(
+                Image.fromarray(seen[..., c].astype(np.float32)).resize(
+                    (columns, rows), Image.Resampling.BILINEAR
+                )
             )
             for c in range(channels)
         ]

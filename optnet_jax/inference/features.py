@@ -34,7 +34,7 @@ def iterates_and_layers(
     inside: list[Propagation] = []
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        module = context.module
+        module: Any = context.module
         if context.method_name != "__call__" or not module.path or inside:
             return call(*args, **kwargs)
         if isinstance(module, Propagation):
@@ -47,10 +47,10 @@ def iterates_and_layers(
             return call(*args, **kwargs)
         if module.path[0] == HEAD:
             found["penultimate"] = args[0]
-        output = call(*args, **kwargs)
+        output: Any = call(*args, **kwargs)
         if isinstance(module, Stage) and not module.depth:
             method = module.recurrence
-            x = output if len(output) == 2 else output[0]
+            x: Any = output if len(output) == 2 else output[0]
             found[f"{module.path[0]}/x_0"] = method.output(method.init(x))
         elif isinstance(output, jax.Array):
             found[module.path[0]] = output
@@ -65,7 +65,7 @@ def iterates_and_layers(
 
 def _iterates(module: Propagation, args: Any, output: Any) -> dict[str, jax.Array]:
     """Return x_0..x_K by name; the second run is merged with the first under jit."""
-    iterates = output
+    iterates: Any = output
     if not takes_history(module.recurrence):
         unbound, variables = module.unbind()
         iterates = unbound.apply(variables, *args, trajectory=True)

@@ -23,6 +23,8 @@ _FAULT = re.compile(
     re.DOTALL,
 )
 _hits = 0
+# Its fields are made when JAX is imported.
+_config: Any = jax.config
 
 
 def keep_programs(wanted: bool = True) -> Path | None:
@@ -42,9 +44,9 @@ def keep_programs(wanted: bool = True) -> Path | None:
         The folder; None without.
     """
     if not wanted:
-        jax.config.update("jax_enable_compilation_cache", False)
+        _config.update("jax_enable_compilation_cache", False)
         return None
-    folder = jax.config.jax_compilation_cache_dir
+    folder = _config.jax_compilation_cache_dir
     if folder is None:
         try:
             folder = _own_folder()
@@ -53,10 +55,10 @@ def keep_programs(wanted: bool = True) -> Path | None:
                 "compiled programs are not kept for later starts: %s", one_line(error)
             )
             return None
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        _config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # A run has a hundred small programs besides the step: seconds, together.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        _config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _count_hits()
     if not isinstance(warnings.showwarning, _Faults):
         warnings.showwarning = _Faults(warnings.showwarning)
@@ -65,8 +67,8 @@ def keep_programs(wanted: bool = True) -> Path | None:
 
 def place() -> str | None:
     """Return where programs are kept; None if they are not."""
-    kept = jax.config.jax_enable_compilation_cache
-    return jax.config.jax_compilation_cache_dir if kept else None
+    kept = _config.jax_enable_compilation_cache
+    return _config.jax_compilation_cache_dir if kept else None
 
 
 def hits() -> int:
@@ -139,7 +141,7 @@ class _Faults:
             self._show(message, *rest, **more)
             return
         doing, name, cause = fault.groups()
-        folder = Path(jax.config.jax_compilation_cache_dir or "")
+        folder = Path(_config.jax_compilation_cache_dir or "")
         if doing == "reading":
             for file in folder.glob(f"{name}-*"):
                 with contextlib.suppress(OSError):

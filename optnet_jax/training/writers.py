@@ -189,4 +189,4 @@ def _records(file: Path) -> Iterator[bytes]:
             reader.GetNext()
         except OutOfRangeError:
             return
-        yield reader.record()
+        yield reader.record()  # pyright: ignore
