@@ -3,7 +3,8 @@
     python -m optnet_jax.main --config=configs/equilibrium.py
     python -m optnet_jax.main --config=configs/equilibrium.py:quick
 
-Digits; another set by ``--config.data.dataset=fashion_mnist``.
+``docs/results/equilibrium.md`` has what came out, on digits; another set by
+``--config.data.dataset=fashion_mnist``.
 
 Arguments: none; or ``quick``: one activation, two μ, a few steps.
 """

@@ -365,16 +365,23 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
             }
         )
         tables[phi] = own
-        verdicts[phi] = {
-            f"{mu:g}": judge(
-                *(
-                    {key: own[what][f"{mu:g}"][key]["direction"] for key in keys}
-                    for what in ("layers_residual", "layers_error")
-                )
-            )
-            for mu in study.mus
-        }
+        verdicts[phi] = {f"{mu:g}": _verdict(own, f"{mu:g}") for mu in study.mus}
     return {"compared": tables, "verdicts": verdicts}
+
+
+def _verdict(own: Report, mu: str) -> str:
+    """Say whether methods that reach x* sooner need fewer layers to its test error."""
+    iterations, networks = (
+        {key: each["direction"] for key, each in own[what][mu].items()}
+        for what in ("layers_residual", "layers_error")
+    )
+    head = judge(iterations, networks).partition(":")[0]
+    faster = [key for key, found in iterations.items() if found == FEWER]
+    counts = [sum(networks[key] == d for key in faster) for d in (FEWER, MORE)]
+    return (
+        f"{head}: of {len(faster)} method(s) that reach x* sooner than GD, {counts[0]} "
+        f"need fewer layers to its test error, {counts[1]} more"
+    )
 
 
 def _log2(layers: Sequence[int | None], depth: int) -> list[float]:
