@@ -45,15 +45,16 @@ def iterates_and_layers(
             return output
         if len(module.path) > 1:
             return call(*args, **kwargs)
-        if module.path[0] == HEAD:
+        part: str = module.path[0]
+        if part == HEAD:
             found["penultimate"] = args[0]
         output: Any = call(*args, **kwargs)
         if isinstance(module, Stage) and not module.depth:
             method = module.recurrence
             x: Any = output if len(output) == 2 else output[0]
-            found[f"{module.path[0]}/x_0"] = method.output(method.init(x))
+            found[f"{part}/x_0"] = method.output(method.init(x))
         elif isinstance(output, jax.Array):
-            found[module.path[0]] = output
+            found[part] = output
         return output
 
     if getattr(network, "reversible", False):
