@@ -22,6 +22,7 @@ from scipy import stats
 from optnet_jax.errors import InputError
 
 CONFIDENCE = 0.95
+POWER = 0.8
 MOST_SIGNS = 2**16
 
 
@@ -49,11 +50,28 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The result of the test at 5 %, in words."""
-        if self.least_p_value > 1 - CONFIDENCE:
-            return f"cannot tell with n = {len(self.seeds)}"
-        if self.p_value > 1 - CONFIDENCE:
+        return self.verdict_at(self.p_value)
+
+    def verdict_at(self, p_value: float, tests: int = 1) -> str:
+        """Return the verdict at a p-value that is corrected for a number of tests."""
+        if tests * self.least_p_value > 1 - CONFIDENCE:
+            among = f" and {tests} tests" if tests > 1 else ""
+            return f"cannot tell with n = {len(self.seeds)}{among}"
+        if p_value > 1 - CONFIDENCE:
             return "no more than chance"
         return "better" if self.mean < 0 else "worse"
+
+    @property
+    def detectable(self) -> float | None:
+        """The difference that so many seeds find four times in five; one seed: None.
+
+        By Student's paired test, with the standard deviation that was observed.
+        """
+        if len(self.differences) < 2:
+            return None
+        n = len(self.differences)
+        quantiles = stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1)
+        return float(quantiles.sum() * statistics.stdev(self.differences) / n**0.5)
 
 
 def compare(

@@ -121,3 +121,23 @@ def test_without_a_common_seed_there_is_nothing_to_compare():
     assert comparison.compare({0: 1.0}, {1: 1.0}) is None
     with pytest.raises(InputError, match="at least one pair"):
         comparison.sign_flip_p_value([])
+
+
+def test_a_verdict_among_other_tests_needs_more_seeds():
+    errors = {seed: 1.0 + 0.01 * seed for seed in range(7)}
+    found = comparison.compare(errors, dict.fromkeys(range(7), 2.0))
+    assert found.verdict == "better"
+    assert found.verdict_at(2 * found.p_value, tests=2) == "better"
+    assert found.verdict_at(1.0, tests=2) == "no more than chance"
+    assert found.verdict_at(found.p_value, 4) == "cannot tell with n = 7 and 4 tests"
+
+
+def test_the_detectable_difference_is_found_four_times_in_five():
+    rng = np.random.default_rng(0)
+    base = dict.fromkeys(range(8), 0.0)
+    measured = comparison.compare(dict(enumerate(rng.normal(size=8))), base)
+    shift = measured.detectable / np.std(measured.differences, ddof=1)
+    draws = rng.normal(shift, size=(4000, 8))
+    t = draws.mean(1) / draws.std(1, ddof=1) * np.sqrt(8)
+    found = np.mean(np.abs(t) > stats.t.ppf(0.975, 7))
+    assert found == pytest.approx(0.8, abs=0.05)

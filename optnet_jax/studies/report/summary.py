@@ -8,6 +8,7 @@ from optnet_jax.studies import comparison
 from optnet_jax.studies.report import entries
 from optnet_jax.studies.report.runs import Run, place
 from optnet_jax.studies.tables import mean_and_sd
+from optnet_jax.studies.verdict import holm
 
 METRICS = ("top1_error", "top5_error")
 Placed = Mapping[entries.Cell, Sequence[Run]]
@@ -101,7 +102,11 @@ def errors(runs: Iterable[Run], metric: str, which: str = "final") -> dict[int, 
 
 
 def _comparisons(table: entries.Table, placed: Placed) -> Iterator[dict[str, Any]]:
-    """Compare each method with its baseline wherever both were run."""
+    """Compare each method with its baseline wherever both were run.
+
+    The verdicts are at p-values that are corrected for the number of tests of a table.
+    """
+    pairs = []
     cells = {(cell.row.label, cell.column): cell for cell in table.cells()}
     for cell in table.cells():
         other = cells.get((cell.row.baseline, cell.column))
@@ -110,10 +115,15 @@ def _comparisons(table: entries.Table, placed: Placed) -> Iterator[dict[str, Any
         ours, theirs = (errors(placed.get(c, ()), "top1_error") for c in (cell, other))
         found = comparison.compare(ours, theirs)
         if found is not None:
-            yield {
-                "method": cell.row.label,
-                "baseline": other.row.label,
-                "column": cell.column.label,
-                **dataclasses.asdict(found),
-                "verdict": found.verdict,
-            }
+            pairs.append((cell, other, found))
+    corrected = holm([found.p_value for *_, found in pairs])
+    for (cell, other, found), p_value in zip(pairs, corrected, strict=True):
+        yield {
+            "method": cell.row.label,
+            "baseline": other.row.label,
+            "column": cell.column.label,
+            **dataclasses.asdict(found),
+            "p_corrected": p_value,
+            "detectable": found.detectable,
+            "verdict": found.verdict_at(p_value, len(pairs)),
+        }
