@@ -7,12 +7,17 @@ from typing import TextIO
 import jax
 import tqdm
 
-from optnet_jax.runs import program
+from optnet_jax.runs import distributed, program
 
 
 def say(text: str) -> None:
-    """Print one line at once, on process 0 only."""
-    if jax.process_index() == 0:
+    """Print one line at once, on process 0 only.
+
+    It starts no device: in a group of processes that waits for all of them, of which
+    one may be waiting for this one.
+    """
+    group = distributed.group()
+    if group is None or group.index == 0:
         program.tell(text)
 
 
