@@ -136,6 +136,7 @@ def test_the_detectable_difference_is_found_four_times_in_five():
     rng = np.random.default_rng(0)
     base = dict.fromkeys(range(8), 0.0)
     measured = comparison.compare(dict(enumerate(rng.normal(size=8))), base)
+    assert measured.detectable is not None
     shift = measured.detectable / np.std(measured.differences, ddof=1)
     draws = rng.normal(shift, size=(4000, 8))
     t = draws.mean(1) / draws.std(1, ddof=1) * np.sqrt(8)
