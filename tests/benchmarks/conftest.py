@@ -2,6 +2,8 @@ import argparse
 
 import pytest
 
+from optnet_jax.runs import devices
+
 
 @pytest.fixture
 def options():
@@ -13,3 +15,9 @@ def options():
         return parser.parse_args(arguments)
 
     return read
+
+
+@pytest.fixture(autouse=True)
+def convolutions_stay(monkeypatch):
+    """The tests' process has long started its devices: a program turns oneDNN on."""
+    monkeypatch.setattr(devices, "use_onednn", lambda: False)
