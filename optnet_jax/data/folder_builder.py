@@ -86,12 +86,11 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             if measure:
                 pixels = np.asarray(seen, np.float64).reshape(-1, 3) / 255
                 moments += [pixels.mean(0), (pixels**2).mean(0)]
-            kept = pictures.within(picture, 2 * config.size)
             name = file.path.encode(errors="surrogateescape")
             yield (
                 name,
                 {
-                    "image": _encoded(kept if config.streamed else seen, config),
+                    "image": _encoded(picture, seen, config),
                     "label": file.label,
                     "file_name": name,
                 },
@@ -108,10 +107,11 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             self.info.metadata.update(mean=mean.tolist(), std=std.tolist())
 
 
-def _encoded(picture: Any, config: FolderConfig) -> bytes:
+def _encoded(picture: Any, seen: Any, config: FolderConfig) -> bytes:
     file = io.BytesIO()
     if config.streamed:
-        picture.save(file, "JPEG", quality=95)
+        kept = pictures.within(picture, 2 * config.size)
+        kept.save(file, "JPEG", quality=95)
     else:
-        picture.save(file, "PNG", compress_level=1)
+        seen.save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -1,5 +1,6 @@
 """A trained network in files that other programs read, and that ``load_run`` reads."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,9 +36,8 @@ def export_run(workdir: Path, checkpoint: str = "last") -> list[Path]:
         InputError: if there is no sound run, or if a file cannot be written.
     """
     run = load_run(workdir, checkpoint)
-    name = run.config.name if isinstance(run.config.name, str) else workdir.name
     result = read_json(workdir / "result.json") or {}
-    files = export(run, workdir / "exported" / name, result)
+    files = export(run, workdir / "exported" / run.config.name, result)
     for file in files:
         program.tell(f"written: {file}")
     return files
@@ -93,11 +93,7 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
 
 def stablehlo(run: Trained) -> jax.export.Exported:
     """Return the program from images to probabilities, for any number of images."""
-
-    def probabilities(images: jax.Array) -> jax.Array:
-        logits: Any = run.network.apply(run.variables, run.normalised(images))
-        return jax.nn.softmax(logits)
-
+    probabilities = functools.partial(run.probabilities, run.variables)
     (batch,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *run.preprocessing.image_shape), jnp.uint8)
     return jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)

@@ -1,6 +1,7 @@
 """Predictions as a table, as CSV and as one picture: ``--mode=predict``."""
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Sequence
@@ -9,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from optnet_jax.errors import InputError
-from optnet_jax.inference import images as images_lib
 from optnet_jax.inference.predictions import Predictions
-from optnet_jax.inference.trained import Trained, load_run
+from optnet_jax.inference.trained import load_run
 from optnet_jax.runs import picture, program
 from optnet_jax.runs.files import write_output
 
@@ -33,11 +33,12 @@ def predict_files(workdir: Path, images: Sequence[str]) -> Predictions:
     if not images:
         raise InputError("--mode=predict needs --images=FILE_OR_FOLDER, once or often")
     run = load_run(workdir)
-    found = run.predict(list(images))
+    names, pixels = run.read(list(images))
+    found = dataclasses.replace(run.predict(pixels), sources=names)
     program.tell(str(found))
     file = write_output(workdir / "predictions.csv", _csv(found).encode(), CURE)
     program.tell(f"written: {file}")
-    program.tell(f"drawn: {draw(run, found, workdir / 'plots' / 'predictions.png')}")
+    program.tell(f"drawn: {draw(found, pixels, workdir / 'plots' / 'predictions.png')}")
     return found
 
 
@@ -52,27 +53,25 @@ def _csv(found: Predictions) -> str:
     return text.getvalue()
 
 
-def draw(run: Trained, found: Predictions, file: Path) -> Path:
+def draw(found: Predictions, pixels: np.ndarray, file: Path) -> Path:
     """Draw the images, as the network sees them, with their classes.
 
     Args:
-        run: The network.
-        found: What it says of them.
+        found: What a network says of them.
+        pixels: The images, uint8 [N, H, W, C].
         file: Where to.
     """
     from matplotlib.figure import Figure
 
-    shown = list(zip(found.sources, found.top(1), strict=True))[:MOST_DRAWN]
+    shown = list(zip(pixels, found.top(1), strict=True))[:MOST_DRAWN]
     columns = min(8, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = Figure((1.6 * columns, 1.9 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
-    for axis, (name, [(label, probability)]) in zip(axes, shown, strict=False):
-        source = images_lib.Source(name, Path(name))
-        pixels = images_lib.read(source, run.preprocessing)
-        axis.imshow(np.squeeze(pixels), cmap="gray", vmin=0, vmax=255)
+    for axis, (image, [(label, probability)]) in zip(axes, shown, strict=False):
+        axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255)
         # A $ in a class's name begins no formula.
         axis.set_title(f"{label}\n{probability:.0%}", fontsize=8, parse_math=False)
     return picture.save(figure, file, 120)

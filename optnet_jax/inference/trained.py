@@ -110,10 +110,8 @@ class Trained:
             InputError: naming the image that cannot be read or be made into one of the
                 data set's.
         """
-        sources = images_lib.sources(images)
-        rows = [images_lib.read(source, self.preprocessing) for source in sources]
-        probabilities = self._in_batches(self._probabilities, np.stack(rows))
-        names = tuple(source.name for source in sources)
+        names, pixels = self.read(images)
+        probabilities = self._in_batches(self._probabilities, pixels)
         return Predictions(names, self.class_names, probabilities)
 
     def features(self, images: Any) -> dict[str, np.ndarray]:
@@ -131,11 +129,25 @@ class Trained:
         Raises:
             InputError: likewise.
         """
+        names, function = self._features
+        values = self._in_batches(function, self.read(images)[1])
+        return dict(zip(names, values, strict=True))
+
+    def read(self, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
+        """Read images as evaluation has them before they are normalised.
+
+        Args:
+            images: As of :meth:`predict`.
+
+        Returns:
+            What each is called, and uint8 [N, H, W, C] of the data set's shape.
+
+        Raises:
+            InputError: likewise.
+        """
         sources = images_lib.sources(images)
         rows = [images_lib.read(source, self.preprocessing) for source in sources]
-        names, function = self._features
-        values = self._in_batches(function, np.stack(rows))
-        return dict(zip(names, values, strict=True))
+        return tuple(source.name for source in sources), np.stack(rows)
 
     def normalised(self, images: jax.Array) -> jax.Array:
         """Return images of the data set's shape as the network sees them.
@@ -146,13 +158,19 @@ class Trained:
         scale, shift = self.preprocessing.scale, self.preprocessing.shift
         return normalise(images.astype(jnp.float32), scale, shift)
 
+    def probabilities(self, variables: Any, images: jax.Array) -> jax.Array:
+        """Return the softmax of the logits, float32 [B, number of classes].
+
+        Args:
+            variables: Of the network.
+            images: [B, H, W, C], 0 to 255.
+        """
+        logits: Any = self.network.apply(variables, self.normalised(images))
+        return jax.nn.softmax(logits)
+
     @functools.cached_property
     def _probabilities(self) -> Any:
-        def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-            logits: Any = self.network.apply(variables, self.normalised(images))
-            return jax.nn.softmax(logits)
-
-        return jax.jit(probabilities)
+        return jax.jit(self.probabilities)
 
     @functools.cached_property
     def _features(self) -> tuple[list[str], Any]:

@@ -163,11 +163,18 @@ class Convergence:
         Args:
             epsilon: the accuracy, relative to the distance at the start.
         """
-        above = np.flatnonzero(~(self.distance <= epsilon))
-        if not len(above):
-            return 0
-        first = int(above[-1]) + 1
-        return first if first < len(self.distance) else None
+        return first_for_good(self.distance <= epsilon)
+
+
+def first_for_good(reached: np.ndarray) -> int | None:
+    """Return the depth from which on something stays reached, or None.
+
+    Args:
+        reached: whether it is at depth 0, 1, ..., bool [depth + 1].
+    """
+    missed = np.flatnonzero(~reached)
+    first = int(missed[-1]) + 1 if len(missed) else 0
+    return first if first < len(reached) else None
 
 
 def measure(

@@ -31,11 +31,11 @@ from optnet_jax.recurrences import NesterovSum, Recurrence, iterate, methods
 from optnet_jax.structures import Equilibrium, SymmetricMap
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import compare
-from optnet_jax.studies.convergence import fit_exponent
+from optnet_jax.studies.convergence import first_for_good, fit_exponent
 from optnet_jax.studies.kinds import Depths, Layers, Seeds
 from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import markdown_table, number, with_sd
-from optnet_jax.studies.verdict import FEWER, MORE, SAME, holm, judge
+from optnet_jax.studies.verdict import FEWER, MORE, direction, holm, judge
 
 BASELINE = "gd"
 FINAL_TOLERANCE = 1e-6
@@ -306,9 +306,8 @@ def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:
 
 def _for_good(reached: np.ndarray) -> int | None:
     """Return the least number of layers from which on it is reached, 1 at least."""
-    missed = np.flatnonzero(~reached)
-    first = max(1, int(missed[-1]) + 1) if len(missed) else 1
-    return first if first < len(reached) else None
+    first = first_for_good(reached)
+    return first if first is None else max(1, first)
 
 
 def _train(network: Network, study: Settings, seed: jax.Array, batches: tuple) -> Any:
@@ -403,16 +402,11 @@ def _compared(columns: Mapping[str, Mapping[str, Sequence[float]]]) -> Report:
     table: Report = {column: {} for column in columns}
     for (column, key), each in found.items():
         p_value = corrected.get((column, key), 1.0)
-        direction = SAME
-        if each.least_p_value > 0.05:
-            direction = each.verdict
-        elif p_value <= 0.05:
-            direction = FEWER if each.mean < 0 else MORE
         table[column][key] = {
             "values": list(columns[column][key]),
             "mean": each.mean,
             "p_value": p_value,
-            "direction": direction,
+            "direction": direction(each, p_value),
         }
     return table
 

@@ -71,10 +71,16 @@ def compare_layers(
     return found
 
 
-def direction(comparison: Comparison) -> str:
-    """Say which way a comparison of layers or iterations falls."""
+def direction(comparison: Comparison, p_value: float | None = None) -> str:
+    """Say which way a comparison of layers or iterations falls.
+
+    Args:
+        comparison: of them.
+        p_value: corrected for other tests; None: the comparison's own.
+    """
     named = {"better": FEWER, "worse": MORE, "no more than chance": SAME}
-    return named.get(comparison.verdict, comparison.verdict)
+    verdict = comparison.verdict_at(comparison.p_value if p_value is None else p_value)
+    return named.get(verdict, verdict)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
