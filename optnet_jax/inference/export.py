@@ -2,24 +2,30 @@
 
 import functools
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
+from optnet_jax.configuration import TrainConfig, as_json, load
 from optnet_jax.errors import InputError
 from optnet_jax.inference.trained import Trained, load_run
 from optnet_jax.runs import program
 from optnet_jax.runs.files import write_output
-from optnet_jax.training.workdir import as_json, read_json
+from optnet_jax.training import result as result_lib
+from optnet_jax.training.differences import NOT_SET, differing, settled, within
 from optnet_jax.weights import state_dict, torchvision
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 CURE = "make room, or choose another --workdir"
 CARD = ("final", "best", "parameters", "epochs", "date", "versions", "device", "commit")
-"""What a card says of the run, as its ``result.json`` has it."""
+"""What a card says of the run, as its ``result.json`` has it ..."""
+NOT_RECORDED = "not recorded"
+"""... or this."""
 
 
 def export_run(workdir: Path, checkpoint: str = "last") -> list[Path]:
@@ -36,7 +42,7 @@ def export_run(workdir: Path, checkpoint: str = "last") -> list[Path]:
         InputError: if there is no sound run, or if a file cannot be written.
     """
     run = load_run(workdir, checkpoint)
-    result = read_json(workdir / "result.json") or {}
+    result = result_lib.read(workdir)
     files = export(run, workdir / "exported" / run.config.name, result)
     for file in files:
         program.tell(f"written: {file}")
@@ -47,8 +53,8 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     """Write a trained network.
 
     * ``.safetensors``: its variables in float32, under their paths;
-    * ``.json``: its card: config, data set, step and what ``result`` says. With both,
-      ``load_run`` loads the network;
+    * ``.json``: its card: config, the command that trains by it, data set, step and
+      what ``result`` says. With both, ``load_run`` loads the network;
     * ``.stablehlo``: the program from images, uint8 [B, H, W, C] for any B of the data
       set's shape, to probabilities, with preprocessing and weights, as
       ``jax.export.deserialize`` reads it; for CPUs, CUDA and TPUs;
@@ -69,9 +75,10 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     config["data"]["data_dir"] = ""  # where the set lay on this machine
     card = {
         "config": config,
+        "command": command(run.config) or NOT_RECORDED,
         "dataset": run.dataset,
         "step": run.step,
-        **{name: result[name] for name in CARD if result and name in result},
+        **{name: (result or {}).get(name) or NOT_RECORDED for name in CARD},
     }
     weights, described, program_file = (
         base.with_name(base.name + ending)
@@ -89,6 +96,37 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     files.append(base.with_name(base.name + ".torchvision.safetensors"))
     state_dict.write_state_dict(files[-1], state)
     return files
+
+
+def command(config: TrainConfig) -> str | None:
+    """Return the command that trains by a config.
+
+    Where things lie and how often they are written is left out.
+
+    Args:
+        config: As it was run, under the name that its file gave it.
+
+    Returns:
+        The command; ``None`` if the config comes from no file of the package.
+    """
+    stem, *arguments = config.name.split("-")
+    flag = ":".join(filter(None, (f"configs/{stem}.py", ",".join(arguments))))
+    try:
+        given = TrainConfig.of(load(flag))
+    except InputError:
+        return None
+    before, after = (
+        flatten_dict(settled(as_json(one)), sep=".") for one in (given, config)
+    )
+    words = ["python", "-m", "optnet_jax.main", f"--config={flag}"]
+    for name, _, now in differing(before, after):
+        if within(name, TrainConfig.free):
+            continue
+        if now == NOT_SET:
+            return None
+        value = tuple(now) if isinstance(now, list) else now
+        words.append(f"--config.{name}={value}")
+    return shlex.join(words)
 
 
 def stablehlo(run: Trained) -> jax.export.Exported:

@@ -24,7 +24,7 @@ from optnet_jax.runs.progress import say
 from optnet_jax.studies.cells import AnyCell, Row, complete, finite, read_json
 from optnet_jax.studies.kinds import Workers
 from optnet_jax.training.differences import config_differences, listed
-from optnet_jax.training.result import describe_devices, versions
+from optnet_jax.training.result import commit, describe_devices, versions
 from optnet_jax.training.workdir import Workdir, write_json
 
 
@@ -101,6 +101,7 @@ class Study(Generic[AnyConfig, AnyCell]):
             if file.exists():
                 return self._finished(file, own)
             claimed.write_config()
+            commit()  # asked now: the code may change while this runs
             rows = complete(
                 cells,
                 folder / "cells",
@@ -181,14 +182,15 @@ def provenance(config: Any) -> Report:
         config: of the study.
 
     Returns:
-        JSON-able: ``name``, ``config``, ``device``, ``versions`` and ``finished``, now
-        in UTC.
+        JSON-able: ``name``, ``config``, ``device``, ``versions``, ``commit`` and
+        ``finished``, now in UTC.
     """
     return {
         "name": config.name,
         "config": as_json(config),
         "device": describe_devices(),
         "versions": versions(),
+        "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -41,7 +41,7 @@ def config_differences(
     return [
         f"{name} was {was}, now {now}"
         for name, was, now in differing(before, after)
-        if not _within(name, TrainConfig.free) and (only is None or _within(name, only))
+        if not within(name, TrainConfig.free) and (only is None or within(name, only))
     ]
 
 
@@ -75,7 +75,8 @@ def listed(differences: Sequence[str]) -> str:
     return "; ".join([*lines, *([f"and {more} more fields"] if more > 0 else [])])
 
 
-def _within(name: str, blocks: Sequence[str]) -> bool:
+def within(name: str, blocks: Sequence[str]) -> bool:
+    """Say whether a field is one of these, or in one of these blocks."""
     return any(f"{name}.".startswith(f"{block}.") for block in blocks)
 
 

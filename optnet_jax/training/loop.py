@@ -73,6 +73,7 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         if finished is not None:
             say(f"{workdir} is finished: {_describe(finished['final'])}")
             return finished
+        result_lib.commit()  # asked now: the code may change while this runs
         experiment = experiment_lib.build(config)
         agreement.check_found(experiment)
         checkpoints = stack.enter_context(

@@ -1,8 +1,10 @@
 """``result.json``: one finished run, with all that a table of results needs."""
 
 import datetime
+import functools
 import importlib.metadata
 import platform
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,12 @@ NEEDED = {
     "date": str,
 }
 CONFIG = {"name": str, "seed": int, "model": dict, "data": dict, "schedule": dict}
-OPTIONAL = {"images_per_second": float | None, "versions": dict, "config": CONFIG}
+OPTIONAL = {
+    "images_per_second": float | None,
+    "versions": dict,
+    "commit": str | None,
+    "config": CONFIG,
+}
 """What the fields of ``result.json`` and ``config.json`` hold that are read again."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -61,8 +68,9 @@ def make_result(
             known.
 
     Returns:
-        JSON-able; errors in percent, ``date`` in UTC. ``checksum`` is of the final
-        state: two runs with the same one agree bit for bit.
+        JSON-able; errors in percent, ``date`` in UTC, ``commit`` as :func:`commit` says
+        it. ``checksum`` is of the final state: two runs with the same one agree bit for
+        bit.
     """
     dataset = experiment.dataset
     return {
@@ -84,6 +92,7 @@ def make_result(
         "best": history.best,
         "checksum": tree_checksum(state),
         "versions": versions(),
+        "commit": commit(),
     }
 
 
@@ -164,3 +173,22 @@ def versions() -> dict[str, str]:
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         "onednn": "on" if onednn_is_on() else "off",
     }
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return the commit of the code, with ``-dirty`` if its files differ from that.
+
+    It is that of the first call: the files may change while a process runs. ``None``
+    where the package is not in a checkout of git, or git is not there.
+    """
+    root = Path(optnet_jax.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "--no-optional-locks", "-C", str(root), "describe", "--always"]
+    command += ["--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -6,15 +8,19 @@ import sys
 import jax
 import numpy as np
 import pytest
+from absl import flags
 from sklearn import datasets
 
 import optnet_jax
+from optnet_jax import configuration, networks
+from optnet_jax.configuration import TrainConfig, as_json, command_line
 from optnet_jax.data import digits
 from optnet_jax.errors import InputError
 from optnet_jax.inference import export, released, report
 from optnet_jax.runs.files import read_object
 from optnet_jax.studies import dispatch
 from optnet_jax.training import loop
+from optnet_jax.training.differences import settled
 
 
 @pytest.fixture
@@ -73,7 +79,12 @@ def test_exported_network_is_the_trained_one(finished, small):
     weights, card, program = export.export_run(finished)
     again = optnet_jax.load_run(weights)
     np.testing.assert_array_equal(again.predict(images).probabilities, expected)
-    assert json.loads(card.read_text())["final"]["top1_error"] >= 0
+    found = json.loads(card.read_text())
+    assert found["final"] == read_object(finished / "result.json")["final"]
+    assert found["command"] == export.NOT_RECORDED  # no file has this config
+    (finished / "result.json").unlink()
+    export.export_run(finished)  # a run that was stopped
+    assert json.loads(card.read_text())["final"] == export.NOT_RECORDED
     loaded = jax.export.deserialize(bytearray(program.read_bytes()))
     assert set(loaded.platforms) == {"cpu", "cuda", "tpu"}
     for count in (1, 7):
@@ -124,6 +135,49 @@ def test_a_released_network_has_the_error_of_its_card():
         assert error == pytest.approx(card["final"]["top1_error"])
         measured += 1
     assert measured
+
+
+def test_every_card_says_what_was_run():
+    """The command in it gives its config; what the run has not kept says so."""
+    for name, card in released().items():
+        assert {"step", "command", *export.CARD} <= set(card), name
+        assert card["dataset"]["version"]
+        assert card["date"] > "2026"
+        assert card["versions"]["jax"]
+        assert re.fullmatch("[0-9a-f]{7,40}|not recorded", card["commit"])
+        assert given(card["command"]) == settled(card["config"])
+
+
+def test_the_command_of_a_card_has_what_was_changed():
+    changes = {
+        "model.stage_sizes": "2,",
+        "data.erase": "0.5",
+        "optimizer.name": "adamw",
+        "optimizer.options": "b1=0.8, b2=0.9",
+        "optimizer.decay_exclude": "bias",
+        "data.data_dir": "here",
+    }
+    words = [f"--config.{name}={text}" for name, text in changes.items()]
+    config = given(f"--config=digits_agd:seed=3 {shlex.join(words)}")
+    assert (config["seed"], config["data"]["erase"]) == (3, 0.5)
+    command = export.command(TrainConfig.of(config))
+    config["data"]["data_dir"] = ""
+    assert given(command) == config
+    assert export.command(TrainConfig.of({**config, "name": "my_own"})) is None
+
+
+def given(command):
+    """Return the config that a command line gives, with every field."""
+    words = shlex.split(command)
+    (first,) = [word for word in words if word.startswith("--config=")]
+    rest = ["main", *words[words.index(first) + 1 :]]
+    config, _ = command_line.override(
+        configuration.load(first.partition("=")[2]),
+        rest,
+        flags.FlagValues(),
+        networks.field_kinds,
+    )
+    return settled(as_json(TrainConfig.of(config)))
 
 
 def test_a_network_is_used_without_tensorflow():

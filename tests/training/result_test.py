@@ -1,4 +1,6 @@
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,18 @@ def test_training_writes_what_is_read_and_a_damaged_one_again(small, tmp_path, c
     assert "device=8 must be text" in caplog.text
     assert result.read(tmp_path) == again
     assert again["checksum"] == found["checksum"]
+
+
+def test_the_commit_is_that_of_the_checkout(monkeypatch, tmp_path):
+    """git says it in another command; a package outside a checkout has none."""
+    root = Path(result.optnet_jax.__file__).parents[1]
+    if not (root / ".git").exists():
+        pytest.skip("this is no checkout")
+    git = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True, check=True).stdout
+    assert head.startswith(result.commit.__wrapped__().removesuffix("-dirty"))
+    monkeypatch.setattr(result.optnet_jax, "__file__", str(tmp_path / "a" / "b.py"))
+    assert result.commit.__wrapped__() is None
+    (tmp_path / ".git").mkdir()  # a folder of that name, and no repository
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert result.commit.__wrapped__() is None

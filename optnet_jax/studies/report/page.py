@@ -135,6 +135,7 @@ def _told(result: Mapping[str, Any]) -> dict[str, Any]:
         "data": result.get("split") or result["dataset"],
         "date": result["date"],
         **result.get("versions", {}),
+        "commit": result.get("commit") or "not recorded",
     }
 
 
