@@ -17,13 +17,11 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from optnet_jax.benchmarks import curves, networks, pipelines, scaling, tpu
 from optnet_jax.benchmarks.programs import has_torch
 from optnet_jax.benchmarks.suite import Suite, reminders
 from optnet_jax.configuration import local_path
-from optnet_jax.errors import InputError
 from optnet_jax.runs import devices, program
 from optnet_jax.runs.files import write_output
 from optnet_jax.training.result import describe_devices, versions
@@ -41,14 +39,6 @@ SUITES: dict[str, Suite] = {
 CURE = "give the file another place; the table above is what it would hold"
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all bad input's are."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise InputError."""
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a suite, or list them.
 
@@ -64,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         run(SUITES[options.suite], options)
 
 
-def make_parser() -> Parser:
+def make_parser() -> program.Parser:
     """Return the parser, in which each suite is a command."""
-    parser = Parser("python -m optnet_jax.benchmarks", description="Time the package.")
+    parser = program.Parser(
+        "python -m optnet_jax.benchmarks", description="Time the package."
+    )
     commands = parser.add_subparsers(dest="suite", title="suites", metavar="SUITE")
     for name, suite in SUITES.items():
         text = suite.answers

@@ -14,11 +14,9 @@ downloaded, if it can be.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from optnet_jax.configuration import local_path
 from optnet_jax.data import source
@@ -26,13 +24,6 @@ from optnet_jax.data.archives import archives_of, is_there
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --help")
 
 
 def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
@@ -90,11 +81,11 @@ def _files(archives: Sequence[str], wanted: Sequence[str]) -> Iterator[Path]:
         yield from inside or [archive]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
     assert __doc__
     usage, _, details = __doc__.partition("\n\n")
-    parser = _Parser(
+    parser = program.Parser(
         prog="python -m optnet_jax.data.prepare",
         description=usage,
         epilog=details,
@@ -105,15 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--archive", action="append", default=[], help="repeat it for several files"
     )
     parser.add_argument("--data_dir", default="", help="default: TFDS's own")
-    try:
-        flags = parser.parse_args(argv)
-        print(prepare(flags.dataset, flags.archive, flags.data_dir))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    flags = parser.parse_args(argv)
+    print(prepare(flags.dataset, flags.archive, flags.data_dir))
 
 
 if __name__ == "__main__":
     with program.edge():
-        sys.exit(main())
+        main()

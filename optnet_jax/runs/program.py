@@ -3,6 +3,7 @@
 Every command line of this package runs inside :func:`edge`.
 """
 
+import argparse
 import contextlib
 import io
 import os
@@ -13,7 +14,7 @@ import threading
 import traceback
 import types
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from absl import logging
 
@@ -41,6 +42,14 @@ class Interrupted(SystemExit):  # noqa: N818 (it ends the program; it is no erro
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
         self.saved = saved
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all bad input's are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 @contextlib.contextmanager

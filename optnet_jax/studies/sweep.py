@@ -7,7 +7,6 @@ Runs that are finished with the config that is asked for are skipped, and an int
 one goes on where it stopped: the same command continues the sweep.
 """
 
-import argparse
 import itertools
 import re
 import shlex
@@ -182,8 +181,8 @@ def _run(run: Planned, head: str, start: Start) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run or print a table; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    """Run or print a table; returns 1 if a run failed."""
+    parser = program.Parser(
         prog="python -m optnet_jax.studies.sweep",
         usage="%(prog)s TABLE [--print] [--seeds=...] [--workdir=...] [-- FLAGS]",
         description="Run a whole table of results; what is finished is skipped.",
@@ -200,20 +199,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     split = given.index("--") if "--" in given else len(given)
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
-    try:
-        table = entries.get_table(options.table)
-        seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
-        planned = plan(table, seeds, local_path(options.workdir, "--workdir"), more)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    table = entries.get_table(options.table)
+    seeds = parse_seeds(options.seeds) if options.seeds else table.seeds
+    planned = plan(table, seeds, local_path(options.workdir, "--workdir"), more)
     if options.print:
         for run in planned:
             try:
                 if run.finished() is None:
                     print(run.command, flush=True)
             except InputError as error:
-                print(f"error: {error}", file=sys.stderr)
+                program.say_error(str(error))
         return 0
     failed = run_all(planned)
     done = len(planned) - len(failed)

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from optnet_jax.data import arrays, get_spec, prepare, source
+from optnet_jax.errors import InputError
 
 
 def run(capsys, *arguments):
-    status = prepare.main(arguments)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    prepare.main(arguments)
+    return capsys.readouterr()
 
 
 def test_prepares_from_an_archive_of_any_name(
@@ -20,9 +20,9 @@ def test_prepares_from_an_archive_of_any_name(
     arguments = ("--dataset=cifar10", f"--archive={archive}", f"--data_dir={data_dir}")
     line = f"cifar10 3.0.2 is in {data_dir}/cifar10/3.0.2: train 20, test 7\n"
     begun = f"preparing cifar10 in {data_dir}\n"
-    assert run(capsys, *arguments) == (0, begun + line, "")
+    assert run(capsys, *arguments) == (begun + line, "")
     # The second time, there is nothing to do.
-    assert run(capsys, *arguments) == (0, line, "")
+    assert run(capsys, *arguments) == (line, "")
 
 
 def without_name(archive):
@@ -43,13 +43,9 @@ def test_prepares_from_a_folder_of_archives(
     if changed:
         for archive in folder.glob("*.gz"):
             without_name(archive)
-    status, out, err = run(
-        capsys,
-        "--dataset=fashion_mnist",
-        f"--archive={folder}",
-        f"--data_dir={data_dir}",
-    )
-    assert (status, err) == (0, "")
+    arguments = (f"--archive={folder}", f"--data_dir={data_dir}")
+    out, err = run(capsys, "--dataset=fashion_mnist", *arguments)
+    assert not err
     assert out.endswith(": train 20, test 7\n")
     builder = source.prepared_builder(get_spec("fashion_mnist"), str(data_dir))
     for split, images_of_split in zip(("train", "test"), images.values(), strict=True):
@@ -59,7 +55,7 @@ def test_prepares_from_a_folder_of_archives(
 
 
 def test_an_archive_that_holds_something_else_is_refused(
-    tmp_path, fashion_archives, no_network, capsys
+    tmp_path, fashion_archives, no_network
 ):
     fashion_archives(tmp_path)
     archive = tmp_path / "t10k-images-idx3-ubyte.gz"
@@ -67,49 +63,50 @@ def test_an_archive_that_holds_something_else_is_refused(
     content = bytearray(archive.read_bytes())
     content[-9] ^= 1
     archive.write_bytes(content)
-    status, out, err = run(
-        capsys,
+    refused(
+        f"{archive} is not the archive of fashion_mnist: ",
         "--dataset=fashion_mnist",
         f"--archive={tmp_path}",
         f"--data_dir={tmp_path}",
     )
-    assert (status, out) == (2, "")
-    assert err.startswith(f"error: {archive} is not the archive of fashion_mnist: ")
-    assert err.count("\n") == 1
+
+
+def refused(message, *arguments):
+    with pytest.raises(InputError) as caught:
+        prepare.main(arguments)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "error: the following arguments are required: --dataset; see --help\n"),
-        (("--dataset=cifar",), "error: no dataset is called 'cifar'; there are "),
+        ((), "the following arguments are required: --dataset; see "),
+        (("--dataset=cifar",), "no dataset is called 'cifar'; there are "),
         (
             ("--dataset=cifar10", "--archive=nowhere.tgz"),
-            "error: there is no file nowhere.tgz; see --archive\n",
+            "there is no file nowhere.tgz; see --archive",
         ),
         (
             ("--dataset=cifar10", f"--archive={Path(__file__).parent}"),
-            f"error: {Path(__file__).parent} is a folder: the archive itself must be",
+            f"{Path(__file__).parent} is a folder: the archive itself must be",
         ),
         (
             ("--dataset=optnet_digits", f"--archive={__file__}"),
-            "error: optnet_digits needs no archive; leave out --archive\n",
+            "optnet_digits needs no archive; leave out --archive",
         ),
         (
             ("--dataset=imagenet2012", f"--archive={__file__}"),
-            f"error: {__file__} is not an archive of imagenet2012, which are called "
+            f"{__file__} is not an archive of imagenet2012, which are called "
             "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
         ),
         (
             ("--dataset=cifar10", f"--archive={__file__}"),
-            f"error: {__file__} is not the archive of cifar10: it has ",
+            f"{__file__} is not the archive of cifar10: it has ",
         ),
     ],
 )
-def test_errors_are_one_line_and_status_2(arguments, message, tmp_path, capsys):
+def test_errors_are_one_line(arguments, message, tmp_path):
     if arguments:
         arguments = (*arguments, f"--data_dir={tmp_path}")
-    status, out, err = run(capsys, *arguments)
-    assert (status, out) == (2, "")
-    assert err.startswith(message)
-    assert err.count("\n") == 1
+    refused(message, *arguments)

@@ -13,7 +13,6 @@ writes one page about the runs instead, finished or not, which opens without a s
 ``report.html`` in the directory (in the current one for several), or ``--html=FILE``.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -69,9 +68,9 @@ def write_page(directories: Sequence[Path], file: Path) -> Path:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Report on directories; returns the exit status."""
-    parser = argparse.ArgumentParser(
+def main(argv: Sequence[str] | None = None) -> None:
+    """Report on directories."""
+    parser = program.Parser(
         prog="python -m optnet_jax.studies.report",
         description="Collect result.json files into tables beside the paper's.",
     )
@@ -85,23 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="write one self-contained page about the runs, unfinished ones as well",
     )
     options = parser.parse_args(argv)
-    try:
-        directories = [local_path(place, "directory") for place in options.directories]
-        if options.html is None:
-            out = local_path(options.out, "--out") if options.out else None
-            files = write_tables(directories, out)
-        else:
-            folder = directories[0] if len(directories) == 1 else Path()
-            file = options.html or folder / "report.html"
-            files = [write_page(directories, local_path(file, "--html"))]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    directories = [local_path(place, "directory") for place in options.directories]
+    if options.html is None:
+        out = local_path(options.out, "--out") if options.out else None
+        files = write_tables(directories, out)
+    else:
+        folder = directories[0] if len(directories) == 1 else Path()
+        file = options.html or folder / "report.html"
+        files = [write_page(directories, local_path(file, "--html"))]
     for file in files:
         print(f"written: {file}", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":
     with program.edge():
-        sys.exit(main())
+        main()
