@@ -161,10 +161,6 @@ LocalPath = Annotated[str, OnDisk()]
 def local_path(value: str | os.PathLike, name: str) -> Path:
     """Return a path that a person gave, with its ``~`` expanded.
 
-    Args:
-        value: The path.
-        name: Of the flag or argument, for the message.
-
     Raises:
         InputError: if it is empty, no text, or not on this machine.
     """

@@ -24,9 +24,6 @@ def find_file(path: str) -> Path:
         path: Relative to the current directory; ``configs/X.py`` and the bare name
             ``X`` are also looked up in the installed package.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: if there is none, naming the configs that there are.
     """

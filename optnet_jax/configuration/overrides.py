@@ -152,10 +152,6 @@ def add_model_fields(
 def settle_switches(argv: Sequence[str], known: flags.FlagValues) -> list[str]:
     """Write every boolean flag's value as absl reads it: ``off`` becomes ``False``.
 
-    Args:
-        argv: The command line.
-        known: Its flags, with those of the config's fields.
-
     Raises:
         InputError: for a text that is neither true nor false.
     """

@@ -128,10 +128,6 @@ def staged(builder: Any, folder: Path) -> Iterator[Path]:
 
     TFDS refuses an archive of another checksum. One that lacks a part of its gzip
     header only (:data:`STAMPS`) stands in a temporary folder with that part put back.
-
-    Args:
-        builder: of the set.
-        folder: where its archives lie.
     """
     wanted = archives_of(builder)
     repaired = {name: _with_header(folder / name, wanted[name]) for name in wanted}

@@ -23,13 +23,6 @@ class Split(NamedTuple):
 def read_split(builder: Any, split: str) -> Split:
     """Read a whole split of a prepared TFDS builder, always in the same order.
 
-    Args:
-        builder: ``tfds.core.DatasetBuilder`` with features ``image`` and ``label``.
-        split: name of the split.
-
-    Returns:
-        The split.
-
     Raises:
         InputError: if a record cannot be read, or if the images have unequal sizes.
     """
@@ -97,14 +90,6 @@ def _stack(examples: Any, where: str) -> dict[str, np.ndarray]:
 
 def checked(spec: Spec, name: str, split: Split) -> Split:
     """Refuse arrays that are not what the dataset's entry in the table says.
-
-    Args:
-        spec: the entry.
-        name: of the split.
-        split: its arrays.
-
-    Returns:
-        The same, the labels as int32.
 
     Raises:
         InputError: naming the value and its place.

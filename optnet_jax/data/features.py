@@ -15,10 +15,6 @@ from optnet_jax.errors import InputError
 def check(spec: Spec, builder: Any) -> None:
     """Refuse a set that declares something else than its entry in the table says.
 
-    Args:
-        spec: the entry.
-        builder: ``tfds.core.DatasetBuilder``.
-
     Raises:
         InputError: naming what is declared and what it should be.
     """
@@ -101,9 +97,6 @@ def measured(spec: Spec, builder: Any) -> Spec:
 def class_names(builder: Any) -> tuple[str, ...]:
     """Return the names of the classes; their numbers where the set has none.
 
-    Args:
-        builder: ``tfds.core.DatasetBuilder``, prepared or not.
-
     Returns:
         The names in the order of the labels; empty if ``label`` is no ``ClassLabel``
         and so says nothing of classes.
@@ -121,9 +114,6 @@ def fingerprint(builder: Any) -> str:
     bytes, the features and the names of the classes, but neither the folder that the
     set lies in nor the state of its files: one that is damaged later is not another
     set.
-
-    Args:
-        builder: prepared ``tfds.core.DatasetBuilder``.
     """
     splits = {
         name: [list(split.filenames), list(split.shard_lengths), int(split.num_bytes)]

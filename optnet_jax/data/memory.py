@@ -26,17 +26,6 @@ Batch = dict[str, jax.Array]
 class MemoryDataset(Dataset):
     """A dataset that fits into the memory of the device.
 
-    Args:
-        spec: its entry in the table.
-        options: ``config.data``.
-        train: the training split.
-        evaluation: the split that is evaluated.
-        seed: of the shuffling and the augmentation.
-        version: of the prepared data.
-        class_names: what the classes are called; by default, their numbers.
-        process_index: this process; JAX's by default.
-        process_count: number of processes; JAX's by default.
-
     Raises:
         InputError: if the splits are not what the entry says, naming value and place.
     """

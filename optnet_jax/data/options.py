@@ -13,12 +13,6 @@ __all__ = ["Options", "options_from", "spec_of"]
 def options_from(config: Any) -> Options:
     """Read ``config.data``.
 
-    Args:
-        config: a dict, an ``ml_collections.ConfigDict``, or the options already.
-
-    Returns:
-        The options.
-
     Raises:
         InputError: if a field is unknown, a value is out of range, or the dataset has
             not what is asked for.

@@ -98,10 +98,6 @@ class Streams:
 def files_of(builder: Any, split: str) -> tuple[list[str], list[int]]:
     """Return the files of a split, in order, and how many records each of them has.
 
-    Args:
-        builder: prepared ``tfds.core.DatasetBuilder``.
-        split: name of the split.
-
     Raises:
         InputError: if they are not TFRecord files.
     """

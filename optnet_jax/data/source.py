@@ -45,9 +45,6 @@ def prepared_builder(
         manual_dir: where archives lie that a person has fetched; by default
             ``<data_dir>/downloads/manual``.
 
-    Returns:
-        The ``tfds.core.DatasetBuilder``.
-
     Raises:
         InputError: if the set is not there and cannot be prepared.
     """

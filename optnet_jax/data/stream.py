@@ -36,14 +36,8 @@ DECODERS = 64
 class StreamDataset(Dataset):
     """A dataset that is read from disk while it is used.
 
-    Args:
-        spec: its entry in the table.
-        options: ``config.data``.
-        builder: its prepared TFDS builder, with the features ``image``,
-            ``label`` and, if it has names, ``file_name``.
-        seed: of the shuffling and the augmentation.
-        process_index: this process; JAX's by default.
-        process_count: number of processes; JAX's by default.
+    Its builder has the features ``image``, ``label`` and, where images have names,
+    ``file_name``.
 
     Attributes:
         corrupt: names of the images, and of the files of records, that were not

@@ -29,12 +29,7 @@ class Cost(NamedTuple):
 
 
 def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
-    """Return what a network costs.
-
-    Args:
-        module: a network.
-        image_shape: (H, W, C).
-    """
+    """Return what a network costs; image_shape is (H, W, C)."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     trace = jax.make_jaxpr(module.init_with_output, return_shape=True)
@@ -52,11 +47,7 @@ def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
 
 
 def count_parameters(params: Any) -> int:
-    """Return the number of entries of a tree of arrays or of their shapes.
-
-    Args:
-        params: such as ``variables["params"]``.
-    """
+    """Return the number of entries of a tree of arrays or of their shapes."""
     return int(parameter_overview.count_parameters(params))
 
 
@@ -77,12 +68,7 @@ def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
 def equation_costs(
     jaxpr: Any, inputs: Sequence[Any] | None = None
 ) -> Iterator[tuple[Any, int]]:
-    """Yield the equations of a jaxpr that count, with their multiply-adds.
-
-    Args:
-        jaxpr: as for :func:`count_multiply_adds`.
-        inputs: likewise.
-    """
+    """Yield the equations of a jaxpr that count, with their multiply-adds."""
     dependent = None if inputs is None else set(inputs)
     for equation in jaxpr.eqns:
         if dependent is not None:

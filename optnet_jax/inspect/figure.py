@@ -79,15 +79,7 @@ def draw_network(
     file: str | pathlib.Path,
     params: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
-    """Draw the structure of each stage of a network.
-
-    Args:
-        network: as in :func:`network_structures`.
-        file: where to write; its ending decides the format.
-        params: as in :func:`network_structures`.
-
-    Returns:
-        The file.
+    """Draw the structure of each stage; see :func:`network_structures`.
 
     Raises:
         InputError: a network without such stages.
@@ -101,9 +93,6 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     Args:
         structures: title -> graph.
         file: where to write; its ending decides the format.
-
-    Returns:
-        The file.
     """
     from matplotlib.figure import Figure
 

@@ -58,14 +58,7 @@ def summarize(
 def activation_bytes(
     module: nn.Module, variables: Any, image_shape: tuple[int, ...], batch_size: int
 ) -> int:
-    """Return the bytes that a training step keeps for its backward pass.
-
-    Args:
-        module: a network.
-        variables: its variables or their shapes.
-        image_shape: (H, W, C).
-        batch_size: the number of images.
-    """
+    """Return the bytes that a training step keeps for its backward pass."""
 
     def residuals(variables: Any, images: jax.Array, key: jax.Array) -> Any:
         def logits(params: Any) -> tuple:

@@ -116,10 +116,6 @@ FIELDS: Mapping[str, Any] = {
 def check(constructor: Callable, values: Mapping[str, Any]) -> None:
     """Check the values of a network's fields.
 
-    Args:
-        constructor: of the network, a value of :data:`~optnet_jax.networks.NETWORKS`.
-        values: field → value.
-
     Raises:
         InputError: a value that is not of its field's kind, or out of its range.
     """

@@ -57,11 +57,7 @@ def field_names(constructor: Callable[..., nn.Module]) -> list[str]:
 
 
 def field_kinds(name: str) -> dict[str, Any]:
-    """Return the annotations of a network's fields; none if there is no such network.
-
-    Args:
-        name: one of :data:`NETWORKS`.
-    """
+    """Return the annotations of a network's fields; none if there is no such one."""
     return {
         field: Any if parameter.annotation is parameter.empty else parameter.annotation
         for field, parameter in _parameters(name).items()

@@ -60,9 +60,6 @@ class Recurrence(Protocol):
 def number_of_paths(recurrence: Recurrence) -> int:
     """Return to how many iterates the method applies T in one step: 1 unless it says.
 
-    Args:
-        recurrence: any recurrence.
-
     Returns:
         1, or 2 for the two-path structures (14) and (20).
     """
@@ -76,9 +73,6 @@ def takes_history(recurrence: Recurrence) -> bool:
     combination Σ_j α_j T_{k+1,j}(x_j), with alpha None for ones. Its state grows, so it
     is written out and never scanned. Its coefficients may also be numbers, which are
     every step's, or a sequence of rows, one array of any length for each step.
-
-    Args:
-        recurrence: any recurrence.
     """
     return getattr(recurrence, "history", False)
 

@@ -170,9 +170,6 @@ def shape_preserving(transform: Callable) -> Callable:
     """Return the operator with a check of what it returns.
 
     Without it an operator that changes the shape would be broadcast by the sums.
-
-    Args:
-        transform: T.
     """
 
     def checked(x: Any) -> Any:

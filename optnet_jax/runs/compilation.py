@@ -28,7 +28,7 @@ _config: Any = jax.config
 
 
 def keep_programs(wanted: bool = True) -> Path | None:
-    """Keep compiled programs for later starts, in a folder of the user's.
+    """Keep compiled programs for later starts, if wanted, in a folder of the user's.
 
     It is ``optnet_jax`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, and in it one for each
     kind of processor, whose instructions the programs hold; a user's own
@@ -36,9 +36,6 @@ def keep_programs(wanted: bool = True) -> Path | None:
     there that is damaged, is one line and no error.
 
     To be called before anything is compiled.
-
-    Args:
-        wanted: Whether to keep them; otherwise each start compiles anew.
 
     Returns:
         The folder; None without.
@@ -126,9 +123,6 @@ class _Faults:
 
     JAX compiles what it cannot read, but never writes over it: it would warn in every
     start. So what was damaged is removed first.
-
-    Args:
-        show: What shows the other warnings.
     """
 
     def __init__(self, show: Any):

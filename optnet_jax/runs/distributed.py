@@ -164,9 +164,6 @@ def bind_address(address: str, seconds: float = 10.0) -> str:
 def check_free(bind: str) -> None:
     """Refuse an address that this process cannot listen on.
 
-    Args:
-        bind: ``host:port``, as of :func:`bind_address`.
-
     Raises:
         InputError: if the port is taken or may not be used.
     """

@@ -77,9 +77,6 @@ def write_output(
         write: Its bytes, or a function that writes them into an open binary file.
         cure: What a person can do where it cannot be written.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: if it cannot be written.
     """
@@ -116,14 +113,7 @@ def sync_tree(root: Path) -> None:
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """Open a file that must be a regular one, or is made.
-
-    Args:
-        path: The file.
-        flags: Of ``os.open``: how.
-
-    Returns:
-        The descriptor.
+    """Open a file that must be a regular one, or is made; return its descriptor.
 
     Raises:
         OSError: if it cannot be opened.
@@ -145,12 +135,6 @@ def open_regular(path: Path, flags: int) -> int:
 
 def read_regular(path: Path) -> bytes:
     """Read a file that must be a regular one.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its bytes.
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
@@ -200,9 +184,6 @@ def take_lock(file: io.FileIO) -> str:
     """Take a lock, or say who has it.
 
     The kernel drops a lock with its file, also when the process is killed.
-
-    Args:
-        file: Of :func:`open_lock`.
 
     Returns:
         The process that has it; empty once it is this one.

@@ -89,10 +89,6 @@ def series(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one metric over the epochs.
 
-    Args:
-        rows: Of ``metrics.jsonl``.
-        name: The metric, such as ``test/top1_error``.
-
     Returns:
         Epochs [n] and values [n]; empty where it was never written.
     """

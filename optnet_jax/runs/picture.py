@@ -11,15 +11,7 @@ if TYPE_CHECKING:
 
 
 def save(figure: "Figure", file: Path, dpi: int) -> Path:
-    """Write a figure; its folder is made where it is missing.
-
-    Args:
-        figure: What to write.
-        file: Where; its ending decides the format.
-        dpi: Dots per inch.
-
-    Returns:
-        The file.
+    """Write a figure, in the format of the file's ending; its folder is made, too.
 
     Raises:
         InputError: if it cannot be written.

@@ -96,12 +96,7 @@ def report(error: BaseException) -> int:
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
-    """Print one line at once; where that fails, work goes on, which is said once.
-
-    Args:
-        text: The line.
-        stream: Standard output by default.
-    """
+    """Print one line at once; where that fails, work goes on, which is said once."""
     try:
         print(text, file=stream, flush=True)
     except (OSError, ValueError) as error:  # a ValueError: it is closed
@@ -169,9 +164,6 @@ class Screen(io.FileIO):
 
     A reader that goes away (``| head``), a full disk, a terminal that is closed: the
     rest is thrown away, and standard error says so once.
-
-    Args:
-        descriptor: 1 or 2.
     """
 
     def __init__(self, descriptor: int):

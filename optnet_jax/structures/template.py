@@ -110,9 +110,6 @@ def holds_module(value: Any) -> bool:
 
     A function that has closed over a module holds it where that module is bound: with
     an unbound one it can do nothing that would share weights.
-
-    Args:
-        value: anything.
     """
     if _is_module(value):
         return True

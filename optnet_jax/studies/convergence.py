@@ -256,11 +256,6 @@ def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float
 
     Relative, because from a start as far away as this one's a problem that is convex
     near its minimiser only may send the iterates off.
-
-    Args:
-        problem: what to minimise.
-        recurrence: any recurrence.
-        depth: the number of layers.
     """
     u = jnp.asarray(problem.u)
     x0 = jnp.linspace(-1, 1, len(problem.minimiser))

@@ -13,9 +13,6 @@ from optnet_jax.training.workdir import check_kinds
 def draw(workdir: Path) -> list[Path]:
     """Draw all plots of a run into ``<workdir>/plots``.
 
-    Args:
-        workdir: Directory of a run, finished or not.
-
     Returns:
         The files, ``learning_curve.png`` and, where the network learns coefficients,
         ``coefficients.png``.

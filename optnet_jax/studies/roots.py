@@ -127,13 +127,6 @@ def characteristic_roots(
 def radius_over_slopes(
     recurrence: Recurrence, slopes: np.ndarray, depth: int = 100, step: int = -1
 ) -> np.ndarray:
-    """Return the spectral radius at each λ: [len(slopes)].
-
-    Args:
-        recurrence: any recurrence.
-        slopes: λ. [m]
-        depth: the number of steps that the coefficients are taken for.
-        step: which of them.
-    """
+    """Return the spectral radius at each λ: [len(slopes)]."""
     matrices = step_matrix(recurrence, slopes, depth, step)
     return np.abs(np.linalg.eigvals(matrices)).max(-1)

@@ -48,11 +48,6 @@ class Record(NamedTuple):
 def draw(seed: jax.Array | int, samples: int, dim: int) -> tuple[jax.Array, jax.Array]:
     """Draw the inputs x_0 and the targets f from N(0, I), independent of each other.
 
-    Args:
-        seed: of the draw.
-        samples: the number of pairs.
-        dim: their dimension.
-
     Returns:
         x_0 and f, [samples, dim] each.
     """
@@ -62,15 +57,9 @@ def draw(seed: jax.Array | int, samples: int, dim: int) -> tuple[jax.Array, jax.
 
 
 def initial_parameters(network: nn.Module, seed: jax.Array | int, dim: int) -> Any:
-    """Draw the weights: one seed gives structures of one shape the same weights.
+    """Draw the ``params``, independently of :func:`draw` at the same seed.
 
-    Args:
-        network: the structure, a linen module over [..., dim].
-        seed: the same as for :func:`draw`; the two draws are independent.
-        dim: the dimension of its input.
-
-    Returns:
-        The ``params`` of the network.
+    One seed gives structures of one shape the same weights.
     """
     _, key = jax.random.split(jax.random.key(seed))
     return network.init(key, jnp.zeros(dim))["params"]
@@ -96,9 +85,6 @@ def simulate(
         batch_size: samples per step, a divisor of ``samples``.
         optimizer: the update rule.
         checkpoints: the steps after which the whole set is measured, increasing.
-
-    Returns:
-        The measurements.
     """
     inputs, targets = draw(seed, samples, dim)
 

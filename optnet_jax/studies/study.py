@@ -178,9 +178,6 @@ def select(rows: Iterable[Row], **fields: Any) -> list[Row]:
 def provenance(config: Any) -> Report:
     """Return what every report says of its study: what was run, on what, and when.
 
-    Args:
-        config: of the study.
-
     Returns:
         JSON-able: ``name``, ``config``, ``device``, ``versions``, ``commit`` and
         ``finished``, now in UTC.

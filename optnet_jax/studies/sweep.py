@@ -79,12 +79,6 @@ def plan(
 ) -> list[Planned]:
     """List the runs of a table; seed by seed, so that a part of it is a whole table.
 
-    Args:
-        table: The table.
-        seeds: One run each per entry.
-        root: Directory of the workdirs.
-        more: Flags of ``optnet_jax.main``, for every run.
-
     Raises:
         InputError: for a flag that no run could be started with.
     """
@@ -123,10 +117,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def run_one(arguments: Sequence[str]) -> int:
-    """Run one command to its end; a request to stop is handed on, and waited for.
-
-    Returns:
-        Its exit status.
+    """Run a command and return its status; a request to stop is handed on, waited for.
 
     Raises:
         Interrupted: after a signal, when the command has ended.
@@ -146,15 +137,7 @@ def run_all(
     planned: Sequence[Planned],
     start: Start = run_one,
 ) -> list[Planned]:
-    """Run what is not finished yet; a run that fails does not keep the others back.
-
-    Args:
-        planned: The runs.
-        start: Runs one of them.
-
-    Returns:
-        The runs that failed.
-    """
+    """Run what is not finished yet, after one that fails too; return those that do."""
     failed = []
     for number, run in enumerate(planned, 1):
         head = f"[{number}/{len(planned)}] {run.workdir.name}"

@@ -57,19 +57,12 @@ def number(value: float | None, form: str = ".2g") -> str:
 
     >>> number(0.125), number(None)
     ('0.12', '-')
-
-    Args:
-        value: the number.
-        form: as for :func:`format`.
     """
     return "-" if value is None or not np.isfinite(value) else format(value, form)
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation (n - 1).
-
-    Args:
-        values: one for each seed.
 
     Returns:
         Both; the deviation of a single seed is None.

@@ -148,18 +148,7 @@ def run(
     seeds: jax.Array,
     rates: jax.Array,
 ) -> Outcome:
-    """Train every seed at every rate, in one program.
-
-    Args:
-        trial: what is trained.
-        images: [steps, B, pixels]
-        labels: [steps, B]
-        seeds: [seeds]
-        rates: [rates]
-
-    Returns:
-        The outcome, with leading axes [rates, seeds].
-    """
+    """Train every seed at every rate, in one program: an outcome of [rates, seeds]."""
 
     def one(seed: jax.Array, rate: jax.Array) -> Outcome:
         return train(trial, images, labels, seed, rate)
@@ -171,18 +160,7 @@ def run(
 def compare_failures(
     seeds: Sequence[int], rows: list[Row], depth: int, normalize: bool, baseline: str
 ) -> Comparison:
-    """Compare HB-Net's failed runs with a ResNet's, seed by seed.
-
-    Args:
-        seeds: of the trial.
-        rows: of the trial.
-        depth: weight layers.
-        normalize: with batch normalisation.
-        baseline: a key of :data:`STRUCTURES`.
-
-    Returns:
-        The comparison, in failed rates.
-    """
+    """Compare HB-Net's failed runs with a ResNet's, seed by seed."""
     ours, theirs = (
         dict(zip(seeds, np.sum(row["failed"], axis=0).tolist(), strict=True))
         for label in (HB_NET, baseline)
@@ -198,11 +176,6 @@ def judge(seeds: Sequence[int], rows: list[Row], normalize: bool) -> str:
 
     At the greatest depth, against He's ResNet: supported if fewer of HB-Net's runs fail
     (exact sign-flip test over the seeds at 5 %), reversed if more do.
-
-    Args:
-        seeds: of the trial.
-        rows: of the trial.
-        normalize: which half of it.
     """
     depth = max(row["depth"] for row in rows)
     found = compare_failures(seeds, rows, depth, normalize, RESNET)
@@ -223,9 +196,6 @@ def judge(seeds: Sequence[int], rows: list[Row], normalize: bool) -> str:
 
 def median_loss(row: Row) -> np.ndarray:
     """Return the median over the seeds of the final loss, infinite where diverged.
-
-    Args:
-        row: of the trial.
 
     Returns:
         [rates]

@@ -60,9 +60,6 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
 def check_workdir(workdir: str | Path) -> None:
     """Compare what every process sees in the workdir, which all must share.
 
-    Args:
-        workdir: Directory of the run, claimed by process 0.
-
     Raises:
         InputError: on every process, if one sees another directory under this name.
     """
@@ -75,9 +72,6 @@ def check_workdir(workdir: str | Path) -> None:
 
 def check_found(experiment: Experiment) -> None:
     """Compare the data and the devices that every process has found.
-
-    Args:
-        experiment: The run's parts.
 
     Raises:
         InputError: on every process, naming what differs.
@@ -95,11 +89,6 @@ def check_found(experiment: Experiment) -> None:
 
 def check_variables(source: object, leaves: Leaves, step: int | None = None) -> None:
     """Compare the variables that every process has read, to evaluate or to start with.
-
-    Args:
-        source: Where from, for the message.
-        leaves: The variables.
-        step: That of the checkpoint.
 
     Raises:
         InputError: on every process, if one has read others under this name.

@@ -54,10 +54,6 @@ def learned_coefficients(params: Any, paths: Iterable[str]) -> dict[str, np.ndar
     >>> params = {"stage1": {"alpha": jnp.ones(3)}, "head": {"kernel": jnp.ones(2)}}
     >>> learned_coefficients(params, {"stage1.alpha", "stage1.beta"})
     {'stage1.alpha': array([1., 1., 1.], dtype=float32)}
-
-    Args:
-        params: The parameters.
-        paths: From :func:`declared`.
     """
     leaves = flatten(params)
     chosen = {name: leaves[name] for name in leaves if name in paths}
@@ -66,9 +62,6 @@ def learned_coefficients(params: Any, paths: Iterable[str]) -> dict[str, np.ndar
 
 def read(workdir: Path) -> dict[str, np.ndarray]:
     """Read what a run has recorded: a line of ``coefficients.jsonl`` an evaluation.
-
-    Args:
-        workdir: The run's directory.
 
     Returns:
         ``step`` [n], ``epoch`` [n] and an array [n, ...] for each path, of those rows

@@ -32,11 +32,6 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate variables on every image of the evaluation split.
 
-    Args:
-        eval_step: The compiled evaluation step.
-        variables: ``params`` and ``batch_stats``.
-        experiment: Its dataset and devices.
-
     Returns:
         ``loss``, ``top1_error`` and ``top5_error`` (percent).
     """
@@ -113,11 +108,7 @@ def evaluate_checkpoint(
 
 
 def _check_same_classes(workdir: Path, experiment: Experiment) -> None:
-    """Refuse images whose labels mean something else than those of the training.
-
-    Raises:
-        InputError: naming the classes of both.
-    """
+    """Refuse images whose labels mean something else than those of the training."""
     try:
         trained = files.read_object(workdir / "dataset.json").get("class_names")
     except (FileNotFoundError, ValueError):
@@ -133,16 +124,7 @@ def _check_same_classes(workdir: Path, experiment: Experiment) -> None:
 def _check_same_function(
     trained: dict[str, Any] | None, config: TrainConfig, where: Path
 ) -> None:
-    """Refuse options that make another function of the same variables.
-
-    Args:
-        trained: The config that the checkpoint was trained with, if that is known.
-        config: The config to evaluate with.
-        where: The checkpoint.
-
-    Raises:
-        InputError: naming what differs.
-    """
+    """Refuse options that make another function of the same variables."""
     if trained is None:
         say(f"{where} does not say with which config it was trained: not compared")
         return

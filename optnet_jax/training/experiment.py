@@ -171,9 +171,6 @@ def build(
         load: Gives the dataset, by default ``data.load``; a step that is only compiled
             needs no batches of it.
 
-    Returns:
-        The experiment.
-
     Raises:
         InputError: for whatever in the config cannot be run, before anything slow.
     """

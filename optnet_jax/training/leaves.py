@@ -62,12 +62,6 @@ def check_same_network(
 ) -> None:
     """Refuse leaves of another network.
 
-    Args:
-        stored: What the checkpoint holds, by leaf name.
-        expected: What this network needs.
-        where: The checkpoint, for the message.
-        cure: What to do then, likewise.
-
     Raises:
         InputError: naming the first difference, with both shapes.
     """

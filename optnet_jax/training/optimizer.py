@@ -118,10 +118,6 @@ def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
 def check_excluded(names: Sequence[str], params: Any) -> None:
     """Refuse to exclude a parameter from the L2 term that there is not.
 
-    Args:
-        names: ``config.optimizer.decay_exclude``.
-        params: The parameters, or their shapes.
-
     Raises:
         InputError: naming the leaf names that there are.
     """

@@ -60,13 +60,6 @@ def make_result(
 ) -> dict[str, Any]:
     """Collect what a finished run produced.
 
-    Args:
-        experiment: What was run.
-        state: Its final state.
-        history: Its evaluations.
-        images_per_second: Training rate, without compilation and evaluation; None: not
-            known.
-
     Returns:
         JSON-able; errors in percent, ``date`` in UTC, ``commit`` as :func:`commit` says
         it. ``checksum`` is of the final state: two runs with the same one agree bit for

@@ -77,16 +77,7 @@ def _is_ready(sums: Any) -> bool:
 
 
 class Run:
-    """One start of a run: what happens around the steps.
-
-    Args:
-        experiment: What is run.
-        workdir: Its directory.
-        checkpoints: Where its state is saved.
-        history: Its bookkeeping, continued in place.
-        start_step: Step that this start begins with.
-        started: When this start began, as ``time.monotonic`` says it.
-    """
+    """One start of a run, begun when ``time.monotonic`` said ``started``."""
 
     def __init__(
         self,

@@ -45,18 +45,7 @@ def create_state(
     *,
     average: bool = False,
 ) -> TrainState:
-    """Draw the parameters and start the optimiser.
-
-    Args:
-        module: The network.
-        optimizer: Its optimiser.
-        key: PRNG key of the initialisation.
-        image_shape: (H, W, C) of one image.
-        average: Whether to carry a moving average of the variables.
-
-    Returns:
-        The state at step 0.
-    """
+    """Draw the parameters and start the optimiser."""
     # lazy_init draws the parameters without running (or compiling) the forward pass:
     # jit(module.init) of a 40-layer DenseNet compiles for minutes.
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)

@@ -18,9 +18,6 @@ from optnet_jax.training.experiment import check_classes, create_network
 def network(config: Config | TrainConfig) -> tuple[nn.Module, tuple[int, int, int]]:
     """Return the network of a config and the shape of its images.
 
-    Args:
-        config: The config; its dataset gives the image shape and the classes.
-
     Raises:
         InputError: if the config has no network, or names one that there is not.
     """
@@ -46,9 +43,6 @@ def summarize(config: Config | TrainConfig) -> str:
     Returns:
         Several lines: the network's name and fields, parts, shapes, parameters,
         multiply-adds, memory.
-
-    Raises:
-        InputError: see :func:`network`.
     """
     module, image_shape = network(config)
     config = TrainConfig.of(config)
@@ -61,10 +55,6 @@ def summarize(config: Config | TrainConfig) -> str:
 
 def on_topology(config: Config | TrainConfig, place: tpu.Topology) -> str:
     """Say what a config's training step costs on a slice of a TPU pod.
-
-    Args:
-        config: The config.
-        place: The slice.
 
     Returns:
         Several lines: whether it fits, its traffic, the bound on its speed.

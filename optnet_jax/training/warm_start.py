@@ -89,13 +89,7 @@ def read_source(
 def take_over(
     state: TrainState, leaves: Mapping[str, Any], sharding: jax.sharding.Sharding
 ) -> TrainState:
-    """Replace variables of a fresh state, and their average.
-
-    Args:
-        state: The state at step 0.
-        leaves: As :func:`read_source` returns them.
-        sharding: Where they go.
-    """
+    """Replace variables of a fresh state, and their average."""
     fresh = {name: getattr(state, name) for name in COLLECTIONS}
     found = jax.device_put(dict(leaves), sharding)
     variables = unflatten(fresh, flatten(fresh) | found)

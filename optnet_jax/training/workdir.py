@@ -38,10 +38,6 @@ class Workdir:
 
     Use it as a context: entering makes the directory, locks it, and compares the config
     with the one of an earlier start.
-
-    Args:
-        path: The directory.
-        config: The run's config.
     """
 
     def __init__(self, path: str | Path, config: Config | Block):

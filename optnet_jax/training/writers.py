@@ -32,11 +32,7 @@ _numbers = itertools.count()
 
 
 class EventFile:
-    """A file of events for TensorBoard, in the form of TensorFlow 2's summaries.
-
-    Args:
-        folder: Where it is put.
-    """
+    """A file of events for TensorBoard, in the form of TensorFlow 2's summaries."""
 
     def __init__(self, folder: Path):
         place = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"

@@ -113,15 +113,7 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
 
 
 def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what torchvision has of a network's variables: not the coefficients.
-
-    Args:
-        network: as for :func:`import_state_dict`.
-        state: likewise.
-
-    Raises:
-        InputError: likewise.
-    """
+    """Return what :func:`import_state_dict` does, without the coefficients."""
     if state_dict.has_own_names(state):
         raise InputError(
             "the state dict has this library's names, not torchvision's: read its file "

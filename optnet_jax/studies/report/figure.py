@@ -22,9 +22,6 @@ def draw(summary: dict[str, Any], file: Path) -> Path:
     Args:
         summary: From ``summary.summarize``.
         file: The picture.
-
-    Returns:
-        The file.
     """
     tables = [t for t in summary["tables"] if any(e["ours"] for e in t["entries"])]
     panels = [p for table in tables or summary["tables"] for p in panels_of(table)]
