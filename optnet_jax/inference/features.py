@@ -17,9 +17,8 @@ def iterates_and_layers(
 ) -> dict[str, jax.Array]:
     """Run a network and return the iterates of its recurrences and its parts' outputs.
 
-    A stage whose steps are scanned is asked for its trajectory, which is the same that
-    it goes through when they are written out; a reversible one differs in its backward
-    pass alone.
+    A stage is asked for its trajectory, whether its steps are scanned, written out or
+    reversible.
 
     Args:
         network: Any network.
@@ -40,7 +39,7 @@ def iterates_and_layers(
         if isinstance(module, Propagation):
             inside.append(module)
             output = call(*args, **kwargs)
-            found.update(_iterates(module, args, output))
+            found.update(_iterates(module, args, kwargs, output))
             inside.pop()
             return output
         if len(module.path) > 1:
@@ -57,17 +56,18 @@ def iterates_and_layers(
             found[part] = output
         return output
 
-    if getattr(network, "reversible", False):
-        network = network.clone(reversible=False, unroll=False)
     with nn.intercept_methods(record):
         network.apply(variables, images)
     return found
 
 
-def _iterates(module: Propagation, args: Any, output: Any) -> dict[str, jax.Array]:
+def _iterates(
+    module: Propagation, args: Any, kwargs: Any, output: Any
+) -> dict[str, jax.Array]:
     """Return x_0..x_K by name; the second run is merged with the first under jit."""
     iterates: Any = output
     if not takes_history(module.recurrence):
         unbound, variables = module.unbind()
-        iterates = unbound.apply(variables, *args, trajectory=True)
+        asked = {**kwargs, "trajectory": True, "both_paths": False}
+        iterates = unbound.apply(variables, *args, **asked)
     return {f"{module.path[0]}/x_{k}": x for k, x in enumerate(iterates)}

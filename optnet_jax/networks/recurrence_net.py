@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -73,7 +74,8 @@ class RecurrenceNet(nn.Module):
             :data:`~optnet_jax.networks.units.BLOCKS`, or a class with the fields of
             :class:`~optnet_jax.networks.units.BasicUnit`. In a dense network "dense"
             (the default) or "dense_bottleneck", or a class with the fields of
-            :class:`~optnet_jax.networks.dense_layer.DenseUnit`.
+            :class:`~optnet_jax.networks.dense_layer.DenseUnit`. A class whose call
+            takes ``train``, for a dropout of its own, is given the flag.
         unit_relu: T ends with a ReLU.
         activation: Φ in the place of each ReLU: one of Table 1, or "srelu", which each
             layer learns; see :mod:`~optnet_jax.networks.activation`.
@@ -183,11 +185,7 @@ class RecurrenceNet(nn.Module):
             norm = functools.partial(activated, norm, self.activation)
         x: Any = self._stem(images, norm)
         for i in range(len(self.stage_sizes)):
-            x = (
-                self._dense(i, x, norm, train)
-                if self.dense
-                else self._stage(i, norm, train)(x)
-            )
+            x = (self._dense if self.dense else self._stage)(i, x, norm, train)
         x = norm(relu=True, name="norm")(x) if self.dense else self._merged(x)
         # In float32 from here on: neither the mean nor the logits are rounded.
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
@@ -271,9 +269,9 @@ class RecurrenceNet(nn.Module):
             remat=self.remat,
             name=f"stage_{i}",
         )
-        return propagation(x, trajectory=True)
+        return propagation(x, trajectory=True, **_flag(unit, train))
 
-    def _stage(self, i: int, norm: Any, train: bool) -> Stage:
+    def _stage(self, i: int, x: Any, norm: Any, train: bool) -> tuple:
         features = self.widths[i]
         strides = 1 if i == 0 else 2
         changes, depth = self._changes_shape(i), self._steps(i)
@@ -296,9 +294,10 @@ class RecurrenceNet(nn.Module):
                 self._shortcut(features, conv, norm, strides),
             )
         recurrence = self.stage_recurrence(i)
-        return Stage(
+        transform = unit(conv=conv, parent=None)
+        stage = Stage(
             recurrence,
-            unit(conv=conv, parent=None),
+            transform,
             depth,
             transition,
             previous=self.boundary if changes else self.start,
@@ -313,6 +312,7 @@ class RecurrenceNet(nn.Module):
             reversible=self.reversible,
             name=f"stage_{i}",
         )
+        return stage(x, **_flag(transform, train))
 
     def _shortcut(self, *fields: Any) -> Callable[..., nn.Module] | None:
         if self.shortcut == "none":
@@ -322,6 +322,12 @@ class RecurrenceNet(nn.Module):
     def _block(self, blocks: Any, default: str) -> Callable[..., nn.Module]:
         block: Any = self.block or default
         return blocks[block] if isinstance(block, str) else block
+
+
+def _flag(unit: nn.Module, train: bool) -> dict[str, Any]:
+    """Return what a unit takes beside x: the train flag, where it asks for it."""
+    takes = "train" in inspect.signature(unit).parameters
+    return {"train": train} if takes else {}
 
 
 def _check_kind(network: RecurrenceNet) -> None:

@@ -1,6 +1,7 @@
 """The operator T of a convolutional stage: what one layer of a recurrence computes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -144,9 +145,11 @@ class Transition(nn.Module):
     shortcut: Factory | None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Return T(x) and S(x), None without a shortcut."""
-        transformed = template.make(self.unit, "unit")(x)
+    def __call__(
+        self, x: jax.Array, **inputs: Any
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Return T(x) and S(x), None without a shortcut; T takes the inputs, too."""
+        transformed = template.make(self.unit, "unit")(x, **inputs)
         if self.shortcut is None:
             return transformed, None
         return transformed, self.shortcut(name="shortcut")(x)

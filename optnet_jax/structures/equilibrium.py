@@ -53,8 +53,8 @@ class Equilibrium(nn.Module):
 
     Attributes:
         recurrence: the method; none over the whole history, whose state grows.
-        transform: T, (x, *inputs) ↦ an array of x's shape: a linen module, or a
-            function.
+        transform: T, (x, *inputs, **named) ↦ an array of x's shape: a linen module, or
+            a function.
         tolerance: of the relative residual; at least the two units of rounding of T(x)
             that can be told.
         max_steps: the most steps, after which x is returned as it is.
@@ -80,12 +80,14 @@ class Equilibrium(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x0: Any, *inputs: Any) -> jax.Array:
+    def __call__(self, x0: Any, *inputs: Any, **named: Any) -> jax.Array:
         """Return x*, of the shape and dtype of x_0.
 
         Args:
             x0: where to start, an array: zeros, or a former x* as a warm start.
             inputs: pytrees that T takes after x, such as the image's b.
+            named: likewise, by name, as in
+                :class:`~optnet_jax.structures.Propagation`.
 
         Raises:
             InputError: a pair x_0, or a transform that changes the shape.
@@ -93,9 +95,10 @@ class Equilibrium(nn.Module):
         x0 = as_start(self.recurrence, x0)
         if isinstance(x0, tuple):
             raise InputError("both paths end in one x*: give one start, no pair")
-        x, steps, residual = self._fixed_point(self._pure(x0, inputs), x0)
+        transform = self._pure(x0, inputs, named)
+        x, steps, residual = self._fixed_point(transform, x0)
         if self._updated():
-            self.transform(jax.lax.stop_gradient(x), *inputs)
+            self.transform(jax.lax.stop_gradient(x), *inputs, **named)
         self.sow("intermediates", "steps", steps)
         self.sow("intermediates", "residual", residual)
         return x
@@ -138,15 +141,16 @@ class Equilibrium(nn.Module):
         mutable = self.transform.variables.keys() - {"params"}
         return [name for name in mutable if self.is_mutable_collection(name)]
 
-    def _pure(self, x0: jax.Array, inputs: tuple) -> Callable:
+    def _pure(self, x0: jax.Array, inputs: tuple, named: dict[str, Any]) -> Callable:
         """Return x ↦ T(x) without side effects: a loop may trace it as it likes."""
         if not isinstance(self.transform, nn.Module):
-            return lambda x: self.transform(x, *inputs)
+            return lambda x: self.transform(x, *inputs, **named)
         if self.is_initializing():
-            self.transform(x0, *inputs)
+            self.transform(x0, *inputs, **named)
         module, variables = self.transform.unbind()
         updated = [*self._updated(), "intermediates"]
-        return lambda x: module.apply(variables, x, *inputs, mutable=updated)[0]
+        apply = functools.partial(module.apply, variables, mutable=updated, **named)
+        return lambda x: apply(x, *inputs)[0]
 
 
 def _run(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from optnet_jax.structures import template
+from optnet_jax.structures.inputs import split
 
 
 class Pairwise(nn.Module):
@@ -24,21 +25,26 @@ class Pairwise(nn.Module):
             sources.
     """
 
-    transform: Callable[[Any], Any]
+    transform: Callable[..., Any]
 
     @nn.compact
-    def __call__(self, sources: Sequence[jax.Array], alpha: Any = None) -> jax.Array:
+    def __call__(
+        self, sources: Sequence[jax.Array], alpha: Any = None, **inputs: Any
+    ) -> jax.Array:
         """Return the sum.
 
         Args:
             sources: x_0..x_k.
             alpha: α_0..α_k, or None for ones.
+            inputs: what T takes beside x, by name, as in
+                :class:`~optnet_jax.structures.Propagation`.
         """
+        taken = split(self.transform, inputs, len(sources))
         terms = []
         for j, x in enumerate(sources):
             layer: Any = template.copy(self.transform)
             if isinstance(layer, nn.Module):
                 layer = layer.clone(parent=self, name=f"source_{j}")
-            y = layer(x)
+            y = layer(x, **taken.join(taken.arrays, [key[j] for key in taken.keys]))
             terms.append(y if alpha is None else jnp.asarray(alpha[j], y.dtype) * y)
         return sum(terms[1:], terms[0])

@@ -30,6 +30,7 @@ from optnet_jax.recurrences.iterate import (
     step_in_dtype,
 )
 from optnet_jax.structures import fields, template
+from optnet_jax.structures.inputs import Inputs, split
 
 
 class Layer(nn.Module):
@@ -39,28 +40,32 @@ class Layer(nn.Module):
         recurrence: the method.
         transform: T, shape-preserving.
         transform_prime: T' of a two-path method with weights of its own, or None.
+        inputs: the layer's random keys ↦ what T takes beside x; a function, since linen
+            would freeze a dict and trace a flag.
         trajectory: also hand out the output of every layer.
         drop_path: as in :class:`Propagation`.
     """
 
     recurrence: Recurrence
-    transform: Callable[[Any], Any]
-    transform_prime: Callable[[Any], Any] | None = None
+    transform: Callable[..., Any]
+    transform_prime: Callable[..., Any] | None = None
+    inputs: Callable[[list], dict[str, Any]] = lambda keys: {}
     trajectory: bool = False
     drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, state: State, c: Coefficients) -> tuple[State, Any]:
+    def __call__(self, state: State, c: Coefficients, keys: list) -> tuple[State, Any]:
         """Return the next state and, for a trajectory, its output."""
-        operator: Any = self._dropped(shape_preserving(self.transform))
+        inputs = self.inputs(keys)
+        operator: Any = self._operator(self.transform, inputs)
         if self.transform_prime is not None:
-            prime = self._dropped(shape_preserving(self.transform_prime))
-            operator = (prime, operator)
+            operator = (self._operator(self.transform_prime, inputs), operator)
         state = step_in_dtype(self.recurrence, operator, state, c)
         return state, self.recurrence.output(state) if self.trajectory else None
 
-    def _dropped(self, transform: Callable) -> Callable:
+    def _operator(self, transform: Callable, inputs: dict[str, Any]) -> Callable:
         """Return x ↦ m T(x) / keep, m 1 with probability keep for each example."""
+        transform = shape_preserving(functools.partial(transform, **inputs))
         if not self.drop_path:
             return transform
         keep = 1 - self.drop_path
@@ -113,7 +118,7 @@ class Propagation(nn.Module):
     """
 
     recurrence: Recurrence
-    transform: Callable[[Any], Any]
+    transform: Callable[..., Any]
     depth: int
     tied: bool = False
     learned: tuple[str, ...] = ()
@@ -149,6 +154,7 @@ class Propagation(nn.Module):
         previous: jax.Array | None = None,
         trajectory: bool = False,
         both_paths: bool = False,
+        **inputs: Any,
     ) -> Any:
         """Return x_K.
 
@@ -158,10 +164,14 @@ class Propagation(nn.Module):
             trajectory: return x_0, ..., x_K on a leading axis instead; of a recurrence
                 over the whole history as a tuple, since x_0 may have other channels.
             both_paths: return (x'_K, x_K) of a two-path method instead.
+            inputs: what T takes beside x, by name, the same in all layers: a flag, a
+                mask, an injected input, pytrees of them. Of a random key each layer
+                has one of its own; what linen's ``make_rng`` draws differs anyway.
 
         Raises:
             InputError: depth < 1, a learned name that is no coefficient, separate paths
-                of a one-path method, or a transform that changes the shape.
+                of a one-path method, inputs that T does not take, or a transform that
+                changes the shape.
         """
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype
@@ -172,7 +182,7 @@ class Propagation(nn.Module):
             state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
         first, history = self.recurrence.output(state), takes_history(self.recurrence)
         layers = self._unrolled if self.unroll or history else self._scanned
-        state, outputs = layers(state, coefficients, trajectory)
+        state, outputs = layers(state, coefficients, self._taken(inputs), trajectory)
         if both_paths:
             return iterates(self.recurrence, state)
         if not trajectory:
@@ -204,7 +214,15 @@ class Propagation(nn.Module):
             coefficients[name] = unpacked(trained, value)
         return coefficients
 
-    def _layer(self, layer_class: Any, name: str, trajectory: bool) -> Any:
+    def _taken(self, inputs: dict[str, Any]) -> Inputs:
+        transform: Any = self.transform
+        if takes_history(self.recurrence):  # of one more argument, α
+            transform = functools.partial(transform, None)
+        return split(transform, inputs, self.depth)
+
+    def _layer(
+        self, layer_class: Any, name: str, inputs: Inputs, trajectory: bool
+    ) -> Any:
         if self.separate_paths and number_of_paths(self.recurrence) == 1:
             raise InputError(
                 f"separate_paths needs a two-path recurrence, and "
@@ -215,34 +233,47 @@ class Propagation(nn.Module):
             recurrence=self.recurrence,
             transform=template.copy(self.transform),
             transform_prime=prime,
+            inputs=functools.partial(inputs.join, inputs.arrays),
             trajectory=trajectory,
             drop_path=self.drop_path,
             name=name,
         )
 
     def _unrolled(
-        self, state: State, coefficients: Coefficients, trajectory: bool
+        self,
+        state: State,
+        coefficients: Coefficients,
+        inputs: Inputs,
+        trajectory: bool,
     ) -> tuple:
         if takes_history(self.recurrence):
-            combinations = map(self._combination, range(self.depth))
+            combinations = (self._combination(k, inputs) for k in range(self.depth))
             return run_over_history(self.recurrence, combinations, state, coefficients)
         layer_class = nn.remat(Layer) if self.remat else Layer
-        layer = self._layer(layer_class, "layers", trajectory) if self.tied else None
+        make = functools.partial(
+            self._layer, layer_class, inputs=inputs, trajectory=trajectory
+        )
+        layer = make("layers") if self.tied else None
         outputs = []
         for k in range(self.depth):
-            c = jax.tree.map(lambda a, k=k: a[k], coefficients)
-            step = layer or self._layer(layer_class, f"layer_{k}", trajectory)
-            state, output = step(state, c)
+            c, keys = _part((coefficients, inputs.keys), k)
+            state, output = (layer or make(f"layer_{k}"))(state, c, keys)
             outputs.append(output)
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
 
-    def _combination(self, k: int) -> Callable:
+    def _combination(self, k: int, inputs: Inputs) -> Callable:
+        named = inputs.join(inputs.arrays, _part(inputs.keys, k))
+
+        def call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
+            return layer(sources, alpha, **named)
+
         layer: Any = template.copy(self.transform)
         if isinstance(layer, nn.Module):
             layer = layer.clone(parent=self, name=f"layer_{k}")
-            layer = functools.partial(nn.remat(_call), layer) if self.remat else layer
-        elif self.remat:
-            layer = jax.checkpoint(layer)
+            layer = functools.partial(nn.remat(call) if self.remat else call, layer)
+        else:
+            layer = functools.partial(call, layer)
+            layer = jax.checkpoint(layer) if self.remat else layer
 
         def combine(sources: tuple, alpha: Any = None) -> jax.Array:
             y = layer(sources, alpha)
@@ -256,7 +287,11 @@ class Propagation(nn.Module):
         return combine
 
     def _scanned(
-        self, state: State, coefficients: Coefficients, trajectory: bool
+        self,
+        state: State,
+        coefficients: Coefficients,
+        inputs: Inputs,
+        trajectory: bool,
     ) -> tuple:
         # Inside a scan XLA cannot merge the recomputation with the forward pass.
         layer_class = nn.remat(Layer, prevent_cse=False) if self.remat else Layer
@@ -271,23 +306,22 @@ class Propagation(nn.Module):
             }
         else:
             axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
+        steps = (coefficients, inputs.keys)
         if self.tied and self.is_initializing():
             # A scan cannot create the running statistics that it carries.
-            layer = self._layer(layer_class, "layers", trajectory)
-            first, rest = (
-                jax.tree.map(lambda a, part=part: a[part], coefficients)
-                for part in (0, slice(1, None))
-            )
-            state, output = layer(state, first)
+            layer = self._layer(layer_class, "layers", inputs, trajectory)
+            state, output = layer(state, *_part(steps, 0))
             step = nn.scan(
-                lambda layer, state, c: layer(state, c), length=self.depth - 1, **axes
+                lambda layer, state, *step: layer(state, *step),
+                length=self.depth - 1,
+                **axes,
             )
-            state, outputs = step(layer, state, rest)
+            state, outputs = step(layer, state, *_part(steps, slice(1, None)))
             return state, jax.tree.map(
                 lambda x, xs: jnp.concatenate([x[None], xs]), output, outputs
             )
         scanned = nn.scan(layer_class, length=self.depth, **axes)
-        return self._layer(scanned, "layers", trajectory)(state, coefficients)
+        return self._layer(scanned, "layers", inputs, trajectory)(state, *steps)
 
     def described(self) -> str:
         """Return the method, its number of steps and the range of its coefficients."""
@@ -358,5 +392,5 @@ def _range(values: np.ndarray) -> str:
     return low if low == high else f"{low}..{high}"
 
 
-def _call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
-    return layer(sources, alpha)
+def _part(steps: Any, k: int | slice) -> Any:
+    return jax.tree.map(lambda values: values[k], steps)

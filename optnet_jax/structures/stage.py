@@ -27,7 +27,8 @@ class Stage(nn.Module):
             :class:`~optnet_jax.structures.Propagation`.
         depth: the number of steps after the transition; 0 is fine if there is one.
         transition: makes the module x ↦ (T(x), S(x)), ``transition(name=...)``, S(x)
-            None for no shortcut; None where the input has the stage's shape already.
+            None for no shortcut; None where the input has the stage's shape already. It
+            takes what T takes beside x.
         previous: x_{-1}: "shortcut", the S(x) of the transition; "same", x_0, the
             method's own start, which is also taken where there is no shortcut; or
             "zero".
@@ -47,7 +48,7 @@ class Stage(nn.Module):
     """
 
     recurrence: Recurrence
-    transform: Callable[[Any], Any]
+    transform: Callable[..., Any]
     depth: int
     transition: Callable[..., nn.Module] | None = None
     previous: str = "shortcut"
@@ -73,12 +74,14 @@ class Stage(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, **inputs: Any) -> Any:
         """Return the iterate of each path.
 
         Args:
             x: the iterates of the stage before, a tuple (x,) or (x', x); an array
                 stands for all paths.
+            inputs: what T takes beside x, by name, as in
+                :class:`~optnet_jax.structures.Propagation`.
 
         Returns:
             (x_K,), or (x'_K, x_K) of a two-path method.
@@ -87,21 +90,21 @@ class Stage(nn.Module):
         x = x if isinstance(x, tuple) else (x,) * paths
         shortcut = None
         if self.transition is not None:
-            x, shortcut = self._change_shape(self.transition, x)
+            x, shortcut = self._change_shape(self.transition, x, inputs)
         if not self.depth:
             return x
-        return self._propagation()(
-            x if paths == 2 else x[0], self._previous(x, shortcut), both_paths=True
-        )
+        x0 = x if paths == 2 else x[0]
+        previous = self._previous(x, shortcut)
+        return self._propagation()(x0, previous, both_paths=True, **inputs)
 
     def _change_shape(
-        self, transition: Callable[..., nn.Module], x: tuple
+        self, transition: Callable[..., nn.Module], x: tuple, inputs: dict[str, Any]
     ) -> tuple[tuple, jax.Array | None]:
         names = ["transition"]
         if len(x) == 2 and self.separate_paths:
             names = ["transition_prime", "transition"]
         modules: list[Any] = [template.copy(transition)(name=name) for name in names]
-        steps = [modules[i % len(modules)](x_i) for i, x_i in enumerate(x)]
+        steps = [modules[i % len(modules)](x_i, **inputs) for i, x_i in enumerate(x)]
         transformed, shortcuts = zip(*steps, strict=True)
         if shortcuts[0] is None:
             return tuple(map(self._activate, transformed)), None

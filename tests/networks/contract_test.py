@@ -112,10 +112,19 @@ def test_training_and_evaluation(random_variables, name):
     jax.tree.map(np.testing.assert_array_equal, state, variables)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_every_family_has_derivatives_in_forward_mode(name):
+FORMS = [(name, {}) for name in SMALL] + [
+    ("hb_net", {"reversible": True}),
+    ("hb_net", {"tied": True, "remat": True}),
+    ("dmr_net", {"unroll": False}),
+    ("densenet121", {"remat": True}),
+    ("vgg16", {"batch_norm_group": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_every_family_has_derivatives_in_forward_mode(name, form):
     """Traced only: what has no such derivative says so when it is traced."""
-    network = create(name, num_classes=3, **SMALL[name])
+    network = create(name, num_classes=3, **{**SMALL[name], **form})
     images = jax.ShapeDtypeStruct(IMAGES, jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     tangents = (variables, images)
@@ -125,6 +134,9 @@ def test_every_family_has_derivatives_in_forward_mode(name):
         tangents,
     )
     assert (logits.shape, moved.shape) == ((4, 3), (4, 3))
+    # Of the logits with respect to a shift of all pixels: jacfwd of a gradient.
+    curvature = jax.hessian(lambda t, v, x: network.apply(v, x + t).sum())
+    assert jax.eval_shape(curvature, 0.0, variables, images).shape == ()
 
 
 _one_stage = {"stage_sizes": (2,), "widths": (4,), "reversible": True}
