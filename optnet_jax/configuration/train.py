@@ -51,6 +51,8 @@ class Data(Block, path="data."):
             100 % of the area, as the authors of DenseNet trained, whose strategy §7.1
             adopts) or "fixed" (short side resized, then a random square: §7.1 to the
             letter).
+        trivial_augment: Whether each training image is moved, or changed in its
+            colours, by one operation drawn for it (TrivialAugment).
         erase: Probability of a training image to have a rectangle painted over, its
             mean colour in it (random erasing).
         mixup: α of Beta(α, α), from which the share of an image in its mean with
@@ -71,6 +73,7 @@ class Data(Block, path="data."):
     batch_size: Count = 64
     augment: bool = False
     crop: Literal["random_resized", "fixed"] = "random_resized"
+    trivial_augment: bool = False
     erase: Annotated[float, Range(least=0, most=1)] = 0.0
     mixup: Alpha = 0.0
     cutmix: Alpha = 0.0

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch inside the training step: erasing, mixup, CutMix.
+"""Augmentation of a whole batch inside the training step.
 
 It is drawn from the step's key on the whole batch of all devices, before the batch is
 cut into micro-batches: nothing depends on how many there are of either.
@@ -9,6 +9,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from optnet_jax.data.preprocessing import Preprocessing
+from optnet_jax.training.trivial_augment import trivial_augment
+
 AREA = (0.02, 0.4)
 ASPECT = (0.3, 1 / 0.3)
 
@@ -17,15 +20,17 @@ def augment(
     key: jax.Array,
     batch: Mapping[str, jax.Array],
     *,
+    trivial: Preprocessing | None = None,
     erase: float = 0.0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
 ) -> dict[str, jax.Array]:
-    """Erase parts of images, and mix each image with another one of its batch.
+    """Change images, erase parts of them, and mix each with another of its batch.
 
     Args:
         key: PRNG key.
         batch: ``image`` [B, H, W, C] and ``label`` int [B].
+        trivial: How images were normalised, for TrivialAugment; None is off.
         erase: Probability of :func:`erased`.
         mixup: α of :func:`mixup_share`; 0 is off.
         cutmix: α of :func:`cutmix_share`; 0 is off. With both, each step draws which.
@@ -36,6 +41,8 @@ def augment(
     """
     erase_key, choice_key, mix_key = jax.random.split(key, 3)
     images = batch["image"]
+    if trivial:
+        images = trivial_augment(jax.random.fold_in(key, 3), images, trivial)
     if erase:
         images = erased(erase_key, images, erase)
     if not (mixup or cutmix):

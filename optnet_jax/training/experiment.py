@@ -196,6 +196,8 @@ def build(
     if load is None:
         say(f"reading {spec.name}")
     dataset = (load or data.load)(config.data, seed=config.seed)
+    if config.data.trivial_augment:
+        options = dataclasses.replace(options, trivial=dataset.preprocessing)
     per_epoch = dataset.steps_per_epoch
     total = schedule_lib.steps_in_run(
         config.schedule.epochs, per_epoch, config.schedule.steps

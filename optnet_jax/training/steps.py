@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.training import metrics as metrics_lib
 from optnet_jax.training.augmentation import augment
 from optnet_jax.training.state import TrainState
@@ -33,6 +34,7 @@ class StepOptions:
             without accumulation.
         average_decay: Decay of the moving average of the variables, once the run is
             long enough for it (:func:`average_share`); 0 keeps none.
+        trivial: How images were normalised, for TrivialAugment; None is off.
         erase: Probability of an image to have a rectangle erased.
         mixup: α of mixup; 0 is off.
         cutmix: α of CutMix; 0 is off.
@@ -43,6 +45,7 @@ class StepOptions:
     label_smoothing: float = 0.0
     accumulate: int = 1
     average_decay: float = 0.0
+    trivial: Preprocessing | None = None
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -75,7 +78,8 @@ def train_step(
         ``top5_error`` of the batch before the update, and ``gradient_norm``.
     """
     key = jax.random.fold_in(key, state.step)
-    mixes = {name: getattr(options, name) for name in ("erase", "mixup", "cutmix")}
+    names = ("trivial", "erase", "mixup", "cutmix")
+    mixes: dict[str, Any] = {name: getattr(options, name) for name in names}
     if any(mixes.values()):
         batch = augment(jax.random.fold_in(key, AUGMENTATION), batch, **mixes)
     run = jax.value_and_grad(_loss, has_aux=True)

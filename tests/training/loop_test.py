@@ -83,6 +83,7 @@ MODERN = {
     "optimizer.options": "b2=0.99, eps=1e-7",
     "optimizer.clip_norm": 1.0,
     "optimizer.decay_exclude": ("bias",),
+    "data.trivial_augment": True,
     "data.erase": 0.5,
     "data.mixup": 0.2,
     "data.cutmix": 1.0,
