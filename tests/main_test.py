@@ -11,7 +11,14 @@ from optnet_jax.studies import dispatch
 from optnet_jax.studies.study import Study
 
 DIGITS = "--config=configs/digits_agd.py"
-STUDIES = ["convergence", "equilibrium", "hypothesis", "stability", "table2"]
+STUDIES = [
+    "convergence",
+    "equilibrium",
+    "hypothesis",
+    "sparse_coding",
+    "stability",
+    "table2",
+]
 
 
 def call(*arguments, cwd=None):

@@ -6,6 +6,7 @@ from optnet_jax.structures.layout import stack_layers, unroll_layers
 from optnet_jax.structures.pairwise import Pairwise
 from optnet_jax.structures.propagation import Propagation
 from optnet_jax.structures.reversible import ReversiblePropagation
+from optnet_jax.structures.shrinkage import Shrinkage, shrinkage
 from optnet_jax.structures.stage import Stage
 from optnet_jax.structures.symmetric_map import SymmetricMap
 
@@ -15,8 +16,10 @@ __all__ = [
     "Pairwise",
     "Propagation",
     "ReversiblePropagation",
+    "Shrinkage",
     "Stage",
     "SymmetricMap",
+    "shrinkage",
     "stack_layers",
     "unroll_layers",
 ]

@@ -33,6 +33,8 @@ FIELDS: Mapping[str, Any] = {
     "max_steps": Annotated[int, Range(least=1, most=MOST_LAYERS)],
     "mu": Annotated[float, Range(above=0, below=1)],
     "kernel_size": tuple[Annotated[int, Range(least=1, most=MOST_LAYERS)], ...],
+    "penalty": Annotated[float, Range(least=0)],
+    "coupled": bool,
 }
 """Field → kind, for the structures."""
 

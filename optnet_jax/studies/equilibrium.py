@@ -29,6 +29,7 @@ from optnet_jax.configuration.train import Count, Data, Rate, Seed
 from optnet_jax.kinds import Items, OneOf, Range
 from optnet_jax.recurrences import NesterovSum, Recurrence, iterate, methods
 from optnet_jax.structures import Equilibrium, SymmetricMap
+from optnet_jax.structures.shrinkage import soft_threshold
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
@@ -44,7 +45,7 @@ FINAL_TOLERANCE = 1e-6
 PROXIMAL: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
-    "soft_threshold": lambda x: x - jnp.clip(x, -0.1, 0.1),
+    "soft_threshold": lambda x: soft_threshold(x, 0.1),
 }
 """Φ = prox_ψ, of slopes in [0, 1]: ψ is the indicator of x ≥ 0, a barrier, 0.1 |x|."""
 

@@ -105,12 +105,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def judge(methods: Mapping[str, str], networks: Mapping[str, str]) -> str:
+def judge(
+    methods: Mapping[str, str],
+    networks: Mapping[str, str],
+    given: str = "the true W",
+) -> str:
     """Return the verdict on "faster methods need fewer layers".
 
     Args:
         methods: method -> :func:`direction` of its iterations with the true W.
         networks: method -> direction of the layers that its trained network needs.
+        given: with what its iterations were counted.
 
     Returns:
         A sentence that begins with the verdict: supported, reversed, not supported, or
@@ -145,8 +150,8 @@ def judge(methods: Mapping[str, str], networks: Mapping[str, str]) -> str:
     else:
         head = "not supported"
     return (
-        f"{head}: {len(faster)} method(s) need fewer iterations than GD with the true "
-        f"W; once trained, {'; '.join(reasons)}"
+        f"{head}: {len(faster)} method(s) need fewer iterations than GD with {given}; "
+        f"once trained, {'; '.join(reasons)}"
     )
 
 

@@ -1,0 +1,444 @@
+"""Does a faster method need fewer layers where networks began: in sparse coding (§1.2)?
+
+b = A x + noise, x sparse. ISTA, FISTA and linearised ADMM are (7), (12) and (14) over
+one operator T, :func:`~optnet_jax.structures.shrinkage`; LISTA and its kin run the same
+recurrences over T with learned weights. Three forms of each method:
+
+* ``method``: T as it is, run for many steps;
+* ``tied``, ``untied``: a network of K layers that begins as the method and is trained
+  so that each layer estimates x: on the mean over the layers of the error in dB.
+
+The error is ‖x_k - x‖² / ‖x‖², summed over the signals, in dB.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block
+from optnet_jax.configuration.train import Count, Rate
+from optnet_jax.errors import InputError
+from optnet_jax.kinds import Items, OneOf, Range
+from optnet_jax.recurrences import Recurrence, iterate, methods
+from optnet_jax.structures import Propagation, Shrinkage, shrinkage
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.kinds import Layers, Positive, Seeds
+from optnet_jax.studies.study import Report, Study, StudyConfig, select
+from optnet_jax.studies.tables import markdown_table, number, with_sd
+from optnet_jax.studies.verdict import (
+    compare_layers,
+    direction,
+    holm,
+    judge,
+    layers_needed,
+)
+
+BASELINE = "gd"
+FORMS = ("method", "tied", "untied")
+Size = Annotated[int, Range(least=1, most=4096)]
+
+
+def _usable() -> tuple[str, ...]:
+    """Return the methods that need no μ: F is not strongly convex where m < n."""
+    return tuple(m.key for m in methods.minimisers() if not m.tuned)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Block, path="sparse_coding."):
+    """``config.sparse_coding``.
+
+    Attributes:
+        rows: m of A.
+        columns: n of A.
+        support: Probability that an entry of x is not 0.
+        snr_db: Mean of ‖A x‖² over that of the noise, in dB.
+        penalty: λ.
+        methods: Keys, gd among them, with which the others are compared.
+        iterations: Steps of the methods.
+        depth: K of the networks.
+        levels_db: Errors whose layers are counted.
+        coupled: As in :class:`~optnet_jax.structures.Shrinkage`.
+        steps: Of training.
+        batch_size: Signals of a step.
+        learning_rate: Of Adam, at the start of its cosine decay.
+        test_signals: Signals that the error is taken over.
+        seeds: Of A, all signals and the noise.
+    """
+
+    rows: Size
+    columns: Size
+    support: Annotated[float, Range(above=0, most=1)]
+    snr_db: Annotated[float, Range(least=-100, most=300)]
+    penalty: Positive
+    methods: Annotated[
+        tuple[Annotated[str, OneOf(_usable)], ...], Items(least=1, distinct=True)
+    ]
+    iterations: Layers
+    depth: Layers
+    levels_db: Annotated[
+        tuple[Annotated[float, Range(least=-300, below=0)], ...],
+        Items(least=1, distinct=True),
+    ]
+    coupled: bool
+    steps: Count
+    batch_size: Count
+    learning_rate: Rate
+    test_signals: Count
+    seeds: Seeds
+
+    def check(self) -> None:
+        """Refuse a problem without signal, and methods without their baseline."""
+        if self.support * self.columns < 1:
+            raise InputError(
+                f"config.sparse_coding.support={self.support:g} leaves less than one "
+                f"of {self.columns} entries of x: make it larger"
+            )
+        if BASELINE not in self.methods:
+            raise InputError(
+                f"config.sparse_coding.methods lacks {BASELINE}, with which the others "
+                "are compared: add it"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparseCodingConfig(StudyConfig):
+    """The fields of ``configs/sparse_coding.py``.
+
+    Attributes:
+        sparse_coding: The study.
+    """
+
+    experiment: Literal["sparse_coding"] = "sparse_coding"
+    sparse_coding: Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One method in one form, all its seeds.
+
+    Attributes:
+        form: one of :data:`FORMS`.
+        method: its key.
+        depth: steps, or layers.
+        recurrence: the method.
+    """
+
+    form: str
+    method: str
+    depth: int
+    recurrence: Recurrence
+
+    @property
+    def name(self) -> str:
+        """The form and the method."""
+        return f"{self.form} {self.method}"
+
+    @property
+    def work(self) -> float:
+        """Layers of all steps of training, roughly."""
+        return self.depth * (1 if self.form == "method" else 100)
+
+
+def plan(config: SparseCodingConfig) -> list[Cell]:
+    """List each method in each form."""
+    study = config.sparse_coding
+    return [
+        Cell(
+            form,
+            key,
+            study.iterations if form == "method" else study.depth,
+            methods.find(key).recurrence(),
+        )
+        for form in FORMS
+        for key in study.methods
+    ]
+
+
+class Network(nn.Module):
+    """b ↦ x_0 = 0, x_1, ..., x_K of a recurrence over T with learned weights.
+
+    The coefficients of the recurrence, where it has any, are learned, too.
+
+    Attributes:
+        recurrence: any; GD makes it LISTA.
+        matrix: A. [m, n]
+        penalty: λ with which it begins.
+        depth: K.
+        tied: one set of weights for all layers.
+        coupled: as in :class:`~optnet_jax.structures.Shrinkage`.
+    """
+
+    recurrence: Recurrence
+    matrix: Any
+    penalty: float
+    depth: int
+    tied: bool = False
+    coupled: bool = False
+
+    @nn.compact
+    def __call__(self, b: jax.Array) -> jax.Array:
+        """Return all iterates, [K + 1, ..., n], of b, [..., m]."""
+        layer = Shrinkage(self.matrix, self.penalty, self.coupled, parent=None)
+        propagation = Propagation(
+            self.recurrence,
+            functools.partial(layer, b=b),
+            self.depth,
+            tied=self.tied,
+            learned=tuple(self.recurrence.coefficients(self.depth)),
+        )
+        zeros = jnp.zeros((*b.shape[:-1], self.matrix.shape[1]), b.dtype)
+        return propagation(zeros, trajectory=True)
+
+
+def draw_matrix(key: jax.Array, study: Settings) -> jax.Array:
+    """Return A, [m, n], Gaussian with columns of length 1."""
+    a = jax.random.normal(key, (study.rows, study.columns))
+    return a / jnp.linalg.norm(a, axis=0, keepdims=True)
+
+
+def draw_signals(
+    key: jax.Array, a: jax.Array, number: int, study: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Return x, [number, n], and b = A x + noise, [number, m]."""
+    values, places, noise = jax.random.split(key, 3)
+    shape = (number, study.columns)
+    x = jax.random.normal(values, shape)
+    x = x * jax.random.bernoulli(places, study.support, shape)
+    # E ‖A x‖² = support · n, as the columns have length 1.
+    power = study.support * study.columns / study.rows * 10 ** (-study.snr_db / 10)
+    clean = x @ a.T
+    return x, clean + power**0.5 * jax.random.normal(noise, clean.shape)
+
+
+def error_db(iterates: Any, x: jax.Array) -> jax.Array:
+    """Return 10 log10 Σ‖x_k - x‖² / Σ‖x‖² of iterates [K, number, n], [K]."""
+    missed = jnp.sum((iterates - x[None]) ** 2, axis=(-2, -1))
+    return 10 * jnp.log10(missed / jnp.sum(x**2))
+
+
+def measurement(config: SparseCodingConfig) -> Callable[[Cell], Row]:
+    """Return the function that measures a cell."""
+    return functools.partial(measure, config=config)
+
+
+def measure(cell: Cell, config: SparseCodingConfig) -> Row:
+    """Run, or train, a method for all seeds.
+
+    Returns:
+        ``error``, the test errors (dB) after 0, 1, ... layers by seed.
+    """
+    study = config.sparse_coding
+
+    def one(seed: jax.Array) -> jax.Array:
+        of_matrix, of_test, of_training = jax.random.split(jax.random.key(seed), 3)
+        a = draw_matrix(of_matrix, study)
+        x, b = draw_signals(of_test, a, study.test_signals, study)
+        if cell.form == "method":
+            step, x0 = functools.partial(shrinkage(a, study.penalty), b=b), 0 * x
+            return error_db(
+                iterate(cell.recurrence, step, x0, cell.depth, trajectory=True), x
+            )
+        network = Network(
+            cell.recurrence,
+            a,
+            study.penalty,
+            cell.depth,
+            tied=cell.form == "tied",
+            coupled=study.coupled,
+        )
+        return error_db(network.apply(_train(network, study, of_training), b), x)
+
+    # One network after the other: a matrix product for each is slower on a CPU.
+    errors = jax.jit(lambda seeds: jax.lax.map(one, seeds))(jnp.asarray(study.seeds))
+    return {"error": np.asarray(errors).round(4).tolist()}
+
+
+def _train(network: Network, study: Settings, key: jax.Array) -> Any:
+    """Train one network with Adam, each step on signals of its own."""
+    optimizer = optax.adam(
+        optax.cosine_decay_schedule(study.learning_rate, study.steps)
+    )
+
+    def loss(variables: Any, x: jax.Array, b: jax.Array) -> jax.Array:
+        return error_db(network.apply(variables, b)[1:], x).mean()
+
+    def update(state: tuple, step: jax.Array) -> tuple:
+        variables, memory = state
+        signals = draw_signals(
+            jax.random.fold_in(key, step), network.matrix, study.batch_size, study
+        )
+        gradient = jax.grad(loss)(variables, *signals)
+        updates, memory = optimizer.update(gradient, memory, variables)
+        return (optax.apply_updates(variables, updates), memory), None
+
+    variables = network.init(key, jnp.zeros((1, study.rows)))
+    state = (variables, optimizer.init(variables))
+    return jax.lax.scan(update, state, jnp.arange(study.steps))[0][0]
+
+
+def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:
+    """Compare the layers of each method with those of GD by seed, and judge.
+
+    The tests of one form are corrected for their number.
+    """
+    study = config.sparse_coding
+    tables = {form: _compared(select(rows, form=form), study) for form in FORMS}
+    directions = {
+        form: {methods.find(key).title: each["direction"] for key, each in own.items()}
+        for form, own in tables.items()
+    }
+    for own in directions.values():
+        del own[methods.find(BASELINE).title]
+    first, *trained = FORMS
+    return {
+        "compared": tables,
+        "verdicts": {
+            form: judge(directions[first], directions[form], given="T as it is")
+            for form in trained
+        },
+    }
+
+
+def _compared(rows: list[Row], study: Settings) -> Report:
+    """Return the layers to each level, and how many fewer than GD's, of one form."""
+    curves = {
+        row["method"]: [dict(enumerate(each[1:], 1)) for each in row["error"]]
+        for row in rows
+    }
+    found = {
+        key: compare_layers(curve, curves[BASELINE], study.levels_db)
+        for key, curve in curves.items()
+    }
+    tested = [key for key in found if key != BASELINE]
+    p_values = holm([found[key].p_value for key in tested])
+    corrected = {BASELINE: 1.0, **dict(zip(tested, p_values, strict=True))}
+    return {
+        key: {
+            "layers": {
+                f"{level:g}": [layers_needed(of_seed, level) for of_seed in curves[key]]
+                for level in study.levels_db
+            },
+            "doublings": each.mean,
+            "p_value": corrected[key],
+            "direction": direction(each, corrected[key]),
+        }
+        for key, each in found.items()
+    }
+
+
+TITLES = {
+    "method": "T as it is",
+    "tied": "Learned, one set of weights for all layers",
+    "untied": "Learned, a set of weights for each layer",
+}
+
+
+def text(report: Report) -> Iterator[str]:
+    """Write the report: the verdicts, and a table for each form."""
+    study = report["config"]["sparse_coding"]
+    yield "# Does a faster method need fewer layers in sparse coding (§1.2)?"
+    weights = "W, θ; V = I - W A" if study["coupled"] else "W, V, θ"
+    yield (
+        f"b = A x + noise, A {study['rows']} × {study['columns']}, "
+        f"{100 * study['support']:g} % of x not 0, {study['snr_db']:g} dB; λ = "
+        f"{study['penalty']:g}. Networks of {study['depth']} layers ({weights}), "
+        f"{study['steps']} steps of Adam of {study['batch_size']} signals each; "
+        f"{len(study['seeds'])} seeds, {study['test_signals']} test signals; "
+        f"{report['device']}, JAX {report['versions']['jax']}, "
+        f"{report['wall_seconds']} s. GD over T is ISTA, and LISTA once it is trained; "
+        "AGD is FISTA."
+    )
+    yield "\n".join(
+        f"* {TITLES[form]}: **{verdict}**"
+        for form, verdict in report["verdicts"].items()
+    )
+    yield (
+        "Layers until the error is reached: geometric mean over the seeds that reach "
+        "it. Beside them, against GD, the factor of the layers (what is not reached "
+        "counts as twice the deepest), and p of the sign-flip test over the seeds, "
+        "corrected by Holm's method for the tests of the table."
+    )
+    for form, own in report["compared"].items():
+        rows = select(report["cells"], form=form)
+        yield f"## {TITLES[form]}"
+        yield _table(own, {row["method"]: row for row in rows})
+
+
+def _table(own: Report, rows: dict[str, Row]) -> str:
+    levels = next(iter(own.values()))["layers"]
+    depth = next(iter(rows.values()))["depth"]
+    header = [
+        "method",
+        *(f"{level} dB" for level in levels),
+        "factor",
+        "p",
+        "against GD",
+        f"dB after {depth}",
+    ]
+    lines = []
+    for key, each in own.items():
+        against = ["", "", ""]
+        if key != BASELINE:
+            factor, p_value = 2 ** each["doublings"], each["p_value"]
+            against = [number(factor), number(p_value), each["direction"]]
+        last = [errors[-1] for errors in rows[key]["error"]]
+        lines.append(
+            [
+                methods.find(key).label,
+                *(_mean_layers(layers, depth) for layers in each["layers"].values()),
+                *against,
+                with_sd(last, 1),
+            ]
+        )
+    return markdown_table(header, lines)
+
+
+def _mean_layers(layers: list[int | None], depth: int) -> str:
+    reached = [n for n in layers if n is not None]
+    if not reached:
+        return f"> {depth}"
+    mean = f"{np.exp(np.mean(np.log(reached))):.1f}"
+    return mean if len(reached) == len(layers) else f"{mean} ({len(reached)} seeds)"
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Draw the mean error against the layers, for each form."""
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(FORMS), sharey=True)
+    for form, axis in zip(FORMS, axes, strict=True):
+        for row in select(report["cells"], form=form):
+            mean = np.mean(row["error"], axis=0)
+            label = methods.find(row["method"]).label if form == FORMS[0] else None
+            axis.plot(np.arange(1, len(mean)), mean[1:], label=label)
+        axis.set(title=TITLES[form], xlabel="layers")
+    axes[0].set_xscale("log")
+    axes[0].set_ylabel("‖x_k - x‖² / ‖x‖², dB")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    return {"sparse_coding": figure}
+
+
+def outcome(row: Row) -> str:
+    """Say what a row has in a line."""
+    last = [errors[-1] for errors in row["error"]]
+    label = methods.find(row["method"]).label
+    return f"{row['form']}, {label}, {row['depth']} layers: {with_sd(last, 1)} dB"
+
+
+STUDY = Study(
+    name="sparse_coding",
+    config=SparseCodingConfig,
+    plan=plan,
+    measurement=measurement,
+    outcome=outcome,
+    text=text,
+    figures=figures,
+    conclude=conclude,
+)

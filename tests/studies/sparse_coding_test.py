@@ -1,0 +1,149 @@
+"""The study on a small A: signals by their moments, errors and layers by NumPy."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from optnet_jax.configs import sparse_coding as config_file
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import GradientDescent, methods
+from optnet_jax.studies import sparse_coding
+from optnet_jax.studies.sparse_coding import STUDY, SparseCodingConfig, select
+from optnet_jax.studies.verdict import FEWER, MORE, SAME
+
+
+def small_config():
+    config = config_file.get_config("quick")
+    config.sparse_coding.update(
+        rows=10, columns=16, steps=6, depth=3, iterations=40, test_signals=16
+    )
+    return config
+
+
+def settings(**fields):
+    config = small_config()
+    with config.unlocked():
+        config.sparse_coding.update(fields)
+    return SparseCodingConfig.of(config)
+
+
+class Own(GradientDescent):
+    """A user's method: half a step."""
+
+    def step(self, transform, state, c):
+        return (state + transform(state)) / 2
+
+
+def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch):
+    own = methods.Method("own", "Own", "", Own())
+    monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, own))
+    config = small_config()
+    config.sparse_coding.methods = ("gd", "own")
+    report = STUDY.run(config, tmp_path)
+    assert json.loads((tmp_path / "sparse_coding.json").read_text("utf-8")) == report
+    text = (tmp_path / "sparse_coding.md").read_text("utf-8")
+    assert text.count("**cannot tell with n = 2") == 2
+    assert text.count("| GD (7)") == text.count("| Own ") == 3
+    picture = (tmp_path / "plots" / "sparse_coding.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    for form, steps in (("method", 40), ("tied", 3), ("untied", 3)):
+        for row in select(report["cells"], form=form):
+            assert np.shape(row["error"]) == (2, steps + 1)
+    # What is trained for six steps only is better than what it began as.
+    for key in ("gd", "own"):
+        begun, *trained = (
+            select(report["cells"], form=form, method=key)[0]["error"]
+            for form in sparse_coding.FORMS
+        )
+        for errors in trained:
+            for seed in range(2):
+                assert sum(errors[seed]) < sum(begun[seed][:4])
+
+    (tmp_path / "sparse_coding.json").unlink()
+    monkeypatch.setattr(sparse_coding, "measure", lambda *_, **__: pytest.fail("again"))
+    assert STUDY.run(config, tmp_path)["cells"] == report["cells"]
+
+
+def test_signals_have_the_moments_that_are_asked_for():
+    study = settings(rows=30, columns=60, support=0.2, snr_db=10.0).sparse_coding
+    a = sparse_coding.draw_matrix(jax.random.key(0), study)
+    np.testing.assert_allclose(np.linalg.norm(a, axis=0), 1, atol=1e-6)
+    x, b = map(
+        np.asarray, sparse_coding.draw_signals(jax.random.key(1), a, 4000, study)
+    )
+    assert np.mean(x != 0) == pytest.approx(0.2, abs=0.005)
+    assert x[x != 0].std() == pytest.approx(1, abs=0.02)
+    clean = x @ np.asarray(a).T
+    snr = 10 * np.log10((clean**2).sum() / ((b - clean) ** 2).sum())
+    assert snr == pytest.approx(10, abs=0.2)
+
+
+def test_the_error_is_that_of_all_signals():
+    x = jnp.array([[3.0, 0.0], [0.0, 4.0]])
+    iterates = jnp.stack([0 * x, x + jnp.array([[0.3, 0.4], [0, 0]])])
+    np.testing.assert_allclose(sparse_coding.error_db(iterates, x), [0, -20], atol=1e-5)
+
+
+def test_layers_are_compared_by_seed_and_judged():
+    def rows(form, layers):
+        """Errors that fall by 6 dB in so many layers, of six seeds."""
+        return [
+            {
+                "form": form,
+                "method": key,
+                "error": [[-6.0 * k / n for k in range(13)]] * 6,
+            }
+            for key, n in layers.items()
+        ]
+
+    config = settings(levels_db=(-3.0, -6.0))
+    report = sparse_coding.conclude(
+        config,
+        [
+            *rows("method", {"gd": 8, "agd": 4}),
+            *rows("tied", {"gd": 4, "agd": 8}),
+            *rows("untied", {"gd": 4, "agd": 4}),
+        ],
+    )
+    found = {form: own["agd"] for form, own in report["compared"].items()}
+    assert found["method"]["layers"] == {"-3": [2] * 6, "-6": [4] * 6}
+    assert found["method"]["doublings"] == -1
+    directions = {form: each["direction"] for form, each in found.items()}
+    assert directions == {"method": FEWER, "tied": MORE, "untied": SAME}
+    assert report["verdicts"]["tied"].startswith("reversed: 1 method(s) need fewer")
+    assert report["verdicts"]["untied"].startswith("not supported")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("snr_db", float("nan"), "snr_db"),
+        ("snr_db", 1e6, "must be at least -100 and at most 300"),
+        ("rows", 0, "rows=0 must be at least 1"),
+        ("columns", 10**6, "columns=1000000 must be at least 1 and at most 4096"),
+        ("support", 1.5, "support=1.5 must be above 0 and at most 1"),
+        ("support", 0.01, "leaves less than one of 16 entries of x"),
+        ("penalty", 0.0, "penalty=0.0 must be above 0"),
+        ("levels_db", (3.0,), "levels_db has 3.0: each"),
+        ("methods", ("agd",), "methods lacks gd"),
+        ("methods", ("gd", "agd_tuned"), "methods has 'agd_tuned'"),
+        ("seeds", (), "seeds=() must have at least 1"),
+    ],
+)
+def test_what_cannot_be_is_one_line(field, value, says):
+    with pytest.raises(InputError, match="config.sparse_coding") as caught:
+        settings(**{field: value})
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_plan_has_each_method_in_each_form():
+    config = SparseCodingConfig.of(config_file.get_config())
+    cells = sparse_coding.plan(config)
+    assert len({cell.name for cell in cells}) == len(cells) == 12
+    assert {cell.depth for cell in cells} == {16, 256}
+    assert dataclasses.replace(cells[0], depth=1).work < cells[0].work
