@@ -61,8 +61,8 @@ class Shrinkage(nn.Module):
     """(x, b) ↦ S_θ(W b + V x), W, V and θ trained: a layer of LISTA.
 
     They begin as W = Aᵀ/L, V = I - Aᵀ A/L, θ = λ/L, where it is :func:`shrinkage`. A
-    network is a :class:`Propagation` of it with b bound to it,
-    ``Propagation(recurrence, functools.partial(Shrinkage(a, penalty), b=b), depth)``.
+    network is a :class:`Propagation` of it that is given b beside x_0:
+    ``Propagation(recurrence, Shrinkage(a, penalty), depth).apply(variables, x0, b=b)``.
     Sources: Gregor and LeCun, ICML 2010; coupled: Chen et al., NeurIPS 2018.
 
     Attributes:

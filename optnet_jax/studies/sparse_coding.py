@@ -186,16 +186,15 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, b: jax.Array) -> jax.Array:
         """Return all iterates, [K + 1, ..., n], of b, [..., m]."""
-        layer = Shrinkage(self.matrix, self.penalty, self.coupled, parent=None)
         propagation = Propagation(
             self.recurrence,
-            functools.partial(layer, b=b),
+            Shrinkage(self.matrix, self.penalty, self.coupled, parent=None),
             self.depth,
             tied=self.tied,
             learned=tuple(self.recurrence.coefficients(self.depth)),
         )
         zeros = jnp.zeros((*b.shape[:-1], self.matrix.shape[1]), b.dtype)
-        return propagation(zeros, trajectory=True)
+        return propagation(zeros, trajectory=True, b=b)
 
 
 def draw_matrix(key: jax.Array, study: Settings) -> jax.Array:

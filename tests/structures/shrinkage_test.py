@@ -99,12 +99,11 @@ def test_gd_is_ista_and_agd_is_fista_as_printed(float64):
 )
 def test_a_network_begins_as_its_method(key, tied, coupled, float64):
     recurrence, x0, b = recurrence_of(key), jnp.zeros((3, 10)), jnp.asarray(B)
-    layer = functools.partial(Shrinkage(A, PENALTY, coupled), b=b)
-    network = Propagation(recurrence, layer, 5, tied=tied)
-    variables = network.init(jax.random.key(0), x0)
+    network = Propagation(recurrence, Shrinkage(A, PENALTY, coupled), 5, tied=tied)
+    variables = network.init(jax.random.key(0), x0, b=b)
     step = functools.partial(shrinkage(A, PENALTY), b=b)
     np.testing.assert_allclose(
-        network.apply(variables, x0, trajectory=True),
+        network.apply(variables, x0, trajectory=True, b=b),
         iterate(recurrence, step, x0, 5, trajectory=True),
         atol=1e-13,
     )

@@ -25,6 +25,7 @@ CONFIGS = (
     "table2",
     "convergence",
     "equilibrium",
+    "sparse_coding",
     "stability",
     "hypothesis",
 )
