@@ -12,10 +12,11 @@ recurrence           method, structure     relaxed form
 ===================  ====================  ===========================
 
 Since the paper: ``TripleMomentum``, which contains (7), (11) and (12),
-``LinearMultistep`` (LM-ResNet) and ``Coupled`` (RevNet).
+``LinearMultistep`` (LM-ResNet), ``Coupled`` (RevNet) and, from before, ``Anderson``.
 """
 
 from optnet_jax.recurrences.admm import ADMM
+from optnet_jax.recurrences.anderson import Anderson
 from optnet_jax.recurrences.base import (
     Coefficients,
     Recurrence,
@@ -40,6 +41,7 @@ from optnet_jax.recurrences.two_path import TwoPath
 
 __all__ = [
     "ADMM",
+    "Anderson",
     "Coefficients",
     "Coupled",
     "GradientDescent",

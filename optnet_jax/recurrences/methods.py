@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.admm import ADMM
+from optnet_jax.recurrences.anderson import Anderson
 from optnet_jax.recurrences.base import Recurrence
 from optnet_jax.recurrences.coupled import Coupled
 from optnet_jax.recurrences.gradient_descent import GradientDescent
@@ -35,6 +36,8 @@ class Method:
             gives no linear rate.
         relaxed: its coefficients are a network's and those of no method of
             optimisation: it is not meant to reach a minimiser.
+        adaptive: its coefficients depend on the iterates: a step is not linear where T
+            is, so it has no characteristic roots, and Lemma 1 does not hold for it.
     """
 
     key: str
@@ -44,6 +47,7 @@ class Method:
     details: str = ""
     rate: Callable[[float], float] | None = None
     relaxed: bool = False
+    adaptive: bool = False
 
     @property
     def title(self) -> str:
@@ -134,6 +138,7 @@ METHODS: tuple[Method, ...] = (
         relaxed=True,
     ),
     Method("revnet", "RevNet", "", Coupled(), relaxed=True),
+    Method("anderson", "Anderson", "18", Anderson(), ", m = 5", adaptive=True),
 )
 """The paper's methods with its coefficients and with those tuned to μ, the relaxed
 structures of §6 with those of the networks that they are known by, and what was found

@@ -128,13 +128,16 @@ def measurement(config: ConvergenceConfig) -> Callable[[Cell], Row]:
             found = measure(
                 recurrence, problem, study.depth, seed=config.seed, radius=study.radius
             )
-            duality = duality_check(problem, recurrence, DUALITY_DEPTH)
+            duality = {}
+            if not method.adaptive:
+                difference = duality_check(problem, recurrence, DUALITY_DEPTH)
+                duality["duality_difference"] = difference
         return {
             "layers": [found.layers_needed(each) for each in study.tolerances],
             "layers_to_1e-10": found.layers_needed(1e-10),
             "fitted_rate": found.fitted_rate,
             "theoretical_rate": method.rate(problem.mu) if method.rate else None,
-            "duality_difference": duality,
+            **duality,
             "distance": found.distance[: SHOWN + 1].tolist(),
             "gap": found.gap[: SHOWN + 1].tolist(),
         }
@@ -290,7 +293,9 @@ def conclude(config: ConvergenceConfig, rows: list[Row]) -> Report:
             "exponents": exponents,
         }
     # None: iterates that overflow, on a problem that is convex near its minimiser only.
-    differences = [row["duality_difference"] for row in rows]
+    differences = [
+        row["duality_difference"] for row in rows if "duality_difference" in row
+    ]
     largest = None if None in differences else max(differences)
     return {"methods": summary, "largest_duality_difference": largest}
 

@@ -169,7 +169,11 @@ class Cell:
 def plan(config: StabilityConfig) -> list[Cell]:
     """List the roots and norms of every method that needs no μ, and the trial."""
     fixed = {m.label: m.recurrence() for m in methods.METHODS if not m.tuned}
-    cells = [Cell("roots", *item, ROOTS_DEPTH) for item in fixed.items()]
+    cells = [
+        Cell("roots", *item, ROOTS_DEPTH)
+        for item in fixed.items()
+        if not methods.find(item[0]).adaptive
+    ]
     depth = config.stability.norms.depth
     cells += [Cell("norms", *item, depth) for item in fixed.items()]
     return cells + [

@@ -1,5 +1,6 @@
 """The list itself; what reads it is tested where it reads."""
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from optnet_jax.configs import table2 as table2_config
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, heavy_ball, methods
 from optnet_jax.studies import convergence, hypothesis, stability, table2
+from optnet_jax.studies.roots import characteristic_roots
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -46,6 +48,15 @@ def test_a_relaxed_structure_is_no_minimiser():
     found = {method.key for method in methods.minimisers()}
     assert found.isdisjoint({"resnet", "hb_net", "dmr_net", "two_path"})
     assert {"gd", "hb", "agd", "agd2", "admm"} < found
+
+
+def test_those_of_adaptive_coefficients_alone_have_no_roots():
+    for method in methods.METHODS:
+        refused = contextlib.nullcontext()
+        if method.adaptive:
+            refused = pytest.raises(InputError, match="not linear in its state")
+        with refused:
+            characteristic_roots(method.recurrence(0.01))
 
 
 @pytest.mark.parametrize("method", methods.METHODS, ids=lambda m: m.key)

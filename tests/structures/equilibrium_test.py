@@ -41,7 +41,10 @@ class Averaged:
 
 
 RECURRENCES = {
-    **{key: find(key).recurrence(MU) for key in ("hb_tuned", "agd2", "admm")},
+    **{
+        key: find(key).recurrence(MU)
+        for key in ("hb_tuned", "agd2", "admm", "anderson")
+    },
     "user's": Averaged(),
 }
 
