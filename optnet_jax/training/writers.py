@@ -3,27 +3,21 @@
 TensorBoard's events are written without TensorFlow, whose import takes seconds.
 """
 
-import io
 import itertools
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
-from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
-from tensorboard.compat.tensorflow_stub.errors import OutOfRangeError
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from optnet_jax.errors import one_line
-from optnet_jax.runs import files
 from optnet_jax.runs.json_lines import JsonLines
 from optnet_jax.training.coefficients import write_arrays
 
@@ -32,13 +26,21 @@ _numbers = itertools.count()
 
 
 class EventFile:
-    """A file of events for TensorBoard, in the form of TensorFlow 2's summaries."""
+    """A file of events for TensorBoard, in the form of TensorFlow 2's summaries.
 
-    def __init__(self, folder: Path):
+    Args:
+        folder: Where it is put.
+        start_step: What comes after it in older files, which a killed start wrote after
+            its last checkpoint, is no longer shown.
+    """
+
+    def __init__(self, folder: Path, start_step: int):
         place = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         path = folder / f"events.out.tfevents.{int(time.time()):010d}.{place}.v2"
         self._writer = RecordWriter(path.open("xb"))
         self._write(file_version="brain.Event:2")
+        start = SessionLog(status=SessionLog.START)
+        self._write(step=start_step + 1, session_log=start)
 
     def write(self, step: int, summary: Any) -> None:
         """Write what ``scalar_pb`` or another of TensorBoard's plugins returns."""
@@ -79,12 +81,11 @@ class RunWriter:
         self._events: EventFile | None = None
         if jax.process_index() != 0:
             return
-        drop_later_events(workdir, start_step)
         for name in ("metrics", *(("coefficients",) if learned else ())):
             self._logs[name] = JsonLines(
                 workdir / f"{name}.jsonl", start_step, lines.get(name, 0)
             )
-        self._events = EventFile(workdir)
+        self._events = EventFile(workdir, start_step)
 
     @property
     def lines(self) -> dict[str, int]:
@@ -135,54 +136,3 @@ class RunWriter:
                 file.close()
         if "coefficients" in self._logs:
             write_arrays(self._workdir)
-
-
-def drop_later_events(workdir: Path, start_step: int) -> None:
-    """Drop the events of steps that will be run (again).
-
-    A killed start wrote them after its last checkpoint; TensorBoard would draw both
-    them and those of the repeated steps. A file whose last record the kill cut short
-    is made whole; one that cannot be read at all stays as it is.
-
-    Args:
-        workdir: The run's directory.
-        start_step: Step that the run goes on from; 0 (a run that starts afresh) removes
-            the files.
-    """
-    for file in sorted(workdir.glob("events.out.tfevents.*")):
-        if file.is_symlink() or not file.is_file():
-            logging.warning("%s is not a regular file: it is left alone", file)
-        elif start_step == 0:
-            file.unlink()
-        else:
-            _drop_later(file, start_step)
-
-
-def _drop_later(file: Path, start_step: int) -> None:
-    records, sound = [], True
-    try:
-        # One by one: what comes before the damage counts.
-        for record in _records(file):
-            records.append((Event.FromString(record).step, record))
-    except Exception as error:
-        # The reader and protobuf raise whatever the damaged byte leads to.
-        sound = False
-        cause = one_line(error, 100)
-        logging.warning("%s is damaged after %d events (%s)", file, len(records), cause)
-    kept = [record for step, record in records if step <= start_step]
-    whole = io.BytesIO()
-    writer = RecordWriter(whole)
-    for record in kept:
-        writer.write(record)
-    if (sound or kept) and len(whole.getvalue()) != file.stat().st_size:
-        files.write_durably(file, whole.getvalue())
-
-
-def _records(file: Path) -> Iterator[bytes]:
-    reader = PyRecordReader_New(str(file))
-    while True:
-        try:
-            reader.GetNext()
-        except OutOfRangeError:
-            return
-        yield reader.record()  # pyright: ignore
