@@ -39,11 +39,6 @@ def steps_in_run(epochs: float, steps_per_epoch: int, steps: int = 0) -> int:
 def steps_of(field: str, epochs: float, steps_per_epoch: int) -> int:
     """Return the length in steps of what the config gives in epochs, rounded.
 
-    Args:
-        field: The config field, for the error message.
-        epochs: The length in epochs.
-        steps_per_epoch: Steps of one epoch.
-
     Raises:
         InputError: if it is more than the step of a run's state, int32, counts to.
     """
@@ -94,21 +89,18 @@ def learning_rate_schedule(
     """
     # A drop that rounding puts at the very start would leave no step the full rate.
     boundaries = jnp.array([max(1, round(f * total_steps)) for f in drop_at], jnp.int32)
+    length = max(1, total_steps - warmup_steps)
+    forms = {
+        "steps": lambda step: (
+            learning_rate * drop_factor ** jnp.sum(step >= boundaries)
+        ),
+        "cosine": optax.cosine_decay_schedule(learning_rate, length),
+        "linear": optax.linear_schedule(learning_rate, 0.0, length),
+    }
+    begin = 0 if decay == "steps" else warmup_steps
 
     def schedule(step):
-        drops = jnp.sum(step >= boundaries)
         warmup = jnp.minimum(1.0, (step + 1) / max(1, warmup_steps))
-        return learning_rate * drop_factor**drops * warmup
+        return forms[decay](jnp.maximum(step - begin, 0)) * warmup
 
-    def smooth(step):
-        warmup = jnp.minimum(1.0, (step + 1) / max(1, warmup_steps))
-        return falling(jnp.maximum(step - warmup_steps, 0)) * warmup
-
-    if decay == "steps":
-        return schedule
-    length = max(1, total_steps - warmup_steps)
-    if decay == "cosine":
-        falling = optax.cosine_decay_schedule(learning_rate, length)
-    else:
-        falling = optax.linear_schedule(learning_rate, 0.0, length)
-    return smooth
+    return schedule
