@@ -10,8 +10,7 @@ from PIL import Image
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import CRC_TABLE
 from tensorflow_datasets.proto import tf_example_pb2
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""What Pillow calls images of as many channels, of 8 bits each."""
+from optnet_jax.data.pictures import MODES
 
 # Records whose checksums are worked out at once.
 _BLOCK = 4096
@@ -24,11 +23,6 @@ def read(
     """Read TFRecord files of ``tf.train.Example`` with a PNG image and a label.
 
     TensorFlow decodes a PNG to the same pixels; other images it may round otherwise.
-
-    Args:
-        files: their paths.
-        lengths: how many records each of them has.
-        channels: of the images.
 
     Returns:
         The images, uint8 [N, H, W, C], and the labels, int64 [N].

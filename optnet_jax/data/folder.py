@@ -8,13 +8,11 @@ folder that has changed is another set, and is prepared anew.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError, named, shown
@@ -71,10 +69,6 @@ class Folder:
 def spec_of(folder: str, size: int) -> Spec:
     """Describe a folder as a data set.
 
-    Args:
-        folder: ``config.data.folder``.
-        size: ``config.data.image_size``, the side of the network's input in pixels.
-
     Returns:
         Its entry, as those in the table of data sets; mean and deviation are left to
         the prepared set, which has measured them.
@@ -106,20 +100,20 @@ def spec_of(folder: str, size: int) -> Spec:
         flip=True,
         streamed=streamed,
         module="optnet_jax.data.folder_builder",
-        builder_config=functools.partial(_builder_config, found, size, streamed),
+        builder_config={
+            "name": _digest(found, size, streamed),
+            "found": found,
+            "size": size,
+            "streamed": streamed,
+        },
         note=found.note,
     )
 
 
-def _builder_config(found: Folder, size: int, streamed: bool) -> Any:
-    from optnet_jax.data import folder_builder
-
+def _digest(found: Folder, size: int, streamed: bool) -> str:
     pictures = [list(map(dataclasses.astuple, p)) for p in (found.train, found.test)]
     content = json.dumps([found.classes, pictures, size, streamed])
-    digest = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
-    return folder_builder.FolderConfig(
-        name=digest[:16], found=found, size=size, streamed=streamed
-    )
+    return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def scan(root: Path) -> Folder:

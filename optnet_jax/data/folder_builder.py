@@ -42,6 +42,7 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
     """Pictures of a folder, a class in each of its folders."""
 
     VERSION = tfds.core.Version("1.0.0")
+    CONFIG = FolderConfig
 
     def _info(self) -> Any:
         config = self.builder_config

@@ -8,6 +8,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from optnet_jax.errors import InputError, named, one_line
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's name of pixels of as many channels, of 8 bits each."""
+
 
 def load(file: str | Path) -> Image.Image:
     """Read a picture as it looks on white paper, upright.

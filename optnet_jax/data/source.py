@@ -8,7 +8,6 @@ answer? Only then may TFDS begin.
 import contextlib
 import importlib
 import sys
-import threading
 import time
 import urllib.parse
 import urllib.request
@@ -22,7 +21,7 @@ from absl import logging
 from optnet_jax.data import archives, features, origins, quiet, versions
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError, one_line
-from optnet_jax.runs import files
+from optnet_jax.runs import files, program
 from optnet_jax.runs.progress import say
 
 PROBE_SECONDS = 1.5
@@ -114,7 +113,9 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
             )
     try:
         with quiet.no_chatter():
-            config = spec.builder_config and spec.builder_config()
+            config = None
+            if spec.builder_config:
+                config = tfds.builder_cls(spec.name).CONFIG(**spec.builder_config)
             return tfds.builder(spec.name, config=config, data_dir=data_dir or None)
     except Exception as error:
         # TFDS and protobuf raise whatever the damaged byte leads to.
@@ -165,27 +166,24 @@ def unreachable(url: str, seconds: float) -> str:
     Args:
         url: what would be downloaded.
         seconds: how long to wait for an answer. A name server that does not answer
-            keeps its caller for longer than any socket's timeout, so the question is
-            asked in a thread that is left behind.
+            keeps its caller for longer than any socket's timeout.
 
     Returns:
         A reason, or the empty string.
     """
     host = urllib.parse.urlsplit(url).hostname
-    answer = [f"{host} does not answer"]
+    request = urllib.request.Request(url, method="HEAD")
 
     def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=seconds):
-                answer[0] = ""
-        except OSError as error:  # URLError, HTTPError and time-outs are OSErrors
-            answer[0] = f"{host}: {getattr(error, 'reason', None) or error}"
+        urllib.request.urlopen(request, timeout=seconds).close()
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answer[0]
+    try:
+        program.in_background(ask).result(seconds)
+    except TimeoutError:
+        return f"{host} does not answer"
+    except OSError as error:  # URLError and HTTPError are OSErrors
+        return f"{host}: {getattr(error, 'reason', None) or error}"
+    return ""
 
 
 def _check_contents(spec: Spec, builder: Any, manual_dir: Path) -> None:

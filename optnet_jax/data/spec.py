@@ -1,7 +1,7 @@
 """What there is to know about each dataset, in one table: a new one is one entry."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optnet_jax.configuration.block import kinds_of
@@ -35,7 +35,7 @@ class Spec:
         manual: whether a person must fetch the archives.
         package: a Debian package that has them, for the message that they are missing.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
-        builder_config: makes the TFDS ``BuilderConfig`` of a builder that has several.
+        builder_config: fields of the ``CONFIG`` of a builder that has several.
         sources: files and folders that the builder reads: once they have changed, a
             set that was prepared from them before is said to be out of date.
         note: how the split was made.
@@ -59,7 +59,7 @@ class Spec:
     manual: bool = False
     package: str = ""
     module: str = ""
-    builder_config: Callable[[], Any] | None = None
+    builder_config: Mapping[str, Any] | None = None
     sources: tuple[LocalPath, ...] = ()
     note: str = "the published split"
     num_train: CountOrOff = 0

@@ -16,9 +16,6 @@ from optnet_jax.data import pictures
 from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError, one_line, shown
 
-MODES = {1: "L", 3: "RGB"}
-"""Pillow's name of a data set's pixels by their number of channels."""
-
 
 class Source(NamedTuple):
     """Where an image comes from: what it is called, and its file or its value."""
@@ -124,11 +121,11 @@ def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
         if pixels.shape[2] == channels:
             return preprocessing.fit(pixels)
         image = _picture(pixels, name)
-    if channels not in MODES:
+    if channels not in (1, 3):
         raise InputError(
             f"{name} cannot be given {channels} channels: give an array that has them"
         )
-    picture = _upright(image, name).convert(MODES[channels])
+    picture = _upright(image, name).convert(pictures.MODES[channels])
     pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
     return preprocessing.fit(pixels)
 

@@ -7,12 +7,10 @@ import importlib.util
 import os
 import re
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent import futures
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -233,21 +231,10 @@ def _patiently(run: Callable[[], Any]) -> Any:
 
     It runs in a thread of its own: a signal would wait for the compiler's end.
     """
-    ended: Future = Future()
-
-    def work() -> None:
-        try:
-            ended.set_result(run())
-        except Exception as error:  # raised again where it is waited for
-            ended.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    since = time.monotonic()
-    while True:
-        try:
-            return ended.result(PATIENCE)
-        except FutureTimeout:
-            program.tell(f"compiling for {time.monotonic() - since:.0f} s", sys.stderr)
+    since, ended = time.monotonic(), program.in_background(run)
+    while not futures.wait([ended], PATIENCE).done:
+        program.tell(f"compiling for {time.monotonic() - since:.0f} s", sys.stderr)
+    return ended.result()
 
 
 def images_per_second(

@@ -7,7 +7,8 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -140,21 +141,15 @@ def bind_address(address: str, seconds: float = 10.0) -> str:
             "65535: give the host of process 0 and a port that is free there"
         )
     host, port = match[1].strip("[]"), match[2]
-    failure = [f"the name server has not answered for {seconds:g} s"]
-
-    def resolve() -> None:
-        try:
-            socket.getaddrinfo(host, port)
-            failure.clear()
-        except (OSError, UnicodeError) as error:
-            failure[0] = getattr(error, "strerror", None) or str(error)
-
-    _in_background(resolve).join(seconds)
-    if failure:
+    try:
+        program.in_background(lambda: socket.getaddrinfo(host, port)).result(seconds)
+    except (OSError, UnicodeError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"--coordinator_address={address}: there is no host {host} ({failure[0]}): "
+            f"--coordinator_address={address}: there is no host {host} "
+            f"({cause or f'the name server has not answered for {seconds:g} s'}): "
             "give the name or the address of process 0's host"
-        )
+        ) from error
     # By its text: Debian gives a host's own name a loopback address, there alone.
     if host == "localhost" or re.match(r"127\.|::1$", host):
         return address
@@ -195,30 +190,18 @@ def _join(who: str, **arguments: Any) -> None:
     """Join the others, in the background: JAX's wait obeys no signal and may abort."""
     # Its handler of SIGTERM would keep a program from ending before there are steps.
     jax.config.update("jax_enable_preemption_service", False)
-    failure: list[BaseException] = []
-
-    def join() -> None:
-        try:
-            jax.distributed.initialize(
-                initialization_timeout=2 * JOIN_SECONDS, **arguments
-            )
-        except Exception as error:
-            failure.append(error)
-
-    thread = _in_background(join)
-    thread.join(QUIET_SECONDS)
-    if thread.is_alive():
+    arguments["initialization_timeout"] = 2 * JOIN_SECONDS
+    joined = program.in_background(lambda: jax.distributed.initialize(**arguments))
+    if not futures.wait([joined], QUIET_SECONDS).done:
         program.tell(f"{who} waits up to {JOIN_SECONDS} s for the others")
-        thread.join(JOIN_SECONDS)
-    if thread.is_alive():
+    if not futures.wait([joined], JOIN_SECONDS).done:
         program.say_error(
             f"{who} has waited {JOIN_SECONDS} s for the others: start them all, with "
             "one --coordinator_address that each can reach, one --num_processes and a "
             "--process_id of its own"
         )
         program.leave(1)
-    if failure:
-        raise failure[0]
+    joined.result()
 
 
 def listen_for_preemption() -> None:
@@ -245,12 +228,12 @@ def together(seconds: float = 1.0) -> Iterator[None]:
         yield
         return
     stop = threading.Event()
-    watcher = _in_background(lambda: _watch(processes, stop, seconds))
+    watcher = program.in_background(lambda: _watch(processes, stop, seconds))
     try:
         yield
     except BaseException as error:
         stop.set()
-        watcher.join()
+        futures.wait([watcher])
         if isinstance(error, program.Interrupted) and error.saved:
             raise  # all stop at this step
         status = program.report(error)
@@ -258,7 +241,7 @@ def together(seconds: float = 1.0) -> Iterator[None]:
         _leave(status)
     else:
         stop.set()
-        watcher.join()
+        futures.wait([watcher])
 
 
 def _text(error: BaseException) -> str:
@@ -286,16 +269,6 @@ def _leave(status: int, seconds: float = 10.0) -> None:
     JAX's shutdown waits for all: were process 0 gone first, the others would be ended
     with SIGABRT.
     """
-
-    def shut_down() -> None:
-        with contextlib.suppress(RuntimeError):  # the others are gone
-            jax.distributed.shutdown()
-
-    _in_background(shut_down).join(seconds)
+    # Its error: the others are gone.
+    futures.wait([program.in_background(jax.distributed.shutdown)], seconds)
     program.leave(status)
-
-
-def _in_background(work: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread

@@ -13,8 +13,9 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from absl import logging
 
@@ -116,6 +117,26 @@ def leave(status: int) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(status)
+
+
+def in_background(work: Callable[[], Any]) -> Future:
+    """Begin work in a thread that may be left behind: the program does not wait for it.
+
+    It is for what obeys neither a time-out nor a signal.
+
+    Returns:
+        What it returns or raises, to be waited for as long as one likes.
+    """
+    ended: Future = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(work())
+        except BaseException as error:  # raised again where it is waited for
+            ended.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return ended
 
 
 def set_handler(number: int, handler: object) -> object:

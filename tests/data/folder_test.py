@@ -59,9 +59,7 @@ def test_what_is_no_picture_is_left_out_and_said(tmp_path):
 
 
 def config_name(root, size=8):
-    make = folder.spec_of(str(root), size).builder_config
-    assert make is not None
-    return make().name
+    return folder.spec_of(str(root), size).builder_config["name"]
 
 
 def test_a_folder_that_has_changed_is_another_set(tmp_path):
