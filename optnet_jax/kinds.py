@@ -172,11 +172,6 @@ def local_path(value: str | os.PathLike, name: str) -> Path:
 def convert(value: Any, kind: Any, name: str) -> Any:
     """Return a value as its kind has it.
 
-    Args:
-        value: What a config holds.
-        kind: The annotation of its field.
-        name: Of the field, for the message.
-
     Returns:
         The value; a whole number where a float is wanted becomes one, a list a tuple.
 

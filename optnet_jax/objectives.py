@@ -188,18 +188,7 @@ def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
 
 
 def gradient(activation: str, u: Any) -> Callable[[Any], jax.Array]:
-    """Return ∇f of (9): ∇f(z) = z - U Φ(U z).
-
-    Args:
-        activation: a name of Table 1.
-        u: U, symmetric. [n, n]
-
-    Returns:
-        A function from z to ∇f(z), [n] or [..., n].
-
-    Raises:
-        InputError: an unknown activation, or U is not symmetric.
-    """
+    """Return ∇f of (9): ∇f(z) = z - U Φ(U z); arguments as of :func:`objective`."""
     step = gradient_step(activation, u)
     return lambda z: _floating("z", z) - step(z)
 
@@ -207,15 +196,7 @@ def gradient(activation: str, u: Any) -> Callable[[Any], jax.Array]:
 def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
     """Return z ↦ z - ∇f(z) = U Φ(U z) of (10): the operator T of optimisation.
 
-    Args:
-        activation: a name of Table 1.
-        u: U, symmetric. [n, n]
-
-    Returns:
-        A function from [n] or [..., n] to the same.
-
-    Raises:
-        InputError: an unknown activation, or U is not symmetric.
+    Its arguments are those of :func:`objective`; z is [n] or [..., n].
     """
     phi, _ = activation_pair(activation)
     u = _symmetric("U", u)

@@ -72,10 +72,6 @@ def make_parser() -> program.Parser:
 def run(suite: Suite, options: argparse.Namespace) -> None:
     """Run a suite; print and write what it measured.
 
-    Args:
-        suite: the suite.
-        options: its parsed options.
-
     Raises:
         InputError: options that cannot be run.
     """

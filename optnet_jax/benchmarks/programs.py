@@ -131,13 +131,7 @@ def start(
 
 
 def training_program(network: nn.Module, state: TrainState, batch: Any) -> Program:
-    """Compile the training loop's own step.
-
-    Args:
-        network: the network.
-        state: the first one, see :func:`carried_program`.
-        batch: ``image`` and ``label``.
-    """
+    """Compile the training loop's own step."""
     step = functools.partial(
         train_step, module=network, optimizer=OPTIMIZER, options=StepOptions()
     )

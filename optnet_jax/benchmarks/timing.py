@@ -141,9 +141,6 @@ class OtherProcess:
     def ask(self, name: str) -> Callable[[], float]:
         """Let it run once.
 
-        Args:
-            name: of the run.
-
         Returns:
             What waits for it and returns the seconds that it took; raises InputError if
             the process ended.

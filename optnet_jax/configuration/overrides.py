@@ -168,11 +168,6 @@ def settle_switches(argv: Sequence[str], known: flags.FlagValues) -> list[str]:
 def from_text(text: str, kind: Any, name: str) -> Any:
     """Read the value of a field that is given as text.
 
-    Args:
-        text: As it stands on the command line.
-        kind: The annotation of the field.
-        name: Of the field, for the message.
-
     Raises:
         InputError: for a text that is none of the field's kind.
 

@@ -1,7 +1,8 @@
 """Windows that are cut out of a photograph before it is resized to the network's input.
 
-Each returns (top, left, height, width) in pixels of the photograph, so that a JPEG is
-decoded only where it is seen. They are TensorFlow functions over scalars.
+Each returns (top, left, height, width) in pixels of the photograph, int32 [4], so that
+a JPEG is decoded only where it is seen. They are TensorFlow functions over scalars, and
+the window is a function of ``seed``, int32 [2].
 """
 
 from typing import Any
@@ -19,14 +20,6 @@ def random_resized(height: Any, width: Any, seed: Any) -> Any:
     Out of ten draws the first that fits is taken; if none does, the central square.
     This is what the authors of DenseNet trained with (fb.resnet.torch,
     ``RandomSizedCrop``), hence what "the same training strategy" of §7.1 means.
-
-    Args:
-        height: int32 scalar tensor.
-        width: int32 scalar tensor.
-        seed: int32 [2] tensor; the window is a function of it.
-
-    Returns:
-        int32 [4] tensor.
     """
     tf = quiet.import_tensorflow()
     draws = tf.random.stateless_uniform([5, ATTEMPTS], seed)
@@ -56,15 +49,6 @@ def fixed(height: Any, width: Any, seed: Any, share: float) -> Any:
 
     Cutting it and resizing it to 224 is resizing the short side to 224 / share and
     cutting 224x224.
-
-    Args:
-        height: int32 scalar tensor.
-        width: int32 scalar tensor.
-        seed: int32 [2] tensor; the window is a function of it.
-        share: side of the square in units of the short side.
-
-    Returns:
-        int32 [4] tensor.
     """
     tf = quiet.import_tensorflow()
     side = _side(height, width, share)
@@ -74,16 +58,7 @@ def fixed(height: Any, width: Any, seed: Any, share: float) -> Any:
 
 
 def central(height: Any, width: Any, share: float) -> Any:
-    """Return the square in the middle, of ``share`` of the short side.
-
-    Args:
-        height: int32 scalar tensor.
-        width: int32 scalar tensor.
-        share: side of the square in units of the short side.
-
-    Returns:
-        int32 [4] tensor.
-    """
+    """Return the square in the middle, of ``share`` of the short side."""
     tf = quiet.import_tensorflow()
     side = _side(height, width, share)
     return tf.stack([(height - side) // 2, (width - side) // 2, side, side])

@@ -21,12 +21,7 @@ Layer = Callable[[jax.Array], jax.Array]
 
 
 def propagate(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
-    """Return x_K of (7) over operators that may change the shape.
-
-    Args:
-        layers: T_0..T_{K-1}.
-        x: x_0.
-    """
+    """Return x_K of (7) over T_0..T_{K-1}, which may change the shape."""
     method = GradientDescent()
     state = method.init(x)
     for transform in layers:

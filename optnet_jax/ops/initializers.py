@@ -18,12 +18,6 @@ def scaled_normal(
     each shape: DenseNet-40 has 39 of them. A vector takes a fraction of that, and the
     generator's n-th number does not depend on how many are drawn. So a vector as long
     as the next power of two is drawn and cut: a network has few of those lengths.
-
-    Args:
-        key: PRNG key.
-        shape: of the result.
-        stddev: the standard deviation.
-        dtype: of the result.
     """
     size = math.prod(shape)
     if not jax.config.jax_threefry_partitionable:  # pyright: ignore
@@ -58,11 +52,5 @@ def he_normal(
 def xavier_normal(
     key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32
 ) -> jax.Array:
-    """Draw a matrix from N(0, 2 / (inputs + outputs)) (Glorot and Bengio 2010).
-
-    Args:
-        key: PRNG key.
-        shape: [inputs, outputs].
-        dtype: of the result.
-    """
+    """Draw a matrix from N(0, 2 / (inputs + outputs)) (Glorot and Bengio 2010)."""
     return scaled_normal(key, shape, math.sqrt(2 / sum(shape)), dtype)

@@ -92,12 +92,6 @@ def check_room(directory: Path, step: int, size: int, count: int) -> None:
     meets; some of them it waits for. So a disk, a quota or a table of inodes that is
     full shows here, in one error.
 
-    Args:
-        directory: The folder of the steps.
-        step: The step that will be written.
-        size: Bytes of its arrays and metadata.
-        count: Its files and folders.
-
     Raises:
         OSError: if there is no room.
     """

@@ -210,10 +210,6 @@ def read_json(
 ) -> dict[str, Any]:
     """Read a file of a study or of a run.
 
-    Args:
-        file: the file.
-        cure: what a person can do if it is damaged.
-
     Raises:
         InputError: it is damaged, or no regular file.
     """

@@ -104,21 +104,12 @@ def step_matrix(
 def characteristic_roots(
     recurrence: Recurrence, slope: float = 0.0, depth: int = 100, step: int = -1
 ) -> Roots:
-    """Return the characteristic roots of a recurrence at T(x) = slope · x.
+    """Return the characteristic roots at T(x) = slope · x, see :func:`step_matrix`.
 
     >>> from optnet_jax.recurrences import HeavyBall
     >>> roots = characteristic_roots(HeavyBall(1, -1))  # HB-Net
     >>> round(roots.radius, 6), round(roots.angle, 6), round(roots.period, 6)
     (1.0, 60.0, 6.0)
-
-    Args:
-        recurrence: any recurrence, a user's own included.
-        slope: λ.
-        depth: the number of steps that the coefficients are taken for.
-        step: which of them; the last by default.
-
-    Raises:
-        InputError: a step that is not linear in the state when T is.
     """
     values = np.linalg.eigvals(step_matrix(recurrence, slope, depth, step))
     return Roots(values[np.argsort(-np.abs(values), kind="stable")])

@@ -76,10 +76,6 @@ def with_sd(values: Sequence[float], digits: int = 5) -> str:
 
     >>> with_sd([1.0, 1.002]), with_sd([1.0])
     ('1.00100 ± 0.00141', '1.00000')
-
-    Args:
-        values: one for each seed.
-        digits: behind the point.
     """
     mean, sd = mean_and_sd(values)
     text = f"{mean:.{digits}f}"

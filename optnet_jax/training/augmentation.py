@@ -66,37 +66,21 @@ def augment(
 
 
 def mixup_share(key: jax.Array, alpha: float, shape: tuple[int, int]) -> jax.Array:
-    """Return what mixup keeps of an image: λ ~ Beta(α, α) of each pixel.
+    """Return what mixup keeps of an image, [H, W]: λ ~ Beta(α, α) of each pixel.
 
     Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: beyond empirical risk
     minimization" (2018); one λ for a batch, as in their code.
-
-    Args:
-        key: PRNG key.
-        alpha: α.
-        shape: (H, W).
-
-    Returns:
-        [H, W].
     """
     return jnp.full(shape, jax.random.beta(key, alpha, alpha))
 
 
 def cutmix_share(key: jax.Array, alpha: float, shape: tuple[int, int]) -> jax.Array:
-    """Return what CutMix keeps of an image: all but a rectangle, 0 within.
+    """Return what CutMix keeps of an image, [H, W]: all but a rectangle, 0 within.
 
     Its sides are sqrt(1 - λ) of the image's, λ ~ Beta(α, α), its centre is anywhere;
     what lies outside of the image is cut off.
 
     Source: Yun, Han, Oh, Chun, Choe, Yoo, "CutMix" (2019), Algorithm A1.
-
-    Args:
-        key: PRNG key.
-        alpha: α.
-        shape: (H, W).
-
-    Returns:
-        [H, W].
     """
     key, centre_key = jax.random.split(key)
     side = jnp.sqrt(1 - jax.random.beta(key, alpha, alpha))

@@ -119,12 +119,6 @@ def check_fields(
 ) -> None:
     """Refuse fields that hold something else than a run writes into them.
 
-    Args:
-        file: For the message.
-        content: Of ``result.json`` or ``config.json``.
-        kinds: Names and kinds, such as ``CONFIG``; others are not looked at.
-        all_of_them: Refuse a field that is missing, too.
-
     Raises:
         DamagedResultError: naming the field.
     """

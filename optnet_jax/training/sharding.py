@@ -31,11 +31,6 @@ def sharded(mesh: Mesh) -> NamedSharding:
 def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None:
     """Refuse a batch that cannot be sharded evenly.
 
-    Args:
-        batch_size: Images per optimiser step, over all devices.
-        devices: Number of devices.
-        accumulate: Number of micro-batches that it is run in.
-
     Raises:
         InputError: naming the nearest sizes that work.
     """

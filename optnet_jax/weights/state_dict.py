@@ -48,9 +48,6 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
 def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
     """Read what :func:`save_variables` has written.
 
-    Args:
-        path: of the file.
-
     Returns:
         The variables, nested.
 
@@ -135,10 +132,6 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
 
 def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None:
     """Write weights by name; what was there stays until the new file is complete.
-
-    Args:
-        path: as in :func:`read_state_dict`.
-        state: name -> array.
 
     Raises:
         InputError: another ending, a package that is missing, or a place that cannot be

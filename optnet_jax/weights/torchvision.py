@@ -62,12 +62,7 @@ class _Leaf(NamedTuple):
 
 
 def load(network: nn.Module, path: str | pathlib.Path) -> dict[str, Any]:
-    """Read a weight file into a network's variables.
-
-    Args:
-        network: as for :func:`import_state_dict`.
-        path: .pth, .safetensors or .npz, see
-            :func:`~optnet_jax.weights.state_dict.read_state_dict`.
+    """Read a weight file, .pth, .safetensors or .npz, into a network's variables.
 
     Raises:
         InputError: a file that cannot be read or does not fit.
@@ -76,12 +71,7 @@ def load(network: nn.Module, path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
-    """Write a network's variables with torchvision's names.
-
-    Args:
-        network: as for :func:`import_state_dict`.
-        variables: its ``params`` and ``batch_stats``.
-        path: .pth, .safetensors or .npz.
+    """Write a network's variables with torchvision's names; see :func:`load`.
 
     Raises:
         InputError: a network that torchvision has no names for, or a file ending that
@@ -139,10 +129,6 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
     """Return a network's variables under torchvision's names.
 
     What torchvision's network has no place for, the learned coefficients, is left out.
-
-    Args:
-        network: as for :func:`import_state_dict`.
-        variables: its ``params`` and ``batch_stats``.
 
     Returns:
         Name -> float32 array, complete for ``load_state_dict(strict=True)``: the

@@ -91,9 +91,6 @@ def modern_name(key: str) -> str:
     'features.denseblock1.denselayer2.norm1.weight'
     >>> modern_name("_orig_mod.module.fc.bias")
     'fc.bias'
-
-    Args:
-        key: of a state dict.
     """
     key = re.sub(r"^((module|_orig_mod|model|net)\.)+", "", key)
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
