@@ -14,12 +14,13 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "small_run.py"
 # Long enough that a kill falls into it, with a checkpoint every two steps.
-CONFIG = ("schedule.epochs=8.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
+CONFIG = ("schedule.epochs=6.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
+COMPILED_FAST = "--xla_backend_optimization_level=0"
 ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "default"}
 
 
 def start(workdir, *arguments, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {COMPILED_FAST}"
     return subprocess.Popen(
         [sys.executable, SCRIPT, workdir, *CONFIG, *arguments],
         stdout=subprocess.PIPE,
@@ -163,7 +164,7 @@ def test_two_processes_stop_together_and_another_layout_goes_on(tmp_path, whole)
     # Only process 0 speaks and writes.
     assert "stopped" not in outputs[1]
     stopped_at = newest_step(workdir)
-    assert 4 <= stopped_at < 32
+    assert 4 <= stopped_at < 24
 
     result, output = finish(workdir, devices=4)
     assert f"going on from the checkpoint of step {stopped_at}" in output
