@@ -104,6 +104,7 @@ FIELDS: Mapping[str, Any] = {
     "batch_norm": bool,
     "bottleneck": bool,
     "compression": Annotated[float, Range(above=0, most=1)],
+    "drop_path": fields.DropPath | tuple[fields.DropPath, fields.DropPath],
     "dropout_rate": Annotated[float, Range(least=0, below=1)],
     "dtype": Annotated[Any, Rule('a floating type, such as "bfloat16"', _is_floating)],
     "beta1": Coefficient,

@@ -95,8 +95,9 @@ class RecurrenceNet(nn.Module):
             its own, one for each step.
         shared: such a coefficient is one number for all steps of a stage.
         drop_path: probability that training leaves an image without the T of a step
-            (stochastic depth; Huang, Sun, Liu, Sedra and Weinberger, 2016, with one
-            probability for all steps).
+            (stochastic depth; Huang, Sun, Liu, Sedra and Weinberger, 2016): one for all
+            steps, or two, at the stem and at the last unit, with those of the units
+            between on a line, whatever stage they are in; theirs is (0, 0.5).
         separate_paths: each path of a two-path method has weights of its own.
         tied: one set of weights for all steps of a stage.
         unroll: write the layers out (parameters ``layer_0``, ``layer_1``, ...) instead
@@ -129,7 +130,7 @@ class RecurrenceNet(nn.Module):
     dropout_rate: float = 0.0
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: float = 0.0
+    drop_path: float | tuple[float, float] = 0.0
     separate_paths: bool = False
     tied: bool = False
     unroll: bool | None = None
@@ -221,6 +222,15 @@ class RecurrenceNet(nn.Module):
     def _steps(self, i: int) -> int:
         return self.stage_sizes[i] - (not self.dense and self._changes_shape(i))
 
+    def _drop_path(self, i: int) -> float | tuple[float, ...]:
+        """Return the probability of all steps of stage i, or that of each."""
+        if isinstance(self.drop_path, int | float):
+            return self.drop_path
+        first, last = self.drop_path
+        units, end = sum(self.stage_sizes), sum(self.stage_sizes[: i + 1])
+        places = range(end - self._steps(i) + 1, end + 1)
+        return tuple(first + (last - first) * place / units for place in places)
+
     def _changes_shape(self, i: int) -> bool:
         return i > 0 or (self.stem_features or self.widths[0]) != self.widths[0]
 
@@ -306,7 +316,7 @@ class RecurrenceNet(nn.Module):
             tied=self.tied,
             learned=self.learned,
             shared=self.shared,
-            drop_path=self.drop_path if train else 0.0,
+            drop_path=self._drop_path(i) if train else 0.0,
             unroll=unroll,
             remat=self.remat,
             reversible=self.reversible,

@@ -17,12 +17,14 @@ from optnet_jax.kinds import Range, convert
 MOST_LAYERS = 10**6
 """Beyond this a number is a slip of the hand: no machine holds such a network."""
 
+DropPath = Annotated[float, Range(least=0, below=1)]
+
 FIELDS: Mapping[str, Any] = {
     "depth": Annotated[int, Range(least=0, most=MOST_LAYERS)],
     "tied": bool,
     "learned": tuple[str, ...],
     "shared": bool,
-    "drop_path": Annotated[float, Range(least=0, below=1)],
+    "drop_path": DropPath | tuple[DropPath, ...],
     "separate_paths": bool,
     "unroll": bool,
     "remat": bool,

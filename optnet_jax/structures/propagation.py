@@ -43,7 +43,6 @@ class Layer(nn.Module):
         inputs: the layer's random keys ↦ what T takes beside x; a function, since linen
             would freeze a dict and trace a flag.
         trajectory: also hand out the output of every layer.
-        drop_path: as in :class:`Propagation`.
     """
 
     recurrence: Recurrence
@@ -51,30 +50,40 @@ class Layer(nn.Module):
     transform_prime: Callable[..., Any] | None = None
     inputs: Callable[[list], dict[str, Any]] = lambda keys: {}
     trajectory: bool = False
-    drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, state: State, c: Coefficients, keys: list) -> tuple[State, Any]:
-        """Return the next state and, for a trajectory, its output."""
+    def __call__(
+        self, state: State, c: Coefficients, keys: list, keep: Any
+    ) -> tuple[State, Any]:
+        """Return the next state and, for a trajectory, its output.
+
+        Args:
+            state: of the recurrence.
+            c: the step's coefficients.
+            keys: its random keys.
+            keep: the probability that an example keeps its T; None: all do.
+        """
         inputs = self.inputs(keys)
-        operator: Any = self._operator(self.transform, inputs)
+        operator: Any = self._operator(self.transform, inputs, keep)
         if self.transform_prime is not None:
-            operator = (self._operator(self.transform_prime, inputs), operator)
+            prime = self._operator(self.transform_prime, inputs, keep)
+            operator = (prime, operator)
         state = step_in_dtype(self.recurrence, operator, state, c)
         return state, self.recurrence.output(state) if self.trajectory else None
 
-    def _operator(self, transform: Callable, inputs: dict[str, Any]) -> Callable:
+    def _operator(
+        self, transform: Callable, inputs: dict[str, Any], keep: Any
+    ) -> Callable:
         """Return x ↦ m T(x) / keep, m 1 with probability keep for each example."""
         transform = shape_preserving(functools.partial(transform, **inputs))
-        if not self.drop_path:
+        if keep is None:
             return transform
-        keep = 1 - self.drop_path
 
         def dropped(x: jax.Array) -> jax.Array:
             shape = (x.shape[0], *(1,) * (x.ndim - 1))
             mask = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
             y = transform(x)
-            return jnp.where(mask, y / keep, jnp.zeros_like(y))
+            return jnp.where(mask, y / keep.astype(y.dtype), jnp.zeros_like(y))
 
         return dropped
 
@@ -107,7 +116,7 @@ class Propagation(nn.Module):
             [1], as (16) and (17) print it.
         drop_path: probability that a layer leaves an example of the batch without its
             T (stochastic depth): T(x) becomes m T(x) / (1 - drop_path), m 0 or 1 from
-            the rng ``dropout``. For training; 0 is off.
+            the rng ``dropout``; a tuple has one for each layer. For training; 0 is off.
         separate_paths: each path of a two-path method has weights of its own.
         unroll: write the layers out instead of scanning them. Untied, their parameters
             are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading
@@ -123,7 +132,7 @@ class Propagation(nn.Module):
     tied: bool = False
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: float = 0.0
+    drop_path: float | tuple[float, ...] = 0.0
     separate_paths: bool = False
     unroll: bool = False
     remat: bool = False
@@ -145,6 +154,11 @@ class Propagation(nn.Module):
             _check_history(self)
         if self.drop_path:
             check_skips(self.recurrence)
+            if np.ndim(self.drop_path) and len(self.drop_path) != self.depth:
+                raise InputError(
+                    f"drop_path has {len(self.drop_path)} probabilities for "
+                    f"{self.depth} layers: give one for each, or one for all"
+                )
         super().__post_init__()
 
     @nn.compact
@@ -220,6 +234,13 @@ class Propagation(nn.Module):
             transform = functools.partial(transform, None)
         return split(transform, inputs, self.depth)
 
+    def _keep(self) -> jax.Array | None:
+        """Return the probability that an example keeps T, [depth]; None: it does."""
+        if not self.drop_path:
+            return None
+        keep = 1 - np.broadcast_to(self.drop_path, self.depth)
+        return jnp.asarray(keep, jnp.float32)
+
     def _layer(
         self, layer_class: Any, name: str, inputs: Inputs, trajectory: bool
     ) -> Any:
@@ -235,7 +256,6 @@ class Propagation(nn.Module):
             transform_prime=prime,
             inputs=functools.partial(inputs.join, inputs.arrays),
             trajectory=trajectory,
-            drop_path=self.drop_path,
             name=name,
         )
 
@@ -256,8 +276,8 @@ class Propagation(nn.Module):
         layer = make("layers") if self.tied else None
         outputs = []
         for k in range(self.depth):
-            c, keys = _part((coefficients, inputs.keys), k)
-            state, output = (layer or make(f"layer_{k}"))(state, c, keys)
+            step = _part((coefficients, inputs.keys, self._keep()), k)
+            state, output = (layer or make(f"layer_{k}"))(state, *step)
             outputs.append(output)
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
 
@@ -306,7 +326,7 @@ class Propagation(nn.Module):
             }
         else:
             axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
-        steps = (coefficients, inputs.keys)
+        steps = (coefficients, inputs.keys, self._keep())
         if self.tied and self.is_initializing():
             # A scan cannot create the running statistics that it carries.
             layer = self._layer(layer_class, "layers", inputs, trajectory)

@@ -57,7 +57,7 @@ class Stage(nn.Module):
     tied: bool = False
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: float = 0.0
+    drop_path: float | tuple[float, ...] = 0.0
     unroll: bool = False
     remat: bool = False
     reversible: bool = False

@@ -14,7 +14,7 @@ from optnet_jax.networks import create
 from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.networks.units import BasicUnit
 from optnet_jax.recurrences import GradientDescent, HeavyBall, TwoPath, heavy_ball
-from optnet_jax.structures import stack_layers, unroll_layers
+from optnet_jax.structures import Propagation, stack_layers, unroll_layers
 
 QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
 CIFAR = {"stage_sizes": (2, 2), "widths": (4, 8), "num_classes": 3}
@@ -453,6 +453,25 @@ def test_dropped_paths_are_of_training_alone():
     assert not np.allclose(*ends)
 
 
+@pytest.mark.parametrize("unroll", [True, False])
+def test_paths_are_dropped_more_often_with_depth(unroll):
+    """Huang et al.: p_l = p_L l / L for the unit l of L; a transition is kept."""
+    fields = {"stage_sizes": [2, 3], "widths": (4, 8), "unroll": unroll}
+    network, found = create("hb_net", **fields, drop_path=[0, 0.5]), {}
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, Propagation):
+            found[context.module.path[0]] = context.module.drop_path
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        images = jnp.ones((1, 8, 8, 3))
+        jax.eval_shape(functools.partial(network.init, train=True), keys, images)
+    assert found["stage_0"] == pytest.approx((0.1, 0.2))
+    assert found["stage_1"] == pytest.approx((0.4, 0.5))
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
@@ -461,6 +480,7 @@ def test_dropped_paths_are_of_training_alone():
         ("hb_net", {"reversible": True}, "reversible excludes drop_path"),
         ("agd_net", {}, "no field 'drop_path'"),
         ("hb_net", {"drop_path": 1.0}, "drop_path=1.0 must be"),
+        ("hb_net", {"drop_path": (0, 0.1, 0.5)}, "drop_path=.* must be"),
     ],
 )
 def test_where_a_path_cannot_be_dropped(name, fields, message):

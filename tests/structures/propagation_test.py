@@ -308,6 +308,22 @@ def test_a_dropped_transform_leaves_the_rest_of_the_step(method, options):
     assert kept == pytest.approx((1 - rate) ** (DEPTH * paths), abs=0.05)
 
 
+@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"tied": True}])
+def test_each_layer_may_drop_its_transform_as_often_as_it_is_told(options):
+    """With T = 1 a layer of a residual structure adds m / keep."""
+    rates = tuple(k / DEPTH * 0.8 for k in range(DEPTH))
+    ones = lambda x: jnp.ones_like(x) + 0 * x  # noqa: E731
+    net = Propagation(HeavyBall(1.0, 0.0), ones, DEPTH, drop_path=rates, **options)
+    many, key = jnp.zeros((2000, 1)), jax.random.key(0)
+    xs = net.apply({}, many, trajectory=True, rngs={"dropout": key})
+    added = np.diff(np.asarray(xs)[..., 0], axis=0)
+    for rate, steps in zip(rates, added, strict=True):
+        kept = np.isclose(steps, 1 / (1 - rate), rtol=1e-4)
+        assert (kept | np.isclose(steps, 0, atol=1e-4)).all()
+        assert kept.mean() == pytest.approx(1 - rate, abs=0.04)
+    assert np.corrcoef(added[1:] != 0)[0, 1] == pytest.approx(0, abs=0.1)
+
+
 @pytest.mark.parametrize(
     "method",
     [recurrences.GradientDescent(), recurrences.Nesterov(), recurrences.HistorySum()],
