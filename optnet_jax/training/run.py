@@ -277,7 +277,7 @@ class Run:
         self.save(state)
         self._checkpoints.wait()
         name = interruption.signal.name if interruption.signal else "a notice"
-        self._progress.line(
+        self._progress.note(
             f"stopped by {name} after step {done} of {self._total}, which is saved: "
             "the same command goes on"
         )
