@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.ops.normalization import BatchNorm
-from optnet_jax.recurrences import HeavyBall, Nesterov
+from optnet_jax.recurrences import Coupled, HeavyBall, Nesterov
 from optnet_jax.structures import Propagation, ReversiblePropagation
 
 X = (8, 4)
@@ -29,13 +29,16 @@ def _inputs(dtype=jnp.float64):
     return tuple(jax.random.normal(key, X, dtype) for key in keys)
 
 
-def _gradients(cls, recurrence, variables, train=True, learned=(), dtype=jnp.float64):
-    network = cls(recurrence, Unit(train), DEPTH, learned=learned)
+def _gradients(
+    cls, recurrence, variables, train=True, learned=(), dtype=jnp.float64, **fields
+):
+    network = cls(recurrence, Unit(train), DEPTH, learned=learned, **fields)
     mutable = ["batch_stats"] if train else []
 
     def loss(params, inputs):
+        start = (inputs,) if isinstance(recurrence, Coupled) else inputs
         y, updated = network.apply(
-            {**variables, "params": params}, *inputs, mutable=mutable
+            {**variables, "params": params}, *start, mutable=mutable
         )
         return (y**2 * jnp.arange(1, 5)[None]).sum(), (y, updated)
 
@@ -44,9 +47,11 @@ def _gradients(cls, recurrence, variables, train=True, learned=(), dtype=jnp.flo
     )
 
 
-def _variables(recurrence, learned=(), cls=Propagation, dtype=jnp.float64):
-    network = cls(recurrence, Unit(), DEPTH, learned=learned)
-    variables = network.init(jax.random.key(0), *_inputs(dtype))
+def _variables(recurrence, learned=(), cls=Propagation, dtype=jnp.float64, **fields):
+    network = cls(recurrence, Unit(), DEPTH, learned=learned, **fields)
+    start = _inputs(dtype)
+    start = (start,) if isinstance(recurrence, Coupled) else start
+    variables = network.init(jax.random.key(0), *start)
     return jax.tree.map(lambda a: a.astype(dtype), variables)
 
 
@@ -74,6 +79,49 @@ def test_gradients_statistics_and_values_are_backpropagations(
     assert _largest_difference(found, expected) < 1e-10
     if learned:
         assert jnp.abs(found[0][0]["beta2"]).min() > 0
+
+
+@pytest.mark.parametrize("separate_paths", [True, False])
+def test_a_revnet_has_backpropagations_gradients_and_statistics(
+    float64, separate_paths
+):
+    own = {"separate_paths": separate_paths}
+    variables = _variables(Coupled(), **own)
+    expected, found = (
+        _gradients(cls, Coupled(), variables, **own)
+        for cls in (Propagation, ReversiblePropagation)
+    )
+    assert _largest_difference(found, expected) < 1e-10
+
+
+def _compiled(cls, recurrence, depth):
+    network = cls(recurrence, jnp.sin, depth)
+    gradient = jax.jit(jax.grad(lambda x: network.apply({}, x).sum()))
+    return gradient.lower(jnp.ones((64, 64))).compile().memory_analysis()
+
+
+@pytest.mark.parametrize("recurrence", [HeavyBall(1, -1), Coupled()])
+def test_its_memory_does_not_grow_with_depth(recurrence):
+    few, many, stored = (
+        _compiled(cls, recurrence, depth).temp_size_in_bytes
+        for cls, depth in (
+            (ReversiblePropagation, 8),
+            (ReversiblePropagation, 80),
+            (Propagation, 80),
+        )
+    )
+    iterate = 64 * 64 * 4
+    assert many - few < iterate
+    assert stored - many > 70 * iterate
+
+
+def test_a_revnet_that_cannot_be_undone_is_named(caplog):
+    """sin(1e8 x) makes another number of every rounding."""
+    network = ReversiblePropagation(Coupled(), lambda x: jnp.sin(1e8 * x), 20)
+    gradient = jax.grad(lambda x: network.apply({}, x).sum())(jnp.linspace(1, 2, 9))
+    jax.effects_barrier()
+    assert np.isnan(gradient).all()
+    assert "amplify rounding errors" in caplog.text
 
 
 def test_variables_are_those_of_the_scanned_propagation():
@@ -132,6 +180,7 @@ def test_a_learned_beta2_that_reaches_zero_is_named(caplog, beta2):
     ("recurrence", "fields", "message"),
     [
         (Nesterov(), {}, "Nesterov has no such form"),
+        (Coupled(), {"tied": True}, "excludes tied"),
         (HeavyBall(1, 0), {}, "beta2 != 0 in every step"),
         (HeavyBall(1, (-1, 0, -1, -1, -1, -1)), {}, "beta2 != 0 in every step"),
         (HeavyBall(1, -1, jax.nn.relu), {}, "post_activation=None"),
