@@ -16,6 +16,7 @@ STUDIES = [
     "convergence",
     "equilibrium",
     "hypothesis",
+    "line",
     "sparse_coding",
     "stability",
     "table2",

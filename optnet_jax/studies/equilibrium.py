@@ -242,11 +242,11 @@ class Images:
     classes: int
 
 
-def load(config: EquilibriumConfig) -> Images:
+def load(config: Data, seed: int, steps: int) -> Images:
     """Return the images, flat, those of each step of training included."""
-    dataset = data.load(config.data, seed=config.seed)
-    steps = itertools.islice(dataset.train_batches(), config.equilibrium.steps)
-    batches = [(_flat(b["image"]), np.asarray(b["label"])) for b in steps]
+    dataset = data.load(config, seed=seed)
+    first = itertools.islice(dataset.train_batches(), steps)
+    batches = [(_flat(b["image"]), np.asarray(b["label"])) for b in first]
     kept = [(b, np.asarray(b["mask"]) > 0) for b in dataset.eval_batches()]
     test = [(_flat(b["image"])[m], np.asarray(b["label"])[m]) for b, m in kept]
     images, labels = (jnp.asarray(np.stack(e)) for e in zip(*batches, strict=True))
@@ -260,7 +260,8 @@ def _flat(images: Any) -> np.ndarray:
 
 def measurement(config: EquilibriumConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the images are loaded once."""
-    return functools.partial(measure, config=config, images=load(config))
+    images = load(config.data, config.seed, config.equilibrium.steps)
+    return functools.partial(measure, config=config, images=images)
 
 
 def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:
@@ -344,7 +345,7 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
     for phi in study.activations:
         solved = select(rows, part="solved", activation=phi)
         own: Report = {
-            what: _compared(
+            what: compared(
                 {
                     f"{row['mu']:g}": {
                         key: _log2(row["methods"][key][what], study.depth)
@@ -355,7 +356,7 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
             )
             for what in ("layers_residual", "layers_error")
         }
-        own["cut"] = _compared(
+        own["cut"] = compared(
             {
                 str(depth): {
                     row["method"]: row["error"]
@@ -389,14 +390,25 @@ def _log2(layers: Sequence[int | None], depth: int) -> list[float]:
     return [math.log2(each or 2 * depth) for each in layers]
 
 
-def _compared(columns: Mapping[str, Mapping[str, Sequence[float]]]) -> Report:
-    """Compare every method of every column with the baseline of the column."""
+def compared(
+    columns: Mapping[str, Mapping[str, Sequence[float]]], baseline: str = BASELINE
+) -> Report:
+    """Compare every method of every column with the baseline of the column.
+
+    Args:
+        columns: column -> method -> values by seed.
+        baseline: the method that others are compared with.
+
+    Returns:
+        column -> method -> its values, their mean difference to the baseline's, its
+        direction, and the p-value, corrected for the number of tests in the table.
+    """
     found = {}
     for column, by_method in columns.items():
-        baseline = dict(enumerate(by_method[BASELINE]))
+        of_baseline = dict(enumerate(by_method[baseline]))
         for key, values in by_method.items():
-            found[column, key] = compare(dict(enumerate(values)), baseline)
-    tested = [place for place in found if place[1] != BASELINE]
+            found[column, key] = compare(dict(enumerate(values)), of_baseline)
+    tested = [place for place in found if place[1] != baseline]
     corrected = dict(
         zip(tested, holm([found[place].p_value for place in tested]), strict=True)
     )

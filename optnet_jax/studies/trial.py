@@ -84,6 +84,20 @@ def initial_parameters(trial: Trial, key: jax.Array, inputs: int, classes: int) 
     }
 
 
+def scaled(params: Any, scale: Any) -> Any:
+    """Return the parameters with T multiplied in every unit, by its last factor.
+
+    Args:
+        params: of :func:`initial_parameters`.
+        scale: of W', or of what normalises its product.
+    """
+    units, last = params["units"], "scale" if "scale" in params["units"] else "kernel"
+    return {
+        **params,
+        "units": {**units, last: units[last].at[:, 1].multiply(scale)},
+    }
+
+
 def unit(x: jax.Array, weights: Any) -> jax.Array:
     """Return W' ReLU(W x), each product normalised where there is a scale."""
 
@@ -110,8 +124,13 @@ def logits(trial: Trial, params: Any, images: jax.Array) -> jax.Array:
 
 
 def train(
-    trial: Trial, images: jax.Array, labels: jax.Array, seed: Any, rate: Any
-) -> Outcome:
+    trial: Trial,
+    images: jax.Array,
+    labels: jax.Array,
+    seed: Any,
+    rate: Any,
+    scale: Any = 1.0,
+) -> tuple[Any, Outcome]:
     """Train one network from scratch.
 
     Args:
@@ -120,8 +139,13 @@ def train(
         labels: [steps, B]
         seed: of the initial parameters.
         rate: the learning rate.
+        scale: factor of the initial T, see :func:`scaled`.
+
+    Returns:
+        The parameters after the last step, and what it left behind.
     """
     params = initial_parameters(trial, jax.random.key(seed), images.shape[-1], 10)
+    params = scaled(params, scale)
     optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
 
     def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -135,10 +159,10 @@ def train(
         params = optax.apply_updates(params, updates)
         return (params, memory), Outcome(value, optax.tree.norm(gradient))
 
-    _, outcome = jax.lax.scan(
+    (params, _), outcome = jax.lax.scan(
         update, (params, optimizer.init(params)), (images, labels)
     )
-    return outcome
+    return params, outcome
 
 
 def run(
@@ -151,7 +175,7 @@ def run(
     """Train every seed at every rate, in one program: an outcome of [rates, seeds]."""
 
     def one(seed: jax.Array, rate: jax.Array) -> Outcome:
-        return train(trial, images, labels, seed, rate)
+        return train(trial, images, labels, seed, rate)[1]
 
     by_seed = jax.vmap(one, (0, None))
     return jax.jit(jax.vmap(by_seed, (None, 0)))(seeds, rates)

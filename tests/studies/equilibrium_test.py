@@ -24,7 +24,7 @@ def images(monkeypatch):
     pixels = jnp.asarray(rng.normal(size=(3, 8, 5)), jnp.float32)
     labels = jnp.asarray(rng.integers(3, size=(3, 8)))
     made = Images((pixels, labels), (pixels[0], labels[0]), 3)
-    monkeypatch.setattr(equilibrium, "load", lambda config: made)
+    monkeypatch.setattr(equilibrium, "load", lambda *_: made)
     return made
 
 
@@ -91,18 +91,17 @@ def test_reached_is_for_good(reached, expected):
 
 def test_a_table_corrects_for_its_number_of_tests():
     gd, less = [3.0] * 8, [2.0] * 8  # p = 2 / 2⁸
-    table = equilibrium._compared({"a": {"gd": gd, "m": less}})
+    table = equilibrium.compared({"a": {"gd": gd, "m": less}})
     assert table["a"]["m"]["direction"] == FEWER
     many = {str(k): {"gd": gd, "m": less} for k in range(7)}
-    table = equilibrium._compared(many)
+    table = equilibrium.compared(many)
     assert {each["m"]["direction"] for each in table.values()} == {SAME}
     assert table["0"]["m"]["p_value"] == pytest.approx(7 * 2 / 2**8)
 
 
 def test_the_images_are_those_of_a_training_run():
     config = config_file.get_config("quick")
-    config.equilibrium.steps = 2
-    found = equilibrium.load(EquilibriumConfig.of(config))
+    found = equilibrium.load(EquilibriumConfig.of(config).data, 0, steps=2)
     assert found.batches[0].shape == (2, 128, 64)
     assert found.test[0].shape == (360, 64)
     assert found.classes == 10

@@ -1,0 +1,53 @@
+"""The line (s, -1) of reversible networks, beside ResNet, at 20 to 110 layers.
+
+    python -m optnet_jax.main --config=configs/line.py
+    python -m optnet_jax.main --config=configs/line.py:quick
+
+``docs/results/line.md`` has what came out, on digits; with batch normalisation by
+``--config.line.normalize='(True,)'``, another set by
+``--config.data.dataset=fashion_mnist``.
+
+Arguments: none; or ``quick``: two s, 8 layers, a few steps.
+"""
+
+from ml_collections import ConfigDict
+
+from optnet_jax.errors import InputError
+
+
+def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
+    if args not in ("", "quick"):
+        raise InputError(
+            f"configs/line.py:{args} is unknown: the only argument is quick"
+        )
+    config = ConfigDict()
+    config.name = "line_quick" if args else "line"
+    config.experiment = "line"
+    config.seed = 0
+    config.line = {
+        # Periods 4, 6, 8 and ∞ with T = 0.
+        "s": (1.0, 2.0) if args else (0.0, 1.0, 2**0.5, 2.0),
+        "depths": (8,) if args else (20, 56, 110),
+        "width": 4 if args else 16,
+        "normalize": (False,),
+        # Quarters of a decade; below them decades, for s = 2.
+        "learning_rates": (0.01,)
+        if args
+        else (1e-5, 1e-4, *(float(f"{10 ** (k / 4):.2g}") for k in range(-12, -3))),
+        # Leapfrog over a fixed time asks for T of the order of 1/K².
+        "scales": (0.1, 1.0) if args else (0.0001, 0.01, 1.0),
+        # They choose rate and scale; the others compare.
+        "tuning_seeds": tuple(range(100, 101 if args else 104)),
+        # Ten: with fewer no p-value is below 5 % after the correction.
+        "seeds": tuple(range(2 if args else 10)),
+        "steps": 4 if args else 300,
+    }
+    config.data = {
+        "dataset": "optnet_digits",
+        "data_dir": "",
+        "batch_size": 64,
+        "augment": False,
+    }
+    config.parallel_cells = 1
+    return config

@@ -1,0 +1,404 @@
+"""The line (s, -1): x_{k+1} = s x_k - x_{k-1} + T(x_k), reversible by sums for any s.
+
+For |s| < 2 the roots of ρ² - s ρ + 1 are e^{±iφ}, s = 2 cos φ: nothing is amplified,
+nothing forgotten, and with T = 0 the iterates have the period 2π/φ: 4, 6 and 8 for
+s = 0, 1 (HB-Net) and √2, and none for s = 2 (leapfrog), where they may grow like k. An
+impulse of a layer is there j layers later as sin(jφ)/sin φ; in ResNet, (1, 0), which
+differs in nothing but the coefficients, as 1.
+
+The networks are those of :mod:`.trial`. Rate and scale of the initial T are chosen for
+each by its loss of training, with seeds that are not used again.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from optnet_jax.configuration import Block
+from optnet_jax.configuration.train import Count, Data, Rate, Seed
+from optnet_jax.errors import InputError
+from optnet_jax.kinds import Items, Range
+from optnet_jax.recurrences import HeavyBall, iterate
+from optnet_jax.studies import trial as trials
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.equilibrium import SIGNS, Images, compared, load
+from optnet_jax.studies.kinds import Depths, Positive, Seeds
+from optnet_jax.studies.roots import characteristic_roots
+from optnet_jax.studies.study import Report, Study, StudyConfig, select
+from optnet_jax.studies.tables import number, table, with_sd
+from optnet_jax.studies.verdict import FEWER, MORE
+
+BASELINE = "ResNet (1, 0)"
+Numbers = Items(least=1, distinct=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Block, path="line."):
+    """``config.line``.
+
+    Attributes:
+        s: The coefficient of x_k; that of x_{k-1} is -1.
+        depths: Weight layers, 2 a unit and 2 around them.
+        width: n.
+        normalize: With and without batch normalisation, with the batch's statistics.
+        learning_rates: Of SGD with momentum 0.9, those that are tried.
+        scales: Factors of the initial T, those that are tried.
+        tuning_seeds: By which rate and scale are chosen.
+        seeds: By which structures are compared; others than ``tuning_seeds``.
+        steps: Of training.
+    """
+
+    s: Annotated[tuple[Annotated[float, Range(least=-2, most=2)], ...], Numbers]
+    depths: Depths
+    width: Annotated[int, Range(least=1, most=4096)]
+    normalize: Annotated[tuple[bool, ...], Numbers]
+    learning_rates: Annotated[tuple[Rate, ...], Numbers]
+    scales: Annotated[tuple[Positive, ...], Numbers]
+    tuning_seeds: Seeds
+    seeds: Seeds
+    steps: Count
+
+    def check(self) -> None:
+        """Refuse a depth that is no 2 n + 2, and seeds for both purposes."""
+        for depth in self.depths:
+            if depth < 4 or depth % 2:
+                raise InputError(
+                    f"config.line.depths has {depth}: two layers a unit and two around "
+                    "them make an even number of at least 4"
+                )
+        if both := set(self.seeds) & set(self.tuning_seeds):
+            raise InputError(
+                f"config.line.seeds has {min(both)}, a tuning seed: structures are "
+                "compared by seeds that chose nothing"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LineConfig(StudyConfig):
+    """The fields of ``configs/line.py``.
+
+    Attributes:
+        seed: Of the order of the images.
+        line: The study.
+        data: Its images.
+    """
+
+    experiment: Literal["line"] = "line"
+    seed: Seed
+    line: Settings
+    data: Data
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A structure at a depth, all its rates, scales and seeds.
+
+    Attributes:
+        label: how tables name the structure.
+        recurrence: it.
+        depth: weight layers.
+        normalize: with batch normalisation.
+    """
+
+    label: str
+    recurrence: HeavyBall
+    depth: int
+    normalize: bool
+
+    @property
+    def name(self) -> str:
+        """The structure, its depth and its kind."""
+        return f"{'normalized ' * self.normalize}{self.label} depth{self.depth}"
+
+    @property
+    def work(self) -> float:
+        """Weight layers."""
+        return self.depth
+
+
+def plan(config: LineConfig) -> list[Cell]:
+    """List every structure at every depth, with and without normalisation."""
+    line = {f"({s:.3g}, -1)": HeavyBall(s, -1) for s in config.line.s}
+    structures = {BASELINE: HeavyBall(1, 0), **line}
+    return [
+        Cell(*structure, depth, normalize)
+        for normalize in config.line.normalize
+        for depth in sorted(config.line.depths)
+        for structure in structures.items()
+    ]
+
+
+def measurement(config: LineConfig) -> Callable[[Cell], Row]:
+    """Return the function that measures a cell; images and programs are made once."""
+    images = load(config.data, config.seed, config.line.steps)
+    programs = functools.cache(functools.partial(Programs, config.line, images))
+    return lambda cell: measure(cell, config, programs(cell.depth, cell.normalize))
+
+
+def measure(cell: Cell, config: LineConfig, programs: "Programs") -> Row:
+    """Choose rate and scale, train every seed with them, and test.
+
+    Returns:
+        The mean loss of the last tenth of the steps of all that was tried,
+        [scales][rates][tuning seeds]; the scale and the rate whose worst seed has the
+        least; by seed the same loss and the test error (%), of normalised networks with
+        the statistics of the test set; the period of T = 0; and the norms.
+    """
+    study = config.line
+    tried = study.scales, study.learning_rates, study.tuning_seeds
+    loss, _ = programs.train(cell.recurrence, list(itertools.product(*tried)))
+    tuned = loss.reshape([len(each) for each in tried])
+    scale, rate = np.unravel_index(np.argmin(worst(tuned)), tuned.shape[:2])
+    chosen = study.scales[scale], study.learning_rates[rate]
+    loss, error = programs.train(cell.recurrence, [(*chosen, s) for s in study.seeds])
+    signal, gradient = programs.norms(cell.recurrence)
+    return {
+        "period": characteristic_roots(cell.recurrence).period,
+        "tuned": tuned.tolist(),
+        "scale": chosen[0],
+        "learning_rate": chosen[1],
+        "loss": loss.tolist(),
+        "error": error.tolist(),
+        "signal": signal.tolist(),
+        "gradient": gradient.tolist(),
+    }
+
+
+def worst(tuned: Any) -> np.ndarray:
+    """Return the largest over the last axis, the seeds; what is not finite is large."""
+    tuned = np.asarray(tuned, float)
+    return np.where(np.isfinite(tuned), tuned, np.inf).max(-1)
+
+
+class Programs:
+    """What is compiled once for all structures of a depth.
+
+    Args:
+        study: widths, steps and seeds.
+        images: what they are trained and tested on.
+        depth: weight layers.
+        normalize: with batch normalisation.
+    """
+
+    def __init__(self, study: Settings, images: Images, depth: int, normalize: bool):
+        self.study, self.images = study, images
+        self._of = lambda beta1, beta2: trials.Trial(
+            HeavyBall(beta1, beta2), depth, study.width, normalize
+        )
+        self._train = jax.jit(jax.vmap(self._train_one, (None, None, 0)))
+        self._norms = jax.jit(jax.vmap(self._norms_of_one, (None, None, 0)))
+
+    def train(self, recurrence: HeavyBall, runs: Sequence[tuple]) -> tuple:
+        """Train (scale, rate, seed) for each run; return losses and test errors."""
+        at_once = len(self.study.seeds)
+        padded = [*runs, *[runs[-1]] * (-len(runs) % at_once)]
+        found = [
+            self._train(
+                recurrence.beta1,
+                recurrence.beta2,
+                [jnp.asarray(each) for each in zip(*part, strict=True)],
+            )
+            for part in zip(*[iter(padded)] * at_once, strict=True)
+        ]
+        loss, error = (
+            np.concatenate(each)[: len(runs)] for each in zip(*found, strict=True)
+        )
+        return loss, error
+
+    def _train_one(self, beta1: Any, beta2: Any, run: Any) -> tuple:
+        scale, rate, seed = run
+        trial, (pixels, labels) = self._of(beta1, beta2), self.images.test
+        params, found = trials.train(trial, *self.images.batches, seed, rate, scale)
+        missed = trials.logits(trial, params, pixels).argmax(-1) != labels
+        last = max(1, self.study.steps // 10)
+        return found.loss[-last:].mean(), 100 * missed.mean()
+
+    def norms(self, recurrence: HeavyBall) -> tuple[np.ndarray, np.ndarray]:
+        """Return root mean squares of x_k and dL/dx_k, k = 0..K, before training.
+
+        L is the loss of the first batch. What is added to T in layer k moves x_{k+1}
+        and nothing else, so its gradient is that of x_{k+1}; over all seeds.
+        """
+        seeds = jnp.asarray(self.study.seeds)
+        found = self._norms(recurrence.beta1, recurrence.beta2, seeds)
+        signal, gradient = (
+            np.sqrt((np.asarray(x, float) ** 2).mean((0, 2, 3))) for x in found
+        )
+        return signal, gradient
+
+    def _norms_of_one(self, beta1: Any, beta2: Any, seed: jax.Array) -> tuple:
+        trial = self._of(beta1, beta2)
+        pixels, labels = (each[0] for each in self.images.batches)
+        inputs = pixels.shape[-1]
+        params = trials.initial_parameters(trial, jax.random.key(seed), inputs, 10)
+
+        def loss(x0: jax.Array, added: jax.Array) -> tuple:
+            xs = iterate(
+                trial.recurrence,
+                lambda x, layer: trials.unit(x, layer[0]) + layer[1],
+                x0,
+                trial.units,
+                weights=(params["units"], added),
+                trajectory=True,
+            )
+            logits = jax.nn.relu(xs[-1]) @ params["head"]
+            each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return each.mean(), xs
+
+        x0 = jax.nn.relu(pixels @ params["stem"])
+        zeros = jnp.zeros((trial.units, *x0.shape))
+        (of_x0, of_others), xs = jax.grad(loss, (0, 1), has_aux=True)(x0, zeros)
+        return xs, jnp.concatenate([of_x0[None], of_others])
+
+
+def conclude(config: LineConfig, rows: list[Row]) -> Report:
+    """Compare every s with ResNet at each depth, and say what was found.
+
+    The tests of one table, with or without normalisation, are corrected for their
+    number.
+    """
+    found: Report = {"compared": {}, "verdicts": {}}
+    for normalize in config.line.normalize:
+        of_kind = select(rows, normalize=normalize)
+        own = compared(
+            {
+                str(depth): {
+                    row["label"]: row["error"] for row in select(of_kind, depth=depth)
+                }
+                for depth in sorted(config.line.depths)
+            },
+            BASELINE,
+        )
+        kind = KINDS[normalize]
+        found["compared"][kind] = own
+        found["verdicts"][kind] = [
+            _verdict(label, [by_label[label]["direction"] for by_label in own.values()])
+            for label in next(iter(own.values()))
+            if label != BASELINE
+        ]
+    return found
+
+
+KINDS = {False: "without normalisation", True: "with batch normalisation"}
+
+
+def _verdict(label: str, directions: list[str]) -> str:
+    lower, higher = (directions.count(each) for each in (FEWER, MORE))
+    if directions[0].startswith("cannot tell"):
+        return f"{label}: {directions[0]}"
+    return (
+        f"{label}: lower error than {BASELINE} at {lower}, higher at {higher} of "
+        f"{len(directions)} depths"
+    )
+
+
+def text(report: Report) -> Iterator[str]:
+    """Write the report: verdicts and a table with and without normalisation."""
+    config, study = report["config"], report["config"]["line"]
+    yield "# The line (s, -1)"
+    yield (
+        f"x_(k+1) = s x_k - x_(k-1) + T(x_k), dense units of width {study['width']}, "
+        f"{study['steps']} steps on {config['data']['dataset']}; rate and scale of the "
+        f"initial T chosen by the loss of training with "
+        f"{len(study['tuning_seeds'])} seeds, compared with {len(study['seeds'])} "
+        f"others; {report['device']}, JAX {report['versions']['jax']}, "
+        f"{report['wall_seconds']} s. ↓ and ↑: lower and higher error than {BASELINE}, "
+        "p ≤ 0.05 by the sign-flip test over the seeds, corrected by Holm's method for "
+        "the number of tests in the table."
+    )
+    for normalize in study["normalize"]:
+        own, kind = report["compared"][KINDS[normalize]], KINDS[normalize]
+        yield f"## {kind.capitalize()}"
+        yield "\n".join(f"* **{line}**" for line in report["verdicts"][kind])
+
+        def compared_with(row: Row, own: Report = own) -> Report:
+            return own[str(row["depth"])][row["label"]]
+
+        columns = (
+            ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
+            ("period", lambda row: number(row["period"], ".3g")),
+            ("signal", lambda row: number(row["signal"][-1] / row["signal"][0])),
+            ("gradient", lambda row: number(row["gradient"][0] / row["gradient"][-1])),
+            *(
+                (
+                    f"loss, g = {g:g}",
+                    lambda row, i=i: number(worst(row["tuned"])[i].min()),
+                )
+                for i, g in enumerate(study["scales"])
+            ),
+            ("g, rate", lambda row: f"{row['scale']:g}, {row['learning_rate']:g}"),
+            (
+                "test error, %",
+                lambda row: (
+                    with_sd(row["error"], 2)
+                    + SIGNS.get(compared_with(row)["direction"], "")
+                ),
+            ),
+            (
+                "p",
+                lambda row: number(
+                    None if row["label"] == BASELINE else compared_with(row)["p_value"]
+                ),
+            ),
+        )
+        yield table(select(report["cells"], normalize=normalize), columns)
+    yield (
+        "Signal: root mean square of x_K over that of x_0; gradient: of x_0's over "
+        "x_K's, both before training, g = 1. Loss: the least over the rates of the "
+        "worst tuning seed's, where T is multiplied by g to begin with."
+    )
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Draw signal and gradient of the deepest over the layers, error over the depth."""
+    study, rows = report["config"]["line"], report["cells"]
+    kinds = study["normalize"]
+    figure = Figure(figsize=(11, 3.2 * len(kinds) + 0.6), layout="constrained")
+    axes: Any = figure.subplots(len(kinds), 3, squeeze=False)
+    for (signal, gradient, error), normalize in zip(axes, kinds, strict=True):
+        of_kind = select(rows, normalize=normalize)
+        for label in dict.fromkeys(row["label"] for row in of_kind):
+            own = select(of_kind, label=label)
+            units = np.arange(len(own[-1]["signal"]))
+            for axis, name, to in ((signal, "signal", 0), (gradient, "gradient", -1)):
+                values = np.array(own[-1][name], float)
+                axis.semilogy(units, values / values[to], label=label)
+            depths, errors = zip(*((r["depth"], r["error"]) for r in own), strict=True)
+            means = np.mean(errors, 1)
+            spread = np.std(errors, 1, ddof=1) if len(study["seeds"]) > 1 else None
+            error.errorbar(depths, means, spread, marker=".", capsize=3, label=label)
+        signal.set(title=f"signal, {KINDS[normalize]}", xlabel="unit k")
+        gradient.set(title="gradient, x_k's over x_K's", xlabel="unit k")
+        error.set(title="test error, %", xlabel="weight layers", xticks=depths)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return {"line": figure}
+
+
+def outcome(row: Row) -> str:
+    """Say what a row has in a line."""
+    kind = ", normalised" if row["normalize"] else ""
+    return (
+        f"{row['label']}, {row['depth']} layers{kind}: {with_sd(row['error'], 2)} % at "
+        f"rate {row['learning_rate']:g}, scale {row['scale']:g}"
+    )
+
+
+STUDY = Study(
+    name="line",
+    config=LineConfig,
+    plan=plan,
+    measurement=measurement,
+    outcome=outcome,
+    text=text,
+    figures=figures,
+    conclude=conclude,
+)
