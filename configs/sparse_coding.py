@@ -34,17 +34,17 @@ def get_config(args: str = "") -> ConfigDict:
         # Keys of optnet_jax.recurrences.methods, gd (ISTA) among them.
         "methods": ("gd", "agd") if args else ("gd", "hb", "agd", "admm"),
         # Steps of the methods, and layers of the networks.
-        "iterations": 64 if args else 256,
-        "depth": 4 if args else 16,
+        "iterations": 64 if args else 200,
+        "depth": 4 if args else 12,
         # Errors (dB) that are to be reached.
         "levels_db": (-3.0, -6.0) if args else (-5.0, -10.0, -15.0),
         # LISTA's two matrices a layer, or V = I - W A and one.
         "coupled": True,
         # Adam, cosine decay to 0, signals drawn afresh for each step.
         "steps": 8 if args else 200,
-        "batch_size": 32,
+        "batch_size": 16,
         "learning_rate": 0.003,
-        "test_signals": 64 if args else 200,
+        "test_signals": 64 if args else 100,
         # Eight: with fewer no p-value is below 5 % after the correction.
         "seeds": tuple(range(2 if args else 8)),
     }

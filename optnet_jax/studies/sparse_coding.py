@@ -96,10 +96,13 @@ class Settings(Block, path="sparse_coding."):
 
     def check(self) -> None:
         """Refuse a problem without signal, and methods without their baseline."""
-        if self.support * self.columns < 1:
+        entries = self.support * self.columns
+        # A batch without signal has no relative error; e^-20 of them is none.
+        if entries * min(self.batch_size, self.test_signals) < 20:
             raise InputError(
-                f"config.sparse_coding.support={self.support:g} leaves less than one "
-                f"of {self.columns} entries of x: make it larger"
+                f"config.sparse_coding.support={self.support:g} leaves {entries:.2g} "
+                f"of {self.columns} entries of x, and of a batch less than 20: raise "
+                "it, or batch_size and test_signals"
             )
         if BASELINE not in self.methods:
             raise InputError(
@@ -233,6 +236,9 @@ def measure(cell: Cell, config: SparseCodingConfig) -> Row:
 
     Returns:
         ``error``, the test errors (dB) after 0, 1, ... layers by seed.
+
+    Raises:
+        InputError: a method that diverges, or a network in training.
     """
     study = config.sparse_coding
 
@@ -257,6 +263,11 @@ def measure(cell: Cell, config: SparseCodingConfig) -> Row:
 
     # One network after the other: a matrix product for each is slower on a CPU.
     errors = jax.jit(lambda seeds: jax.lax.map(one, seeds))(jnp.asarray(study.seeds))
+    if not np.isfinite(errors).all():
+        raise InputError(
+            f"{cell.name}: an error is infinite or NaN: take the method out of "
+            "config.sparse_coding.methods, or lower its learning_rate"
+        )
     return {"error": np.asarray(errors).round(4).tolist()}
 
 

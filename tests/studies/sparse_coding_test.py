@@ -126,7 +126,8 @@ def test_layers_are_compared_by_seed_and_judged():
         ("rows", 0, "rows=0 must be at least 1"),
         ("columns", 10**6, "columns=1000000 must be at least 1 and at most 4096"),
         ("support", 1.5, "support=1.5 must be above 0 and at most 1"),
-        ("support", 0.01, "leaves less than one of 16 entries of x"),
+        ("support", 0.01, "leaves 0.16 of 16 entries of x"),
+        ("batch_size", 4, "raise it, or batch_size and test_signals"),
         ("penalty", 0.0, "penalty=0.0 must be above 0"),
         ("levels_db", (3.0,), "levels_db has 3.0: each"),
         ("methods", ("agd",), "methods lacks gd"),
@@ -141,9 +142,21 @@ def test_what_cannot_be_is_one_line(field, value, says):
     assert "\n" not in str(caught.value)
 
 
+def test_what_diverges_is_one_line():
+    class Growing(GradientDescent):
+        """It has no limit."""
+
+        def step(self, transform, state, c):
+            return 1e9 * transform(state)
+
+    cell = sparse_coding.Cell("method", "growing", 40, Growing())
+    with pytest.raises(InputError, match="method growing: an error is infinite or NaN"):
+        sparse_coding.measure(cell, settings(seeds=(0,)))
+
+
 def test_the_plan_has_each_method_in_each_form():
     config = SparseCodingConfig.of(config_file.get_config())
     cells = sparse_coding.plan(config)
     assert len({cell.name for cell in cells}) == len(cells) == 12
-    assert {cell.depth for cell in cells} == {16, 256}
+    assert {cell.depth for cell in cells} == {12, 200}
     assert dataclasses.replace(cells[0], depth=1).work < cells[0].work
