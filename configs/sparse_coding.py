@@ -35,13 +35,13 @@ def get_config(args: str = "") -> ConfigDict:
         "methods": ("gd", "agd") if args else ("gd", "hb", "agd", "admm"),
         # Steps of the methods, and layers of the networks.
         "iterations": 64 if args else 200,
-        "depth": 4 if args else 12,
+        "depth": 4 if args else 16,
         # Errors (dB) that are to be reached.
         "levels_db": (-3.0, -6.0) if args else (-5.0, -10.0, -15.0),
         # LISTA's two matrices a layer, or V = I - W A and one.
         "coupled": True,
         # Adam, cosine decay to 0, signals drawn afresh for each step.
-        "steps": 8 if args else 200,
+        "steps": 8 if args else 400,
         "batch_size": 16,
         "learning_rate": 0.003,
         "test_signals": 64 if args else 100,

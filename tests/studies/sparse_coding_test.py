@@ -158,5 +158,5 @@ def test_the_plan_has_each_method_in_each_form():
     config = SparseCodingConfig.of(config_file.get_config())
     cells = sparse_coding.plan(config)
     assert len({cell.name for cell in cells}) == len(cells) == 12
-    assert {cell.depth for cell in cells} == {12, 200}
+    assert {cell.depth for cell in cells} == {16, 200}
     assert dataclasses.replace(cells[0], depth=1).work < cells[0].work
