@@ -50,30 +50,23 @@ def test_tensorflow_reads_the_same(digits):
 
 
 def test_what_pillow_may_decode_otherwise_is_left_to_tensorflow(own_set):
-    tfds = quiet.import_tfds()
-    features = own((4, 4, 3))
-    features["image"] = tfds.features.Image(shape=(4, 4, 3), encoding_format="jpeg")
+    kind = quiet.import_tfds().features.Image(shape=(4, 4, 3), encoding_format="jpeg")
     image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
-    options = data.Options.of(own_set(features, [{"image": image, "label": 1}] * 3))
+    options = data.Options.of(own_set([{"image": image, "label": 1}] * 3, image=kind))
     builder = source.prepared_builder(data.spec_of(options), options.data_dir)
     assert arrays._read_plain(builder, "train") is None
     assert arrays.read_split(builder, "train").images.shape == (3, 4, 4, 3)
 
 
-def own(image_shape=(None, None, 3), label=None):
-    """The features of a set of one's own."""
-    tfds = quiet.import_tfds()
-    return {
-        "image": tfds.features.Image(shape=image_shape),
-        "label": tfds.features.ClassLabel(num_classes=3) if label is None else label,
-    }
+def any_size():
+    return quiet.import_tfds().features.Image(shape=(None, None, 3))
 
 
 def test_images_of_one_size_that_is_not_declared(own_set):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 4, 4, 3), np.uint8)
     examples = [{"image": image, "label": i % 3} for i, image in enumerate(images)]
-    found = data.load(own_set(own(), examples), seed=0)
+    found = data.load(own_set(examples, image=any_size()), seed=0)
     order = [
         round(float(pixel * 127.5 + 127.5))
         for batch in found.eval_batches()
@@ -85,7 +78,7 @@ def test_images_of_one_size_that_is_not_declared(own_set):
 def test_images_of_unequal_sizes_are_not_padded(own_set):
     sizes = (4, 4, 5)
     train = [{"image": np.zeros((n, n, 3), np.uint8), "label": 0} for n in sizes]
-    config = own_set(own(), train)
+    config = own_set(train, image=any_size())
     with pytest.raises(InputError) as caught:
         data.load(config, seed=0)
     # The order of records is TFDS's.
@@ -99,7 +92,6 @@ def test_images_of_unequal_sizes_are_not_padded(own_set):
 def test_a_label_of_tfds_that_says_nothing(own_set):
     image = np.zeros((4, 4, 3), np.uint8)
     config = own_set(
-        own((4, 4, 3)),
         [{"image": image, "label": 1}] * 3,
         [{"image": image, "label": label} for label in (1, -1)],
     )

@@ -196,9 +196,20 @@ def own_builder():
 
 @pytest.fixture
 def own_set(tmp_path, monkeypatch):
-    """Declares a set of one's own in the table; returns what ``data.load`` needs."""
+    """Declares a set of one's own in the table; returns what ``data.load`` needs.
 
-    def make(features, train, test=None, **fields):
+    Unless a test says otherwise: black images of 4x4 pixels, and three classes.
+    """
+    black = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
+
+    def make(
+        train=(black,) * 4, test=None, image=None, label=None, features=None, **fields
+    ):
+        kinds = quiet.import_tfds().features
+        features = features or {
+            "image": image or kinds.Image(shape=(4, 4, 3)),
+            "label": label or kinds.ClassLabel(num_classes=3),
+        }
         splits = {"train": train, "test": train if test is None else test}
         monkeypatch.setattr(own_builder(), "features", features)
         monkeypatch.setattr(own_builder(), "splits", splits)

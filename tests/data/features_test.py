@@ -24,7 +24,7 @@ def examples(count=3):
 
 
 def test_names_of_the_classes(own_set, tmp_path):
-    config = own_set(named("cat", "dog"), examples(), num_classes=2)
+    config = own_set(examples(), features=named("cat", "dog"), num_classes=2)
     assert data.load(config, seed=0).class_names == ("cat", "dog")
     digits = source.find_builder(data.get_spec("optnet_digits"), str(tmp_path))
     assert features.class_names(digits) == tuple("0123456789")
@@ -32,7 +32,7 @@ def test_names_of_the_classes(own_set, tmp_path):
 
 def test_a_fingerprint_is_of_what_the_set_is_and_not_of_its_place(own_set, tmp_path):
     def prepared(place, names=("cat", "dog"), count=3):
-        own_set(named(*names), examples(count), num_classes=2)
+        own_set(examples(count), features=named(*names), num_classes=2)
         spec = data.get_spec("optnet_own")
         return source.prepared_builder(spec, str(tmp_path / place))
 
@@ -90,7 +90,7 @@ def test_what_is_declared_must_be_what_the_entry_says(
     own_set, tmp_path, change, spec, message
 ):
     declared = change(named("cat", "dog"), quiet.import_tfds().features)
-    own_set(declared, [], **{"num_classes": 2} | spec)
+    own_set([], features=declared, **{"num_classes": 2} | spec)
     entry = data.get_spec("optnet_own")
     builder = source.find_builder(entry, str(tmp_path))
     with pytest.raises(InputError, match=re.escape(message)) as caught:

@@ -1,10 +1,9 @@
 import dataclasses
 
-import numpy as np
 import pytest
 
 from optnet_jax import data
-from optnet_jax.data import origins, quiet, source
+from optnet_jax.data import origins, source
 
 
 @pytest.fixture
@@ -18,14 +17,7 @@ def photos(tmp_path):
 
 
 def load(own_set, folder):
-    tfds = quiet.import_tfds()
-    features = {
-        "image": tfds.features.Image(shape=(4, 4, 3)),
-        "label": tfds.features.ClassLabel(num_classes=3),
-    }
-    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
-    config = own_set(features, [example] * 4, sources=[str(folder)])
-    return data.load(config, seed=0)
+    return data.load(own_set(sources=[str(folder)]), seed=0)
 
 
 def said(caplog):

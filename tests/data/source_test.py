@@ -278,7 +278,7 @@ def test_a_signal_ends_preparing_and_nothing_half_prepared_is_left(
         def __iter__(self):
             return stopped_once()
 
-    config = own_set(image_and_label(), Examples())
+    config = own_set(Examples())
     with pytest.raises(program.Interrupted):
         data.load(config, seed=0)
     assert not list((tmp_path / "optnet_own").iterdir())
@@ -306,7 +306,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(own_set, tmp_path, number):
         def __iter__(self):
             raise OSError(number, os.strerror(number), "a file")
 
-    config = own_set(image_and_label(), Full())
+    config = own_set(Full())
     fault = rf"optnet_own cannot be prepared in .*{os.strerror(number)}.*; mend that"
     with pytest.raises(InputError, match=fault) as caught:
         data.load(config, seed=0)
@@ -349,18 +349,9 @@ def test_two_processes_prepare_once_and_share_the_batches(tmp_path):
     assert sum(sum(mask) for share in shares for mask in share["masks"]) == 360
 
 
-def image_and_label():
-    tfds = quiet.import_tfds()
-    return {
-        "image": tfds.features.Image(shape=(4, 4, 3)),
-        "label": tfds.features.ClassLabel(num_classes=3),
-    }
-
-
 @pytest.mark.parametrize("content", [b"", b"\0" * 99, b'{"name": "optn', b"[1]"])
 def test_a_damaged_description_of_a_set_is_one_line(own_set, content):
-    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
-    config = own_set(image_and_label(), [example] * 4)
+    config = own_set()
     data.load(config, seed=0)
     (file,) = Path(config["data_dir"]).glob("optnet_own/*/dataset_info.json")
     file.write_bytes(content)
@@ -370,8 +361,7 @@ def test_a_damaged_description_of_a_set_is_one_line(own_set, content):
 
 
 def test_a_folder_without_the_description_that_comes_last(own_set):
-    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
-    config = own_set(image_and_label(), [example] * 4)
+    config = own_set()
     data.load(config, seed=0)
     (file,) = Path(config["data_dir"]).glob("optnet_own/*/dataset_info.json")
     file.unlink()
@@ -381,8 +371,7 @@ def test_a_folder_without_the_description_that_comes_last(own_set):
 
 @pytest.mark.parametrize("inside", ["optnet_own", "optnet_own/1.0.0"])
 def test_the_folder_of_the_set_itself_is_recognised(own_set, inside):
-    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
-    config = own_set(image_and_label(), [example] * 4)
+    config = own_set()
     data.load(config, seed=0)
     root = Path(config["data_dir"])
     before = sorted(root.rglob("*"))

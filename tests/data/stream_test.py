@@ -373,11 +373,8 @@ def test_a_set_of_pngs_without_names_is_read(own_set, resize):
     pixels = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((4, 4), (6, 9))]
     examples = [{"image": x, "label": i} for i, x in enumerate(pixels)]
     config = own_set(
-        {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(num_classes=3),
-        },
         examples,
+        image=tfds.features.Image(shape=(None, None, 3)),
         streamed=True,
         resize=resize,
         mean=(0.0,) * 3,
@@ -404,12 +401,9 @@ def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     config = own_set(
-        {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(num_classes=3),
-        },
         [{"image": str(broken), "label": 0}] * 3
         + [{"image": np.zeros((4, 4, 3), np.uint8), "label": 1}],
+        image=tfds.features.Image(shape=(None, None, 3)),
         streamed=True,
     )
     with pytest.raises(InputError, match=r"^record \d of \S*tfrecord\S* of optnet_own"):
@@ -424,11 +418,9 @@ def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
 def test_a_label_that_is_no_class_ends_the_run_by_name(own_set, label):
     tfds = quiet.import_tfds()
     config = own_set(
-        {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.Scalar(np.int64),
-        },
         [{"image": np.zeros((4, 4, 3), np.uint8), "label": n} for n in (0, label, 1)],
+        image=tfds.features.Image(shape=(None, None, 3)),
+        label=tfds.features.Scalar(np.int64),
         streamed=True,
     )
     dataset = data.load(config, seed=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optnet_jax import data
-from optnet_jax.data import arrays, quiet, source
+from optnet_jax.data import arrays, source
 from optnet_jax.errors import InputError
 
 
@@ -107,15 +107,8 @@ def test_a_version_of_no_use_is_named_where_the_set_is_missing(
 def test_a_set_of_ones_own_is_prepared_again_when_its_version_is_raised(
     own_set, tmp_path
 ):
-    tfds = quiet.import_tfds()
-    features = {
-        "image": tfds.features.Image(shape=(4, 4, 3)),
-        "label": tfds.features.ClassLabel(num_classes=3),
-    }
-    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
-    config = own_set(features, [example] * 4)
-    data.load(config, seed=0)
+    data.load(own_set(), seed=0)
     as_version(tmp_path / "optnet_own" / "1.0.0", "0.9.0")
-    config = own_set(features, [example] * 5)
-    found = data.load(config, seed=0)
+    example = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
+    found = data.load(own_set([example] * 5), seed=0)
     assert found.split.startswith("optnet_own 1.0.0: train 5")
