@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from optnet_jax.training import augmentation
-from optnet_jax.training.augmentation import augment
 
+augment = jax.jit(augmentation.augment, static_argnames=("erase", "mixup", "cutmix"))
 COUNT, HEIGHT, WIDTH = 64, 10, 16
 RNG = np.random.default_rng(0)
 BATCH = {

@@ -222,15 +222,13 @@ def test_half_precision_keeps_parameters_and_statistics_in_single(small):
 
 def test_evaluation_uses_the_running_statistics(small):
     module = small.SmallNet()
-    state, batch = start(module), make_batch()
-    mask = jnp.ones(16)
-    together = eval_step(state.eval_variables, {**batch, "mask": mask}, module=module)
+    state = start(module)
+    evaluate = jax.jit(functools.partial(eval_step, module=module))
+    batch = {**make_batch(), "mask": jnp.ones(16)}
+    together = evaluate(state.eval_variables, batch)
     alone = [
-        eval_step(
-            state.eval_variables,
-            {name: value[i : i + 1] for name, value in batch.items()}
-            | {"mask": jnp.ones(1)},
-            module=module,
+        evaluate(
+            state.eval_variables, {name: of[i : i + 1] for name, of in batch.items()}
         )
         for i in range(16)
     ]
@@ -258,21 +256,14 @@ def test_mixed_images_have_mixed_targets():
     gradients = jax.grad(loss)(state.params)
     updates, _ = OPTIMIZER.update(gradients, state.opt_state, state.params)
     expected = optax.apply_updates(state.params, updates)
-    for found, wanted in zip(
-        jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert_close(after.params, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_augmentation_is_of_the_whole_batch_whatever_the_micro_batches():
     module, batch = GroupedNet(), make_batch()
-    ends = [
-        make_step(
-            module, StepOptions(mixup=1.0, cutmix=1.0, erase=0.5, accumulate=count)
-        )(start(module), batch, KEY)[0]
+    options = [
+        StepOptions(mixup=1.0, cutmix=1.0, erase=0.5, accumulate=count)
         for count in (1, 2)
     ]
-    for a, b in zip(
-        *map(jax.tree.leaves, (ends[0].params, ends[1].params)), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    ends = [make_step(module, o)(start(module), batch, KEY)[0].params for o in options]
+    assert_close(*ends, rtol=1e-4, atol=1e-6)
