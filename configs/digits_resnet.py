@@ -2,7 +2,7 @@
 
     python -m optnet_jax.main --config=configs/digits_resnet.py
 
-Arguments: seed=0.
+Arguments: relu=True, whether a ReLU follows each sum (HB-Net has none), seed=0.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +11,9 @@ from optnet_jax.configs import recipes
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    config, _ = recipes.digits("digits_resnet", args)
+    config, given = recipes.digits("digits_resnet", args, {"relu": True})
     # At 42,000 parameters, as the other three families.
     config.model = {"name": "resnet", "stage_sizes": (4, 4), "widths": (11, 22)}
+    if not given["relu"]:
+        config.model.post_activation = False
     return config

@@ -100,6 +100,13 @@ def compare(
     )
 
 
+def paired(values: Sequence[float], baseline: Sequence[float]) -> Comparison:
+    """Compare numbers, at least one, that are given in the order of their seeds."""
+    found = compare(dict(enumerate(values)), dict(enumerate(baseline)))
+    assert found is not None
+    return found
+
+
 def sign_flip_p_value(differences: Sequence[float]) -> float:
     """Two-sided p-value of the sign-flip test.
 

@@ -7,7 +7,7 @@ another one for each b. For Φ = ReLU it is the solution of the quadratic progra
 min_{x ≥ 0} ½ x·(I - W) x - b·x.
 
 With b = 0 and the input as the start x_0, which is how §5.1 reads, every input has the
-same target: a network need only forget its input to be right.
+same target, and a network need only forget its input to be right, as in Table 2.
 """
 
 import dataclasses
@@ -36,13 +36,11 @@ class Task:
         condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
             Hessian of f_b lies between 1/κ and 1 everywhere.
         dimension: n.
-        constant: the input is the start x_0 alone, and the target the same for all.
     """
 
     activation: str
     condition: float
     dimension: int
-    constant: bool = False
 
     @property
     def mu(self) -> float:
@@ -54,8 +52,6 @@ class Task:
         phi, _ = activation_pair(self.activation)
         # TF32 on an accelerator would add errors of the size that is measured.
         product = functools.partial(jnp.matmul, precision="highest")
-        if self.constant:
-            return lambda x, w: phi(product(x, w))
         return lambda x, w: phi(product(x, w) + inputs)
 
     def propagate(
@@ -180,21 +176,17 @@ class Outcome(NamedTuple):
 
     Attributes:
         error: the mean squared error over the mean power of the targets about their
-            mean (about 0 where they are all the same): 1 for the best constant.
-            [members]
-        spread: the power of the output about its mean, over the same. [members]
+            mean: 1 for the best constant. [members]
         finite: whether the weights are. [members]
     """
 
     error: jax.Array
-    spread: jax.Array
     finite: jax.Array
 
 
-def scale(task: Task, targets: jax.Array) -> jax.Array:
+def scale(targets: jax.Array) -> jax.Array:
     """Return the power that errors are relative to."""
-    centre = 0.0 if task.constant else targets.mean(0, keepdims=True)
-    return jnp.mean((targets - centre) ** 2)
+    return jnp.mean((targets - targets.mean(0, keepdims=True)) ** 2)
 
 
 def capped(value: jax.Array) -> jax.Array:
@@ -215,10 +207,8 @@ def measure(
 ) -> Outcome:
     """Measure one network on one split."""
     outputs = task.propagate(recurrence, w, held_out.inputs, depth)
-    power = scale(task, held_out.targets)
-    error = jnp.mean((outputs - held_out.targets) ** 2) / power
-    spread = jnp.mean((outputs - outputs.mean(0, keepdims=True)) ** 2) / power
-    return Outcome(capped(error), capped(spread), jnp.isfinite(w).all())
+    error = jnp.mean((outputs - held_out.targets) ** 2) / scale(held_out.targets)
+    return Outcome(capped(error), jnp.isfinite(w).all())
 
 
 def make_program(
@@ -240,21 +230,27 @@ def make_program(
         batch_size: samples of each.
 
     Returns:
-        (training split, split to measure on, seeds, learning rates), each with a
-        leading axis of members, -> Outcome. Members of one seed start from the same
-        weights and see the same batches.
+        (training split, split to measure on, seeds, learning rates, scales of the
+        initial weights relative to Xavier's), each with a leading axis of members, ->
+        Outcome. Members of one seed start from the same weights, up to their scale, and
+        see the same batches.
     """
 
     def train(
-        training: Split, held_out: Split, seed: jax.Array, rate: jax.Array
+        training: Split,
+        held_out: Split,
+        seed: jax.Array,
+        rate: jax.Array,
+        weight_scale: jax.Array,
     ) -> Outcome:
         def apply(w_and_b: jax.Array, inputs: jax.Array) -> jax.Array:
             return task.propagate(recurrence, w_and_b, inputs, depth)
 
         adam = optax.adam(optax.cosine_decay_schedule(1.0, steps))
+        xavier = initial_weights(jax.random.key(seed), depth, task.dimension, tied)
         found = fit(
             apply,
-            initial_weights(jax.random.key(seed), depth, task.dimension, tied),
+            weight_scale * xavier,
             training,
             optimizer=optax.chain(adam, optax.scale(rate)),
             batch_size=batch_size,

@@ -338,7 +338,7 @@ def _compared(rows: list[Row], study: Settings) -> Report:
             },
             "doublings": each.mean,
             "p_value": corrected[key],
-            "direction": direction(each, corrected[key]),
+            "direction": direction(each.verdict_at(corrected[key])),
         }
         for key, each in found.items()
     }

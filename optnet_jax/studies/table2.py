@@ -41,6 +41,7 @@ from optnet_jax.recurrences import Recurrence
 from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
+from optnet_jax.studies.comparison import paired
 from optnet_jax.studies.fit import members
 from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds
 from optnet_jax.studies.simulation import readings, simulate
@@ -52,6 +53,7 @@ from optnet_jax.studies.tables import (
     table,
     with_sd,
 )
+from optnet_jax.studies.verdict import together
 
 PAPER = {
     "ADMM": {10: 1.07576, 20: 1.07495, 30: 1.07665, 40: 1.07749},
@@ -61,15 +63,8 @@ PAPER = {
     "AGD2": {10: 1.00745, 20: 1.00227, 30: 1.00086, 40: 0.99964},
 }
 """Table 2 as printed: the name of a method → depth → MSE."""
-
-INITIALIZERS = {
-    "xavier_normal": nn.initializers.xavier_normal,
-    "xavier_uniform": nn.initializers.xavier_uniform,
-    "he_normal": nn.initializers.he_normal,
-    "lecun_normal": nn.initializers.lecun_normal,
-}
-"""``config.network.init`` → how W is drawn."""
-
+BASELINE = "gd"
+"""What every other structure is compared with, where it is trained."""
 
 Structure = Annotated[str, OneOf(lambda: tuple(readings()))]
 
@@ -259,7 +254,7 @@ def make_network(cell: Cell, config: Table2Config) -> Propagation:
     transform = FullyConnected(
         activation=activation,
         use_bias=config.network.use_bias,
-        kernel_init=INITIALIZERS[config.network.init](),
+        kernel_init=getattr(nn.initializers, config.network.init)(),
     )
     return Propagation(
         recurrence=cell.recurrence,
@@ -273,9 +268,8 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
     """Train one cell: all its seeds, in one jitted program.
 
     Returns:
-        What was measured for each seed, [seeds] or [seeds][checkpoints]; ``final``, the
-        mean and standard deviation over the seeds after ``config.steps``; and what it
-        took to compile.
+        What was measured for each seed, [seeds] or [seeds][checkpoints], and ``final``,
+        that after ``config.steps``.
 
     Raises:
         InputError: the training diverged.
@@ -306,15 +300,10 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
     }
 
 
-def _final(found: Row, at: int) -> dict[str, Any]:
+def _final(found: Row, at: int) -> dict[str, list[float]]:
     names = ("mse", "output_power", "output_spread")
-    values = {name: [seed[at] for seed in found[name]] for name in names}
-    values["excess"] = _minus(values["mse"], found["target_power"])
-    final = {}
-    for name, per_seed in values.items():
-        mean, sd = mean_and_sd(per_seed)
-        final[name] = {"mean": mean, "sd": sd, "per_seed": per_seed}
-    return final
+    final = {name: [seed[at] for seed in found[name]] for name in names}
+    return {**final, "excess": _minus(final["mse"], found["target_power"])}
 
 
 def text(report: Report) -> Iterator[str]:
@@ -325,12 +314,13 @@ def text(report: Report) -> Iterator[str]:
     yield _settings(report)
     yield _draws(report)
     yield comparison_table(report)
+    deviation = (2 / (task["samples"] * task["dim"])) ** 0.5
     yield (
-        "MSE and excess (MSE - M): mean ± standard deviation over the seeds. The last "
-        "row of each block is 1 + excess - paper, both at the expected M = 1. The "
-        "paper does not print its M, whose standard deviation is "
-        f"{(2 / (task['samples'] * task['dim'])) ** 0.5:.4f}: a difference of that "
-        "size that all rows share is the paper's draw."
+        "Excess over M (MSE - M), mean ± standard deviation over "
+        f"{len(config['seeds'])} seeds; the paper's MSE - 1. Its M is not printed and "
+        f"has the standard deviation {deviation:.4f}: a difference of that size that "
+        "all rows share is its draw. - GD: paired by seed; p: exact sign-flip test, "
+        f"corrected by Holm's method for the {len(report['compared'])} of this table."
     )
     yield "## Why: what is read out"
     yield readout_table(report)
@@ -367,34 +357,51 @@ def _settings(report: Report) -> str:
 
 def _draws(report: Report) -> str:
     cell = report["cells"][0]
-    draws = ", ".join(
-        f"seed {seed}: {power:.5f} ({constant - power:+.5f})"
-        for seed, power, constant in zip(
-            cell["seeds"], cell["target_power"], cell["constant_mse"], strict=True
-        )
+    powers = cell["target_power"]
+    best = with_sd(_minus(cell["constant_mse"], powers))
+    return (
+        f"M = mean f² of the draw is {min(powers):.5f} to {max(powers):.5f} over the "
+        f"seeds; the best constant output has MSE - M = {best}."
     )
-    return f"M = mean f² of the draw (best constant output: MSE - M): {draws}."
+
+
+def conclude(config: Table2Config, rows: list[Row]) -> Report:
+    """Add the paper's table, and compare each structure with GD where both are."""
+    found = []
+    for cell in rows:
+        place = {name: cell[name] for name in ("structure", "depth")}
+        for baseline in select(rows, structure=BASELINE, depth=cell["depth"]):
+            if cell is not baseline and cell["structure"] in config.structures:
+                excess = (c["final"]["excess"] for c in (cell, baseline))
+                found.append((place, paired(*excess)))
+    return {
+        "paper": {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()},
+        "compared": together(found),
+    }
 
 
 def comparison_table(report: Report) -> str:
-    """Lay out ours beside the paper's: a block of rows for each structure."""
+    """Lay out ours beside the paper's: a row for each structure."""
     depths = report["config"]["depths"]
-    rows = []
+    lines = []
     for structure in report["config"]["structures"]:
-        cells = [
-            select(report["cells"], structure=structure, depth=k)[0] for k in depths
-        ]
-        final = [cell["final"] for cell in cells]
-        paper = [PAPER.get(cells[0]["column"], {}).get(k) for k in depths]
-        excess = [f["excess"]["mean"] for f in final]
-        pairs = list(zip(excess, paper, strict=True))
-        rows += [
-            [cells[0]["label"], "MSE", *(with_sd(f["mse"]["per_seed"]) for f in final)],
-            ["", "excess over M", *(with_sd(f["excess"]["per_seed"]) for f in final)],
-            ["", "paper, MSE", *(number(p, ".5f") for p in paper)],
-            ["", "difference", *(number(p and 1 + e - p, "+.5f") for e, p in pairs)],
-        ]
-    return markdown_table(["structure", "", *(f"{k} layers" for k in depths)], rows)
+        line = []
+        for depth in depths:
+            place = {"structure": structure, "depth": depth}
+            (cell,) = select(report["cells"], **place)
+            paper = PAPER.get(cell["column"], {}).get(depth)
+            against = [
+                f"{each['mean']:+.5f} (p = {each['p_corrected']:.2g})"
+                for each in select(report["compared"], **place)
+            ]
+            line += [
+                with_sd(cell["final"]["excess"]),
+                number(paper and paper - 1, ".5f"),
+                "".join(against),
+            ]
+        lines.append([cell["label"], *line])
+    header = [column for k in depths for column in (f"{k} layers", "paper", "- GD")]
+    return markdown_table(["structure", *header], lines)
 
 
 def readout_table(report: Report) -> str:
@@ -408,12 +415,11 @@ def readout_table(report: Report) -> str:
     columns = (
         ("structure", lambda row: row["label"]),
         ("layers", lambda row: str(row["depth"])),
-        ("MSE", lambda row: with_sd(row["final"]["mse"]["per_seed"])),
-        ("excess over M", lambda row: with_sd(row["final"]["excess"]["per_seed"])),
-        ("mean out²", lambda row: f"{row['final']['output_power']['mean']:.5f}"),
+        ("excess over M", lambda row: with_sd(row["final"]["excess"])),
+        ("mean out²", lambda row: f"{np.mean(row['final']['output_power']):.5f}"),
         (
             "depends on input",
-            lambda row: f"{row['final']['output_spread']['mean']:.1e}",
+            lambda row: f"{np.mean(row['final']['output_spread']):.1e}",
         ),
     )
     return table(rows, columns)
@@ -423,19 +429,15 @@ def _readout_sentence(report: Report) -> str:
     differences = []
     for depth in report["config"]["readout"]["depths"]:
         ours, agd2 = (
-            [seed for cell in found for seed in cell["final"]["mse"]["per_seed"]]
+            select(report["cells"], structure=name, depth=depth)
             for name in ("agd_readout", "agd2")
-            for found in (select(report["cells"], structure=name, depth=depth),)
         )
-        if ours and agd2:
-            differences += map(abs, _minus(ours, agd2))
+        for a, b in zip(ours, agd2, strict=False):
+            differences += map(abs, _minus(a["final"]["mse"], b["final"]["mse"]))
     rest = max(
         abs(difference)
         for cell in report["cells"]
-        for difference in _minus(
-            cell["final"]["excess"]["per_seed"],
-            cell["final"]["output_power"]["per_seed"],
-        )
+        for difference in _minus(cell["final"]["excess"], cell["final"]["output_power"])
     )
     words = (
         "Over all cells and seeds the excess is mean out² to within "
@@ -506,11 +508,11 @@ def figures(report: Report) -> dict[str, Figure]:
 
 
 def _draw_depth(axis: Any, cells: list[Row], depths: list[int], style: dict) -> None:
-    final = [select(cells, depth=k)[0]["final"]["excess"] for k in depths]
+    excess = [mean_and_sd(select(cells, depth=k)[0]["final"]["excess"]) for k in depths]
     axis.errorbar(
         depths,
-        [f["mean"] for f in final],
-        yerr=[f["sd"] or 0.0 for f in final],
+        [mean for mean, _ in excess],
+        yerr=[sd or 0.0 for _, sd in excess],
         capsize=3,
         label=cells[0]["label"],
         **style,
@@ -557,7 +559,7 @@ def _label(axes: Any, config: Report) -> None:
 
 def outcome(row: Row) -> str:
     """Say what a row has in a line."""
-    mse = with_sd(row["final"]["mse"]["per_seed"])
+    mse = with_sd(row["final"]["mse"])
     return f"{row['label']}, {row['depth']} layers: MSE {mse}"
 
 
@@ -569,7 +571,5 @@ STUDY = Study(
     outcome=outcome,
     text=text,
     figures=figures,
-    conclude=lambda config, rows: {
-        "paper": {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()}
-    },
+    conclude=conclude,
 )

@@ -13,10 +13,12 @@ test error, and averaged over the errors asked for; where no depth that was trie
 reaches one, twice the deepest counts.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from optnet_jax.studies.comparison import Comparison, compare
+from optnet_jax.studies.cells import Row
+from optnet_jax.studies.comparison import Comparison, paired
 
 FEWER, MORE, SAME = "fewer", "more", "no more than chance"
 
@@ -63,24 +65,19 @@ def compare_layers(
         The comparison in doublings: -1 is half the layers.
     """
     ours, theirs = (
-        {i: doublings(by_depth, tolerances) for i, by_depth in enumerate(seeds)}
+        [doublings(by_depth, tolerances) for by_depth in seeds]
         for seeds in (errors, baseline)
     )
-    found = compare(ours, theirs)
-    assert found is not None
-    return found
+    return paired(ours, theirs)
 
 
-def direction(comparison: Comparison, p_value: float | None = None) -> str:
+def direction(verdict: str) -> str:
     """Say which way a comparison of layers or iterations falls.
 
     Args:
-        comparison: of them.
-        p_value: corrected for other tests; None: the comparison's own.
+        verdict: of :meth:`~optnet_jax.studies.comparison.Comparison.verdict_at`.
     """
-    named = {"better": FEWER, "worse": MORE, "no more than chance": SAME}
-    verdict = comparison.verdict_at(comparison.p_value if p_value is None else p_value)
-    return named.get(verdict, verdict)
+    return {"better": FEWER, "worse": MORE}.get(verdict, verdict)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -105,6 +102,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def together(found: Sequence[tuple[Row, Comparison]]) -> list[Row]:
+    """Judge all comparisons of a table or page, corrected for their number.
+
+    Returns:
+        The fields of both, ``p_corrected``, ``detectable`` and the ``verdict``.
+    """
+    corrected = holm([each.p_value for _, each in found])
+    return [
+        {
+            **place,
+            **dataclasses.asdict(each),
+            "p_corrected": p_value,
+            "detectable": each.detectable,
+            "verdict": each.verdict_at(p_value, len(found)),
+        }
+        for (place, each), p_value in zip(found, corrected, strict=True)
+    ]
+
+
 def judge(
     methods: Mapping[str, str],
     networks: Mapping[str, str],
@@ -123,7 +139,7 @@ def judge(
     """
     for found in (*methods.values(), *networks.values()):
         if found not in (FEWER, MORE, SAME):
-            return f"{found} seeds: six are the fewest with which 5 % can be reached"
+            return f"{found}: more seeds are needed"
     faster = [label for label, found in methods.items() if found == FEWER]
     if not faster:
         return "not supported: no method is faster than gradient descent here"

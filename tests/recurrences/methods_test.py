@@ -119,7 +119,7 @@ def test_a_method_that_is_added_is_in_every_plan(added):
     for study, config, cells in (
         (convergence.STUDY, convergence_config.get_config(), 4 * 3),
         (table2.STUDY, table, 4),
-        (hypothesis.STUDY, trained, 1 + 2 * 4 + 2),
+        (hypothesis.STUDY, trained, 1 + 2 * 2),
         (stability.STUDY, stability_config.get_config(), 2),
     ):
         plan = study.plan(study.config.of(config))

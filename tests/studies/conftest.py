@@ -12,7 +12,7 @@ from optnet_jax.studies.report import entries
 def cell_of(table, network, column=0):
     found = entries.get_table(table)
     cells = list(found.cells())[column :: len(found.columns)]
-    return next(cell for cell in cells if cell.row.network == network)
+    return next(c for c in cells if network in (c.row.network, c.row.label))
 
 
 def make_run(root, cell, seed=0, *, change=None, **fields):

@@ -44,7 +44,7 @@ def test_prints_one_command_for_each_model_dataset_and_seed(capsys):
 
 
 def test_the_tables_have_seeds_of_their_own(capsys):
-    assert len(printed(capsys, "digits")) == 4 * 10
+    assert len(printed(capsys, "digits")) == 5 * 10
     assert len(printed(capsys, "table5")) == 4
 
 
@@ -77,11 +77,11 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(made_runs, tmp_path, caps
         return 0
 
     assert sweep.run_all(runs, start) == [runs[0]]
-    assert started == [runs[0], runs[2], runs[3]]
+    assert started == [runs[0], *runs[2:]]
     said = capsys.readouterr().out
-    assert "[1/4] digits_resnet: failed with status 2" in said
-    assert "[2/4] digits_hb: finished before" in said
-    assert "[3/4] digits_densenet: top-1 error 1.25 % (best 4.00 %)" in said
+    assert "[1/5] digits_resnet: failed with status 2" in said
+    assert "[2/5] digits_resnet-relu=False: finished before" in said
+    assert "[3/5] digits_hb: top-1 error 1.25 % (best 4.00 %)" in said
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_another_run_is_not_taken_for_the_tables(
     printed_lines = capsys.readouterr().out.splitlines()
     assert printed_lines == [
         "[1/2] digits_resnet: finished before",
-        f"[2/2] digits_hb: {runs[1].workdir} holds another run ({said}): move it away "
-        "or choose another --workdir",
+        f"[2/2] digits_resnet-relu=False: {runs[1].workdir} holds another run ({said})"
+        ": move it away or choose another --workdir",
     ]
     if said.startswith("schedule"):
         counted, apart = found.place(found.find([tmp_path]))
@@ -123,8 +123,8 @@ def test_flags_of_the_sweep_say_what_its_runs_are(made_runs, tmp_path, capsys):
     arguments = ["--seeds=0", f"--workdir={tmp_path}"]
     run = sweep.plan(entries.DIGITS, [0], tmp_path, [flag])[1]
     made_runs.finish(run.workdir, run.config)
-    assert len(printed(capsys, "digits", *arguments, "--", flag)) == 3
-    assert len(printed(capsys, "digits", *arguments)) == 3
+    assert len(printed(capsys, "digits", *arguments, "--", flag)) == 4
+    assert len(printed(capsys, "digits", *arguments)) == 4
     tied = sweep.plan(entries.DIGITS, [0], tmp_path, ["--config.model.tied=True"])[1]
     assert tied.config["model"]["tied"] is True
     with pytest.raises(InputError, match="model.tied = False, not True"):

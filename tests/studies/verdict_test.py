@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.studies import verdict
+from optnet_jax.studies.comparison import compare
 
 FEWER, MORE, SAME = verdict.FEWER, verdict.MORE, verdict.SAME
 TOLERANCES = (0.1, 0.01)
@@ -38,7 +39,7 @@ def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest(
 )
 def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
     found = verdict.compare_layers(ours, theirs, TOLERANCES)
-    assert verdict.direction(found) == expected
+    assert verdict.direction(found.verdict) == expected
     assert found.mean == mean
 
 
@@ -58,10 +59,26 @@ def test_corrected_p_values_are_those_of_the_definition():
     assert verdict.holm([0.02, 0.02, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
 
 
+def test_what_is_reported_together_is_judged_at_corrected_p_values():
+    """Eight equal differences: p = 2⁻⁷, above 5 % only as one of seven or more."""
+    found = compare(dict.fromkeys(range(8), 0.0), dict.fromkeys(range(8), 1.0))
+    for number, expected in ((1, "better"), (6, "better"), (7, "cannot tell with n")):
+        judged = verdict.together([({}, found)] * number)
+        assert [each["p_value"] for each in judged] == [2**-7] * number
+        assert judged[-1]["p_corrected"] == number * 2**-7
+        assert all(each["verdict"].startswith(expected) for each in judged)
+    # Beside a chance difference the first is corrected for both, the second for one.
+    other = compare({0: 1.0, 1: 0.0}, {0: 0.0, 1: 0.0})
+    first, second = verdict.together([({"of": 1}, found), ({"of": 2}, other)])
+    assert (first["of"], second["of"]) == (1, 2)
+    assert first["p_corrected"] == 2 * 2**-7
+    assert second["p_corrected"] == second["p_value"] == 1
+
+
 def test_one_seed_of_eight_is_chance():
     ours = [*errors(1, 2, 1), *errors(2, 4, 7)]
     found = verdict.compare_layers(ours, errors(2, 4), TOLERANCES)
-    assert verdict.direction(found) == SAME
+    assert verdict.direction(found.verdict) == SAME
 
 
 @pytest.mark.parametrize(
@@ -75,11 +92,16 @@ def test_one_seed_of_eight_is_chance():
         ("FFM", "SSM", "not supported: "),
         ("FFM", "FMS", "not supported: "),
         ("SSM", "FFF", "not supported: no method is faster"),
-        ("FFM", "FCM", "cannot tell with n = 4 seeds"),
+        ("FFM", "FCM", "cannot tell with n = 4 and 20 tests: more"),
     ],
 )
 def test_each_direction_has_its_verdict(methods, networks, expected):
-    words = {"F": FEWER, "M": MORE, "S": SAME, "C": "cannot tell with n = 4"}
+    words = {
+        "F": FEWER,
+        "M": MORE,
+        "S": SAME,
+        "C": "cannot tell with n = 4 and 20 tests",
+    }
     labels = ("HB", "AGD", "ADMM")
     sentence = verdict.judge(
         {label: words[c] for label, c in zip(labels, methods, strict=True)},

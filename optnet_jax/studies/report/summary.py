@@ -1,14 +1,13 @@
 """What the report holds: every table's entries and comparisons, as JSON-able data."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optnet_jax.studies import comparison
 from optnet_jax.studies.report import entries
 from optnet_jax.studies.report.runs import Run, place
 from optnet_jax.studies.tables import mean_and_sd
-from optnet_jax.studies.verdict import holm
+from optnet_jax.studies.verdict import together
 
 METRICS = ("top1_error", "top5_error")
 Placed = Mapping[entries.Cell, Sequence[Run]]
@@ -51,7 +50,7 @@ def _table(table: entries.Table, placed: Placed) -> dict[str, Any]:
         "entries": [
             _entry(table, cell, placed.get(cell, ())) for cell in table.cells()
         ],
-        "comparisons": list(_comparisons(table, placed)),
+        "comparisons": _comparisons(table, placed),
     }
 
 
@@ -101,7 +100,7 @@ def errors(runs: Iterable[Run], metric: str, which: str = "final") -> dict[int, 
     return {run.seed: run.result[which][metric] for run in runs}
 
 
-def _comparisons(table: entries.Table, placed: Placed) -> Iterator[dict[str, Any]]:
+def _comparisons(table: entries.Table, placed: Placed) -> list[dict[str, Any]]:
     """Compare each method with its baseline wherever both were run.
 
     The verdicts are at p-values that are corrected for the number of tests of a table.
@@ -115,15 +114,7 @@ def _comparisons(table: entries.Table, placed: Placed) -> Iterator[dict[str, Any
         ours, theirs = (errors(placed.get(c, ()), "top1_error") for c in (cell, other))
         found = comparison.compare(ours, theirs)
         if found is not None:
-            pairs.append((cell, other, found))
-    corrected = holm([found.p_value for *_, found in pairs])
-    for (cell, other, found), p_value in zip(pairs, corrected, strict=True):
-        yield {
-            "method": cell.row.label,
-            "baseline": other.row.label,
-            "column": cell.column.label,
-            **dataclasses.asdict(found),
-            "p_corrected": p_value,
-            "detectable": found.detectable,
-            "verdict": found.verdict_at(p_value, len(pairs)),
-        }
+            labels = cell.row.label, other.row.label, cell.column.label
+            names = "method", "baseline", "column"
+            pairs.append((dict(zip(names, labels, strict=True)), found))
+    return together(pairs)

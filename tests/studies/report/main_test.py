@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from optnet_jax.errors import InputError
 from optnet_jax.studies.report import __main__ as report
-from optnet_jax.studies.report import figure, runs
+from optnet_jax.studies.report import entries, figure, runs
 from optnet_jax.studies.report.summary import summarize
 
 
@@ -15,6 +15,7 @@ def digits_runs(tmp_path, made_runs):
     """Six seeds of each family; HB-Net is always better, AGD-Net half the time."""
     errors = {
         "resnet": [2.0, 2.5, 3.0, 2.0, 2.5, 3.0],
+        entries.NO_RELU: [2.0, 2.5, 3.0, 2.0, 2.5, 3.0],
         "hb_net": [1.0, 1.5, 2.0, 1.0, 1.5, 2.0],
         "densenet": [1.0, 2.0, 1.0, 2.0, 1.0, 2.0],
         "agd_net": [2.0, 1.0, 2.0, 1.0, 2.0, 1.0],
@@ -53,7 +54,7 @@ def test_digits_with_means_deviations_and_the_paired_test(digits_runs, capsys):
         "20",
         "2.50",
     ]
-    compared = row(printed, "HB-Net (16) - ResNet")
+    compared = row(printed, f"HB-Net (16) - {entries.NO_RELU}")
     assert compared[1:] == [
         "digits",
         "6",
@@ -61,8 +62,8 @@ def test_digits_with_means_deviations_and_the_paired_test(digits_runs, capsys):
         "-1.00 to -1.00",
         "0.00",
         "0.0312",
-        "0.0625",
-        "cannot tell with n = 6 and 2 tests",
+        "0.0938",
+        "cannot tell with n = 6 and 3 tests",
     ]
     compared = row(printed, "AGD-Net (21) - DenseNet")
     assert compared[3:5] == ["+0.00", "-1.15 to +1.15"]
@@ -72,7 +73,7 @@ def test_digits_with_means_deviations_and_the_paired_test(digits_runs, capsys):
 def test_nobody_ran_it_is_said_entry_by_entry(tmp_path, capsys):
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out
-    assert printed.count("not run") == 4 + 7 + 32 + 8 + 18
+    assert printed.count("not run") == 5 + 7 + 32 + 8 + 18
     assert row(printed, "AGD-Net (L = 40)")[1:] == [
         "6.44 / not run",
         "26.33 / not run",
@@ -137,7 +138,7 @@ def test_writes_markdown_json_and_picture(digits_runs, tmp_path, capsys):
     ours = {entry["network"]: entry["ours"] for entry in digits["entries"]}
     assert ours["resnet"]["last"]["top1_error"]["by_seed"]["4"] == 2.5
     assert ours["resnet"]["versions"] == {"jax": "0.10.2"}
-    assert digits["comparisons"][0]["p_value"] == 2 / 2**6
+    assert digits["comparisons"][1]["p_value"] == 2 / 2**6
     assert not summary["other_runs"]
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
 
