@@ -45,8 +45,9 @@ def shrinkage(matrix: ArrayLike, penalty: ArrayLike) -> Callable:
         A function of x, [..., n], and b, [..., m], to [..., n].
 
     Raises:
-        InputError: A is no matrix of finite numbers, or 0.
+        InputError: A is no matrix of finite numbers, or 0; λ < 0.
     """
+    fields.check(shrinkage, {"penalty": penalty})
     a = _checked(matrix)
     scaled, threshold = _step(a, penalty)
 

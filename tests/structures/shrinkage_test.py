@@ -133,14 +133,13 @@ def test_a_learned_layer_is_what_its_weights_say():
         (np.ones(3), 0.1, r"\[m, n\]"),
         ([[1.0, np.nan]], 0.1, "matrix must be finite"),
         (A, -1.0, "penalty=-1.0 must be at least 0"),
+        (A, "small", "penalty='small' must be a"),
     ],
 )
 def test_what_cannot_be_is_refused(matrix, penalty, says):
-    with pytest.raises(InputError, match=says):
-        Shrinkage(matrix, penalty)
-    if penalty > 0:
+    for made in (Shrinkage, shrinkage):
         with pytest.raises(InputError, match=says):
-            shrinkage(matrix, penalty)
+            made(matrix, penalty)
 
 
 def test_b_of_another_length_is_refused():
