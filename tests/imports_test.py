@@ -18,7 +18,7 @@ ROOMS = {
     "configuration": set(),
     "recurrences": set(),
     "objectives": set(),
-    "ops": set(),
+    "ops": {"runs"},  # which library a CPU computes by
     "structures": {"ops", "recurrences", "objectives"},
     "networks": {"ops", "structures", "recurrences", "objectives"},
     "inspect": {"runs", "networks", "structures", "recurrences"},

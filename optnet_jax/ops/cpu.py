@@ -1,8 +1,8 @@
 """What is there for XLA:CPU alone: the forms of a convolution, a gradient that is kept.
 
 XLA:CPU computes most convolutions at the speed of a matrix product, some far below it:
-those of at most 16 channels, which its library (YNNPACK) does not take, and the kernel
-gradients that are many-to-few.
+the kernel gradients that are many-to-few, and those of at most 16 channels, which its
+own library (YNNPACK) does not take; oneDNN, where that is on, does.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from optnet_jax.ops.gradient import with_gradient
+from optnet_jax.runs.devices import onednn_is_on
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 VECTOR = 16
@@ -44,9 +45,9 @@ def convolution(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
         precision: as in ``jax.lax``.
     """
     size, (channels, features) = w.shape[:2], w.shape[2:]
-    if size == (3, 3) and x.shape[2] % 2 == 0 and channels == features <= VECTOR:
-        return in_pairs(x, w, precision)
-    return direct(x, w, precision)
+    few = size == (3, 3) and x.shape[2] % 2 == 0 and channels == features <= VECTOR
+    form = in_pairs if few and not onednn_is_on() else direct
+    return form(x, w, precision)
 
 
 def in_pairs(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:

@@ -35,6 +35,15 @@ def _operands(size, width, channels, features):
     return x, w, jax.random.normal(keys[2], (2, 5, width, features), jnp.float64)
 
 
+@pytest.mark.parametrize("on", [False, True])
+def test_pairs_are_for_xlas_own_library(monkeypatch, on):
+    monkeypatch.setattr(cpu_convolution, "onednn_is_on", lambda: on)
+    x, w = jnp.zeros((1, 4, 6, 16)), jnp.zeros((3, 3, 16, 16))
+    form = functools.partial(cpu_convolution.convolution)  # traced anew each time
+    text = str(jax.make_jaxpr(form)(x, w))
+    assert ("window_strides=(1, 2)" in text) is not on
+
+
 @pytest.mark.parametrize(("size", "width", "channels", "features"), SHAPES)
 def test_all_forms_are_one_convolution(float64, size, width, channels, features):
     x, w, dy = _operands(size, width, channels, features)
