@@ -2,7 +2,7 @@
 
     python -m optnet_jax.benchmarks
     python -m optnet_jax.benchmarks networks --networks=resnet56 --json=FILE
-    python -m optnet_jax.benchmarks depth --figure=FILE.png --markdown=FILE.md
+    python -m optnet_jax.benchmarks depth --markdown=FILE.md
 
 Without a suite it lists them. On a CPU one core is used and the process's CPU time is
 measured, which other processes do not lengthen. What is compared takes turns: ours in
@@ -18,23 +18,16 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from optnet_jax.benchmarks import curves, networks, pipelines, scaling, tpu
+from optnet_jax.benchmarks import depth, networks, tpu
 from optnet_jax.benchmarks.programs import has_torch
-from optnet_jax.benchmarks.suite import Suite, reminders
+from optnet_jax.benchmarks.suite import Suite
 from optnet_jax.configuration import local_path
 from optnet_jax.runs import devices, program
 from optnet_jax.runs.files import write_output
 from optnet_jax.training.result import describe_devices, versions
 
 SUITES: dict[str, Suite] = {
-    suite.name: suite
-    for suite in (
-        *networks.SUITES,
-        *curves.SUITES,
-        scaling.SUITE,
-        pipelines.SUITE,
-        tpu.SUITE,
-    )
+    suite.name: suite for suite in (*networks.SUITES, *depth.SUITES, tpu.SUITE)
 }
 CURE = "give the file another place; the table above is what it would hold"
 
@@ -50,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.suite is None:
         parser.print_help()
         return
-    with reminders():
-        run(SUITES[options.suite], options)
+    run(SUITES[options.suite], options)
 
 
 def make_parser() -> program.Parser:
@@ -96,8 +88,6 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
         write_output(local_path(options.json, "--json"), data.encode(), CURE)
     if options.markdown:
         write_output(local_path(options.markdown, "--markdown"), text.encode(), CURE)
-    if suite.axis and options.figure:
-        suite.draw(rows, local_path(options.figure, "--figure"))
 
 
 def environment() -> dict[str, str]:

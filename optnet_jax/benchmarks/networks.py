@@ -14,12 +14,12 @@ from optnet_jax.benchmarks.suite import (
     Column,
     Row,
     Suite,
-    begin,
     network_name,
     positive,
 )
 from optnet_jax.inspect.cost import cost
 from optnet_jax.networks import create
+from optnet_jax.runs.program import tell
 
 BATCHES = {
     "resnet56": 32,
@@ -65,7 +65,7 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
     checked to compute the same logits.
     """
     name, count = case[0], options.batch or case[1]
-    begin(f"{name}: draw the parameters")
+    tell(f"{name}: draw the parameters")
     network: Any = create(name)
     imagenet = getattr(network, "stem", "") == "imagenet"
     size = options.image_size or (224 if imagenet else 32)
@@ -73,7 +73,7 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
     state, batch = programs.start(network, shape, count)
 
     def logits() -> jax.Array:
-        begin(f"{name}: check PyTorch's form of it")
+        tell(f"{name}: check PyTorch's form of it")
         with jax.default_matmul_precision("highest"):
             return programs.inference_program(network, state, batch["image"]).run()
 
@@ -82,7 +82,7 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
     suffix = f"{name}-{size}px-b{count}{'-bf16' * options.bfloat16}"
     rows = []
     with programs.torch_process("network_runs", logits, *arguments) as torch:
-        begin(f"{name}: compile the training step and inference")
+        tell(f"{name}: compile the training step and inference")
         if options.bfloat16:
             network = network.clone(dtype=jnp.bfloat16)
         made = {
@@ -90,10 +90,10 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
             "inference": programs.inference_program(network, state, batch["image"]),
         }
         for kind, program in made.items():
-            begin(f"{name}: {kind}, {options.repeats} rounds")
+            tell(f"{name}: {kind}, {options.repeats} rounds")
             row = programs.time_programs({kind: program}, options.repeats, torch)[kind]
             flops = 2 * multiply_adds * (3 if kind == "train" else 1)
-            if torch is not None:
+            if torch:
                 row["torch_form"] = "compiled" if options.compiled else "eager"
             rows.append({"case": f"{kind}/{suffix}", **row, **shares(row, flops)})
     return rows

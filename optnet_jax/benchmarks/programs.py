@@ -15,7 +15,13 @@ import optax
 from flax import linen as nn
 
 from optnet_jax.benchmarks.suite import Row
-from optnet_jax.benchmarks.timing import OtherProcess, ratios, spread, take_turns, timed
+from optnet_jax.benchmarks.timing import (
+    other_process,
+    ratios,
+    spread,
+    take_turns,
+    timed,
+)
 from optnet_jax.training.state import TrainState, create_state
 from optnet_jax.training.steps import StepOptions, train_step
 
@@ -47,14 +53,16 @@ class Program:
 
 
 def time_programs(
-    programs: Mapping[str, Program], repeats: int, torch: OtherProcess | None = None
+    programs: Mapping[str, Program],
+    repeats: int,
+    torch: Mapping[str, Callable[[], float]],
 ) -> dict[str, Row]:
     """Time programs, and PyTorch's of the same name, in turns.
 
     Args:
         programs: by name.
         repeats: timed rounds.
-        torch: PyTorch's process, which was waited for, or None.
+        torch: PyTorch's, see :func:`torch_process`.
 
     Returns:
         name -> ``ours``, a spread of seconds, and what the compiler says; beside
@@ -63,8 +71,8 @@ def time_programs(
     functions: dict[Any, Callable[[], float]] = {}
     for name, program in programs.items():
         functions[name, "ours"] = timed(program.run)
-        if torch is not None and name in torch.names:
-            functions[name, "torch"] = lambda name=name: torch.ask(name)()
+        if name in torch:
+            functions[name, "torch"] = torch[name]
     times = take_turns(functions, repeats)
     rows: dict[str, Row] = {}
     for name, program in programs.items():
@@ -88,7 +96,7 @@ def has_torch() -> bool:
 @contextlib.contextmanager
 def torch_process(
     make: str, outputs: Callable[[], Any], *arguments: Any
-) -> Iterator[OtherProcess | None]:
+) -> Iterator[Mapping[str, Callable[[], float]]]:
     """Have PyTorch's process ready, for as long as the context lasts.
 
     Args:
@@ -98,19 +106,18 @@ def torch_process(
         *arguments: further ones.
 
     Yields:
-        It, or None where PyTorch is not installed.
+        As :func:`~.timing.other_process`; nothing where PyTorch is not installed.
 
     Raises:
         InputError: PyTorch computes something else.
     """
     if not has_torch():
-        yield None
+        yield {}
         return
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
     make = f"optnet_jax.benchmarks.torch_twins:{make}"
-    with OtherProcess(make, device, outputs(), *arguments) as process:
-        process.wait()
-        yield process
+    with other_process(make, device, outputs(), *arguments) as runs:
+        yield runs
 
 
 def start(

@@ -1,16 +1,16 @@
 """Times of what takes turns, so that a busy machine slows all of it alike.
 
-What is compared may need a process of its own, :class:`OtherProcess`: PyTorch, or JAX
-with other devices. Neither then runs with the other's settings of the C library, its
-threads or its memory.
+PyTorch has a process of its own, :func:`other_process`: neither side then runs with the
+other's settings of the C library, its threads or its memory.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import pkgutil
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -88,75 +88,56 @@ def take_turns(
     return times
 
 
-class OtherProcess:
-    """A process that makes runs, and runs one when it is asked.
-
-    Used in a ``with`` statement, which ends the process.
+@contextlib.contextmanager
+def other_process(
+    make: str, *arguments: Any
+) -> Iterator[Mapping[str, Callable[[], float]]]:
+    """Have a process that makes runs, and runs one when it is asked.
 
     Args:
         make: "module:name" of the function that is called there with the arguments and
             returns :data:`Runs`. Its module is imported there only.
         *arguments: anything that can be sent to a process, or arrays of JAX.
 
-    Attributes:
-        names: of the runs, once it is ready.
+    Yields:
+        name -> what runs it once there and returns the seconds that it took.
+
+    Raises:
+        InputError: that of the function that makes the runs, or the process ended.
     """
+    # A fork would copy JAX's locks, but not the threads that release them.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    sent = (theirs, default_clock(), make, jax.device_get(arguments))
+    process = context.Process(target=_serve, args=sent, daemon=True)
+    # Ctrl-C is ours to answer; a process inherits what is ignored when it starts.
+    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.start()
+    signal.signal(signal.SIGINT, answer)
+    theirs.close()
 
-    def __init__(self, make: str, *arguments: Any):
-        # A fork would copy JAX's locks, but not the threads that release them.
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        arguments = (theirs, default_clock(), make, jax.device_get(arguments))
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        # Ctrl-C is ours to answer; a process inherits what is ignored when it starts.
-        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._process.start()
-        signal.signal(signal.SIGINT, answer)
-        theirs.close()
-        self.names: Collection[str] = ()
-
-    def __enter__(self) -> "OtherProcess":
-        """Return the process."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """End the process, at once after an exception."""
-        self.dismiss()
-        if any(exception):
-            self._process.terminate()
-        self._process.join()
-
-    def dismiss(self) -> None:
-        """Ask for no more; the process ends by itself."""
-        self._connection.close()
-
-    def wait(self) -> None:
-        """Wait until the runs are made.
-
-        Raises:
-            InputError: that of the function that makes them, or the process ended.
-        """
-        self.names = self._receive()
-
-    def ask(self, name: str) -> Callable[[], float]:
-        """Let it run once.
-
-        Returns:
-            What waits for it and returns the seconds that it took; raises InputError if
-            the process ended.
-        """
-        with contextlib.suppress(BrokenPipeError):  # if it has ended, receiving says so
-            self._connection.send(name)
-        return self._receive
-
-    def _receive(self) -> Any:
+    def receive() -> Any:
         try:
-            answer = self._connection.recv()
+            answer = ours.recv()
         except (EOFError, ConnectionError):
             raise InputError("the other process ended: see its message above") from None
         if isinstance(answer, InputError):
             raise answer
         return answer
+
+    def ask(name: str) -> float:
+        with contextlib.suppress(BrokenPipeError):  # if it has ended, receiving says so
+            ours.send(name)
+        return receive()
+
+    try:
+        yield {name: functools.partial(ask, name) for name in receive()}
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        ours.close()
+        process.join()
 
 
 def _serve(

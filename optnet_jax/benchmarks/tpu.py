@@ -11,7 +11,6 @@ from optnet_jax.benchmarks.suite import (
     Column,
     Row,
     Suite,
-    begin,
     network_name,
     positive,
 )
@@ -19,6 +18,7 @@ from optnet_jax.configs import recipes
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.inspect import tpu
+from optnet_jax.runs.program import tell
 from optnet_jax.training.summary import experiment_on
 
 CASES = ",".join(
@@ -56,7 +56,7 @@ def _measure(case: Case, options: argparse.Namespace) -> list[Row]:
 
     Plain linen's BatchNorm knows no groups: it takes the whole batch, on all chips.
     """
-    begin(f"{case.network}: compile for {case.topology}")
+    tell(f"{case.network}: compile for {case.topology}")
     place = tpu.topology(case.topology)
     fields, _ = recipes.imagenet(case.network, "")
     fields.precision = "bfloat16"
