@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from optnet_jax.data import pictures, quiet
 from optnet_jax.data.folder import Folder, Picture
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError
 
 tfds: Any = quiet.import_tfds()
@@ -77,15 +79,17 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
         config = self.builder_config
         unreadable, moments = [], np.zeros((2, 3))
+        # That of evaluation and prediction, whose mean and deviation are measured here.
+        fit = Preprocessing((config.size, config.size, 3), (0.0,) * 3, (1.0,) * 3).fit
         for file in files:
             try:
                 picture = pictures.load(config.found.root / file.path)
             except InputError as error:
                 unreadable.append(str(error))
                 continue
-            seen = pictures.square(picture, config.size)
+            seen = fit(np.asarray(picture))
             if measure:
-                pixels = np.asarray(seen, np.float64).reshape(-1, 3) / 255
+                pixels = seen.astype(np.float64).reshape(-1, 3) / 255
                 moments += [pixels.mean(0), (pixels**2).mean(0)]
             name = file.path.encode(errors="surrogateescape")
             yield (
@@ -108,11 +112,11 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             self.info.metadata.update(mean=mean.tolist(), std=std.tolist())
 
 
-def _encoded(picture: Any, seen: Any, config: FolderConfig) -> bytes:
+def _encoded(picture: Any, seen: np.ndarray, config: FolderConfig) -> bytes:
     file = io.BytesIO()
     if config.streamed:
         kept = pictures.within(picture, 2 * config.size)
         kept.save(file, "JPEG", quality=95)
     else:
-        seen.save(file, "PNG", compress_level=1)
+        Image.fromarray(seen).save(file, "PNG", compress_level=1)
     return file.getvalue()

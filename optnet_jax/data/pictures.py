@@ -66,14 +66,6 @@ def _eight_bits(levels: np.ndarray) -> np.ndarray:
     return np.rint(levels / 257).astype(np.uint8)
 
 
-def square(picture: Image.Image, side: int) -> Image.Image:
-    """Return the central square of a picture, ``side`` pixels wide."""
-    short = min(picture.size)
-    left, top = ((length - short) // 2 for length in picture.size)
-    box = (left, top, left + short, top + short)
-    return picture.resize((side, side), Image.Resampling.BILINEAR, box)
-
-
 def within(picture: Image.Image, side: int) -> Image.Image:
     """Return a picture whose short side is ``side`` pixels at most."""
     short = min(picture.size)

@@ -44,4 +44,4 @@ def _pool_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def mean_pool(x: jax.Array) -> jax.Array:
     """Return the 2×2 average pool with stride 2 of x, [B, H, W, C]."""
-    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+    return nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))

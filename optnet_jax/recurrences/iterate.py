@@ -150,7 +150,7 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
     name = type(recurrence).__name__
     if number_of_paths(recurrence) == 1:
         raise InputError(f"{name} has one path: give it one start, an array, no tuple")
-    shapes = [jnp.shape(x) for x in x0]
+    shapes = [np.shape(x) for x in x0]
     if len(x0) != 2 or shapes[0] != shapes[1]:
         raise InputError(
             f"{name} has two paths: give it one start, or a pair of one shape, "
@@ -174,10 +174,10 @@ def shape_preserving(transform: Callable) -> Callable:
 
     def checked(x: Any) -> Any:
         y = transform(x)
-        if jnp.shape(y) != jnp.shape(x):
+        if np.shape(y) != np.shape(x):
             raise InputError(
                 f"the transform of a recurrence must preserve the shape, and this one "
-                f"maps {jnp.shape(x)} to {jnp.shape(y)}: change the shape between "
+                f"maps {np.shape(x)} to {np.shape(y)}: change the shape between "
                 f"stages instead"
             )
         if jnp.iscomplexobj(y) and not jnp.iscomplexobj(x):
@@ -286,7 +286,7 @@ def _check_lengths(tree: Any, depth: int, name: str) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if jnp.ndim(leaf) == 0 or leaf.shape[0] != depth:
             raise InputError(
-                f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: its "
+                f"{name}{jax.tree_util.keystr(path)} has shape {np.shape(leaf)}: its "
                 f"leading axis must be the depth, {depth}"
             )
 

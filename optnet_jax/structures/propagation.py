@@ -154,9 +154,9 @@ class Propagation(nn.Module):
             _check_history(self)
         if self.drop_path:
             check_skips(self.recurrence)
-            if np.ndim(self.drop_path) and len(self.drop_path) != self.depth:
+            if np.ndim(self.drop_path) and np.size(self.drop_path) != self.depth:
                 raise InputError(
-                    f"drop_path has {len(self.drop_path)} probabilities for "
+                    f"drop_path has {np.size(self.drop_path)} probabilities for "
                     f"{self.depth} layers: give one for each, or one for all"
                 )
         super().__post_init__()
@@ -297,10 +297,10 @@ class Propagation(nn.Module):
 
         def combine(sources: tuple, alpha: Any = None) -> jax.Array:
             y = layer(sources, alpha)
-            if jnp.shape(y)[:-1] != jnp.shape(sources[0])[:-1]:
+            if np.shape(y)[:-1] != np.shape(sources[0])[:-1]:
                 raise InputError(
                     f"the combination of a history may change the channels alone, and "
-                    f"this one maps {jnp.shape(sources[0])} to {jnp.shape(y)}"
+                    f"this one maps {np.shape(sources[0])} to {np.shape(y)}"
                 )
             return y
 

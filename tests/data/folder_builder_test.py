@@ -8,8 +8,10 @@ from PIL import Image
 
 from optnet_jax import configuration, data
 from optnet_jax.configuration import TrainConfig
-from optnet_jax.data import folder, folder_builder, pictures
+from optnet_jax.data import folder, folder_builder
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError
+from optnet_jax.inference.images import Source, read
 from optnet_jax.training import evaluate, experiment, loop
 
 SIZE = 16
@@ -55,13 +57,13 @@ def options(root, tmp_path_factory):
 
 
 def expected(root, part):
-    """Images and labels of a folder, one by one."""
+    """Images and labels of a folder, as a trained network is shown them."""
     files = [
         f for name in sorted(CLASSES) for f in sorted((root / part / name).iterdir())
     ]
     labels = [sorted(CLASSES).index(file.parent.name) for file in files]
-    squares = [np.asarray(pictures.square(pictures.load(f), SIZE)) for f in files]
-    return np.stack(squares), np.array(labels)
+    seen = Preprocessing((SIZE, SIZE, 3), (0.5,) * 3, (0.2,) * 3)
+    return np.stack([read(Source(str(f), f), seen) for f in files]), np.array(labels)
 
 
 def evaluated(dataset):

@@ -169,21 +169,6 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
         pictures.load(tmp_path / "gone.png")
 
 
-@pytest.mark.parametrize(("height", "width"), [(60, 40), (41, 60), (24, 24), (1, 9)])
-def test_the_square_is_the_mean_of_what_it_covers(height, width):
-    """Of a picture that varies slowly; by another resampling than Pillow's."""
-    y, x = np.mgrid[:height, :width]
-    pixels = grey(2 * y + x).astype(np.uint8)
-    short = min(height, width)
-    top, left = (height - short) // 2, (width - short) // 2
-    centres = (np.arange(8) + 0.5) * short / 8 - 0.5
-    rows, columns = (np.clip(centres, 0, short - 1) + start for start in (top, left))
-    found = np.asarray(pictures.square(Image.fromarray(pixels), 8)).astype(float)
-    expected = grey(2 * rows[:, None] + columns)
-    np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1)
-    assert found.shape == (8, 8, 3)
-
-
 def test_a_large_picture_is_made_smaller_and_a_small_one_left_alone():
     small, large = Image.new("RGB", (30, 50)), Image.new("RGB", (300, 500))
     assert pictures.within(small, 30) is small

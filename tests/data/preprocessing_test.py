@@ -32,6 +32,20 @@ def test_pixels_are_those_of_the_streamed_pipeline(shape):
     assert np.mean(found != np.round(expected)) < 0.01
 
 
+@pytest.mark.parametrize(("height", "width"), [(60, 40), (41, 60), (24, 24), (1, 9)])
+def test_the_square_is_the_mean_of_what_it_covers(height, width):
+    """Of a picture that varies slowly; by another resampling than Pillow's."""
+    y, x = np.mgrid[:height, :width]
+    pixels = (2 * y + x).astype(np.uint8)[..., None]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    centres = (np.arange(8) + 0.5) * short / 8 - 0.5
+    rows, columns = (np.clip(centres, 0, short - 1) + start for start in (top, left))
+    found = Preprocessing((8, 8, 1), (0.5,), (0.2,)).fit(pixels)[..., 0].astype(float)
+    expected = 2 * rows[:, None] + columns
+    np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1)
+
+
 def test_an_image_of_the_right_size_stays_and_another_keeps_its_proportions():
     digits = Preprocessing.of(SPECS["optnet_digits"])
     image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
