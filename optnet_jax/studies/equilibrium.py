@@ -5,7 +5,8 @@ x* = Φ(W x* + b(image)), 0 ⪯ W ⪯ (1 - μ) I, Φ a proximal map, is the mini
 strongly convex F with κ ≤ 1/μ. It does not depend on the method, and a network of K
 layers is a method stopped after K steps. Two parts:
 
-* ``solved``: trained once through x*, then read out after each number of layers;
+* ``solved``: trained once through x*, then read out after each number of layers; at
+  one μ also ``varied``, with one setting of the training changed at a time;
 * ``cut``: trained with each method stopped at K layers, the paper's setting.
 """
 
@@ -33,7 +34,7 @@ from optnet_jax.structures.shrinkage import soft_threshold
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
-from optnet_jax.studies.kinds import Depths, Layers, Seeds
+from optnet_jax.studies.kinds import Layers, Positive, Seeds
 from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import markdown_table, number, with_sd
 from optnet_jax.studies.verdict import FEWER, MORE, direction, holm, judge
@@ -62,7 +63,22 @@ class Cut(Block, path="equilibrium.cut."):
     """
 
     mu: Fraction
-    depths: Depths
+    depths: Annotated[tuple[Layers, ...], Items(distinct=True)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Varied(Block, path="equilibrium.varied."):
+    """``config.equilibrium.varied``: settings that could change a verdict, at cut.mu.
+
+    Attributes:
+        learning_rate: Of Adam.
+        scale: Of the initial V.
+        tolerance: Of x* in training.
+    """
+
+    learning_rate: Annotated[tuple[Rate, ...], Items(distinct=True)]
+    scale: Annotated[tuple[Positive, ...], Items(distinct=True)]
+    tolerance: Annotated[tuple[Fraction, ...], Items(distinct=True)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,10 +91,12 @@ class Settings(Block, path="equilibrium."):
         width: n.
         steps: Of training.
         learning_rate: Of Adam, at the start of its cosine decay.
+        scale: Factor of the initial V; that of W is in no network, see SymmetricMap.
         tolerance: Relative residual of x* in training.
         depth: Layers that are read out.
         residual: Relative residual that counts as the minimiser reached.
         cut: The networks of K layers.
+        varied: What is changed, one at a time.
         seeds: Of weights and order of batches.
     """
 
@@ -90,10 +108,12 @@ class Settings(Block, path="equilibrium."):
     width: Annotated[int, Range(least=1, most=4096)]
     steps: Count
     learning_rate: Rate
+    scale: Positive
     tolerance: Fraction
     depth: Layers
     residual: Fraction
     cut: Cut
+    varied: Varied
     seeds: Seeds
 
 
@@ -125,12 +145,14 @@ class Cell:
     """One kind of network, all its seeds.
 
     Attributes:
-        part: ``"solved"`` or ``"cut"``.
+        part: ``"solved"``, ``"varied"`` or ``"cut"``.
         activation: Φ.
         mu: μ.
         method: that it is trained with, a key; ``"x*"``: through the equilibrium.
         depth: layers that it is trained with; 0: x*.
         readers: the method that it is trained with, or those that read it out.
+        setting: the field of :class:`Settings` that is changed, or none.
+        value: its value.
     """
 
     part: str
@@ -139,11 +161,14 @@ class Cell:
     method: str
     depth: int
     readers: Readers
+    setting: str = ""
+    value: float = 0.0
 
     @property
     def name(self) -> str:
         """The part and what tells it from the others."""
-        return f"{self.part} {self.activation} {self.mu:g} {self.method} {self.depth}"
+        what = f"{self.setting} {self.value:g}" if self.setting else self.method
+        return f"{self.part} {self.activation} {self.mu:g} {what} {self.depth}"
 
     @property
     def work(self) -> float:
@@ -152,26 +177,32 @@ class Cell:
 
 
 def plan(config: EquilibriumConfig) -> list[Cell]:
-    """List the networks trained through x*, and those of K layers."""
+    """List the networks trained through x*, those varied, and those of K layers."""
     study, minimisers = config.equilibrium, methods.minimisers()
-    solved = [
-        Cell(
-            "solved",
-            phi,
-            mu,
-            "x*",
-            0,
-            Readers(tuple(m.recurrence(mu) for m in minimisers)),
-        )
-        for phi in study.activations
-        for mu in study.mus
-    ]
+
+    def solved(part: str, phi: str, mu: float, *changed: Any) -> Cell:
+        readers = Readers(tuple(m.recurrence(mu) for m in minimisers))
+        return Cell(part, phi, mu, "x*", 0, readers, *changed)
+
     mu = study.cut.mu
-    return solved + [
-        Cell("cut", phi, mu, m.key, depth, Readers((m.recurrence(mu),)))
-        for phi in study.activations
-        for depth in sorted(study.cut.depths)
-        for m in minimisers
+    changed = [
+        (field.name, value)
+        for field in dataclasses.fields(study.varied)
+        for value in getattr(study.varied, field.name)
+    ]
+    return [
+        *(solved("solved", phi, mu) for phi in study.activations for mu in study.mus),
+        *(
+            solved("varied", phi, mu, *each)
+            for phi in study.activations
+            for each in changed
+        ),
+        *(
+            Cell("cut", phi, mu, m.key, depth, Readers((m.recurrence(mu),)))
+            for phi in study.activations
+            for depth in sorted(study.cut.depths)
+            for m in minimisers
+        ),
     ]
 
 
@@ -182,11 +213,13 @@ class Network(nn.Module):
         cell: Φ, μ, K.
         width: n.
         classes: of the images.
+        scale: of the initial V.
     """
 
     cell: Cell
     width: int
     classes: int
+    scale: float = 1.0
 
     @nn.compact
     def __call__(
@@ -204,7 +237,10 @@ class Network(nn.Module):
             depth: how many layers it reads.
             tolerance: of x*.
         """
-        b = nn.Dense(self.width, name="stem")(images)
+        drawn = nn.initializers.variance_scaling(
+            self.scale**2, "fan_in", "truncated_normal"
+        )
+        b = nn.Dense(self.width, kernel_init=drawn, name="stem")(images)
         w, zeros = SymmetricMap(self.cell.mu, name="map")(b), jnp.zeros_like(b)
         phi = PROXIMAL[self.cell.activation]
 
@@ -272,7 +308,9 @@ def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:
         method the layers needed by seed, and the mean test errors over the layers.
     """
     study = config.equilibrium
-    network = Network(cell, study.width, images.classes)
+    if cell.setting:
+        study = dataclasses.replace(study, **{cell.setting: cell.value})
+    network = Network(cell, study.width, images.classes, study.scale)
     train = functools.partial(_train, network, study)
     # One network after the other: a matrix product for each is slower on a CPU.
     variables = jax.jit(
@@ -340,22 +378,10 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
     The tests of one table, of a Φ and a question, are corrected for their number.
     """
     study = config.equilibrium
-    keys = [method.key for method in methods.minimisers()]
-    tables, verdicts = {}, {}
+    tables, verdicts, varied = {}, {}, {}
     for phi in study.activations:
-        solved = select(rows, part="solved", activation=phi)
-        own: Report = {
-            what: compared(
-                {
-                    f"{row['mu']:g}": {
-                        key: _log2(row["methods"][key][what], study.depth)
-                        for key in keys
-                    }
-                    for row in solved
-                }
-            )
-            for what in ("layers_residual", "layers_error")
-        }
+        own = _layers_of(select(rows, part="solved", activation=phi), study.depth)
+        verdicts[phi] = {mu: _verdict(own, mu) for mu in own["layers_error"]}
         own["cut"] = compared(
             {
                 str(depth): {
@@ -366,14 +392,38 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
             }
         )
         tables[phi] = own
-        verdicts[phi] = {f"{mu:g}": _verdict(own, f"{mu:g}") for mu in study.mus}
-    return {"compared": tables, "verdicts": verdicts}
+        others = _layers_of(select(rows, part="varied", activation=phi), study.depth)
+        varied[phi] = {
+            "layers_error": others["layers_error"],
+            "verdicts": {
+                each: _verdict(others, each) for each in others["layers_error"]
+            },
+        }
+    return {"compared": tables, "verdicts": verdicts, "varied": varied}
 
 
-def _verdict(own: Report, mu: str) -> str:
+def _layers_of(rows: list[Row], depth: int) -> Report:
+    """Compare the layers that methods need, to both ends, in columns of the rows."""
+    return {
+        what: compared(
+            {
+                f"{row['value']:g}, {row['setting']}"
+                if row["setting"]
+                else f"{row['mu']:g}": {
+                    key: _log2(found[what], depth)
+                    for key, found in row["methods"].items()
+                }
+                for row in rows
+            }
+        )
+        for what in ("layers_residual", "layers_error")
+    }
+
+
+def _verdict(own: Report, column: str) -> str:
     """Say whether methods that reach x* sooner need fewer layers to its test error."""
     iterations, networks = (
-        {key: each["direction"] for key, each in own[what][mu].items()}
+        {key: each["direction"] for key, each in own[what][column].items()}
         for what in ("layers_residual", "layers_error")
     )
     head = judge(iterations, networks).partition(":")[0]
@@ -458,13 +508,17 @@ def text(report: Report) -> Iterator[str]:
         yield _layers_table(own["layers_residual"])
         yield "Layers until the test error is that of x* for good, likewise:"
         yield _layers_table(own["layers_error"])
-        yield (
-            f"Test error (%) of networks trained with K layers, μ = "
-            f"{study['cut']['mu']:g}:"
-        )
-        yield _table(
-            own["cut"], "K = {}", lambda each: with_sd(each["values"], 2), lambda _: []
-        )
+        mu = study["cut"]["mu"]
+        if varied := report["varied"][phi]["verdicts"]:
+            yield (
+                f"The same at μ = {mu:g}, trained with one setting changed; layers "
+                "until the test error is that of x* for good:"
+            )
+            yield "\n".join(f"* {each}: **{line}**" for each, line in varied.items())
+            yield _table(report["varied"][phi]["layers_error"], "{}", _layers)
+        if own["cut"]:
+            yield f"Test error (%) of networks trained with K layers, μ = {mu:g}:"
+            yield _table(own["cut"], "K = {}", lambda each: with_sd(each["values"], 2))
 
 
 def _layers_table(table: Report) -> str:
@@ -475,17 +529,18 @@ def _layers_table(table: Report) -> str:
         slope = fit_exponent(conditions, layers)
         return [number(slope, ".2f")]
 
-    def mean(each: Report) -> str:
-        return f"{2 ** float(np.mean(each['values'])):.1f}"
+    return _table(table, "μ = {}", _layers, exponent, ("p",))
 
-    return _table(table, "μ = {}", mean, exponent, ("p",))
+
+def _layers(each: Report) -> str:
+    return f"{2 ** float(np.mean(each['values'])):.1f}"
 
 
 def _table(
     table: Report,
     column: str,
     entry: Callable[[Report], str],
-    last: Callable[[str], list[str]],
+    last: Callable[[str], list[str]] = lambda key: [],
     more: Sequence[str] = (),
 ) -> str:
     rows = [
@@ -526,6 +581,8 @@ def figures(report: Report) -> dict[str, Figure]:
 def outcome(row: Row) -> str:
     """Say what a row has in a line."""
     depth = f", {row['depth']} layers" if row["depth"] else ""
+    if row["setting"]:
+        depth = f", {row['setting']} = {row['value']:g}"
     return (
         f"{row['method']}, {row['activation']}, μ = {row['mu']:g}{depth}: "
         f"{with_sd(row['error'], 2)} %"

@@ -41,12 +41,16 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "equilibrium.json").read_text("utf-8")) == report
     text = (tmp_path / "equilibrium.md").read_text("utf-8")
     assert "* κ ≤ 10: **cannot tell with n = 2" in text
-    assert text.count("| GD (7)") == text.count("| AGD (12), β =") == 3
+    assert text.count("| GD (7)") == text.count("| AGD (12), β =") == 4
     picture = (tmp_path / "plots" / "equilibrium.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     (row,) = select(report["cells"], part="solved")
     assert max(row["residual"]) < 2e-6
     assert len(select(report["cells"], part="cut", depth=2)) == 2
+    (other,) = select(report["cells"], part="varied")
+    assert (other["setting"], other["value"]) == ("scale", 3.0)
+    assert other["error"] != row["error"]
+    assert "* 3, scale: **cannot tell with n = 2" in text
 
     (tmp_path / "equilibrium.json").unlink()
     monkeypatch.setattr(equilibrium, "measure", lambda *_, **__: pytest.fail("again"))
