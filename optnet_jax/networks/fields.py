@@ -1,6 +1,7 @@
 """What the fields of networks may hold: a kind for each name, once."""
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -13,6 +14,7 @@ from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
 from optnet_jax.networks.activation import NAMES
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
+from optnet_jax.recurrences import methods
 from optnet_jax.recurrences.history_sum import NESTEROV
 from optnet_jax.recurrences.two_path import Readout
 from optnet_jax.structures import fields
@@ -55,6 +57,8 @@ def _is_block(value: Any) -> bool:
 
 
 def _are_recurrences(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in (known.key for known in methods.METHODS)
     each = value if isinstance(value, tuple) else (value,)
     return all(hasattr(one, name) for one in each for name in METHODS)
 
@@ -75,8 +79,8 @@ FIELDS: Mapping[str, Any] = {
     "recurrence": Annotated[
         Any,
         Rule(
-            f"a recurrence, with the methods {', '.join(METHODS)}, or one for each "
-            f"stage",
+            f"a recurrence, with the methods {', '.join(METHODS)}, one for each "
+            f"stage, or the key of a built-in one, such as agd",
             _are_recurrences,
         ),
     ],
@@ -87,6 +91,13 @@ FIELDS: Mapping[str, Any] = {
     "widths": Annotated[tuple[Channels, ...], Items(least=1)],
     "hidden": tuple[Channels, ...],
     "growth_rate": Channels,
+    "width": Channels,
+    "heads": Channels,
+    "mlp_width": Channels,
+    "patch_size": Annotated[int, Range(least=1, most=2**16)],
+    "pool": Literal["token", "mean"],
+    "splitting": Literal["together", "in_turn"],
+    "skip": bool,
     "stem_features": Channels,
     "batch_norm_group": Annotated[int, Range(least=1, most=INT32)],
     "stem": Literal["cifar", "imagenet"],
@@ -110,6 +121,8 @@ FIELDS: Mapping[str, Any] = {
     "beta1": Coefficient,
     "beta2": Coefficient,
     "memory": Coefficient,
+    "gamma": Coefficient,
+    "delta": Coefficient,
 }
 """Field → kind, for every field of every network."""
 
@@ -126,3 +139,33 @@ def check(constructor: Callable, values: Mapping[str, Any]) -> None:
 def check_module(network: nn.Module) -> None:
     """Check the fields of a network, see :func:`check`."""
     fields.check_module(network, FIELDS)
+
+
+def method(value: Any) -> Any:
+    """Return the recurrence that a field holds, by its key or itself."""
+    return methods.find(value).recurrence() if isinstance(value, str) else value
+
+
+def with_fields_of(
+    network: Callable[..., nn.Module],
+    constructor: Callable[..., nn.Module],
+    hidden: Sequence[str] = ("recurrence",),
+) -> Any:
+    """Show a network's fields in a constructor's signature in place of ``**network``.
+
+    Args:
+        network: the class.
+        constructor: takes fields of its own and hands the others on.
+        hidden: fields that it does not take.
+    """
+    own = inspect.signature(constructor)
+    parameters = {
+        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(network).parameters.items()
+        if name not in ("parent", "name", *hidden)
+    }
+    for name, parameter in own.parameters.items():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            parameters[name] = parameter
+    constructor.__signature__ = own.replace(parameters=list(parameters.values()))  # pyright: ignore
+    return constructor

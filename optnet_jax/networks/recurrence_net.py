@@ -63,8 +63,9 @@ class RecurrenceNet(nn.Module):
     (1, 10)
 
     Attributes:
-        recurrence: the method, any :class:`~optnet_jax.recurrences.Recurrence`; a tuple
-            has one for each stage.
+        recurrence: the method, any :class:`~optnet_jax.recurrences.Recurrence`, or the
+            key of one of :data:`~optnet_jax.recurrences.methods.METHODS`; a tuple has
+            one for each stage.
         stage_sizes: the number of units of each stage, its transition included where it
             is a unit.
         widths: the number of channels of each stage; in a dense network of its new
@@ -141,6 +142,7 @@ class RecurrenceNet(nn.Module):
 
     def __post_init__(self):
         fields.check_module(self)
+        object.__setattr__(self, "recurrence", fields.method(self.recurrence))
         stages = len(self.stage_sizes)
         if len(self.widths) != stages:
             raise InputError(

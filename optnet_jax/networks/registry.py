@@ -9,11 +9,13 @@ from flax import linen as nn
 from optnet_jax.errors import InputError, did_you_mean, shown
 from optnet_jax.networks import fields
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
+from optnet_jax.networks.vit import VISION_TRANSFORMERS
 from optnet_jax.networks.zoo import RECURRENCE_NETWORKS
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **FEED_FORWARD_NETWORKS,
     **RECURRENCE_NETWORKS,
+    **VISION_TRANSFORMERS,
 }
 """Name -> constructor; its keyword arguments override the module's fields."""
 

@@ -1,13 +1,13 @@
 """The named networks of stages: each is a recurrence and a geometry."""
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks import fields
 from optnet_jax.networks.recurrence_net import (
     DENSE_FIELDS,
     RESIDUAL_FIELDS,
@@ -29,19 +29,8 @@ from optnet_jax.recurrences import (
 def _with_network_fields(
     constructor: Callable[..., RecurrenceNet], hidden: Sequence[str] = DENSE_FIELDS
 ) -> Any:
-    """Show the network's fields in the signature in place of ``**fields``."""
-    own = inspect.signature(constructor)
-    hidden = ("recurrence", "parent", "name", *hidden)
-    parameters = {
-        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(RecurrenceNet).parameters.items()
-        if name not in hidden
-    }
-    for name, parameter in own.parameters.items():
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            parameters[name] = parameter
-    constructor.__signature__ = own.replace(parameters=list(parameters.values()))  # pyright: ignore
-    return constructor
+    hidden = ("recurrence", *hidden)
+    return fields.with_fields_of(RecurrenceNet, constructor, hidden)
 
 
 @_with_network_fields
@@ -50,7 +39,7 @@ def hb_net(
     beta1: Any = 1.0,
     beta2: Any = -1.0,
     post_activation: bool = False,
-    **fields: Any,
+    **network: Any,
 ) -> RecurrenceNet:
     """Return an HB-Net (§6.1): x_{k+1} = T(x_k) + β1 x_k + β2 x_{k-1} (16).
 
@@ -58,15 +47,15 @@ def hb_net(
         beta1: β1, a scalar or one value for each step of a stage.
         beta2: β2, likewise.
         post_activation: follow the sum with a ReLU.
-        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     activation = relu if post_activation else None
-    return RecurrenceNet(HeavyBall(beta1, beta2, activation), **fields)
+    return RecurrenceNet(HeavyBall(beta1, beta2, activation), **network)
 
 
 @_with_network_fields
 def resnet(
-    *, beta2: Any = 0.0, post_activation: bool = True, **fields: Any
+    *, beta2: Any = 0.0, post_activation: bool = True, **network: Any
 ) -> RecurrenceNet:
     """Return a ResNet, which is :func:`hb_net` with β2 = 0 and a ReLU after the sum.
 
@@ -74,14 +63,14 @@ def resnet(
         beta2: β2; 0 but for experiments.
         post_activation: He's first ResNet; with ``block="pre_activation"``, False gives
             his second.
-        **fields: those of :func:`hb_net`.
+        **network: those of :func:`hb_net`.
     """
-    return hb_net(beta2=beta2, post_activation=post_activation, **fields)
+    return hb_net(beta2=beta2, post_activation=post_activation, **network)
 
 
 @_with_network_fields
 def nesterov_net(
-    *, beta1: Any = None, beta2: Any = None, unit_relu: bool = True, **fields: Any
+    *, beta1: Any = None, beta2: Any = None, unit_relu: bool = True, **network: Any
 ) -> RecurrenceNet:
     """Return a network of (17): x_{k+1} = T(β1 x_k + β2 x_{k-1}).
 
@@ -90,24 +79,24 @@ def nesterov_net(
         beta2: β2, likewise; None: -β_k.
         unit_relu: T ends with a ReLU: (17) has no sum outside T that would need its
             sign.
-        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
-    return RecurrenceNet(Nesterov(beta1, beta2), unit_relu=unit_relu, **fields)
+    return RecurrenceNet(Nesterov(beta1, beta2), unit_relu=unit_relu, **network)
 
 
 @_with_network_fields
 def plain(
-    *, unit_relu: bool = True, shortcut: str = "none", **fields: Any
+    *, unit_relu: bool = True, shortcut: str = "none", **network: Any
 ) -> RecurrenceNet:
     """Return a network of (7), x_{k+1} = T(x_k): ResNet without skip connections.
 
     Args:
         unit_relu: T ends with a ReLU.
         shortcut: none in the transitions either.
-        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     return RecurrenceNet(
-        GradientDescent(), unit_relu=unit_relu, shortcut=shortcut, **fields
+        GradientDescent(), unit_relu=unit_relu, shortcut=shortcut, **network
     )
 
 
@@ -120,7 +109,7 @@ def dmr_net(
     readout: Any = "mean",
     separate_paths: bool = True,
     shortcut: str = "projection",
-    **fields: Any,
+    **network: Any,
 ) -> RecurrenceNet:
     """Return a network of (20); the defaults are DMRNet's.
 
@@ -134,25 +123,25 @@ def dmr_net(
         readout: "x", "x_prime" or their "mean", taken once, before the pooling.
         separate_paths: each path has weights of its own.
         shortcut: DFN-MR has projections.
-        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     return RecurrenceNet(
         TwoPath(alpha, beta, memory, readout),
         separate_paths=separate_paths,
         shortcut=shortcut,
-        **fields,
+        **network,
     )
 
 
 @_with_network_fields
-def admm_net(*, readout: Any = "x", **fields: Any) -> RecurrenceNet:
+def admm_net(*, readout: Any = "x", **network: Any) -> RecurrenceNet:
     """Return a network of (14); as printed, both paths of a layer share its weights.
 
     Args:
         readout: "x", "x_prime" or their "mean", taken once, before the pooling.
-        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
-    return RecurrenceNet(ADMM(readout), **fields)
+    return RecurrenceNet(ADMM(readout), **network)
 
 
 @functools.partial(_with_network_fields, hidden=(*RESIDUAL_FIELDS, "widths", "block"))
@@ -166,7 +155,7 @@ def agd_net(
     alpha: Any = 1.0,
     beta: Any = 0.1,
     learned: tuple[str, ...] | None = None,
-    **fields: Any,
+    **network: Any,
 ) -> RecurrenceNet:
     """Return an AGD-Net (§6.2), a dense network of (18) in the form of (21).
 
@@ -181,12 +170,13 @@ def agd_net(
         beta: β, likewise.
         learned: names of coefficients that are trained, in each stage its own; None: α
             of (18), nothing of another method.
-        **fields: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
 
     Raises:
         InputError: a recurrence that takes one iterate, or alpha or beta beside a
             recurrence, which has its own coefficients.
     """
+    recurrence = fields.method(recurrence)
     if learned is None:
         learned = ("alpha",) if recurrence is None else ()
     if recurrence is None:
@@ -209,7 +199,7 @@ def agd_net(
         block="dense_bottleneck" if bottleneck else "dense",
         stem_features=stem_features,
         learned=learned,
-        **fields,
+        **network,
     )
 
 

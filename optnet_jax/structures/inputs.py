@@ -15,9 +15,9 @@ class Inputs(NamedTuple):
     """The named inputs of a transform, taken apart by what layers do with them.
 
     Attributes:
-        keys: random keys, each split into one for each layer, [depth].
+        keys: random keys, each split into one for each step, [steps].
         arrays: the other arrays, the same ones for all layers.
-        join: (arrays, keys of one layer) ↦ the inputs of that layer by name; what is no
+        join: (arrays, keys of one step) ↦ the inputs of that step by name; what is no
             array, such as a flag, stays the Python value that it is.
     """
 
@@ -26,19 +26,22 @@ class Inputs(NamedTuple):
     join: Callable[[Sequence[Any], Sequence[Any]], dict[str, Any]]
 
 
-def split(transform: Callable, inputs: Mapping[str, Any], depth: int) -> Inputs:
+def split(
+    transforms: Sequence[Callable], inputs: Mapping[str, Any], steps: int
+) -> Inputs:
     """Take the inputs of a transform apart.
 
     Args:
-        transform: T, of x and the inputs by name.
+        transforms: each T, of x and the inputs by name.
         inputs: name -> a pytree of arrays and Python values; a key is one that
             ``jax.random.key`` has made.
-        depth: the number of layers.
+        steps: how often T is called.
 
     Raises:
         InputError: inputs that T does not take, or one that it needs and is not there.
     """
-    _check(transform, inputs)
+    for transform in transforms:
+        _check(transform, inputs)
     leaves, tree = jax.tree.flatten(dict(inputs))
     places = [
         1 if _is_key(leaf) else 0 if isinstance(leaf, jax.Array | np.ndarray) else None
@@ -56,7 +59,7 @@ def split(transform: Callable, inputs: Mapping[str, Any], depth: int) -> Inputs:
         [leaf for leaf, place in zip(leaves, places, strict=True) if place == kind]
         for kind in (0, 1)
     )
-    return Inputs([jax.random.split(key, depth) for key in keys], arrays, join)
+    return Inputs([jax.random.split(key, steps) for key in keys], arrays, join)
 
 
 def _is_key(leaf: Any) -> bool:

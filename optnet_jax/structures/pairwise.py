@@ -39,7 +39,7 @@ class Pairwise(nn.Module):
             inputs: what T takes beside x, by name, as in
                 :class:`~optnet_jax.structures.Propagation`.
         """
-        taken = split(self.transform, inputs, len(sources))
+        taken = split((self.transform,), inputs, len(sources))
         terms = []
         for j, x in enumerate(sources):
             layer: Any = template.copy(self.transform)

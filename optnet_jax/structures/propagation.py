@@ -38,7 +38,8 @@ class Layer(nn.Module):
 
     Attributes:
         recurrence: the method.
-        transform: T, shape-preserving.
+        transform: T, shape-preserving; a tuple: one step over each of them in turn, and
+            c and keys then have a leading axis of the steps.
         transform_prime: T' of a two-path method with weights of its own, or None.
         inputs: the layer's random keys ↦ what T takes beside x; a function, since linen
             would freeze a dict and trace a flag.
@@ -46,8 +47,8 @@ class Layer(nn.Module):
     """
 
     recurrence: Recurrence
-    transform: Callable[..., Any]
-    transform_prime: Callable[..., Any] | None = None
+    transform: Any
+    transform_prime: Any = None
     inputs: Callable[[list], dict[str, Any]] = lambda keys: {}
     trajectory: bool = False
 
@@ -63,12 +64,18 @@ class Layer(nn.Module):
             keys: its random keys.
             keep: the probability that an example keeps its T; None: all do.
         """
-        inputs = self.inputs(keys)
-        operator: Any = self._operator(self.transform, inputs, keep)
-        if self.transform_prime is not None:
-            prime = self._operator(self.transform_prime, inputs, keep)
-            operator = (prime, operator)
-        state = step_in_dtype(self.recurrence, operator, state, c)
+        if isinstance(self.transform, tuple):
+            for i, transform in enumerate(self.transform):
+                own, own_keys = _part((c, keys), i)
+                operator = self._operator(transform, self.inputs(own_keys), keep)
+                state = step_in_dtype(self.recurrence, operator, state, own)
+        else:
+            inputs = self.inputs(keys)
+            operator: Any = self._operator(self.transform, inputs, keep)
+            if self.transform_prime is not None:
+                prime = self._operator(self.transform_prime, inputs, keep)
+                operator = (prime, operator)
+            state = step_in_dtype(self.recurrence, operator, state, c)
         return state, self.recurrence.output(state) if self.trajectory else None
 
     def _operator(
@@ -107,7 +114,10 @@ class Propagation(nn.Module):
             a recurrence over the whole history it is the combination ((x_0, ..., x_k),
             alpha) ↦ Σ_j α_j T_{k+1,j}(x_j), alpha None for ones, which may have another
             number of channels; :class:`~optnet_jax.structures.Pairwise` makes one of T.
-        depth: the number of layers K.
+            A tuple holds several T of a method of one path, over which each layer takes
+            a step in turn (Lie-Trotter splitting): a transformer's attention and MLP.
+        depth: the number of layers K; with n transforms in turn the method takes n K
+            steps, and has coefficients for each.
         tied: one set of weights for all layers (§5.1) instead of one for each (§5.2).
         learned: names of coefficients that are trained ("adaptive coefficients", §6),
             from the method's own values on: parameters [depth] beside ``layers``; rows
@@ -127,7 +137,7 @@ class Propagation(nn.Module):
     """
 
     recurrence: Recurrence
-    transform: Callable[..., Any]
+    transform: Any
     depth: int
     tied: bool = False
     learned: tuple[str, ...] = ()
@@ -139,11 +149,19 @@ class Propagation(nn.Module):
 
     def __post_init__(self):
         fields.check_module(self)
-        if not callable(self.transform):
+        in_turn = isinstance(self.transform, tuple)
+        if in_turn and (
+            number_of_paths(self.recurrence) > 1 or takes_history(self.recurrence)
+        ):
             raise InputError(
-                f"transform must be a linen module or a function, got "
-                f"{type(self.transform).__name__}: for weights of its own in each path "
-                f"give one module and separate_paths=True"
+                f"{type(self.recurrence).__name__} takes one transform, several in "
+                f"turn are for methods of one path and one iterate: for weights of its "
+                f"own in each path give one module and separate_paths=True"
+            )
+        if not all(map(callable, self.transforms)) or not self.transforms:
+            raise InputError(
+                f"transform must be a linen module or a function, or a tuple of them, "
+                f"got {type(self.transform).__name__}"
             )
         if template.holds_module(getattr(self.recurrence, "__dict__", None)):
             raise InputError(
@@ -160,6 +178,17 @@ class Propagation(nn.Module):
                     f"{self.depth} layers: give one for each, or one for all"
                 )
         super().__post_init__()
+
+    @property
+    def transforms(self) -> tuple:
+        """The transforms that a layer goes through in turn, one as a rule."""
+        one = not isinstance(self.transform, tuple)
+        return (self.transform,) if one else self.transform
+
+    @property
+    def steps(self) -> int:
+        """How many steps the method takes."""
+        return check_depth(self.depth) * len(self.transforms)
 
     @nn.compact
     def __call__(
@@ -196,7 +225,14 @@ class Propagation(nn.Module):
             state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
         first, history = self.recurrence.output(state), takes_history(self.recurrence)
         layers = self._unrolled if self.unroll or history else self._scanned
-        state, outputs = layers(state, coefficients, self._taken(inputs), trajectory)
+        taken = self._taken(inputs)
+        if isinstance(self.transform, tuple):
+            coefficients, keys = jax.tree.map(
+                lambda a: a.reshape(self.depth, -1, *a.shape[1:]),
+                (coefficients, taken.keys),
+            )
+            taken = taken._replace(keys=keys)
+        state, outputs = layers(state, coefficients, taken, trajectory)
         if both_paths:
             return iterates(self.recurrence, state)
         if not trajectory:
@@ -208,8 +244,9 @@ class Propagation(nn.Module):
         )
 
     def _coefficients(self, dtype: Any) -> Coefficients:
-        own = self.recurrence.coefficients(check_depth(self.depth))
-        coefficients = dict(prepared(self.recurrence, own, self.depth, dtype))
+        steps = self.steps
+        own = self.recurrence.coefficients(steps)
+        coefficients = dict(prepared(self.recurrence, own, steps, dtype))
         for name in self.learned:
             if name not in coefficients:
                 raise InputError(
@@ -220,7 +257,7 @@ class Propagation(nn.Module):
             at_least = jnp.promote_types(dtype, jnp.float32)
             initial = jnp.asarray(packed(value), at_least)
             if self.shared:
-                _check_constant(self.recurrence, self.depth, name)
+                _check_constant(self.recurrence, steps, name)
                 shape, initial = initial.shape, initial[:1]
             trained = self.param(name, lambda _, initial=initial: initial)
             if self.shared:
@@ -229,10 +266,10 @@ class Propagation(nn.Module):
         return coefficients
 
     def _taken(self, inputs: dict[str, Any]) -> Inputs:
-        transform: Any = self.transform
+        transforms = self.transforms
         if takes_history(self.recurrence):  # of one more argument, α
-            transform = functools.partial(transform, None)
-        return split(transform, inputs, self.depth)
+            transforms = (functools.partial(self.transform, None),)
+        return split(transforms, inputs, self.steps)
 
     def _keep(self) -> jax.Array | None:
         """Return the probability that an example keeps T, [depth]; None: it does."""
@@ -345,9 +382,9 @@ class Propagation(nn.Module):
 
     def described(self) -> str:
         """Return the method, its number of steps and the range of its coefficients."""
-        values = self.recurrence.coefficients(self.depth)
-        plural = "" if self.depth == 1 else "s"
-        parts = [f"{self.depth} step{plural} of {type(self.recurrence).__name__}"]
+        values = self.recurrence.coefficients(self.steps)
+        plural = "" if self.steps == 1 else "s"
+        parts = [f"{self.steps} step{plural} of {type(self.recurrence).__name__}"]
         for name, value in values.items():
             learned = " learned" if name in self.learned else ""
             parts.append(f"{name} {_range(packed(value))}{learned}")

@@ -138,6 +138,10 @@ class ReversiblePropagation(Propagation):
                 "reversible excludes tied, unroll, remat and drop_path: it scans "
                 "layers with weights of their own, stores no iterate and drops none"
             )
+        if isinstance(self.transform, tuple):
+            raise InputError(
+                "reversible excludes transforms in turn: give one module of them"
+            )
         return method
 
 

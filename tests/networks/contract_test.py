@@ -13,6 +13,7 @@ from optnet_jax.networks.registry import field_names
 # The large geometries are checked by their shapes; each family runs at a small one.
 _small = {"stage_sizes": (1, 2), "widths": (4, 8)}
 _small_dense = {"stage_sizes": (2, 2), "growth_rate": 4, "stem_features": 4}
+_small_vit = {"depth": 2, "width": 8, "heads": 2, "patch_size": 8}
 SMALL = {
     "lenet5": {"widths": (4,), "hidden": (8,)},
     "vgg16": {**_small, "hidden": (8,), "batch_norm": True},
@@ -24,6 +25,8 @@ SMALL = {
     "admm_net": _small,
     "densenet121": _small_dense,
     "agd_net": _small_dense,
+    "vit": _small_vit,
+    "yurii_vit": {**_small_vit, "pool": "mean", "unroll": False},
 }
 QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
 IMAGES = (4, 16, 16, 3)
@@ -62,8 +65,8 @@ def test_logits_of_bfloat16_networks_are_not_rounded_to_it(random_variables, nam
 )
 def test_tied_weights_are_scanned(name):
     """Where a stage shares its weights there is one ``lax.scan`` over its steps."""
-    sizes = (3, 5)
-    network = create(name, tied=True, stage_sizes=sizes, widths=(4, 8))
+    small = {"stage_sizes": (3, 5)} if "stage_sizes" in SMALL[name] else {}
+    network = create(name, **{**SMALL[name], "unroll": None, **small}, tied=True)
     images = jax.ShapeDtypeStruct(IMAGES, jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     apply = functools.partial(network.apply, train=True, mutable=["batch_stats"])
@@ -72,8 +75,10 @@ def test_tied_weights_are_scanned(name):
         for equation in jax.make_jaxpr(apply)(variables, images).eqns
         if equation.primitive.name == "scan"
     ]
-    # The first unit of a stage that changes the shape is its transition.
-    assert lengths == [size - (i > 0) for i, size in enumerate(sizes)]
+    steps = [steps for _, steps in network.propagations().values()]  # pyright: ignore
+    # The first unit of a stage that changes the shape is its transition, and every
+    # layer of yurii_vit has two steps, over attention and over the MLP.
+    assert lengths == [n // 2 if name == "yurii_vit" else n for n in steps]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -120,6 +125,7 @@ FORMS = [(name, {}) for name in SMALL] + [
     ("dmr_net", {"unroll": False}),
     ("densenet121", {"remat": True}),
     ("vgg16", {"batch_norm_group": 2}),
+    ("vit", {"reversible": True, "recurrence": "leapfrog"}),
 ]
 
 

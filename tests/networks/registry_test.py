@@ -9,7 +9,8 @@ CIFAR = (32, 32, 3)
 IMAGENET = (224, 224, 3)
 # name: image shape, parameters at the default number of classes, multiply-adds.
 # Published: LeNet-5 61,706; VGG-16 138.36 M and 15.5 G; ResNet-20, -56, -110 0.27 M,
-# 0.85 M, 1.7 M; ResNet-34 21,797,672; DFN-MR1 1.7 M; DenseNet-121 7,978,856.
+# 0.85 M, 1.7 M; ResNet-34 21,797,672; DFN-MR1 1.7 M; DenseNet-121 7,978,856;
+# ViT-Ti/16, S/16 and B/16 5,717,416, 22,050,664 and 86,567,656.
 GOLDEN = {
     "lenet5": ((32, 32, 1), 61_706, 416_520),
     "vgg16": (IMAGENET, 138_357_544, 15_470_264_320),
@@ -32,6 +33,11 @@ GOLDEN = {
     "agd_net40": (CIFAR, 1_019_956, 264_812_928),
     "agd_net52": (CIFAR, 1_785_874, 459_290_400),
     "agd_net121": (IMAGENET, 7_979_391, 2_834_161_664),
+    "vit": (IMAGENET, 5_717_416, 1_253_683_200),
+    "vit_tiny16": (IMAGENET, 5_717_416, 1_253_683_200),
+    "vit_small16": (IMAGENET, 22_050_664, 4_598_882_304),
+    "vit_base16": (IMAGENET, 86_567_656, 17_563_828_224),
+    "yurii_vit": (IMAGENET, 5_717_416 + 72, 1_253_683_200),
 }
 ALIASES = {
     "resnet": "resnet56",

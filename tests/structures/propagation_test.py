@@ -197,11 +197,37 @@ def test_compile_time_does_not_grow_with_depth():
             Propagation(HeavyBall(), lambda x: x[:-1], 2),
             r"must preserve the shape.* \(3, 5\) to \(2, 5\)",
         ),
+        (
+            ReversiblePropagation(HeavyBall(1, -1), (jnp.tanh, jnp.sin), 2),
+            "excludes transforms in turn",
+        ),
     ],
 )
 def test_bad_input(module, cause):
     with pytest.raises(InputError, match=cause):
         module.init(jax.random.key(0), X)
+
+
+@pytest.mark.parametrize("form", [{}, {"unroll": True}, {"tied": True, "remat": True}])
+def test_transforms_in_turn_are_steps_with_coefficients_of_their_own(form):
+    """Lie-Trotter splitting: a layer is a step over each."""
+    layers = (FullyConnected(), FullyConnected(jnp.tanh))
+    method = HeavyBall(np.linspace(0.5, 1, 6), -0.2)
+    module = Propagation(method, layers, 3, learned=("beta1",), **form)
+    variables = module.init(jax.random.key(1), X)
+    params = variables["params"]
+    np.testing.assert_allclose(params["beta1"], np.linspace(0.5, 1, 6), rtol=1e-6)
+    expected, x, previous = [X], X, X
+    for k in range(6):
+        layer = params.get("layers") or params[f"layer_{k // 2}"]
+        w = layer[f"transform_{k % 2}"]["linear"]["kernel"]
+        w = w if w.ndim == 2 else w[k // 2]
+        t = (nn.sigmoid, jnp.tanh)[k % 2](x @ w)
+        x, previous = t + params["beta1"][k] * x - 0.2 * previous, x
+        expected += [x] if k % 2 else []
+    found = module.apply(variables, X, trajectory=True)
+    np.testing.assert_allclose(found, jnp.stack(expected), atol=1e-5)
+    assert "6 steps of HeavyBall" in module.described()
 
 
 class QuasiHyperbolic:
