@@ -138,6 +138,39 @@ def fashion(
     return config, given
 
 
+VISION_METHODS = {
+    "transformer": {"name": "vit"},
+    "hb": {"name": "vit", "recurrence": "hb", "splitting": "in_turn"},
+    "nesterov": {"name": "vit", "recurrence": "agd", "splitting": "in_turn"},
+    "yurii": {"name": "yurii_vit"},
+}
+"""Argument ``method`` of a vision transformer's config -> what its model block says."""
+
+
+def vision(config: ConfigDict, method: str, **geometry: Any) -> None:
+    """Give a config a vision transformer, and AdamW with a cosine to train it.
+
+    A transformer does not train by the paper's SGD; what it takes instead are fields of
+    every config.
+
+    Args:
+        config: of a recipe.
+        method: a key of :data:`VISION_METHODS`.
+        **geometry: fields of the network.
+    """
+    known = dict(zip(VISION_METHODS, VISION_METHODS, strict=True))
+    chosen = VISION_METHODS[choose("method", method, known)]
+    changes = {
+        "optimizer.name": "adamw",
+        "optimizer.learning_rate": 0.002,
+        "optimizer.weight_decay": 0.05,
+        "optimizer.clip_norm": 1.0,
+        "schedule.decay": "cosine",
+    }
+    config.update_from_flattened_dict(changes)
+    config.model = {**chosen, **geometry}
+
+
 def folder(
     stem: str, args: str, own: dict[str, Any] | None = None
 ) -> tuple[ConfigDict, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""torchvision's weights in and out: ResNet into HB-Net, DenseNet into AGD-Net.
+"""torchvision's weights in and out: ResNet, DenseNet and VisionTransformer.
 
 >>> from optnet_jax.networks import create
 >>> from optnet_jax.weights import torchvision
@@ -8,12 +8,13 @@
 
 A network of the family needs no weights but torchvision's: what HB-Net or AGD-Net has
 beyond them are coefficients, which an import leaves at the values that they start from.
-So ``create("hb_net34")`` starts from ResNet-34's weights and ``create("agd_net121")``
-from DenseNet-121's.
+So ``create("hb_net34")`` starts from ResNet-34's weights, ``create("agd_net121")`` from
+DenseNet-121's, and ``create("vit_base16", recurrence=...)`` from ViT-B/16's.
 
 torchvision's running variance is the unbiased one; it is taken as it is.
 """
 
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -27,16 +28,20 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from optnet_jax.errors import InputError
 from optnet_jax.weights import state_dict
 from optnet_jax.weights.torchvision_names import (
+    PROJECTIONS,
     WEIGHT_LEAVES,
+    in_one,
+    in_parts,
     modern_name,
     torchvision_name,
 )
 
 _SCANNED = "/layers/"
 _SHOWN = 4
-# HWIO to OIHW, [in, out] to [out, in], and back, by the number of axes.
-_TO_TORCH = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-_TO_FLAX = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
+# HWIO to OIHW, [in, out] to [out, in], and back, by the number of axes; positions and
+# class tokens stay as they are.
+_TO_TORCH = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (3, 2, 0, 1)}
+_TO_FLAX = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (2, 3, 1, 0)}
 
 
 class _Leaf(NamedTuple):
@@ -55,10 +60,30 @@ class _Leaf(NamedTuple):
     stacked: bool
 
     @property
+    def merged_shape(self) -> tuple[int, ...]:
+        """The shape of one step's array with the heads of an attention as one axis."""
+        shape, part = self.shape[self.stacked :], self.path[-2]
+        if part in PROJECTIONS:
+            return (*shape[:-2], math.prod(shape[-2:]))
+        if part == "out" and len(shape) == 3:
+            return (math.prod(shape[:-1]), shape[-1])
+        return shape
+
+    @property
     def torch_shape(self) -> tuple[int, ...]:
         """The shape of each of the tensors: OIHW for a convolution."""
-        shape = self.shape[self.stacked :]
+        shape = self.merged_shape
         return tuple(shape[axis] for axis in _TO_TORCH[len(shape)])
+
+    def from_torch(self, array: np.ndarray) -> np.ndarray:
+        """Return one step's array."""
+        array = array.transpose(_TO_FLAX[array.ndim])
+        return array.reshape(self.shape[self.stacked :])
+
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        """Return the tensor of one step's array."""
+        array = array.reshape(self.merged_shape)
+        return array.transpose(_TO_TORCH[array.ndim])
 
 
 def load(network: nn.Module, path: str | pathlib.Path) -> dict[str, Any]:
@@ -86,7 +111,7 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
     Args:
         network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
             AGD-Net family, of torchvision's geometry (stage sizes and widths of any
-            size).
+            size), or a vision transformer with a class token, of any size.
         state: name -> array; the counters ``num_batches_tracked`` are ignored.
 
     Returns:
@@ -97,9 +122,9 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
             missing, extra or misshapen entries, or with values that no weights have.
     """
     flat: Any = flatten_dict(import_weights(network, state))
-    channels = flat["params", "stem_conv", "kernel"].shape[2]
-    _, coefficients = _leaves(network, channels)
-    return unflatten_dict(flat | dict(_initial(network, channels, coefficients)))
+    images = _images(network, *_stem(flat))
+    _, coefficients = _leaves(network, images)
+    return unflatten_dict(flat | dict(_initial(network, images, coefficients)))
 
 
 def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,15 +135,16 @@ def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, An
             "with optnet_jax.weights.state_dict.load_variables"
         )
     state = _as_today(state)
-    stem = state.get("features.conv0.weight", state.get("conv1.weight"))
-    channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
-    leaves, _ = _leaves(network, channels)
+    stems = (state.get(f"{n}.weight") for n in ("features.conv0", "conv1", "conv_proj"))
+    stem = next((s for s in stems if s is not None and s.ndim == 4), np.empty((1, 3)))
+    position = state.get("encoder.pos_embedding")
+    images = _images(network, stem.shape[1], position)
+    leaves, _ = _leaves(network, images)
     _check(state, leaves)
     flat = {}
     for leaf in leaves:
-        axes = _TO_FLAX[len(leaf.torch_shape)]
         arrays = [
-            state_dict.checked_weight(key, state[key]).transpose(axes)
+            leaf.from_torch(state_dict.checked_weight(key, state[key]))
             for key in leaf.keys
         ]
         flat[leaf.path] = jnp.asarray(np.stack(arrays) if leaf.stacked else arrays[0])
@@ -138,42 +164,62 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
         InputError: a network that torchvision has no names for.
     """
     flat: Any = flatten_dict(dict(variables))
-    stem = flat.get(("params", "stem_conv", "kernel"))
-    if stem is None:
+    channels, position = _stem(flat)
+    if channels is None:
         raise InputError(
             f"torchvision has no names for the parts of {type(network).__name__}: use "
             "optnet_jax.weights.state_dict.save_variables"
         )
-    channels = stem.shape[2]
     state = {}
-    for leaf in _leaves(network, channels)[0]:
+    for leaf in _leaves(network, _images(network, channels, position))[0]:
         value = np.asarray(flat[leaf.path], np.float32)
         arrays = value if leaf.stacked else [value]
         for key, array in zip(leaf.keys, arrays, strict=True):
-            state[key] = array.transpose(_TO_TORCH[array.ndim])
+            state[key] = leaf.to_torch(array)
             if key.endswith("running_var"):
                 counter = key.replace("running_var", "num_batches_tracked")
                 state[counter] = np.zeros((), np.int64)
-    return state
+    return in_one(state)
 
 
-def _leaves(network: nn.Module, channels: int) -> tuple[list[_Leaf], list[tuple]]:
+def _stem(flat: Mapping[tuple, Any]) -> tuple[Any, Any]:
+    """Return the channels of a network's images and its positions, None without."""
+    for stem in (("stem_conv",), ("stem", "conv")):
+        kernel = flat.get(("params", *stem, "kernel"))
+        if kernel is not None:
+            return kernel.shape[2], flat.get(("params", "stem", "position"))
+    return None, None
+
+
+def _images(network: nn.Module, channels: int, position: Any) -> jax.ShapeDtypeStruct:
+    """Return a batch that a network is for: square, as many patches as positions."""
+    side, patch = 224, getattr(network, "patch_size", None)
+    if patch and np.ndim(position) == 3:
+        tokens = np.shape(position)[1] - (getattr(network, "pool", "") == "token")
+        side = max(round(math.sqrt(max(tokens, 0))), 1) * patch
+    return jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+
+
+def _leaves(network: nn.Module, images: Any) -> tuple[list[_Leaf], list[tuple]]:
     """Return the leaves that torchvision has, and the paths of the coefficients."""
-    if getattr(network, "stem", None) != "imagenet":
+    family = "densenet" if getattr(network, "dense", False) else "resnet"
+    if hasattr(network, "patch_size"):
+        family = "vit"
+    elif getattr(network, "stem", None) != "imagenet":
         raise InputError(
             "torchvision's weights fit networks with ImageNet's stem only, such as "
-            "resnet34, hb_net34, densenet121, agd_net121"
+            "resnet34, hb_net34, densenet121, agd_net121, and vision transformers"
         )
     if getattr(network, "tied", False):
         raise InputError(
             "torchvision has no weights for stages whose units share theirs: use "
             "tied=False"
         )
-    dense = getattr(network, "dense", False)
-    shapes: Any = flatten_dict(jax.eval_shape(*_initialisation(network, channels)))
+    key = jax.random.key(0)
+    shapes: Any = flatten_dict(jax.eval_shape(network.init, key, images))
     leaves, coefficients, unknown = [], [], []
     for path, value in shapes.items():
-        keys = _keys(path, value.shape, shapes, dense)
+        keys = _keys(path, value.shape, shapes, family)
         if keys:
             stacked = _SCANNED in "/".join(path)
             leaves.append(_Leaf(path, value.shape, keys, stacked))
@@ -188,7 +234,7 @@ def _leaves(network: nn.Module, channels: int) -> tuple[list[_Leaf], list[tuple]
     return leaves, coefficients
 
 
-def _keys(path: tuple, shape: tuple, shapes: Any, dense: bool) -> tuple[str, ...]:
+def _keys(path: tuple, shape: tuple, shapes: Any, family: str) -> tuple[str, ...]:
     """Return the names of a leaf's steps, none where torchvision has no such leaf."""
     name = "/".join(path[1:])
     has_transition = any(other[1:3] == (path[1], "transition") for other in shapes)
@@ -197,29 +243,23 @@ def _keys(path: tuple, shape: tuple, shapes: Any, dense: bool) -> tuple[str, ...
         steps = range(shape[0])
         paths = [name.replace(_SCANNED, f"/layer_{k}/") for k in steps]
     names = [
-        torchvision_name(p, dense=dense, has_transition=has_transition) for p in paths
+        torchvision_name(p, family=family, has_transition=has_transition) for p in paths
     ]
     return tuple(name for name in names if name is not None)
 
 
-def _initialisation(network: nn.Module, channels: int) -> tuple:
-    images = jax.ShapeDtypeStruct((1, 224, 224, channels), jnp.float32)
-    return network.init, jax.random.key(0), images
-
-
 def _initial(
-    network: nn.Module, channels: int, paths: list[tuple]
+    network: nn.Module, images: Any, paths: list[tuple]
 ) -> Iterator[tuple[tuple, Any]]:
     """Yield the coefficients' initial values: the rest of the program is dead code."""
     if not paths:
         return
-    init, key, images = _initialisation(network, channels)
 
     def coefficients(key: jax.Array) -> list[jax.Array]:
-        flat: Any = flatten_dict(init(key, jnp.zeros(images.shape)))
+        flat: Any = flatten_dict(network.init(key, jnp.zeros(images.shape)))
         return [flat[path] for path in paths]
 
-    yield from zip(paths, jax.jit(coefficients)(key), strict=True)
+    yield from zip(paths, jax.jit(coefficients)(jax.random.key(0)), strict=True)
 
 
 def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -232,7 +272,7 @@ def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if name in today:
             raise InputError(f"the state dict has two entries for {name}")
         today[name] = np.asarray(value)
-    return today
+    return in_parts(today)
 
 
 def _check(state: Mapping[str, np.ndarray], leaves: list[_Leaf]) -> None:
