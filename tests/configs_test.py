@@ -21,7 +21,7 @@ NAMES = [
     f"{stem}_{family}"
     for stem in ("digits", "fashion", "cifar", "imagenet")
     for family in FAMILIES
-]
+] + ["digits_vit", "fashion_vit"]
 
 
 def load(name, arguments=""):
