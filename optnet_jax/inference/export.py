@@ -63,7 +63,8 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     Args:
         run: The network.
         base: The files' path without their endings.
-        result: ``result.json`` of its run, if there is one.
+        result: ``result.json`` of its run; by default what its card says, if it has
+            been exported before.
 
     Returns:
         The files.
@@ -72,13 +73,14 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
         InputError: if one cannot be written; those before it stay.
     """
     config = as_json(run.config)
-    config["data"]["data_dir"] = ""  # where the set lay on this machine
+    config["data"] |= {"data_dir": "", "folder": ""}  # places on this machine
+    recorded = result or run.card or {}
     card = {
         "config": config,
         "command": command(run.config) or NOT_RECORDED,
         "dataset": run.dataset,
         "step": run.step,
-        **{name: (result or {}).get(name) or NOT_RECORDED for name in CARD},
+        **{name: recorded.get(name) or NOT_RECORDED for name in CARD},
     }
     weights, described, program_file = (
         base.with_name(base.name + ending)

@@ -47,6 +47,7 @@ class Trained:
         leaves: Its variables by name, as evaluation takes them.
         step: The step that they are of.
         where: What they were read from, for messages.
+        card: What came with a network that was exported.
 
     Attributes:
         config: What it was trained with, checked.
@@ -57,6 +58,7 @@ class Trained:
         preprocessing: What the data set's evaluation makes of an image.
         class_names: What the classes are called, in the order of their labels.
         step: The step that the variables are of.
+        card: What came with it, if it was exported.
 
     Raises:
         InputError: if these do not fit together.
@@ -69,9 +71,10 @@ class Trained:
         leaves: Leaves,
         step: int,
         where: object,
+        card: Mapping[str, Any] | None = None,
     ):
         self.config = TrainConfig.of(config)
-        self.step = step
+        self.step, self.card = step, card
         self.dataset = dict(dataset or _known(self.config, where))
         try:
             self.preprocessing = Preprocessing.of(_with_resize(self.dataset))
@@ -260,7 +263,7 @@ def _load_exported(file: Path) -> Trained:
     except KeyError as error:
         raise InputError(f"the card of {file} lacks {error}: export it anew") from error
     leaves = flatten(state_dict.load_variables(file))
-    return Trained(config, dataset, leaves, step, file)
+    return Trained(config, dataset, leaves, step, file, card)
 
 
 def _known(config: TrainConfig, where: object) -> dict[str, Any]:

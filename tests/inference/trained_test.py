@@ -82,6 +82,8 @@ def test_exported_network_is_the_trained_one(finished, small):
     found = json.loads(card.read_text())
     assert found["final"] == read_object(finished / "result.json")["final"]
     assert found["command"] == export.NOT_RECORDED  # no file has this config
+    copy = export.export(again, finished / "copy")[1]
+    assert json.loads(copy.read_text()) == found
     (finished / "result.json").unlink()
     export.export_run(finished)  # a run that was stopped
     assert json.loads(card.read_text())["final"] == export.NOT_RECORDED
