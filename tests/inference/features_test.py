@@ -74,6 +74,23 @@ def test_what_the_classifier_sees_follows_from_the_last_iterates(name, fields):
     np.testing.assert_allclose(pooled, found["penultimate"], atol=1e-5)
 
 
+def test_a_transformer_gives_its_tokens_after_each_layer_in_every_form():
+    """In turn or together, scanned, written out or reversible."""
+    fields = {"depth": 2, "width": 8, "heads": 2, "patch_size": 4}
+    network = networks.create("vit", **fields, recurrence="leapfrog", unroll=False)
+    variables = network.init(jax.random.key(0), IMAGES)
+    found = features(network, variables)
+    iterates = {f"encoder/x_{k}" for k in range(3)}
+    assert found.keys() == iterates | {"stem", "norm", "penultimate", "head"}
+    np.testing.assert_array_equal(found["penultimate"], found["norm"][:, 0])
+    other = features(network.clone(reversible=True), variables)
+    for name, value in other.items():
+        np.testing.assert_allclose(value, found[name], atol=1e-5, err_msg=name)
+    plain = networks.create("vit", **fields, splitting="in_turn")
+    split = features(plain, plain.init(jax.random.key(0), IMAGES))
+    assert split.keys() == found.keys()
+
+
 def test_a_network_without_stages_gives_its_parts():
     network = networks.create("lenet5", widths=(2,), hidden=(5,))
     variables = network.init(jax.random.key(0), IMAGES)
