@@ -469,7 +469,7 @@ def compared(
             "values": list(columns[column][key]),
             "mean": each.mean,
             "p_value": p_value,
-            "direction": direction(each.verdict_at(p_value)),
+            "direction": direction(each.verdict_at(p_value, len(tested))),
         }
     return table
 

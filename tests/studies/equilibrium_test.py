@@ -12,7 +12,7 @@ from optnet_jax.recurrences import methods
 from optnet_jax.studies import equilibrium
 from optnet_jax.studies.equilibrium import STUDY, EquilibriumConfig, Images
 from optnet_jax.studies.study import select
-from optnet_jax.studies.verdict import FEWER, SAME
+from optnet_jax.studies.verdict import FEWER
 
 
 @pytest.fixture
@@ -99,7 +99,8 @@ def test_a_table_corrects_for_its_number_of_tests():
     assert table["a"]["m"]["direction"] == FEWER
     many = {str(k): {"gd": gd, "m": less} for k in range(7)}
     table = equilibrium.compared(many)
-    assert {each["m"]["direction"] for each in table.values()} == {SAME}
+    unable = "cannot tell with n = 8 and 7 tests"  # no p-value could be below 5 %
+    assert {each["m"]["direction"] for each in table.values()} == {unable}
     assert table["0"]["m"]["p_value"] == pytest.approx(7 * 2 / 2**8)
 
 
