@@ -209,7 +209,8 @@ class Propagation(nn.Module):
             both_paths: return (x'_K, x_K) of a two-path method instead.
             inputs: what T takes beside x, by name, the same in all layers: a flag, a
                 mask, an injected input, pytrees of them. Of a random key each layer
-                has one of its own; what linen's ``make_rng`` draws differs anyway.
+                has one of its own, which both paths of a method of two share; what
+                linen's ``make_rng`` draws differs anyway.
 
         Raises:
             InputError: depth < 1, a learned name that is no coefficient, separate paths

@@ -13,7 +13,7 @@ from optnet_jax.networks.registry import field_names
 # The large geometries are checked by their shapes; each family runs at a small one.
 _small = {"stage_sizes": (1, 2), "widths": (4, 8)}
 _small_dense = {"stage_sizes": (2, 2), "growth_rate": 4, "stem_features": 4}
-_small_vit = {"depth": 2, "width": 8, "heads": 2, "patch_size": 8}
+_small_vit = {"depth": 1, "width": 8, "heads": 2, "patch_size": 8}
 SMALL = {
     "lenet5": {"widths": (4,), "hidden": (8,)},
     "vgg16": {**_small, "hidden": (8,), "batch_norm": True},
