@@ -1,6 +1,8 @@
+import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,9 @@ from optnet_jax.errors import InputError
 from optnet_jax.studies import sweep
 from optnet_jax.studies.report import entries
 from optnet_jax.studies.report import runs as found
+from optnet_jax.studies.tables import with_sd
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 # Stands in for a training run: says when it is under way, saves when told to stop.
 CHILD = """
@@ -205,3 +210,24 @@ def test_an_unknown_table_is_refused_with_those_that_there_are():
     known = ", ".join(entries.TABLES)
     with pytest.raises(InputError, match=f"no table 'table9': choose {known}$"):
         sweep.main(["table9"])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """What every seed of the printed table of digits left."""
+    return json.loads((RESULTS / "seeds.json").read_text("utf-8"))["digits"]
+
+
+def test_the_page_has_the_errors_of_the_seeds(digits):
+    page = (RESULTS / "tables.md").read_text("utf-8")
+    planned = sweep.plan(entries.DIGITS, [0], Path())
+    for row, first in zip(entries.DIGITS.rows, planned, strict=True):
+        run = digits["runs"].get(first.workdir.name)
+        if run is None:
+            assert f"| {row.label} | not run | not run |" in page
+            continue
+        last, best = (
+            with_sd([100 * n / digits["test_images"] for n in run[name]], 2)
+            for name in ("wrong", "wrong_best")
+        )
+        assert f"| {row.label} | {last} | {best} |" in page
