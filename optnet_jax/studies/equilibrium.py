@@ -34,6 +34,7 @@ from optnet_jax.structures.shrinkage import soft_threshold
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
+from optnet_jax.studies.fit import descend
 from optnet_jax.studies.kinds import Layers, Positive, Seeds
 from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import markdown_table, number, with_sd
@@ -357,19 +358,13 @@ def _train(network: Network, study: Settings, seed: jax.Array, batches: tuple) -
     variables = network.init(keys[0], batches[0][0])
     optimizer = optax.adam(optax.cosine_decay_schedule(study.learning_rate, steps))
 
-    def loss(variables: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+    def loss(variables: Any, step: jax.Array) -> jax.Array:
+        images, labels = (each[step] for each in batches)
         logits, _ = network.apply(variables, images, tolerance=study.tolerance)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    def update(state: tuple, step: jax.Array) -> tuple:
-        variables, memory = state
-        gradient = jax.grad(loss)(variables, *(each[step] for each in batches))
-        updates, memory = optimizer.update(gradient, memory, variables)
-        return (optax.apply_updates(variables, updates), memory), None
-
     order = jax.random.permutation(keys[1], steps)
-    state = (variables, optimizer.init(variables))
-    return jax.lax.scan(update, state, order)[0][0]
+    return descend(loss, variables, optimizer, order)[0]
 
 
 def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:

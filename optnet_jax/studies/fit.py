@@ -1,7 +1,7 @@
-"""Small networks fitted to pairs, many seeds and learning rates in one program."""
+"""Training of small networks, many seeds and learning rates in one program."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,47 @@ def fit(
     starts = jnp.concatenate([jnp.zeros_like(stops[:1]), stops[:-1]])
     state = params, optimizer.init(params)
     return lax.scan(to_checkpoint, state, (starts, stops))[1]
+
+
+class Steps(NamedTuple):
+    """What training left behind at each step.
+
+    Attributes:
+        loss: before the update. [steps]
+        gradient_norm: of the gradient of all parameters. [steps]
+    """
+
+    loss: jax.Array
+    gradient_norm: jax.Array
+
+
+def descend(
+    loss: Callable[[Any, Any], jax.Array],
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    draws: Any,
+) -> tuple[Any, Steps]:
+    """Take a step of the optimiser for each draw.
+
+    Args:
+        loss: (params, draw) → scalar.
+        params: to begin with.
+        optimizer: the update rule.
+        draws: what the steps differ in, [steps, ...] each.
+
+    Returns:
+        The parameters after the last step, and what the steps left behind.
+    """
+
+    def step(state: tuple, draw: Any) -> tuple:
+        params, memory = state
+        value, slope = jax.value_and_grad(loss)(params, draw)
+        updates, memory = optimizer.update(slope, memory, params)
+        state = optax.apply_updates(params, updates), memory
+        return state, Steps(value, optax.tree.norm(slope))
+
+    (params, _), steps = lax.scan(step, (params, optimizer.init(params)), draws)
+    return params, steps
 
 
 def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., Any]:

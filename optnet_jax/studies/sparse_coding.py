@@ -30,6 +30,7 @@ from optnet_jax.kinds import Items, OneOf, Range
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.structures import Propagation, Shrinkage, shrinkage
 from optnet_jax.studies.cells import Row
+from optnet_jax.studies.fit import descend
 from optnet_jax.studies.kinds import Layers, Positive, Seeds
 from optnet_jax.studies.study import Report, Study, StudyConfig, select
 from optnet_jax.studies.tables import markdown_table, number, with_sd
@@ -277,21 +278,14 @@ def _train(network: Network, study: Settings, key: jax.Array) -> Any:
         optax.cosine_decay_schedule(study.learning_rate, study.steps)
     )
 
-    def loss(variables: Any, x: jax.Array, b: jax.Array) -> jax.Array:
-        return error_db(network.apply(variables, b)[1:], x).mean()
-
-    def update(state: tuple, step: jax.Array) -> tuple:
-        variables, memory = state
-        signals = draw_signals(
+    def loss(variables: Any, step: jax.Array) -> jax.Array:
+        x, b = draw_signals(
             jax.random.fold_in(key, step), network.matrix, study.batch_size, study
         )
-        gradient = jax.grad(loss)(variables, *signals)
-        updates, memory = optimizer.update(gradient, memory, variables)
-        return (optax.apply_updates(variables, updates), memory), None
+        return error_db(network.apply(variables, b)[1:], x).mean()
 
     variables = network.init(key, jnp.zeros((1, study.rows)))
-    state = (variables, optimizer.init(variables))
-    return jax.lax.scan(update, state, jnp.arange(study.steps))[0][0]
+    return descend(loss, variables, optimizer, jnp.arange(study.steps))[0]
 
 
 def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:

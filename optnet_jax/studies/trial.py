@@ -8,7 +8,7 @@ head. ResNet and HB-Net differ in the recurrence alone.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import optax
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import paired
+from optnet_jax.studies.fit import Steps, descend
 from optnet_jax.studies.study import select
 from optnet_jax.studies.verdict import together
 
@@ -53,18 +54,6 @@ class Trial:
     def units(self) -> int:
         """The number of units, (depth - 2) / 2."""
         return (self.depth - 2) // 2
-
-
-class Outcome(NamedTuple):
-    """What a run left behind.
-
-    Attributes:
-        loss: cross-entropy at each step, of the batch before the update. [steps]
-        gradient_norm: the norm of the gradient of all parameters. [steps]
-    """
-
-    loss: jax.Array
-    gradient_norm: jax.Array
 
 
 def initial_parameters(trial: Trial, key: jax.Array, inputs: int, classes: int) -> Any:
@@ -132,7 +121,7 @@ def train(
     seed: Any,
     rate: Any,
     scale: Any = 1.0,
-) -> tuple[Any, Outcome]:
+) -> tuple[Any, Steps]:
     """Train one network from scratch.
 
     Args:
@@ -150,21 +139,12 @@ def train(
     params = scaled(params, scale)
     optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
 
-    def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+    def loss(params: Any, batch: tuple) -> jax.Array:
+        images, labels = batch
         outputs = logits(trial, params, images)
         return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
 
-    def update(state: tuple, batch: tuple) -> tuple:
-        params, memory = state
-        value, gradient = jax.value_and_grad(loss)(params, *batch)
-        updates, memory = optimizer.update(gradient, memory, params)
-        params = optax.apply_updates(params, updates)
-        return (params, memory), Outcome(value, optax.tree.norm(gradient))
-
-    (params, _), outcome = jax.lax.scan(
-        update, (params, optimizer.init(params)), (images, labels)
-    )
-    return params, outcome
+    return descend(loss, params, optimizer, (images, labels))
 
 
 def run(
@@ -173,10 +153,10 @@ def run(
     labels: jax.Array,
     seeds: jax.Array,
     rates: jax.Array,
-) -> Outcome:
+) -> Steps:
     """Train every seed at every rate, in one program: an outcome of [rates, seeds]."""
 
-    def one(seed: jax.Array, rate: jax.Array) -> Outcome:
+    def one(seed: jax.Array, rate: jax.Array) -> Steps:
         return train(trial, images, labels, seed, rate)[1]
 
     by_seed = jax.vmap(one, (0, None))
