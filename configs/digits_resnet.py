@@ -13,7 +13,6 @@ def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
     config, given = recipes.digits("digits_resnet", args, {"relu": True})
     # At 42,000 parameters, as the other three families.
-    config.model = {"name": "resnet", "stage_sizes": (4, 4), "widths": (11, 22)}
-    if not given["relu"]:
-        config.model.post_activation = False
+    model = {"name": "resnet", "stage_sizes": (4, 4), "widths": (11, 22)}
+    config.model = model if given["relu"] else model | {"post_activation": False}
     return config
