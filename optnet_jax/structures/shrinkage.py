@@ -34,8 +34,8 @@ def shrinkage(matrix: ArrayLike, penalty: ArrayLike) -> Callable:
     """Return T, (x, b) ↦ S_{λ/L}(x - Aᵀ(A x - b)/L).
 
     >>> t = shrinkage([[2.0, 0.0]], penalty=0.4)
-    >>> t(jnp.zeros(2), jnp.array([1.0])).round(3).tolist()
-    [0.4, 0.0]
+    >>> t(jnp.zeros(2), jnp.array([1.0])).round(3)
+    Array([0.4, 0. ], dtype=float32)
 
     Args:
         matrix: A. [m, n]
