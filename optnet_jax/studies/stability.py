@@ -438,7 +438,8 @@ def draw_trial(report: Report) -> Figure:
     """Draw the final loss against the learning rate, a panel for each depth."""
     settings = report["config"]["trial"]
     depths, kinds = settings["depths"], settings["normalize"]
-    size = 4 * len(depths), 3 * len(kinds)
+    # At least as wide as the legend.
+    size = max(4 * len(depths), 7.5), 3 * len(kinds)
     figure = Figure(figsize=size, layout="constrained")
     axes: Any = figure.subplots(
         len(kinds), len(depths), sharex=True, sharey=True, squeeze=False
