@@ -52,6 +52,7 @@ def test_runs(path, tmp_path, monkeypatch):
         "schedule.epochs = 6.0": "schedule.epochs = 1.0",
         "steps = 300": "steps = 20",
         # The other methods are the same cells once more.
+        '("gd", "hb", "agd", "agd2")': '("gd",)',
         '("gd", "hb", "agd")': '("gd",)',
         '"depths": (8,)': '"depths": ()',
     }

@@ -23,6 +23,7 @@ def test_every_depth_has_its_forms(layers, forms, monkeypatch, options):
     assert {batch for *_, batch in compiled} == {4}
 
 
+@pytest.mark.long  # structures/reversible_test.py holds the memory of any depth
 def test_reversible_needs_less_memory_than_written_out(monkeypatch, options):
     forms = {name: depth.FORMS[name] for name in ("written out", "reversible")}
     monkeypatch.setattr(depth, "FORMS", forms)
