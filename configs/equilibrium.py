@@ -10,19 +10,12 @@ Arguments: none; or ``quick``: one activation, two μ, a few steps.
 """
 
 from ml_collections import ConfigDict
-
-from optnet_jax.errors import InputError
+from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    if args not in ("", "quick"):
-        raise InputError(
-            f"configs/equilibrium.py:{args} is unknown: the only argument is quick"
-        )
-    config = ConfigDict()
-    config.name = "equilibrium_quick" if args else "equilibrium"
-    config.experiment = "equilibrium"
+    config = recipes.study("equilibrium", args)
     config.seed = 0
     config.equilibrium = {
         # Proximal maps: names of optnet_jax.studies.equilibrium.PROXIMAL.

@@ -11,19 +11,12 @@ Arguments: none; or ``quick``: four seeds, up to 8 layers, a quarter of the step
 """
 
 from ml_collections import ConfigDict
-
-from optnet_jax.errors import InputError
+from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    if args not in ("", "quick"):
-        raise InputError(
-            f"configs/hypothesis.py:{args} is unknown: the only argument is quick"
-        )
-    config = ConfigDict()
-    config.name = "hypothesis_quick" if args else "hypothesis"
-    config.experiment = "hypothesis"
+    config = recipes.study("hypothesis", args)
     config.hypothesis = {
         # The networks: labels of optnet_jax.recurrences.methods, which also has HB and
         # AGD with the coefficients that are best for κ.

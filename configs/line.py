@@ -11,19 +11,12 @@ Arguments: none; or ``quick``: two s, 8 layers, a few steps.
 """
 
 from ml_collections import ConfigDict
-
-from optnet_jax.errors import InputError
+from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    if args not in ("", "quick"):
-        raise InputError(
-            f"configs/line.py:{args} is unknown: the only argument is quick"
-        )
-    config = ConfigDict()
-    config.name = "line_quick" if args else "line"
-    config.experiment = "line"
+    config = recipes.study("line", args)
     config.seed = 0
     config.line = {
         # Periods 4, 6, 8 and ∞ with T = 0.

@@ -68,6 +68,27 @@ def describe(stem: str, given: dict[str, Any], defaults: dict[str, Any]) -> str:
     return "-".join([stem, *changed])
 
 
+def study(stem: str, args: str, size: str = "quick") -> ConfigDict:
+    """Return the config of a study, begun: ``name`` and ``experiment``.
+
+    Args:
+        stem: of the file of ``configs/``, and the name of the study.
+        args: of the config: none, or ``size``.
+        size: the only argument that the file takes, another size of the study.
+
+    Raises:
+        InputError: other arguments.
+    """
+    if args not in ("", size):
+        raise InputError(
+            f"configs/{stem}.py:{args} is unknown: the only argument is {size}"
+        )
+    config = ConfigDict()
+    config.name = f"{stem}_{size}" if args else stem
+    config.experiment = stem
+    return config
+
+
 def _begin(
     stem: str, args: str, own: dict[str, Any] | None
 ) -> tuple[ConfigDict, dict[str, Any]]:

@@ -9,19 +9,12 @@ Arguments: none; or ``quick``: a small A, two methods, a few steps.
 """
 
 from ml_collections import ConfigDict
-
-from optnet_jax.errors import InputError
+from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    if args not in ("", "quick"):
-        raise InputError(
-            f"configs/sparse_coding.py:{args} is unknown: the only argument is quick"
-        )
-    config = ConfigDict()
-    config.name = "sparse_coding_quick" if args else "sparse_coding"
-    config.experiment = "sparse_coding"
+    config = recipes.study("sparse_coding", args)
     config.sparse_coding = {
         # b = A x + noise: A of rows × columns, Gaussian, its columns of length 1; each
         # entry of x is Gaussian with probability support, else 0.

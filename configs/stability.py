@@ -9,19 +9,12 @@ Arguments: none; or ``quick``: 20 layers, a few steps of training.
 """
 
 from ml_collections import ConfigDict
-
-from optnet_jax.errors import InputError
+from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    if args not in ("", "quick"):
-        raise InputError(
-            f"configs/stability.py:{args} is unknown: the only argument is quick"
-        )
-    config = ConfigDict()
-    config.name = "stability_quick" if args else "stability"
-    config.experiment = "stability"
+    config = recipes.study("stability", args)
     config.seed = 0
     config.stability = {
         # Norms in structures of fully connected ReLU layers, He normal.

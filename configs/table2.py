@@ -14,19 +14,12 @@ four depths. Learning rate x steps is what matters: 50 samples a step give the e
 """
 
 from ml_collections import ConfigDict
-
-from optnet_jax.errors import InputError
+from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    if args not in ("", "full"):
-        raise InputError(
-            f"configs/table2.py:{args} is unknown: the only argument is full"
-        )
-    config = ConfigDict()
-    config.name = "table2_full" if args else "table2"
-    config.experiment = "table2"
+    config = recipes.study("table2", args, "full")
     # Ten: the least p-value passes the correction for all comparisons of the table.
     config.seeds = (0, 1, 2) if args else tuple(range(10))
     config.depths = (10, 20, 30, 40) if args else (10, 40)

@@ -2,8 +2,8 @@
 
 ``table2`` is the simulation of §5.3, ``convergence`` measures the methods on F of
 Lemma 1, ``hypothesis`` trains them on argmin F, ``equilibrium`` trains argmin F and
-reads it out by them, ``stability`` asks what they do to gradients, ``sparse_coding``
-runs and trains them where the problem is given; ``study`` is the form of these six.
-``sweep`` and ``report`` make Tables 4 and 5, ``figures`` draws one run. Import what you
-need from its file: most need matplotlib.
+reads it out by them, ``stability`` asks what they do to gradients, ``line`` what those
+of (s, -1) do at depth, ``sparse_coding`` runs and trains methods where the problem is
+given; ``study`` is the form of these seven. ``sweep`` and ``report`` make Tables 4 and
+5, ``figures`` draws one run. Import what you need from its file: most need matplotlib.
 """
