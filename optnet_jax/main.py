@@ -15,6 +15,9 @@ from optnet_jax.configuration import command_line, local_path
 from optnet_jax.runs import program
 from optnet_jax.studies.dispatch import MODES, run
 
+_CONFIG = flags.DEFINE_string(
+    "config", None, "Config file, or FILE:argument=value,..; see configs/."
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Directory of the run; runs/<config name> by default."
 )
@@ -65,7 +68,7 @@ def _network_kinds(name: str) -> Mapping[str, Any]:
 def main(argv: Sequence[str]) -> None:
     """Run what the config describes."""
     del argv
-    config = flags.FLAGS.config
+    config: Any = _CONFIG.value  # the config itself, by command_line.parse
     workdir = _WORKDIR.value or str(Path("runs") / config.name)
     workdir = str(local_path(workdir, "--workdir"))
     if _MODE.value == "summary":

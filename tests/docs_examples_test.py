@@ -5,10 +5,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from absl import flags
 
 from optnet_jax import configuration
-from optnet_jax.configuration import TrainConfig, command_line
+from optnet_jax.configuration import TrainConfig, overrides
 from optnet_jax.data import SPECS
 from optnet_jax.networks import NETWORKS, field_kinds
 
@@ -73,12 +72,7 @@ def test_page_runs(page, tmp_path, monkeypatch, capsys):
 def test_command_is_one_that_the_program_takes(command):
     """Its config is found, and its fields are there and of their kinds."""
     first, *rest = shlex.split(command, comments=True)
-    config, _ = command_line.override(
-        configuration.load(first.partition("=")[2]),
-        ["main", *rest],
-        flags.FlagValues(),
-        field_kinds,
-        known_only=True,
-    )
+    config = configuration.load(first.partition("=")[2])
+    overrides.override(config, rest, field_kinds)
     if config.get("experiment", "train") == "train":
         TrainConfig.of(config)

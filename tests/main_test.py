@@ -43,13 +43,11 @@ def call(*arguments):
         ),
         (
             [DIGITS, "--config.optimizer.learning_rate=abc"],
-            "flag --config.optimizer.learning_rate=abc: could not convert "
-            "string to float: 'abc': its type is float, as of 0.1",
+            "--config.optimizer.learning_rate='abc' must be a finite number",
         ),
         (
             [DIGITS, "--config.data.batch_size=1.5"],
-            "flag --config.data.batch_size=1.5: invalid literal for int() with "
-            "base 10: '1.5': its type is int, as of 64",
+            "--config.data.batch_size='1.5' must be a whole number",
         ),
         (
             [DIGITS, "--config.deterministic=maybe"],

@@ -1,50 +1,47 @@
-"""Overrides of a config's fields on the command line.
+"""Overrides of a config's fields on the command line: ``--config.field=value``.
 
-ml_collections does the parsing; this file looks at the overrides before it does, whose
-own errors run over a page, and reads those of ``config.model``, whose fields may be
-absent from the config file: the network says what they hold.
+A text is read as the kind of value that stands in the config; where the field is one of
+``config.model``, which the config file may leave out, as the network has it. Whether a
+run can mean the value is said where the config becomes a Block.
 """
 
 import ast
+import dataclasses
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from absl import flags
 from ml_collections import ConfigDict
 
+from optnet_jax.configuration.block import kinds_of
 from optnet_jax.configuration.train import TrainConfig
-from optnet_jax.errors import InputError, closest
+from optnet_jax.errors import InputError, closest, one_line
 from optnet_jax.kinds import convert
 
-OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
-NAME = "model.name"
+NetworkKinds = Callable[[str], Mapping[str, Any] | None]
+"""The name of a network -> the kinds of its fields; none if it is unknown."""
+
 SWITCH = {
     **dict.fromkeys(("true", "t", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "off", "0"), False),
 }
-
-
-def overrides(argv: Sequence[str]) -> Iterator[tuple[int, str, str | None]]:
-    """Find ``--config.field=value`` on a command line.
-
-    Yields:
-        Position in ``argv``, dotted field, and the text after ``=`` (``None`` without).
-    """
-    for index, argument in enumerate(argv):
-        match = OVERRIDE.fullmatch(argument)
-        if match:
-            yield index, match[1], match[2]
+_OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(=.*)?", re.DOTALL)
+_FLAG = re.compile(r"--?([A-Za-z]|$)")
+_NAME = "model.name"
 
 
 def add_defaults(config: ConfigDict) -> None:
     """Give a training config the fields that its file leaves out, to be overridden."""
-    experiment = config.get("experiment", "train")
-    if isinstance(experiment, str) and experiment == "train":
+    if _trains(config):
         with config.unlocked():
-            _add(config, TrainConfig.defaults())
+            _add(config, {**TrainConfig.defaults(), "model": {}})
+
+
+def _trains(config: ConfigDict) -> bool:
+    experiment = config.get("experiment", "train")
+    return isinstance(experiment, str) and experiment == "train"
 
 
 def _add(config: ConfigDict, defaults: Mapping[str, Any]) -> None:
@@ -56,41 +53,88 @@ def _add(config: ConfigDict, defaults: Mapping[str, Any]) -> None:
             _add(inner, value)
 
 
-def check_fields(config: ConfigDict, argv: Sequence[str]) -> None:
-    """Refuse overrides of fields that a config does not have.
+def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> list[str]:
+    """Set the fields of a config that a command line names.
 
-    ``config.model`` is open: a field of the network that the config file leaves at its
-    default may be set, and the network itself refuses what it does not know.
+    Args:
+        config: The config, changed in place; a training config gets its defaults, too.
+        argv: The command line.
+        kinds: What a network's fields hold; asked if one of them is set.
+
+    Returns:
+        The command line without these overrides.
 
     Raises:
-        InputError: naming the nearest field.
+        InputError: for a field that there is not, with the nearest one, for a field
+            without a value, or for a text of another kind.
     """
+    add_defaults(config)
+    given, rest = [], []
+    arguments = list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        match = _OVERRIDE.fullmatch(argument)
+        if match is None or (match[1] and match[3]):
+            rest.append(argument)
+            continue
+        _check_field(config, match[2])
+        text = match[3] and match[3][1:]
+        if text is None and not match[1] and arguments:
+            text = None if _FLAG.match(arguments[0]) else arguments.pop(0)
+        given.append((match[2], text, argument))
+    with config.unlocked(), config.ignore_type():
+        # The network's name first: the others are fields of that one.
+        for field, text, argument in sorted(given, key=lambda of: of[0] != _NAME):
+            kind = _kind(config, field, kinds)
+            if text is None:
+                if kind not in (bool, Any):
+                    raise InputError(
+                        f"{argument} has no value: write --config.{field}=VALUE"
+                    )
+                text = str(not argument.lstrip("-").startswith("no"))
+            value = from_text(text, kind, f"--config.{field}")
+            try:
+                config.update_from_flattened_dict({field: value})
+            except (KeyError, AttributeError, TypeError, ValueError) as error:
+                raise InputError(f"{argument}: {one_line(error)}") from error
+    return rest
+
+
+def _check_field(config: ConfigDict, field: str) -> None:
+    """Refuse a field that there is not; ``config.model`` has those of its network."""
     known = list(fields(config))
-    for _, field, _ in overrides(argv):
-        if field.startswith("model."):
-            continue
-        inner = list(filter(_inside(field), known))
-        if inner:
-            raise InputError(
-                f"--config.{field} is a block: set its fields, such as "
-                f"--config.{inner[0]}"
-            )
-        if field in known:
-            continue
-        leaves = [name for name in known if not any(map(_inside(name), known))]
-        close = closest(field, leaves)
-        if close:
-            hint = f"did you mean --config.{close}?"
-        else:
-            block = field.rpartition(".")[0]
-            beside = list(filter(_inside(block), known)) if block else known
-            first = {name.removeprefix(f"{block}.").split(".")[0] for name in beside}
-            hint = f"there are {', '.join(sorted(first or known))}"
-        raise InputError(f"--config.{field}: there is no such config field; {hint}")
+    block, _, name = field.rpartition(".")
+    inner = [other for other in known if other.startswith(f"{field}.")]
+    if inner:
+        raise InputError(
+            f"--config.{field} is a block: set its fields, such as --config.{inner[0]}"
+        )
+    if field in known or (block == "model" and name and "model" in known):
+        return
+    blocks = {other.rpartition(".")[0] for other in known}
+    close = closest(field, [other for other in known if other not in blocks])
+    if close:
+        hint = f"did you mean --config.{close}?"
+    else:
+        beside = [other for other in known if other.rpartition(".")[0] == block]
+        hint = f"there are {', '.join(sorted(beside or known))}"
+    raise InputError(f"--config.{field}: there is no such config field; {hint}")
 
 
-def _inside(block: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(f"{block}.")
+def _kind(config: ConfigDict, field: str, kinds: NetworkKinds) -> Any:
+    """Say what a text is read as."""
+    block, _, name = field.rpartition(".")
+    if block == "model" and field != _NAME:
+        return (kinds(str(config.get(_NAME))) or {}).get(name, Any)
+    kind: Any = TrainConfig if _trains(config) else None
+    for part in field.split("."):
+        kind = kinds_of(kind).get(part) if dataclasses.is_dataclass(kind) else None
+    if kind is not None:
+        return kind
+    value = config.get(field)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int | float
+    return type(value) if isinstance(value, bool | str | tuple) else Any
 
 
 def fields(tree: Any, prefix: str = "") -> Iterator[str]:
@@ -103,66 +147,6 @@ def fields(tree: Any, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if isinstance(value, ConfigDict | dict):
             yield from fields(value, f"{prefix}{name}.")
-
-
-def add_model_fields(
-    config: ConfigDict, argv: Sequence[str], kinds: Callable[[str], Mapping[str, Any]]
-) -> list[str]:
-    """Set the model's fields that a command line names.
-
-    Args:
-        config: The config, changed in place.
-        argv: The command line.
-        kinds: The name of a network -> the kinds of its fields; none if it is unknown,
-            which is said where the network is built.
-
-    Returns:
-        The command line without these overrides.
-
-    Raises:
-        InputError: for a text that is none of the field's kind.
-    """
-    given = [item for item in overrides(argv) if item[1].startswith("model.")]
-    if not given:
-        return list(argv)
-    done = set()
-    with config.unlocked():
-        if "model" not in config:
-            config.model = ConfigDict()
-        model: Any = config.model
-        # The name first: the others are fields of that network.
-        for index, field, text in sorted(given, key=lambda item: item[1] != NAME):
-            name = field.removeprefix("model.")
-            known = kinds(str(model.get("name")))
-            kind = str if field == NAME else known.get(name, Any)
-            done.add(index)
-            if text is None and kind is not bool and index + 1 < len(argv):
-                text = argv[index + 1]
-                done.add(index + 1)
-            # Another kind than the file's value has may be right.
-            if name in model:
-                del model[name]
-            if text is None:
-                model[name] = not argv[index].lstrip("-").startswith("no")
-            else:
-                model[name] = from_text(text, kind, f"--config.{field}")
-    return [argument for index, argument in enumerate(argv) if index not in done]
-
-
-def settle_switches(argv: Sequence[str], known: flags.FlagValues) -> list[str]:
-    """Write every boolean flag's value as absl reads it: ``off`` becomes ``False``.
-
-    Raises:
-        InputError: for a text that is neither true nor false.
-    """
-    settled = []
-    for argument in argv:
-        flag, equals, text = argument.partition("=")
-        name = flag.lstrip("-")
-        if name != flag and equals and name in known and known[name].boolean:
-            argument = f"{flag}={from_text(text, bool, flag)}"
-        settled.append(argument)
-    return settled
 
 
 def from_text(text: str, kind: Any, name: str) -> Any:
@@ -200,9 +184,10 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
         yield text
     elif kind is not bool:
         literal = _literal(text)
-        if kind is not Any and literal is text and (origin or kind) is tuple:
-            literal = tuple(filter(None, (word.strip() for word in text.split(","))))
         yield literal
+        if (origin or kind) is tuple:
+            words = tuple(filter(None, (word.strip() for word in text.split(","))))
+            yield words if literal is text else (literal,)
 
 
 def _literal(text: str) -> Any:

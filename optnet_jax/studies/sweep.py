@@ -17,10 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import flags
-
 from optnet_jax import networks
-from optnet_jax.configuration import as_json, command_line, local_path
+from optnet_jax.configuration import as_json, local_path, overrides
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
@@ -89,13 +87,7 @@ def plan(
             workdir = root / config.name
             arguments = ["-m", "optnet_jax.main", f"--config={cell.config_flag(seed)}"]
             arguments += [f"--workdir={workdir}", *more]
-            config, _ = command_line.override(
-                config,
-                [PRINTED_PYTHON, *more],
-                flags.FlagValues(),
-                networks.field_kinds,
-                known_only=True,
-            )
+            overrides.override(config, more, networks.field_kinds)
             planned.append(Planned(workdir, arguments, as_json(config)))
     return planned
 

@@ -8,12 +8,11 @@ import sys
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from sklearn import datasets
 
 import optnet_jax
 from optnet_jax import configuration, networks
-from optnet_jax.configuration import TrainConfig, as_json, command_line
+from optnet_jax.configuration import TrainConfig, as_json, overrides
 from optnet_jax.data import digits
 from optnet_jax.errors import InputError
 from optnet_jax.inference import export, released, report
@@ -173,12 +172,8 @@ def given(command):
     words = shlex.split(command)
     (first,) = [word for word in words if word.startswith("--config=")]
     rest = ["main", *words[words.index(first) + 1 :]]
-    config, _ = command_line.override(
-        configuration.load(first.partition("=")[2]),
-        rest,
-        flags.FlagValues(),
-        networks.field_kinds,
-    )
+    config = configuration.load(first.partition("=")[2])
+    overrides.override(config, rest, networks.field_kinds)
     return settled(as_json(TrainConfig.of(config)))
 
 
