@@ -67,7 +67,7 @@ def complete(
         begin: makes what all cells share, where any is missing, and returns the
             function that measures one: a cell -> numbers, texts, and lists and dicts of
             them.
-        outcome: a row -> what is printed of it.
+        outcome: a row -> what is printed of it, behind the name of its cell.
         workers: how many at once on a CPU, where small matrices leave most of a second
             core idle; an accelerator is filled by one.
         config: what all cells depend on, in JSON types.
@@ -123,8 +123,9 @@ def _run(
             left = (time.perf_counter() - start) / done * (total - done)
             count += 1
             say(
-                f"[{count:{len(str(number))}}/{number}] {outcome(row)}; "
-                f"{row['wall_seconds']:.0f} s, about {duration(left)} left"
+                f"[{count:{len(str(number))}}/{number}] {futures[future].name}: "
+                f"{outcome(row)}; {row['wall_seconds']:.0f} s, about {duration(left)} "
+                "left"
             )
     except KeyboardInterrupt:
         say("stopping when the cells in training are done; the same command goes on")

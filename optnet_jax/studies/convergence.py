@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,22 @@ from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
 from optnet_jax.configuration.train import Seed
-from optnet_jax.kinds import Items, Range
+from optnet_jax.kinds import Range
 from optnet_jax.objectives import gradient_step, layer, objective
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.kinds import Activation, Condition, Layers, Positive
+from optnet_jax.studies.kinds import (
+    SOME,
+    Activation,
+    Condition,
+    Fraction,
+    Layers,
+    Positive,
+)
 from optnet_jax.studies.minimiser import Problem, make_problem
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
-from optnet_jax.studies.tables import markdown_table, number
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.tables import number, select, table
 
 SHOWN = 400
 """Layers that a figure shows at most."""
@@ -48,14 +56,11 @@ class Settings(Block, path="convergence."):
         radius: ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
     """
 
-    activations: Annotated[tuple[Activation, ...], Items(least=1, distinct=True)]
-    conditions: Annotated[tuple[Condition, ...], Items(least=1, distinct=True)]
+    activations: Annotated[tuple[Activation, ...], SOME]
+    conditions: Annotated[tuple[Condition, ...], SOME]
     dimension: Annotated[int, Range(least=2, most=4096)]
     depth: Layers
-    tolerances: Annotated[
-        tuple[Annotated[float, Range(above=0, below=1)], ...],
-        Items(least=1, distinct=True),
-    ]
+    tolerances: Annotated[tuple[Fraction, ...], SOME]
     radius: Positive
 
 
@@ -274,12 +279,9 @@ def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float
 def conclude(config: ConvergenceConfig, rows: list[Row]) -> Report:
     """Return layers, rates and power of κ of each label, and the check of Lemma 1."""
     del config
-    summary: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        of_all = summary.setdefault(row["activation"], {})
-        if row["label"] in of_all:
-            continue
-        own = select(rows, activation=row["activation"], label=row["label"])
+    summary: list[Row] = []
+    for activation, label in dict.fromkeys((r["activation"], r["label"]) for r in rows):
+        own = select(rows, activation=activation, label=label)
         columns = {
             name: [each[name] for each in own]
             for name in ("condition", "layers", "fitted_rate", "theoretical_rate")
@@ -287,11 +289,8 @@ def conclude(config: ConvergenceConfig, rows: list[Row]) -> Report:
         # One row for each tolerance.
         layers = list(zip(*columns["layers"], strict=True))
         exponents = [fit_exponent(columns["condition"], each) for each in layers]
-        of_all[row["label"]] = {
-            **columns,
-            "layers": layers,
-            "exponents": exponents,
-        }
+        place = {"activation": activation, "label": label}
+        summary.append({**place, **columns, "layers": layers, "exponents": exponents})
     # None: iterates that overflow, on a problem that is convex near its minimiser only.
     differences = [
         row["duality_difference"] for row in rows if "duality_difference" in row
@@ -308,85 +307,75 @@ def text(report: Report) -> Iterator[str]:
         f"Layers until ‖xₖ - x⋆‖ ≤ {study['tolerances'][-1]:g} ‖x₀ - x⋆‖ for good, at "
         f"most {study['depth']}; p of layers ∝ κ^p to reach each tolerance; one minus "
         "the contraction of a layer at the largest κ, fitted and in theory. n = "
-        f"{study['dimension']}, float64, seed {report['config']['seed']}; "
-        f"{report['device']}, JAX {report['versions']['jax']}, "
-        f"{report['wall_seconds']} s."
+        f"{study['dimension']}, float64, seed {report['config']['seed']}."
     )
     yield (
         "Largest relative |U x_k - z_k| of tied network and method "
         f"({DUALITY_DEPTH} layers): "
         f"{number(report['largest_duality_difference'], '.1e')}."
     )
-    header = [
-        "method",
-        *(f"κ = {k:g}" for k in study["conditions"]),
-        *(f"p, {tolerance:g}" for tolerance in study["tolerances"]),
-        "1 - rate, fitted",
-        "1 - rate, theory",
-    ]
-    for activation, of_all in report["methods"].items():
-        rows = [
-            [
-                label,
-                *(str(n or f"> {study['depth']}") for n in found["layers"][-1]),
-                *(number(p, ".2f") for p in found["exponents"]),
-                number(_complement(found["fitted_rate"][-1]), ".2g"),
-                number(_complement(found["theoretical_rate"][-1]), ".2g"),
-            ]
-            for label, found in of_all.items()
-        ]
+
+    def layers(row: Row, i: int) -> str:
+        return str(row["layers"][-1][i] or f"> {study['depth']}")
+
+    def complement(row: Row, name: str) -> str:
+        """1 - rate, of which methods that are all close to 1 differ visibly."""
+        rate = row[name][-1]
+        return number(None if rate is None else 1 - rate)
+
+    columns = (
+        ("method", lambda row: row["label"]),
+        *(
+            (f"κ = {condition:g}", lambda row, i=i: layers(row, i))
+            for i, condition in enumerate(study["conditions"])
+        ),
+        *(
+            (f"p, {level:g}", lambda row, i=i: number(row["exponents"][i], ".2f"))
+            for i, level in enumerate(study["tolerances"])
+        ),
+        ("1 - rate, fitted", lambda row: complement(row, "fitted_rate")),
+        ("1 - rate, theory", lambda row: complement(row, "theoretical_rate")),
+    )
+    for activation in study["activations"]:
         yield f"## {activation}"
-        yield markdown_table(header, rows)
-
-
-def _complement(rate: float | None) -> float | None:
-    """Return 1 - rate, of which methods that are all close to 1 differ visibly."""
-    return None if rate is None else 1 - rate
+        yield table(select(report["methods"], activation=activation), columns)
 
 
 def figures(report: Report) -> dict[str, Figure]:
     """Draw the distance to the minimiser and F against depth, for each κ."""
+    study = report["config"]["convergence"]
     return {
         f"convergence_{activation}": _figure(
-            activation, select(report["cells"], activation=activation)
+            activation,
+            study["conditions"],
+            select(report["cells"], activation=activation),
         )
-        for activation in report["methods"]
+        for activation in study["activations"]
     }
 
 
-def _figure(activation: str, rows: list[Row]) -> Figure:
-    conditions = list(dict.fromkeys(row["condition"] for row in rows))
-    figure = Figure(figsize=(4.2 * len(conditions), 6.4), layout="constrained")
-    axes = figure.subplots(2, len(conditions), squeeze=False, sharey="row")
-    for column, condition in enumerate(conditions):
-        above, below = axes[:, column]
+def _figure(activation: str, conditions: list[float], rows: list[Row]) -> Figure:
+    figure, axes = panels(2, len(conditions), 4.2, 3.2, sharey="row")
+    for (above, below), condition in zip(axes.T, conditions, strict=True):
         own = select(rows, condition=condition)
         for index, row in enumerate(own):
-            color, name = f"C{index}", row["label"] if column == 0 else None
+            color = f"C{index}"
             distance, gap = (np.array(row[n], float) for n in ("distance", "gap"))
-            above.semilogy(distance, color=color, label=name)
+            above.semilogy(distance, color=color, label=row["label"])
             # Below this F cannot be told from F* by rounding.
             below.semilogy(np.where(gap > 1e-9, gap, np.nan), color=color)
             if row["theoretical_rate"] is not None:
                 theory = row["theoretical_rate"] ** np.arange(len(distance))
                 above.semilogy(theory, ":", color=color)
-        above.set(title=f"κ = {condition:g}", ylim=(1e-14, 10))
-        below.set(xlabel="layers", ylim=(1e-9, 10))
         # Past the slowest accelerated method nothing new is seen.
         longest = max(row["layers_to_1e-10"] or 0 for row in own)
-        for axis in (above, below):
-            axis.set_xlim(0, min(longest or SHOWN, SHOWN))
+        shown = 0, min(longest or SHOWN, SHOWN)
+        above.set(title=f"κ = {condition:g}", ylim=(1e-14, 10), xlim=shown)
+        below.set(xlabel="layers", ylim=(1e-9, 10), xlim=shown)
     axes[0, 0].set_ylabel("‖x_k - x*‖, relative\n(dotted: theory)")
     axes[1, 0].set_ylabel("F(x_k) - F*, relative")
-    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(f"Convergence on F, Φ = {activation}")
-    return figure
-
-
-def outcome(row: Row) -> str:
-    """Say what a row has in a line."""
-    layers = row["layers"][-1] or "more"
-    return f"{row['label']}, {row['activation']}, κ = {row['condition']:g}: {layers}"
+    return legend(figure)
 
 
 STUDY = Study(
@@ -394,7 +383,7 @@ STUDY = Study(
     config=ConvergenceConfig,
     plan=plan,
     measurement=measurement,
-    outcome=outcome,
+    outcome=lambda row: f"{row['layers'][-1] or 'more'} layers",
     text=text,
     figures=figures,
     conclude=conclude,

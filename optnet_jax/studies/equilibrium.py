@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import jax
@@ -24,23 +24,31 @@ import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
-from optnet_jax import data
 from optnet_jax.configuration import Block
 from optnet_jax.configuration.train import Count, Data, Rate, Seed
-from optnet_jax.kinds import Items, OneOf, Range
+from optnet_jax.kinds import Items, OneOf
 from optnet_jax.recurrences import NesterovSum, Recurrence, iterate, methods
 from optnet_jax.structures import Equilibrium, SymmetricMap
 from optnet_jax.structures.shrinkage import soft_threshold
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
 from optnet_jax.studies.fit import descend
-from optnet_jax.studies.kinds import Layers, Positive, Seeds
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
-from optnet_jax.studies.tables import markdown_table, number, with_sd
-from optnet_jax.studies.verdict import FEWER, MORE, direction, holm, judge
+from optnet_jax.studies.images import Images, load
+from optnet_jax.studies.kinds import SOME, Fraction, Layers, Positive, Seeds, Size
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.tables import bullets, number, pivot, select, with_sd
+from optnet_jax.studies.verdict import (
+    FEWER,
+    MORE,
+    TESTED,
+    against,
+    direction,
+    judge,
+    mark,
+)
 
-BASELINE = "gd"
+BASELINE = {"method": "gd"}
 FINAL_TOLERANCE = 1e-6
 """Relative residual of the x* that others are compared with."""
 
@@ -50,8 +58,6 @@ PROXIMAL: dict[str, Callable[[jax.Array], jax.Array]] = {
     "soft_threshold": lambda x: soft_threshold(x, 0.1),
 }
 """Φ = prox_ψ, of slopes in [0, 1]: ψ is the indicator of x ≥ 0, a barrier, 0.1 |x|."""
-
-Fraction = Annotated[float, Range(above=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,12 +107,9 @@ class Settings(Block, path="equilibrium."):
         seeds: Of weights and order of batches.
     """
 
-    activations: Annotated[
-        tuple[Annotated[str, OneOf(tuple(PROXIMAL))], ...],
-        Items(least=1, distinct=True),
-    ]
-    mus: Annotated[tuple[Fraction, ...], Items(least=1, distinct=True)]
-    width: Annotated[int, Range(least=1, most=4096)]
+    activations: Annotated[tuple[Annotated[str, OneOf(tuple(PROXIMAL))], ...], SOME]
+    mus: Annotated[tuple[Fraction, ...], SOME]
+    width: Size
     steps: Count
     learning_rate: Rate
     scale: Positive
@@ -264,37 +267,6 @@ class Network(nn.Module):
         return logits, moved / jnp.linalg.norm(x, axis=(-2, -1))
 
 
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """What all cells are trained and tested on.
-
-    Attributes:
-        batches: images [steps, B, pixels] and labels [steps, B].
-        test: images [N, pixels] and labels [N].
-        classes: how many.
-    """
-
-    batches: tuple[jax.Array, jax.Array]
-    test: tuple[jax.Array, jax.Array]
-    classes: int
-
-
-def load(config: Data, seed: int, steps: int) -> Images:
-    """Return the images, flat, those of each step of training included."""
-    dataset = data.load(config, seed=seed)
-    first = itertools.islice(dataset.train_batches(), steps)
-    batches = [(_flat(b["image"]), np.asarray(b["label"])) for b in first]
-    kept = [(b, np.asarray(b["mask"]) > 0) for b in dataset.eval_batches()]
-    test = [(_flat(b["image"])[m], np.asarray(b["label"])[m]) for b, m in kept]
-    images, labels = (jnp.asarray(np.stack(e)) for e in zip(*batches, strict=True))
-    last, of_last = (jnp.asarray(np.concatenate(e)) for e in zip(*test, strict=True))
-    return Images((images, labels), (last, of_last), dataset.num_classes)
-
-
-def _flat(images: Any) -> np.ndarray:
-    return np.asarray(images).reshape(len(images), -1)
-
-
 def measurement(config: EquilibriumConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the images are loaded once."""
     images = load(config.data, config.seed, config.equilibrium.steps)
@@ -367,59 +339,67 @@ def _train(network: Network, study: Settings, seed: jax.Array, batches: tuple) -
     return descend(loss, variables, optimizer, order)[0]
 
 
+LAYERS = ("layers_residual", "layers_error")
+TABLES = (
+    *(("solved", what) for what in LAYERS),
+    *(("varied", what) for what in LAYERS),
+    ("cut", "error"),
+)
+
+
+def _values(
+    rows: list[Row], depth: int, phi: str, part: str, what: str
+) -> list[tuple[Row, list[float]]]:
+    """Return what a table compares: for each column and method a number by seed.
+
+    Layers are doublings; what is not reached counts as twice the deepest.
+    """
+    found = []
+    for row in select(rows, part=part, activation=phi):
+        place = {"activation": phi, "part": part, "what": what, "column": _column(row)}
+        if part == "cut":
+            found.append(({**place, "method": row["method"]}, row["error"]))
+            continue
+        for key, each in row["methods"].items():
+            doublings = [math.log2(n or 2 * depth) for n in each[what]]
+            found.append(({**place, "method": key}, doublings))
+    return found
+
+
+def _column(row: Row) -> str:
+    if row["setting"]:
+        return f"{row['value']:g}, {row['setting']}"
+    return f"K = {row['depth']}" if row["depth"] else f"μ = {row['mu']:g}"
+
+
 def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
     """Compare each method with gradient descent by seed, and judge.
 
     The tests of one table, of a Φ and a question, are corrected for their number.
     """
     study = config.equilibrium
-    tables, verdicts, varied = {}, {}, {}
-    for phi in study.activations:
-        own = _layers_of(select(rows, part="solved", activation=phi), study.depth)
-        verdicts[phi] = {mu: _verdict(own, mu) for mu in own["layers_error"]}
-        own["cut"] = compared(
-            {
-                str(depth): {
-                    row["method"]: row["error"]
-                    for row in select(rows, part="cut", activation=phi, depth=depth)
-                }
-                for depth in sorted(study.cut.depths)
-            }
-        )
-        tables[phi] = own
-        others = _layers_of(select(rows, part="varied", activation=phi), study.depth)
-        varied[phi] = {
-            "layers_error": others["layers_error"],
-            "verdicts": {
-                each: _verdict(others, each) for each in others["layers_error"]
-            },
+    compared = [
+        each
+        for phi in study.activations
+        for table in TABLES
+        for each in against(BASELINE, _values(rows, study.depth, phi, *table))
+    ]
+    verdicts: Report = {"solved": {}, "varied": {}}
+    for (part, of_part), phi in itertools.product(verdicts.items(), study.activations):
+        of_part[phi] = {
+            _column(row): _verdict(
+                select(compared, part=part, activation=phi, column=_column(row))
+            )
+            for row in select(rows, part=part, activation=phi)
         }
-    return {"compared": tables, "verdicts": verdicts, "varied": varied}
+    return {"compared": compared, "verdicts": verdicts}
 
 
-def _layers_of(rows: list[Row], depth: int) -> Report:
-    """Compare the layers that methods need, to both ends, in columns of the rows."""
-    return {
-        what: compared(
-            {
-                f"{row['value']:g}, {row['setting']}"
-                if row["setting"]
-                else f"{row['mu']:g}": {
-                    key: _log2(found[what], depth)
-                    for key, found in row["methods"].items()
-                }
-                for row in rows
-            }
-        )
-        for what in ("layers_residual", "layers_error")
-    }
-
-
-def _verdict(own: Report, column: str) -> str:
+def _verdict(compared: list[Row]) -> str:
     """Say whether methods that reach x* sooner need fewer layers to its test error."""
     iterations, networks = (
-        {key: each["direction"] for key, each in own[what][column].items()}
-        for what in ("layers_residual", "layers_error")
+        {r["method"]: direction(r["verdict"]) for r in select(compared, what=what)}
+        for what in LAYERS
     )
     head = judge(iterations, networks).partition(":")[0]
     faster = [key for key, found in iterations.items() if found == FEWER]
@@ -430,158 +410,80 @@ def _verdict(own: Report, column: str) -> str:
     )
 
 
-def _log2(layers: Sequence[int | None], depth: int) -> list[float]:
-    """Return doublings; what is not reached counts as twice the deepest."""
-    return [math.log2(each or 2 * depth) for each in layers]
-
-
-def compared(
-    columns: Mapping[str, Mapping[str, Sequence[float]]], baseline: str = BASELINE
-) -> Report:
-    """Compare every method of every column with the baseline of the column.
-
-    Args:
-        columns: column -> method -> values by seed.
-        baseline: the method that others are compared with.
-
-    Returns:
-        column -> method -> its values, their mean difference to the baseline's, its
-        direction, and the p-value, corrected for the number of tests in the table.
-    """
-    found = {}
-    for column, by_method in columns.items():
-        of_baseline = dict(enumerate(by_method[baseline]))
-        for key, values in by_method.items():
-            found[column, key] = compare(dict(enumerate(values)), of_baseline)
-    tested = [place for place in found if place[1] != baseline]
-    corrected = dict(
-        zip(tested, holm([found[place].p_value for place in tested]), strict=True)
-    )
-    table: Report = {column: {} for column in columns}
-    for (column, key), each in found.items():
-        p_value = corrected.get((column, key), 1.0)
-        table[column][key] = {
-            "values": list(columns[column][key]),
-            "mean": each.mean,
-            "p_value": p_value,
-            "direction": direction(each.verdict_at(p_value, len(tested))),
-        }
-    return table
-
-
-SIGNS = {FEWER: " ↓", MORE: " ↑"}
-
-
 def text(report: Report) -> Iterator[str]:
     """Write the report: for each Φ the verdicts and three tables."""
     study, config = report["config"]["equilibrium"], report["config"]
     yield "# When is a faster method a better network? Where it is the minimiser"
     yield (
-        f"x* = Φ(W x* + b(image)), 0 ⪯ W ⪯ (1 - μ) I, n = {study['width']}, trained "
-        f"{study['steps']} steps of Adam on {config['data']['dataset']}, "
-        f"{len(study['seeds'])} seeds; {report['device']}, JAX "
-        f"{report['versions']['jax']}, {report['wall_seconds']} s. ↓ and ↑: fewer and "
-        "more than GD (or lower and higher error), p ≤ 0.05 by the sign-flip test over "
-        "the seeds, corrected by Holm's method for the number of tests in the table."
+        f"x* = Φ(W x* + b(image)), 0 ⪯ W ⪯ (1 - μ) I, so κ ≤ 1/μ; n = "
+        f"{study['width']}, trained {study['steps']} steps of Adam on "
+        f"{config['data']['dataset']}, {len(study['seeds'])} seeds. ↓ and ↑: fewer and "
+        f"more than GD (or lower and higher error), {TESTED} for the number of tests "
+        "in the table."
     )
-    solved = select(report["cells"], part="solved")
-    for phi, own in report["compared"].items():
+    for phi in study["activations"]:
+        table = functools.partial(_table, report, study, phi)
         yield f"## {phi}"
         errors = [
             f"μ = {row['mu']:g}: {with_sd(row['error'], 2)} %"
-            for row in select(solved, activation=phi)
+            for row in select(report["cells"], part="solved", activation=phi)
         ]
         yield f"Test error at x*: {'; '.join(errors)}."
-        yield "\n".join(
-            f"* κ ≤ {1 / float(mu):.3g}: **{verdict}**"
-            for mu, verdict in report["verdicts"][phi].items()
-        )
+        yield bullets(report["verdicts"]["solved"][phi])
         yield (
             f"Layers until the relative residual is {study['residual']:g}, geometric "
             f"mean over the seeds, and p of layers ∝ κ^p:"
         )
-        yield _layers_table(own["layers_residual"])
+        yield table("solved", "layers_residual")
         yield "Layers until the test error is that of x* for good, likewise:"
-        yield _layers_table(own["layers_error"])
+        yield table("solved", "layers_error")
         mu = study["cut"]["mu"]
-        if varied := report["varied"][phi]["verdicts"]:
+        if varied := report["verdicts"]["varied"][phi]:
             yield (
                 f"The same at μ = {mu:g}, trained with one setting changed; layers "
                 "until the test error is that of x* for good:"
             )
-            yield "\n".join(f"* {each}: **{line}**" for each, line in varied.items())
-            yield _table(report["varied"][phi]["layers_error"], "{}", _layers)
-        if own["cut"]:
+            yield bullets(varied)
+            yield table("varied", "layers_error")
+        if study["cut"]["depths"]:
             yield f"Test error (%) of networks trained with K layers, μ = {mu:g}:"
-            yield _table(own["cut"], "K = {}", lambda each: with_sd(each["values"], 2))
+            yield table("cut", "error")
 
 
-def _layers_table(table: Report) -> str:
-    conditions = [1 / float(mu) for mu in table]
-
-    def exponent(key: str) -> list[str]:
-        layers = [2 ** float(np.mean(table[mu][key]["values"])) for mu in table]
-        slope = fit_exponent(conditions, layers)
-        return [number(slope, ".2f")]
-
-    return _table(table, "μ = {}", _layers, exponent, ("p",))
-
-
-def _layers(each: Report) -> str:
-    return f"{2 ** float(np.mean(each['values'])):.1f}"
-
-
-def _table(
-    table: Report,
-    column: str,
-    entry: Callable[[Report], str],
-    last: Callable[[str], list[str]] = lambda key: [],
-    more: Sequence[str] = (),
-) -> str:
-    rows = [
-        [
-            methods.find(key).label,
-            *(entry(each) + SIGNS.get(each["direction"], "") for each in of_all),
-            *last(key),
-        ]
-        for key in next(iter(table.values()))
-        for of_all in ([by_method[key] for by_method in table.values()],)
-    ]
-    return markdown_table(["method", *map(column.format, table), *more], rows)
+def _table(report: Report, study: Report, phi: str, part: str, what: str) -> str:
+    means: dict[str, list[float]] = {}
+    entries = []
+    for place, values in _values(report["cells"], study["depth"], phi, part, what):
+        layers = 2 ** float(np.mean(values))
+        means.setdefault(place["method"], []).append(layers)
+        shown = with_sd(values, 2) if part == "cut" else f"{layers:.1f}"
+        label = methods.find(place["method"]).label
+        marked = shown + mark(report["compared"], **place)
+        entries.append((label, place["column"], marked))
+    if part == "solved":
+        conditions = [1 / mu for mu in study["mus"]]
+        for key, layers in means.items():
+            power = number(fit_exponent(conditions, layers), ".2f")
+            entries.append((methods.find(key).label, "p", power))
+    return pivot("method", entries)
 
 
 def figures(report: Report) -> dict[str, Figure]:
     """Draw the mean test error against the layers that are read, for each Φ and μ."""
-    solved, compared = select(report["cells"], part="solved"), report["compared"]
-    mus = list(dict.fromkeys(row["mu"] for row in solved))
-    figure = Figure(figsize=(4 * len(mus), 3 * len(compared) + 1), layout="constrained")
-    axes = figure.subplots(len(compared), len(mus), squeeze=False, sharey=True)
+    study = report["config"]["equilibrium"]
+    size = len(study["activations"]), len(study["mus"])
+    figure, axes = panels(*size, 4, 3.3, sharey=True)
+    solved = select(report["cells"], part="solved")
     for row, axis in zip(solved, axes.flat, strict=True):
-        first = axis is axes[0, 0]
         for key, found in row["methods"].items():
-            label = methods.find(key).label if first else None
-            axis.semilogx(
-                np.arange(1, len(found["error"])), found["error"][1:], label=label
-            )
+            layers = np.arange(1, len(found["error"]))
+            label = methods.find(key).label
+            axis.semilogx(layers, found["error"][1:], label=label)
         axis.axhline(np.mean(row["error"]), color="black", linestyle=":")
         axis.set(title=f"Φ = {row['activation']}, μ = {row['mu']:g}", yscale="log")
-    for axis in axes[-1]:
-        axis.set_xlabel("layers")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("test error, %")
-    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
-    return {"equilibrium": figure}
-
-
-def outcome(row: Row) -> str:
-    """Say what a row has in a line."""
-    depth = f", {row['depth']} layers" if row["depth"] else ""
-    if row["setting"]:
-        depth = f", {row['setting']} = {row['value']:g}"
-    return (
-        f"{row['method']}, {row['activation']}, μ = {row['mu']:g}{depth}: "
-        f"{with_sd(row['error'], 2)} %"
-    )
+    figure.supxlabel("layers")
+    figure.supylabel("test error, %")
+    return {"equilibrium": legend(figure)}
 
 
 STUDY = Study(
@@ -589,7 +491,7 @@ STUDY = Study(
     config=EquilibriumConfig,
     plan=plan,
     measurement=measurement,
-    outcome=outcome,
+    outcome=lambda row: f"{with_sd(row['error'], 2)} %",
     text=text,
     figures=figures,
     conclude=conclude,

@@ -1,10 +1,11 @@
 """Training of small networks, many seeds and learning rates in one program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -123,6 +124,28 @@ def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., An
     if at_once:
         return jax.jit(jax.vmap(train))
     return jax.jit(lambda *arguments: lax.map(lambda each: train(*each), arguments))
+
+
+def in_parts(program: Callable[..., Any], runs: Sequence[tuple], at_once: int) -> Any:
+    """Call a program of so many members for any number, and join what it returns.
+
+    Args:
+        program: arrays with a leading axis of members → a pytree of such arrays.
+        runs: the arguments of each member; the last fills up the last part.
+        at_once: the members of the program.
+    """
+    runs_and_more = [*runs, *[runs[-1]] * (-len(runs) % at_once)]
+    found = [
+        program(*(jnp.asarray(each) for each in zip(*part, strict=True)))
+        for part in zip(*[iter(runs_and_more)] * at_once, strict=True)
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(runs)], *found)
+
+
+def best(scores: Any, *grid: Sequence[float]) -> tuple[float, ...]:
+    """Return the values of a grid that have the least score, [len(values), ...]."""
+    at = np.unravel_index(np.argmin(scores), [len(values) for values in grid])
+    return tuple(values[int(i)] for values, i in zip(grid, at, strict=True))
 
 
 def gradient(loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array) -> Any:

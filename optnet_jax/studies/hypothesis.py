@@ -18,40 +18,25 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Count, Rate
+from optnet_jax.configuration.train import Count
 from optnet_jax.errors import InputError
-from optnet_jax.kinds import Items, OneOf, Range
+from optnet_jax.kinds import OneOf, Range
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.recurrences.base import number_of_paths
+from optnet_jax.studies import kinds, learnable
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.comparison import Comparison, paired, student_interval
-from optnet_jax.studies.kinds import (
-    Activation,
-    Condition,
-    Depths,
-    Layers,
-    Positive,
-    Seeds,
-)
-from optnet_jax.studies.learnable import (
-    Outcome,
-    Problem,
-    Split,
-    Task,
-    capped,
-    draw,
-    make_program,
-    residual,
-    scale,
-)
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
-from optnet_jax.studies.tables import markdown_table, number
+from optnet_jax.studies.comparison import student_interval
+from optnet_jax.studies.fit import best, in_parts
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.tables import bullets, number, pivot, select, table
 from optnet_jax.studies.verdict import (
-    compare_layers,
+    TESTED,
+    against,
     direction,
+    doublings,
     judge,
     layers_needed,
-    together,
 )
 
 Label = Annotated[str, OneOf(lambda: tuple(m.label for m in methods.minimisers()))]
@@ -92,23 +77,21 @@ class Settings(Block, path="hypothesis."):
         untrained_depth: Iterations of the methods themselves, with the true W.
     """
 
-    methods: Annotated[tuple[Label, ...], Items(least=1, distinct=True)]
-    depths: Depths
-    tyings: Annotated[
-        tuple[Literal["untied", "tied"], ...], Items(least=1, distinct=True)
-    ]
-    activation: Activation
-    condition: Condition
+    methods: Annotated[tuple[Label, ...], kinds.SOME]
+    depths: kinds.Depths
+    tyings: Annotated[tuple[Literal["untied", "tied"], ...], kinds.SOME]
+    activation: kinds.Activation
+    condition: kinds.Condition
     dimension: Annotated[int, Range(least=2, most=4096)]
     samples: Samples
     steps: Count
     batch_size: Count
-    learning_rates: Annotated[tuple[Rate, ...], Items(least=1, distinct=True)]
-    weight_scales: Annotated[tuple[Positive, ...], Items(least=1, distinct=True)]
-    tuning_seeds: Seeds
-    seeds: Seeds
-    tolerances: Annotated[tuple[Positive, ...], Items(least=1, distinct=True)]
-    untrained_depth: Layers
+    learning_rates: kinds.Rates
+    weight_scales: kinds.Factors
+    tuning_seeds: kinds.Seeds
+    seeds: kinds.Seeds
+    tolerances: kinds.Factors
+    untrained_depth: kinds.Layers
 
     def check(self) -> None:
         """Refuse a study that compares with nothing, or chooses on what it reports."""
@@ -201,27 +184,29 @@ def measurement(config: HypothesisConfig) -> Callable[[Cell], Row]:
     return measure
 
 
-def make_task(config: HypothesisConfig) -> Task:
+def make_task(config: HypothesisConfig) -> learnable.Task:
     """Return the task of the study."""
     study = config.hypothesis
-    return Task(study.activation, study.condition, study.dimension)
+    return learnable.Task(study.activation, study.condition, study.dimension)
 
 
-def draw_all(config: HypothesisConfig) -> dict[int, Problem]:
+def draw_all(config: HypothesisConfig) -> dict[int, learnable.Problem]:
     """Draw the problem of every seed, those for tuning included."""
     study = config.hypothesis
     samples = (study.samples.train, study.samples.validation, study.samples.test)
     seeds = (*study.seeds, *study.tuning_seeds)
     with jax.enable_x64(True):
-        return {seed: draw(make_task(config), samples, seed) for seed in seeds}
+        return {
+            seed: learnable.draw(make_task(config), samples, seed) for seed in seeds
+        }
 
 
 TRAINING, VALIDATION, TEST = range(3)
 
 
-def split(problems: Sequence[Problem], which: int) -> Split:
+def split(problems: Sequence[learnable.Problem], which: int) -> learnable.Split:
     """Return one split of several problems, float32, with a leading axis of them."""
-    return Split(
+    return learnable.Split(
         *(
             jnp.asarray(np.stack([arrays[which] for arrays in kind]), jnp.float32)
             for kind in zip(*((p.inputs, p.targets) for p in problems), strict=True)
@@ -230,7 +215,7 @@ def split(problems: Sequence[Problem], which: int) -> Split:
 
 
 def train_cell(
-    cell: Cell, config: HypothesisConfig, problems: dict[int, Problem]
+    cell: Cell, config: HypothesisConfig, problems: dict[int, learnable.Problem]
 ) -> Row:
     """Tune the rate and the initial weights on the tuning seeds, then train the seeds.
 
@@ -248,27 +233,25 @@ def train_cell(
     study = config.hypothesis
     task = make_task(config)
     tied = cell.tying == "tied"
-    program = make_program(
+    program = learnable.make_program(
         task, cell.recurrence, cell.depth, tied, study.steps, study.batch_size
     )
 
-    def run(members: Sequence[tuple], which: int) -> Outcome:
-        scales, rates, seeds = map(np.array, zip(*members, strict=True))
-        chosen = [problems[int(seed)] for seed in seeds]
-        splits = split(chosen, TRAINING), split(chosen, which)
-        return jax.device_get(
-            program(*splits, seeds, np.float32(rates), np.float32(scales))
-        )
+    def run(members: Sequence[tuple], which: int) -> learnable.Outcome:
+        def part(scales: Any, rates: Any, seeds: Any) -> learnable.Outcome:
+            chosen = [problems[int(seed)] for seed in seeds]
+            splits = split(chosen, TRAINING), split(chosen, which)
+            return program(*splits, seeds, rates, scales)
+
+        # As many at once as there are seeds: one program serves both.
+        return in_parts(part, members, len(study.seeds))
 
     grid = study.weight_scales, study.learning_rates
-    tried, size = [*itertools.product(*grid, study.tuning_seeds)], len(study.seeds)
-    # As many at once as there are seeds: one program serves both.
-    parts = [tried[i : i + size] for i in range(0, len(tried), size)]
-    errors = np.concatenate([run(part, VALIDATION).error for part in parts])
+    tried = list(itertools.product(*grid, study.tuning_seeds))
     # The mean of the logarithms: one seed on which it diverges counts against it.
-    scores = np.log(errors).reshape(*map(len, grid), -1).mean(-1)
-    at = np.unravel_index(scores.argmin(), scores.shape)
-    scale, rate = (values[i] for values, i in zip(grid, at, strict=True))
+    errors = np.log(run(tried, VALIDATION).error)
+    scores = errors.reshape(*map(len, grid), -1).mean(-1)
+    scale, rate = best(scores, *grid)
     final = run([(scale, rate, seed) for seed in study.seeds], TEST)
     return {
         "learning_rate": rate,
@@ -281,7 +264,7 @@ def train_cell(
 
 
 def run_untrained(
-    cell: Cell, config: HypothesisConfig, problems: dict[int, Problem]
+    cell: Cell, config: HypothesisConfig, problems: dict[int, learnable.Problem]
 ) -> Row:
     """Run the method itself, with the true W, on the test inputs.
 
@@ -291,23 +274,25 @@ def run_untrained(
     task = make_task(config)
 
     @jax.vmap
-    def errors(w: jax.Array, test: Split) -> jax.Array:
+    def errors(w: jax.Array, test: learnable.Split) -> jax.Array:
         xs = task.propagate(
             cell.recurrence, w, test.inputs, cell.depth, trajectory=True
         )
         squares = jnp.mean((xs - test.targets[None]) ** 2, axis=(1, 2))
-        return capped(squares / scale(test.targets))
+        return learnable.capped(squares / learnable.scale(test.targets))
 
     chosen = [problems[seed] for seed in config.hypothesis.seeds]
     w = jnp.asarray(np.stack([p.w for p in chosen]), jnp.float32)
     return {"error_by_depth": np.asarray(errors(w, split(chosen, TEST))).tolist()}
 
 
-def largest_residual(task: Task, problems: Mapping[int, Problem]) -> float:
+def largest_residual(
+    task: learnable.Task, problems: Mapping[int, learnable.Problem]
+) -> float:
     """Return how far the targets are from being fixed points, at most."""
     with jax.enable_x64(True):
         return max(
-            residual(task, problem.w, inputs, targets)
+            learnable.residual(task, problem.w, inputs, targets)
             for problem in problems.values()
             for inputs, targets in zip(problem.inputs, problem.targets, strict=True)
         )
@@ -332,20 +317,16 @@ def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
     All comparisons are corrected together.
     """
     study, report = config.hypothesis, {"cells": rows}
-    found: list[tuple[Row, Comparison]] = []
+    values: list[tuple[Row, list[float]]] = []
     for tying, label in itertools.product((TRUE, *study.tyings), study.methods):
-        if label == BASELINE:
-            continue
         place = {"tying": tying, "label": label}
-        errors, baseline = (
-            errors_by_depth(report, each, tying) for each in (label, BASELINE)
-        )
-        layers = compare_layers(errors, baseline, study.tolerances)
-        found.append(({**place, "what": "layers"}, layers))
+        errors = errors_by_depth(report, label, tying)
+        layers = [doublings(by_depth, study.tolerances) for by_depth in errors]
+        values.append(({**place, "what": "layers"}, layers))
         if tying != TRUE:
-            deepest = compare_errors(errors, baseline, max(study.depths))
-            found.append(({**place, "what": "error"}, deepest))
-    compared = together(found)
+            deepest = [math.log10(by_depth[max(study.depths)]) for by_depth in errors]
+            values.append(({**place, "what": "error"}, deepest))
+    compared = against({"label": BASELINE}, values)
     directions = {
         tying: {
             each["label"]: direction(each["verdict"])
@@ -360,14 +341,6 @@ def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
             tying: judge(directions[TRUE], directions[tying]) for tying in study.tyings
         },
     }
-
-
-def compare_errors(errors: Sequence, baseline: Sequence, depth: int) -> Comparison:
-    """Compare log10 of the errors at one depth, seed by seed."""
-    ours, theirs = (
-        [math.log10(by_depth[depth]) for by_depth in of] for of in (errors, baseline)
-    )
-    return paired(ours, theirs)
 
 
 def mean_and_band(values: Sequence[float]) -> tuple[float, float, float]:
@@ -385,14 +358,10 @@ def text(report: Report) -> Iterator[str]:
     """Write the report."""
     study = report["config"]["hypothesis"]
     yield "# Do networks of faster methods need fewer layers?"
-    yield "\n".join(
-        f"- {tying} weights: **{sentence}**."
-        for tying, sentence in report["verdicts"].items()
-    )
+    yield bullets({f"{t} weights": said for t, said in report["verdicts"].items()})
     yield (
-        f"Each verdict is of layers, over {len(study['seeds'])} seeds, at 5 % by the "
-        "exact sign-flip test, corrected by Holm's method for the "
-        f"{len(report['compared'])} comparisons of this page. What could "
+        f"Each verdict is of layers, over {len(study['seeds'])} seeds: {TESTED} for "
+        f"the {len(report['compared'])} comparisons of this page. What could "
         "overturn it and was varied: the rate "
         f"({_listed(study['learning_rates'])}) and the scale of the initial weights "
         f"({_listed(study['weight_scales'])} times Xavier's), chosen for each network "
@@ -408,89 +377,67 @@ def text(report: Report) -> Iterator[str]:
         "inputs, relative to the variance of the targets (the best constant has 1); "
         "geometric mean over the seeds, each with its own W, inputs, initial weights."
     )
+    deepest = max(study["depths"])
     for tying in study["tyings"]:
         yield f"## {tying.capitalize()} weights"
-        yield _error_table(report, tying)
+        yield pivot("error", _errors(report, tying))
         yield (
             "Test error @ rate, scale of the initial weights. *: either is at the edge "
             "of those tried; †: seeds that diverged."
         )
-        yield _scale_table(report, tying)
+        yield pivot("initial weights", _scales(report, tying, deepest))
         yield (
-            f"At {max(study['depths'])} layers by the scale, at the rate that is best "
-            "for it, on the validation splits that both are chosen on."
+            f"At {deepest} layers by the scale, at the rate that is best for it, on "
+            "the validation splits that both are chosen on."
         )
-        yield _layer_table(report, tying)
+        yield pivot("smallest depth, median", _layers(report, tying))
         yield "(n): only n seeds reach the error at any depth that was tried."
-        yield _comparison_table(report, tying)
+        yield _comparison_table(report, tying, deepest)
         yield (
             "Iterations of the method and layers of the network in doublings: -1 is "
             "half of GD's. p: corrected. Detectable: the difference that so many seeds "
             "find four times in five, not corrected."
         )
-    yield (
-        f"{report['device']}, JAX {report['versions']['jax']}, {report['finished']}; "
-        f"{report['wall_seconds']:.0f} s of cells, up to "
-        f"{report['config']['parallel_cells']} at once."
-    )
 
 
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _error_table(report: Report, tying: str) -> str:
+Entries = Iterator[tuple[str, str, str]]
+
+
+def _errors(report: Report, tying: str) -> Entries:
     study = report["config"]["hypothesis"]
-    depths, lines = sorted(study["depths"]), []
-
-    def trained(row: Row) -> str:
-        rate, scale = row["learning_rate"], row["weight_scale"]
-        rates, scales = study["learning_rates"], study["weight_scales"]
-        edge = rate in (min(rates), max(rates)) or scale in (min(scales), max(scales))
-        lost = f" †{row['diverged']}" if row["diverged"] else ""
-        mean = mean_and_band(row["error"])[0]
-        return f"{mean:.1e} @ {rate:g}, {scale:g}{'*' if edge else ''}{lost}"
-
+    rates, scales = study["learning_rates"], study["weight_scales"]
     for label in study["methods"]:
-        rows = select(report["cells"], label=label, tying=tying)
-        lines.append([f"{label}, trained", *map(trained, rows)])
         errors = errors_by_depth(report, label, TRUE)
-        means = [mean_and_band([e[k] for e in errors])[0] for k in depths]
-        lines.append([f"{label}, true W", *(f"{mean:.1e}" for mean in means)])
-    return markdown_table(["error", *(f"{k} layers" for k in depths)], lines)
+        for row in select(report["cells"], label=label, tying=tying):
+            depth, rate, start = row["depth"], row["learning_rate"], row["weight_scale"]
+            ends = {min(rates), max(rates)}, {min(scales), max(scales)}
+            edge = "*" if rate in ends[0] or start in ends[1] else ""
+            lost = f" †{row['diverged']}" if row["diverged"] else ""
+            mean = mean_and_band(row["error"])[0]
+            shown = f"{mean:.1e} @ {rate:g}, {start:g}{edge}{lost}"
+            yield f"{label}, trained", f"{depth} layers", shown
+            mean = mean_and_band([by_depth[depth] for by_depth in errors])[0]
+            yield f"{label}, true W", f"{depth} layers", f"{mean:.1e}"
 
 
-def _scale_table(report: Report, tying: str) -> str:
+def _scales(report: Report, tying: str, depth: int) -> Entries:
+    scales = report["config"]["hypothesis"]["weight_scales"]
+    for row in select(report["cells"], tying=tying, depth=depth):
+        for each, by_rate in zip(scales, row["validation_error"], strict=True):
+            yield row["label"], f"{each:g} x Xavier", f"{min(by_rate):.1e}"
+
+
+def _layers(report: Report, tying: str) -> Entries:
     study = report["config"]["hypothesis"]
-    rows = select(report["cells"], tying=tying, depth=max(study["depths"]))
-    header = ["initial weights", *(f"{s:g} x Xavier" for s in study["weight_scales"])]
-    return markdown_table(
-        header,
-        [
-            [row["label"], *(f"{min(by_rate):.1e}" for by_rate in by_scale)]
-            for row in rows
-            for by_scale in [row["validation_error"]]
-        ],
-    )
-
-
-def _layer_table(report: Report, tying: str) -> str:
-    study = report["config"]["hypothesis"]
-    lines = [
-        [
-            label,
-            *(
-                _needed(errors_by_depth(report, label, kind), tolerance)
-                for tolerance in study["tolerances"]
-                for kind in (tying, TRUE)
-            ),
-        ]
-        for label in study["methods"]
-    ]
-    header = ["smallest depth, median"]
-    for tolerance in study["tolerances"]:
-        header += [f"≤ {tolerance:g}, trained", "true W"]
-    return markdown_table(header, lines)
+    for label, tolerance, (kind, title) in itertools.product(
+        study["methods"], study["tolerances"], ((tying, "trained"), (TRUE, TRUE))
+    ):
+        errors = errors_by_depth(report, label, kind)
+        yield label, f"≤ {tolerance:g}, {title}", _needed(errors, tolerance)
 
 
 def _needed(errors: Sequence[dict[int, float]], tolerance: float) -> str:
@@ -502,28 +449,31 @@ def _needed(errors: Sequence[dict[int, float]], tolerance: float) -> str:
     return words if reached == len(found) else f"{words} ({reached})"
 
 
-def _comparison_table(report: Report, tying: str) -> str:
-    deepest = max(report["config"]["hypothesis"]["depths"])
-    lines = []
-    for method in select(report["compared"], tying=TRUE):
-        label = method["label"]
-        layers, error = select(report["compared"], tying=tying, label=label)
-        lines.append(
-            [
-                label,
-                f"{method['mean']:+.2f} ({direction(method['verdict'])})",
-                _with_interval(layers),
-                number(layers["detectable"]),
-                f"{layers['p_corrected']:.2g}",
-                direction(layers["verdict"]),
-                f"x {10 ** error['mean']:.2g}",
-                f"{error['p_corrected']:.2g}",
-                error["verdict"],
-            ]
+def _comparison_table(report: Report, tying: str, deepest: int) -> str:
+    of = {
+        name: {r["label"]: r for r in select(report["compared"], tying=kind, what=what)}
+        for name, kind, what in (
+            ("method", TRUE, "layers"),
+            ("layers", tying, "layers"),
+            ("error", tying, "error"),
         )
-    header = ["against GD", "method", "network", "detectable", "p", "layers"]
-    header += [f"error, {deepest} layers", "p", "error"]
-    return markdown_table(header, lines)
+    }
+    method, layers, error = of["method"], of["layers"], of["error"]
+    columns = (
+        ("against GD", lambda m: m),
+        (
+            "method",
+            lambda m: f"{method[m]['mean']:+.2f} ({direction(method[m]['verdict'])})",
+        ),
+        ("network", lambda m: _with_interval(layers[m])),
+        ("detectable", lambda m: number(layers[m]["detectable"])),
+        ("p", lambda m: f"{layers[m]['p_corrected']:.2g}"),
+        ("layers", lambda m: direction(layers[m]["verdict"])),
+        (f"error, {deepest} layers", lambda m: f"x {10 ** error[m]['mean']:.2g}"),
+        ("p", lambda m: f"{error[m]['p_corrected']:.2g}"),
+        ("error", lambda m: error[m]["verdict"]),
+    )
+    return table(method, columns)
 
 
 def _with_interval(entry: dict[str, Any]) -> str:
@@ -539,11 +489,9 @@ def figures(report: Report) -> dict[str, Figure]:
     Lines are geometric means over the seeds, bands their 95 % intervals.
     """
     study = report["config"]["hypothesis"]
-    panels = [TRUE, *study["tyings"]]
-    figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
-    axes: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    depths = sorted(study["depths"])
-    for axis, tying in zip(axes, panels, strict=True):
+    kinds, depths = [TRUE, *study["tyings"]], sorted(study["depths"])
+    figure, (axes,) = panels(1, len(kinds), 4.2, 4.4, sharey=True)
+    for axis, tying in zip(axes, kinds, strict=True):
         for index, label in enumerate(study["methods"]):
             errors = errors_by_depth(report, label, tying)
             bands = np.array([mean_and_band([e[k] for e in errors]) for k in depths])
@@ -558,21 +506,17 @@ def figures(report: Report) -> dict[str, Figure]:
             axis.axhline(tolerance, color="gray", linewidth=0.5, linestyle=":")
         axis.axhline(1, color="gray", linewidth=0.8)
     axes[0].set_ylabel("test error relative to the best constant's")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    return {"hypothesis": figure}
+    return {"hypothesis": legend(figure, columns=len(study["methods"]))}
 
 
 def outcome(row: Row) -> str:
     """Say what a row has in a line."""
-    what = f"{row['label']}, {row['depth']} layers, {row['tying']}"
     if row["tying"] == TRUE:
         last = [errors[-1] for errors in row["error_by_depth"]]
-        return f"{what}: error {mean_and_band(last)[0]:.1e}"
-    mean = mean_and_band(row["error"])[0]
+        return f"error {mean_and_band(last)[0]:.1e}"
     return (
-        f"{what}: error {mean:.1e} at rate {row['learning_rate']:g}, initial weights x "
-        f"{row['weight_scale']:g}"
+        f"error {mean_and_band(row['error'])[0]:.1e} at rate {row['learning_rate']:g}, "
+        f"initial weights x {row['weight_scale']:g}"
     )
 
 

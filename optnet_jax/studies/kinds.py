@@ -2,18 +2,37 @@
 
 from typing import Annotated
 
-from optnet_jax.kinds import INT32, Items, OneOf, Range
+from optnet_jax.configuration.train import Rate
+from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
 from optnet_jax.objectives import ACTIVATIONS
 
+SOME = Items(least=1, distinct=True)
 Activation = Annotated[str, OneOf(tuple(ACTIVATIONS))]
 Condition = Annotated[float, Range(above=1, most=1e12, meaning="L/μ")]
+Fraction = Annotated[float, Range(above=0, below=1)]
 Positive = Annotated[float, Range(above=0, most=1e30)]
+Factors = Annotated[tuple[Positive, ...], SOME]
+Rates = Annotated[tuple[Rate, ...], SOME]
+Size = Annotated[int, Range(least=1, most=4096)]
 Layers = Annotated[int, Range(least=1, most=10**6)]
-Depths = Annotated[tuple[Layers, ...], Items(least=1, distinct=True)]
+Depths = Annotated[tuple[Layers, ...], SOME]
 # NumPy and JAX hold the seeds of a study in arrays of int32.
-Seeds = Annotated[
-    tuple[Annotated[int, Range(least=0, most=INT32)], ...],
-    Items(least=1, distinct=True),
+Seeds = Annotated[tuple[Annotated[int, Range(least=0, most=INT32)], ...], SOME]
+# Of the networks of :mod:`.trial`.
+WeightDepths = Annotated[
+    tuple[
+        Annotated[
+            Layers,
+            Rule(
+                "even and at least 4: two layers a unit and two around them",
+                lambda depth: depth >= 4 and depth % 2 == 0,
+            ),
+        ],
+        ...,
+    ],
+    SOME,
 ]
+# With and without batch normalisation.
+Normalize = Annotated[tuple[bool, ...], SOME]
 # Cells that are worked out at once on a CPU.
 Workers = Annotated[int, Range(least=1, most=1024)]

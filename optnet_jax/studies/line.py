@@ -23,21 +23,23 @@ import optax
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Count, Data, Rate, Seed
+from optnet_jax.configuration.train import Count, Data, Seed
 from optnet_jax.errors import InputError
-from optnet_jax.kinds import Items, Range
+from optnet_jax.kinds import Range
 from optnet_jax.recurrences import HeavyBall, iterate
+from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.equilibrium import SIGNS, Images, compared, load
-from optnet_jax.studies.kinds import Depths, Positive, Seeds
+from optnet_jax.studies.fit import best, in_parts
+from optnet_jax.studies.images import Images, load
+from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
-from optnet_jax.studies.tables import number, table, with_sd
-from optnet_jax.studies.verdict import FEWER, MORE
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.tables import bullets, number, select, table, with_sd
+from optnet_jax.studies.trial import KINDS
+from optnet_jax.studies.verdict import TESTED, against, mark
 
 BASELINE = "ResNet (1, 0)"
-Numbers = Items(least=1, distinct=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,24 +58,18 @@ class Settings(Block, path="line."):
         steps: Of training.
     """
 
-    s: Annotated[tuple[Annotated[float, Range(least=-2, most=2)], ...], Numbers]
-    depths: Depths
-    width: Annotated[int, Range(least=1, most=4096)]
-    normalize: Annotated[tuple[bool, ...], Numbers]
-    learning_rates: Annotated[tuple[Rate, ...], Numbers]
-    scales: Annotated[tuple[Positive, ...], Numbers]
-    tuning_seeds: Seeds
-    seeds: Seeds
+    s: Annotated[tuple[Annotated[float, Range(least=-2, most=2)], ...], kinds.SOME]
+    depths: kinds.WeightDepths
+    width: kinds.Size
+    normalize: kinds.Normalize
+    learning_rates: kinds.Rates
+    scales: kinds.Factors
+    tuning_seeds: kinds.Seeds
+    seeds: kinds.Seeds
     steps: Count
 
     def check(self) -> None:
-        """Refuse a depth that is no 2 n + 2, and seeds for both purposes."""
-        for depth in self.depths:
-            if depth < 4 or depth % 2:
-                raise InputError(
-                    f"config.line.depths has {depth}: two layers a unit and two around "
-                    "them make an even number of at least 4"
-                )
+        """Refuse seeds for both purposes."""
         if both := set(self.seeds) & set(self.tuning_seeds):
             raise InputError(
                 f"config.line.seeds has {min(both)}, a tuning seed: structures are "
@@ -153,11 +149,11 @@ def measure(cell: Cell, config: LineConfig, programs: "Programs") -> Row:
         the statistics of the test set; the period of T = 0; and the norms.
     """
     study = config.line
-    tried = study.scales, study.learning_rates, study.tuning_seeds
-    loss, _ = programs.train(cell.recurrence, list(itertools.product(*tried)))
-    tuned = loss.reshape([len(each) for each in tried])
-    scale, rate = np.unravel_index(np.argmin(worst(tuned)), tuned.shape[:2])
-    chosen = study.scales[scale], study.learning_rates[rate]
+    grid = study.scales, study.learning_rates
+    tried = list(itertools.product(*grid, study.tuning_seeds))
+    tuned, _ = programs.train(cell.recurrence, tried)
+    tuned = tuned.reshape([*map(len, grid), -1])
+    chosen = best(worst(tuned), *grid)
     loss, error = programs.train(cell.recurrence, [(*chosen, s) for s in study.seeds])
     signal, gradient = programs.norms(cell.recurrence)
     return {
@@ -193,28 +189,17 @@ class Programs:
         self._of = lambda beta1, beta2: trials.Trial(
             HeavyBall(beta1, beta2), depth, study.width, normalize
         )
-        self._train = jax.jit(jax.vmap(self._train_one, (None, None, 0)))
+        self._train = jax.jit(jax.vmap(self._train_one, (None, None, 0, 0, 0)))
         self._norms = jax.jit(jax.vmap(self._norms_of_one, (None, None, 0)))
 
     def train(self, recurrence: HeavyBall, runs: Sequence[tuple]) -> tuple:
         """Train (scale, rate, seed) for each run; return losses and test errors."""
-        at_once = len(self.study.seeds)
-        padded = [*runs, *[runs[-1]] * (-len(runs) % at_once)]
-        found = [
-            self._train(
-                recurrence.beta1,
-                recurrence.beta2,
-                [jnp.asarray(each) for each in zip(*part, strict=True)],
-            )
-            for part in zip(*[iter(padded)] * at_once, strict=True)
-        ]
-        loss, error = (
-            np.concatenate(each)[: len(runs)] for each in zip(*found, strict=True)
-        )
-        return loss, error
+        own = functools.partial(self._train, recurrence.beta1, recurrence.beta2)
+        return in_parts(own, runs, len(self.study.seeds))
 
-    def _train_one(self, beta1: Any, beta2: Any, run: Any) -> tuple:
-        scale, rate, seed = run
+    def _train_one(
+        self, beta1: Any, beta2: Any, scale: Any, rate: Any, seed: Any
+    ) -> tuple:
         trial, (pixels, labels) = self._of(beta1, beta2), self.images.test
         params, found = trials.train(trial, *self.images.batches, seed, rate, scale)
         missed = trials.logits(trial, params, pixels).argmax(-1) != labels
@@ -265,38 +250,29 @@ def conclude(config: LineConfig, rows: list[Row]) -> Report:
     The tests of one table, with or without normalisation, are corrected for their
     number.
     """
-    found: Report = {"compared": {}, "verdicts": {}}
+    compared, verdicts = [], {}
     for normalize in config.line.normalize:
-        of_kind = select(rows, normalize=normalize)
-        own = compared(
-            {
-                str(depth): {
-                    row["label"]: row["error"] for row in select(of_kind, depth=depth)
-                }
-                for depth in sorted(config.line.depths)
-            },
-            BASELINE,
+        own = against(
+            {"label": BASELINE},
+            [
+                (trials.place(row), row["error"])
+                for row in select(rows, normalize=normalize)
+            ],
         )
-        kind = KINDS[normalize]
-        found["compared"][kind] = own
-        found["verdicts"][kind] = [
-            _verdict(label, [by_label[label]["direction"] for by_label in own.values()])
-            for label in next(iter(own.values()))
-            if label != BASELINE
-        ]
-    return found
+        compared += own
+        verdicts[KINDS[normalize]] = {
+            label: _verdict([row["verdict"] for row in select(own, label=label)])
+            for label in dict.fromkeys(row["label"] for row in own)
+        }
+    return {"compared": compared, "verdicts": verdicts}
 
 
-KINDS = {False: "without normalisation", True: "with batch normalisation"}
-
-
-def _verdict(label: str, directions: list[str]) -> str:
-    lower, higher = (directions.count(each) for each in (FEWER, MORE))
-    if directions[0].startswith("cannot tell"):
-        return f"{label}: {directions[0]}"
+def _verdict(found: list[str]) -> str:
+    if found[0].startswith("cannot tell"):
+        return found[0]
     return (
-        f"{label}: lower error than {BASELINE} at {lower}, higher at {higher} of "
-        f"{len(directions)} depths"
+        f"lower error than {BASELINE} at {found.count('better')}, higher at "
+        f"{found.count('worse')} of {len(found)} depths"
     )
 
 
@@ -309,46 +285,35 @@ def text(report: Report) -> Iterator[str]:
         f"{study['steps']} steps on {config['data']['dataset']}; rate and scale of the "
         f"initial T chosen by the loss of training with "
         f"{len(study['tuning_seeds'])} seeds, compared with {len(study['seeds'])} "
-        f"others; {report['device']}, JAX {report['versions']['jax']}, "
-        f"{report['wall_seconds']} s. ↓ and ↑: lower and higher error than {BASELINE}, "
-        "p ≤ 0.05 by the sign-flip test over the seeds, corrected by Holm's method for "
-        "the number of tests in the table."
+        f"others. ↓ and ↑: lower and higher error than {BASELINE}, {TESTED} "
+        "for the number of tests in the table."
+    )
+
+    def p_value(row: Row) -> float | None:
+        found = select(report["compared"], **trials.place(row))
+        return found[0]["p_corrected"] if found else None
+
+    columns = (
+        ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
+        ("period", lambda row: number(row["period"], ".3g")),
+        ("signal", lambda row: number(row["signal"][-1] / row["signal"][0])),
+        ("gradient", lambda row: number(row["gradient"][0] / row["gradient"][-1])),
+        *(
+            (f"loss, g = {g:g}", lambda row, i=i: number(worst(row["tuned"])[i].min()))
+            for i, g in enumerate(study["scales"])
+        ),
+        ("g, rate", lambda row: f"{row['scale']:g}, {row['learning_rate']:g}"),
+        (
+            "test error, %",
+            lambda row: (
+                with_sd(row["error"], 2) + mark(report["compared"], **trials.place(row))
+            ),
+        ),
+        ("p", lambda row: number(p_value(row))),
     )
     for normalize in study["normalize"]:
-        own, kind = report["compared"][KINDS[normalize]], KINDS[normalize]
-        yield f"## {kind.capitalize()}"
-        yield "\n".join(f"* **{line}**" for line in report["verdicts"][kind])
-
-        def compared_with(row: Row, own: Report = own) -> Report:
-            return own[str(row["depth"])][row["label"]]
-
-        columns = (
-            ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
-            ("period", lambda row: number(row["period"], ".3g")),
-            ("signal", lambda row: number(row["signal"][-1] / row["signal"][0])),
-            ("gradient", lambda row: number(row["gradient"][0] / row["gradient"][-1])),
-            *(
-                (
-                    f"loss, g = {g:g}",
-                    lambda row, i=i: number(worst(row["tuned"])[i].min()),
-                )
-                for i, g in enumerate(study["scales"])
-            ),
-            ("g, rate", lambda row: f"{row['scale']:g}, {row['learning_rate']:g}"),
-            (
-                "test error, %",
-                lambda row: (
-                    with_sd(row["error"], 2)
-                    + SIGNS.get(compared_with(row)["direction"], "")
-                ),
-            ),
-            (
-                "p",
-                lambda row: number(
-                    None if row["label"] == BASELINE else compared_with(row)["p_value"]
-                ),
-            ),
-        )
+        yield f"## {KINDS[normalize].capitalize()}"
+        yield bullets(report["verdicts"][KINDS[normalize]])
         yield table(select(report["cells"], normalize=normalize), columns)
     yield (
         "Signal: root mean square of x_K over that of x_0; gradient: of x_0's over "
@@ -360,36 +325,25 @@ def text(report: Report) -> Iterator[str]:
 def figures(report: Report) -> dict[str, Figure]:
     """Draw signal and gradient of the deepest over the layers, error over the depth."""
     study, rows = report["config"]["line"], report["cells"]
-    kinds = study["normalize"]
-    figure = Figure(figsize=(11, 3.2 * len(kinds) + 0.6), layout="constrained")
-    axes: Any = figure.subplots(len(kinds), 3, squeeze=False)
-    for (signal, gradient, error), normalize in zip(axes, kinds, strict=True):
+    figure, axes = panels(len(study["normalize"]), 3, 3.7, 3.4)
+    for (signal, gradient, error), normalize in zip(
+        axes, study["normalize"], strict=True
+    ):
         of_kind = select(rows, normalize=normalize)
         for label in dict.fromkeys(row["label"] for row in of_kind):
             own = select(of_kind, label=label)
-            units = np.arange(len(own[-1]["signal"]))
             for axis, name, to in ((signal, "signal", 0), (gradient, "gradient", -1)):
                 values = np.array(own[-1][name], float)
-                axis.semilogy(units, values / values[to], label=label)
+                axis.semilogy(values / values[to], label=label)
             depths, errors = zip(*((r["depth"], r["error"]) for r in own), strict=True)
-            means = np.mean(errors, 1)
             spread = np.std(errors, 1, ddof=1) if len(study["seeds"]) > 1 else None
-            error.errorbar(depths, means, spread, marker=".", capsize=3, label=label)
+            error.errorbar(
+                depths, np.mean(errors, 1), spread, marker=".", capsize=3, label=label
+            )
         signal.set(title=f"signal, {KINDS[normalize]}", xlabel="unit k")
         gradient.set(title="gradient, x_k's over x_K's", xlabel="unit k")
         error.set(title="test error, %", xlabel="weight layers", xticks=depths)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    return {"line": figure}
-
-
-def outcome(row: Row) -> str:
-    """Say what a row has in a line."""
-    kind = ", normalised" if row["normalize"] else ""
-    return (
-        f"{row['label']}, {row['depth']} layers{kind}: {with_sd(row['error'], 2)} % at "
-        f"rate {row['learning_rate']:g}, scale {row['scale']:g}"
-    )
+    return {"line": legend(figure, columns=len(axes[0, 0].lines))}
 
 
 STUDY = Study(
@@ -397,7 +351,10 @@ STUDY = Study(
     config=LineConfig,
     plan=plan,
     measurement=measurement,
-    outcome=outcome,
+    outcome=lambda row: (
+        f"{with_sd(row['error'], 2)} % at rate {row['learning_rate']:g}, scale "
+        f"{row['scale']:g}"
+    ),
     text=text,
     figures=figures,
     conclude=conclude,

@@ -13,7 +13,7 @@ The error is ‖x_k - x‖² / ‖x‖², summed over the signals, in dB.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import jax
@@ -26,25 +26,30 @@ from matplotlib.figure import Figure
 from optnet_jax.configuration import Block
 from optnet_jax.configuration.train import Count, Rate
 from optnet_jax.errors import InputError
-from optnet_jax.kinds import Items, OneOf, Range
+from optnet_jax.kinds import OneOf, Range
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.structures import Propagation, Shrinkage, shrinkage
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.fit import descend
-from optnet_jax.studies.kinds import Layers, Positive, Seeds
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
-from optnet_jax.studies.tables import markdown_table, number, with_sd
+from optnet_jax.studies.fit import descend, members
+from optnet_jax.studies.kinds import SOME, Layers, Positive, Seeds, Size
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.tables import bullets, number, select, table, with_sd
 from optnet_jax.studies.verdict import (
-    compare_layers,
+    TESTED,
+    against,
     direction,
-    holm,
+    doublings,
     judge,
     layers_needed,
 )
 
 BASELINE = "gd"
-FORMS = ("method", "tied", "untied")
-Size = Annotated[int, Range(least=1, most=4096)]
+FORMS = {
+    "method": "T as it is",
+    "tied": "Learned, one set of weights for all layers",
+    "untied": "Learned, a set of weights for each layer",
+}
 
 
 def _usable() -> tuple[str, ...]:
@@ -79,15 +84,10 @@ class Settings(Block, path="sparse_coding."):
     support: Annotated[float, Range(above=0, most=1)]
     snr_db: Annotated[float, Range(least=-100, most=300)]
     penalty: Positive
-    methods: Annotated[
-        tuple[Annotated[str, OneOf(_usable)], ...], Items(least=1, distinct=True)
-    ]
+    methods: Annotated[tuple[Annotated[str, OneOf(_usable)], ...], SOME]
     iterations: Layers
     depth: Layers
-    levels_db: Annotated[
-        tuple[Annotated[float, Range(least=-300, below=0)], ...],
-        Items(least=1, distinct=True),
-    ]
+    levels_db: Annotated[tuple[Annotated[float, Range(least=-300, below=0)], ...], SOME]
     coupled: bool
     steps: Count
     batch_size: Count
@@ -129,7 +129,7 @@ class Cell:
     """One method in one form, all its seeds.
 
     Attributes:
-        form: one of :data:`FORMS`.
+        form: a key of :data:`FORMS`.
         method: its key.
         depth: steps, or layers.
         recurrence: the method.
@@ -227,11 +227,6 @@ def error_db(iterates: Any, x: jax.Array) -> jax.Array:
     return 10 * jnp.log10(missed / jnp.sum(x**2))
 
 
-def measurement(config: SparseCodingConfig) -> Callable[[Cell], Row]:
-    """Return the function that measures a cell."""
-    return functools.partial(measure, config=config)
-
-
 def measure(cell: Cell, config: SparseCodingConfig) -> Row:
     """Run, or train, a method for all seeds.
 
@@ -263,7 +258,7 @@ def measure(cell: Cell, config: SparseCodingConfig) -> Row:
         return error_db(network.apply(_train(network, study, of_training), b), x)
 
     # One network after the other: a matrix product for each is slower on a CPU.
-    errors = jax.jit(lambda seeds: jax.lax.map(one, seeds))(jnp.asarray(study.seeds))
+    errors = members(one, at_once=False)(jnp.asarray(study.seeds))
     if not np.isfinite(errors).all():
         raise InputError(
             f"{cell.name}: an error is infinite or NaN: take the method out of "
@@ -293,56 +288,36 @@ def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:
 
     The tests of one form are corrected for their number.
     """
-    study = config.sparse_coding
-    tables = {form: _compared(select(rows, form=form), study) for form in FORMS}
-    directions = {
-        form: {methods.find(key).title: each["direction"] for key, each in own.items()}
-        for form, own in tables.items()
-    }
-    for own in directions.values():
-        del own[methods.find(BASELINE).title]
-    first, *trained = FORMS
-    return {
-        "compared": tables,
-        "verdicts": {
-            form: judge(directions[first], directions[form], given="T as it is")
-            for form in trained
-        },
-    }
-
-
-def _compared(rows: list[Row], study: Settings) -> Report:
-    """Return the layers to each level, and how many fewer than GD's, of one form."""
-    curves = {
-        row["method"]: [dict(enumerate(each[1:], 1)) for each in row["error"]]
-        for row in rows
-    }
+    levels = config.sparse_coding.levels_db
+    compared = [
+        each
+        for form in FORMS
+        for each in against(
+            {"method": BASELINE},
+            [
+                (
+                    {"form": form, "method": row["method"]},
+                    [doublings(errors, levels) for errors in by_depth(row)],
+                )
+                for row in select(rows, form=form)
+            ],
+        )
+    ]
     found = {
-        key: compare_layers(curve, curves[BASELINE], study.levels_db)
-        for key, curve in curves.items()
-    }
-    tested = [key for key in found if key != BASELINE]
-    p_values = holm([found[key].p_value for key in tested])
-    corrected = {BASELINE: 1.0, **dict(zip(tested, p_values, strict=True))}
-    return {
-        key: {
-            "layers": {
-                f"{level:g}": [layers_needed(of_seed, level) for of_seed in curves[key]]
-                for level in study.levels_db
-            },
-            "doublings": each.mean,
-            "p_value": corrected[key],
-            "direction": direction(each.verdict_at(corrected[key])),
+        form: {
+            methods.find(each["method"]).title: direction(each["verdict"])
+            for each in select(compared, form=form)
         }
-        for key, each in found.items()
+        for form in FORMS
     }
+    own = found.pop("method")
+    verdicts = {form: judge(own, found[form], FORMS["method"]) for form in found}
+    return {"compared": compared, "verdicts": verdicts}
 
 
-TITLES = {
-    "method": "T as it is",
-    "tied": "Learned, one set of weights for all layers",
-    "untied": "Learned, a set of weights for each layer",
-}
+def by_depth(row: Row) -> list[dict[int, float]]:
+    """Return depth, from 1 on, -> error (dB), for each seed."""
+    return [dict(enumerate(errors[1:], 1)) for errors in row["error"]]
 
 
 def text(report: Report) -> Iterator[str]:
@@ -355,93 +330,75 @@ def text(report: Report) -> Iterator[str]:
         f"{100 * study['support']:g} % of x not 0, {study['snr_db']:g} dB; λ = "
         f"{study['penalty']:g}. Networks of {study['depth']} layers ({weights}), "
         f"{study['steps']} steps of Adam of {study['batch_size']} signals each; "
-        f"{len(study['seeds'])} seeds, {study['test_signals']} test signals; "
-        f"{report['device']}, JAX {report['versions']['jax']}, "
-        f"{report['wall_seconds']} s. GD over T is ISTA, and LISTA once it is trained; "
-        "AGD is FISTA."
+        f"{len(study['seeds'])} seeds, {study['test_signals']} test signals. GD over T "
+        "is ISTA, and LISTA once it is trained; AGD is FISTA."
     )
-    yield "\n".join(
-        f"* {TITLES[form]}: **{verdict}**"
-        for form, verdict in report["verdicts"].items()
-    )
+    yield bullets({FORMS[form]: said for form, said in report["verdicts"].items()})
     yield (
         "Layers until the error is reached: geometric mean over the seeds that reach "
         "it. Beside them, against GD, the factor of the layers (what is not reached "
-        "counts as twice the deepest), and p of the sign-flip test over the seeds, "
-        "corrected by Holm's method for the tests of the table."
+        f"counts as twice the deepest), and p; fewer and more: {TESTED} for "
+        "the number of tests in the table."
     )
-    for form, own in report["compared"].items():
+    for form, title in FORMS.items():
+        yield f"## {title}"
         rows = select(report["cells"], form=form)
-        yield f"## {TITLES[form]}"
-        yield _table(own, {row["method"]: row for row in rows})
+        yield table(rows, _columns(report, rows[0]["depth"]))
 
 
-def _table(own: Report, rows: dict[str, Row]) -> str:
-    levels = next(iter(own.values()))["layers"]
-    depth = next(iter(rows.values()))["depth"]
-    header = [
-        "method",
-        *(f"{level} dB" for level in levels),
-        "factor",
-        "p",
-        "against GD",
-        f"dB after {depth}",
-    ]
-    lines = []
-    for key, each in own.items():
-        against = ["", "", ""]
-        if key != BASELINE:
-            factor, p_value = 2 ** each["doublings"], each["p_value"]
-            against = [number(factor), number(p_value), each["direction"]]
-        last = [errors[-1] for errors in rows[key]["error"]]
-        lines.append(
-            [
-                methods.find(key).label,
-                *(_mean_layers(layers, depth) for layers in each["layers"].values()),
-                *against,
-                with_sd(last, 1),
-            ]
-        )
-    return markdown_table(header, lines)
+def _columns(report: Report, depth: int) -> tuple:
+    def against_gd(show: Any) -> Any:
+        def entry(row: Row) -> str:
+            place = {"form": row["form"], "method": row["method"]}
+            return "".join(map(show, select(report["compared"], **place)))
+
+        return entry
+
+    return (
+        ("method", lambda row: methods.find(row["method"]).label),
+        *(
+            (f"{level:g} dB", lambda row, level=level: _mean_layers(row, level))
+            for level in report["config"]["sparse_coding"]["levels_db"]
+        ),
+        ("factor", against_gd(lambda each: number(2 ** each["mean"]))),
+        ("p", against_gd(lambda each: number(each["p_corrected"]))),
+        ("against GD", against_gd(lambda each: direction(each["verdict"]))),
+        (f"dB after {depth}", _last),
+    )
 
 
-def _mean_layers(layers: list[int | None], depth: int) -> str:
+def _mean_layers(row: Row, level: float) -> str:
+    layers = [layers_needed(errors, level) for errors in by_depth(row)]
     reached = [n for n in layers if n is not None]
     if not reached:
-        return f"> {depth}"
+        return f"> {row['depth']}"
     mean = f"{np.exp(np.mean(np.log(reached))):.1f}"
     return mean if len(reached) == len(layers) else f"{mean} ({len(reached)} seeds)"
 
 
+def _last(row: Row) -> str:
+    return with_sd([errors[-1] for errors in row["error"]], 1)
+
+
 def figures(report: Report) -> dict[str, Figure]:
     """Draw the mean error against the layers, for each form."""
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    axes = figure.subplots(1, len(FORMS), sharey=True)
-    for form, axis in zip(FORMS, axes, strict=True):
+    figure, (axes,) = panels(1, len(FORMS), 4, 4.2, sharey=True)
+    for (form, title), axis in zip(FORMS.items(), axes, strict=True):
         for row in select(report["cells"], form=form):
             mean = np.mean(row["error"], axis=0)
-            label = methods.find(row["method"]).label if form == FORMS[0] else None
+            label = methods.find(row["method"]).label
             axis.plot(np.arange(1, len(mean)), mean[1:], label=label)
-        axis.set(title=TITLES[form], xlabel="layers")
-    axes[0].set_xscale("log")
-    axes[0].set_ylabel("‖x_k - x‖² / ‖x‖², dB")
-    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
-    return {"sparse_coding": figure}
-
-
-def outcome(row: Row) -> str:
-    """Say what a row has in a line."""
-    last = [errors[-1] for errors in row["error"]]
-    label = methods.find(row["method"]).label
-    return f"{row['form']}, {label}, {row['depth']} layers: {with_sd(last, 1)} dB"
+        axis.set(title=title, xlabel="layers")
+    axes[0].set(xscale="log", ylabel="‖x_k - x‖² / ‖x‖², dB")
+    return {"sparse_coding": legend(figure)}
 
 
 STUDY = Study(
     name="sparse_coding",
     config=SparseCodingConfig,
     plan=plan,
-    measurement=measurement,
-    outcome=outcome,
+    measurement=lambda config: functools.partial(measure, config=config),
+    outcome=lambda row: f"{_last(row)} dB",
     text=text,
     figures=figures,
     conclude=conclude,

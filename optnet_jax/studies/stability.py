@@ -7,9 +7,8 @@ more stably than ResNet at depth, as §7.2 says (:mod:`.trial`).
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,40 +16,23 @@ import numpy as np
 from flax import linen as nn
 from matplotlib.figure import Figure
 
-from optnet_jax import data
 from optnet_jax.configuration import Block
-from optnet_jax.configuration.train import Count, Data, Rate, Seed
-from optnet_jax.errors import InputError
-from optnet_jax.kinds import Items, Range
+from optnet_jax.configuration.train import Count, Data, Seed
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.structures import FullyConnected, Propagation
+from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.kinds import (
-    Activation,
-    Depths,
-    Layers,
-    Positive,
-    Seeds,
-)
+from optnet_jax.studies.images import load
 from optnet_jax.studies.norms import measure
-from optnet_jax.studies.roots import (
-    characteristic_roots,
-    radius_over_slopes,
-)
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
-from optnet_jax.studies.tables import number, table
-from optnet_jax.studies.trial import (
-    HB_NET,
-    compare_all,
-    count_failed,
-    judge,
-    largest_rates,
-    median_loss,
-)
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.roots import characteristic_roots, radius_over_slopes
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.tables import bullets, number, select, table
+from optnet_jax.studies.trial import KINDS, count_failed
+from optnet_jax.studies.verdict import TESTED
 
-Width = Annotated[int, Range(least=1, most=2**16)]
 ROOTS_DEPTH = 100
 """The step whose roots are taken: (3) is near its limit there."""
 
@@ -66,10 +48,10 @@ class Norms(Block, path="stability.norms."):
         activation: Φ.
     """
 
-    depth: Layers
-    width: Width
+    depth: kinds.Layers
+    width: kinds.Size
     batch: Count
-    activation: Activation
+    activation: kinds.Activation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +64,7 @@ class Stability(Block, path="stability."):
     """
 
     norms: Norms
-    tolerance: Positive
+    tolerance: kinds.Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,22 +82,13 @@ class Trial(Block, path="trial."):
             failed: a guess has log 10 = 2.30.
     """
 
-    depths: Depths
-    width: Width
-    normalize: Annotated[tuple[bool, ...], Items(least=1, distinct=True)]
-    learning_rates: Annotated[tuple[Rate, ...], Items(least=1, distinct=True)]
-    seeds: Seeds
+    depths: kinds.WeightDepths
+    width: kinds.Size
+    normalize: kinds.Normalize
+    learning_rates: kinds.Rates
+    seeds: kinds.Seeds
     steps: Count
-    failed_above: Positive
-
-    def check(self) -> None:
-        """Refuse a depth that is no 2 n + 2."""
-        for depth in self.depths:
-            if depth < 4 or depth % 2:
-                raise InputError(
-                    f"config.trial.depths has {depth}: two layers a unit and two "
-                    "around them make an even number of at least 4"
-                )
+    failed_above: kinds.Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,12 +159,11 @@ def plan(config: StabilityConfig) -> list[Cell]:
 
 def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the images are loaded once."""
+    batches = load(config.data, config.seed, config.trial.steps).batches
     parts: dict[str, Callable[[Cell], Row]] = {
         "roots": measure_roots,
         "norms": functools.partial(measure_norms, config=config),
-        "trial": functools.partial(
-            run_trial, config=config, batches=load_batches(config)
-        ),
+        "trial": functools.partial(run_trial, config=config, batches=batches),
     }
     return lambda cell: parts[cell.part](cell)
 
@@ -236,15 +208,6 @@ def measure_norms(cell: Cell, config: StabilityConfig) -> Row:
     }
 
 
-def load_batches(config: StabilityConfig) -> tuple[jax.Array, jax.Array]:
-    """Return the batch of every step: images [steps, B, pixels], labels [steps, B]."""
-    dataset = data.load(config.data, seed=config.seed)
-    batches = itertools.islice(dataset.train_batches(), config.trial.steps)
-    images, labels = zip(*((b["image"], b["label"]) for b in batches), strict=True)
-    flat = np.stack([np.asarray(x).reshape(len(x), -1) for x in images])
-    return jnp.asarray(flat), jnp.asarray(np.stack(labels))
-
-
 def run_trial(
     cell: Cell, config: StabilityConfig, batches: tuple[jax.Array, jax.Array]
 ) -> Row:
@@ -271,18 +234,14 @@ def run_trial(
 def conclude(config: StabilityConfig, rows: list[Row]) -> Report:
     """Compare in the trial, and judge it with and without normalisation."""
     trial = select(rows, part="trial")
-    compared = compare_all(trial)
+    compared = trials.compare_all(trial)
     return {
         "compared": compared,
         "verdicts": {
-            _kind(normalize): judge(trial, compared, normalize)
+            KINDS[normalize]: trials.judge(trial, compared, normalize)
             for normalize in config.trial.normalize
         },
     }
-
-
-def _kind(normalize: bool) -> str:
-    return "with batch normalisation" if normalize else "without normalisation"
 
 
 def text(report: Report) -> Iterator[str]:
@@ -292,10 +251,8 @@ def text(report: Report) -> Iterator[str]:
     layers = report["config"]["stability"]["norms"]
     norms = select(report["cells"], part="norms")
     yield "# What a structure does to signals and gradients"
-    yield "\n".join(
-        f"- HB-Net more stable than ResNet at depth, {kind}: **{sentence}**."
-        for kind, sentence in report["verdicts"].items()
-    )
+    yield "HB-Net more stable than ResNet at depth:"
+    yield bullets(report["verdicts"])
     yield "## Characteristic roots at T = 0"
     yield table(select(report["cells"], part="roots"), ROOT_COLUMNS)
     yield (
@@ -308,21 +265,21 @@ def text(report: Report) -> Iterator[str]:
     yield "## Training at depth"
     yield (
         f"Dense units of §6.1, width {settings['width']}, {settings['steps']} steps on "
-        f"digits, SGD with momentum 0.9, no warm-up, "
+        f"{report['config']['data']['dataset']}, SGD with momentum 0.9, no warm-up, "
         f"{len(rates)} rates from {min(rates):g} to {max(rates):g}, "
         f"{len(settings['seeds'])} seeds. A run has failed if its loss at the end is "
         f"above {settings['failed_above']:g} or not finite. HB-Net is judged against "
-        "ResNet with the same activation, by at how many rates a seed fails: exact "
-        "sign-flip tests at 5 %, corrected by Holm's method for all "
-        f"{len(report['compared'])}."
+        "ResNet with the same activation, by at how many rates a seed fails: "
+        f"{TESTED} for all {len(report['compared'])} comparisons."
     )
     for normalize in settings["normalize"]:
-        yield f"### {_kind(normalize).capitalize()}"
-        yield _trial_table(report, normalize)
-    yield (
-        f"{report['device']}, JAX {report['versions']['jax']}, {report['finished']}; "
-        f"{report['wall_seconds']:.0f} s of cells."
-    )
+        yield f"### {KINDS[normalize].capitalize()}"
+        trial = select(report["cells"], part="trial", normalize=normalize)
+        yield table(trial, _trial_columns(report))
+        yield (
+            "Medians over the seeds. The last column: at how many rates more HB-Net "
+            "fails than this structure does, and the corrected p-value."
+        )
 
 
 ROOT_COLUMNS = (
@@ -348,39 +305,29 @@ def _ratio(value: float | None, to: float | None) -> str:
     return number(value / to if value and to else None)
 
 
-def _trial_table(report: Report, normalize: bool) -> str:
-    settings = report["config"]["trial"]
-    rates = settings["learning_rates"]
-    trial = select(report["cells"], part="trial", normalize=normalize)
+def _trial_columns(report: Report) -> tuple:
+    rates = report["config"]["trial"]["learning_rates"]
 
     def least_loss(row: Row) -> str:
-        loss = median_loss(row)
+        loss = trials.median_loss(row)
         least = int(np.argmin(loss))
         return f"{number(loss[least])} @ {rates[least]:g}"
 
-    def compared(row: Row) -> str:
-        if row["label"] == HB_NET:
-            return ""
-        place = {name: row[name] for name in ("label", "depth", "normalize")}
-        (found,) = select(report["compared"], **place)
-        return f"{found['mean']:+.2f} (p = {found['p_corrected']:.2g})"
+    def largest_rate(row: Row) -> str:
+        return number(_median(trials.largest_rates(row, rates)) or None)
 
-    columns = (
+    def compared(row: Row) -> str:
+        found = select(report["compared"], **trials.place(row))
+        return "".join(f"{r['mean']:+.2f} (p = {r['p_corrected']:.2g})" for r in found)
+
+    return (
         ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
         ("first gradient", lambda row: number(_median(row["first_gradient_norm"]))),
-        (
-            "largest rate that trains",
-            lambda row: number(_median(largest_rates(row, rates)) or None),
-        ),
+        ("largest rate that trains", largest_rate),
         ("least loss @ rate", least_loss),
         ("failed", count_failed),
         ("not finite", lambda row: str(np.sum(row["diverged"]))),
         ("HB-Net fails at", compared),
-    )
-    return (
-        table(trial, columns)
-        + "\n\nMedians over the seeds. The last column: at how many rates more HB-Net "
-        "fails than this structure does, and the corrected p-value."
     )
 
 
@@ -405,71 +352,62 @@ def figures(report: Report) -> dict[str, Figure]:
 
 def draw_roots(rows: list[Row]) -> Figure:
     """Draw the spectral radius of each recurrence over T(x) = λ x."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axis = figure.subplots()
+    figure, ((axis,),) = panels(1, 1, 8, 4)
     for index, row in enumerate(rows):
         radii = np.array(row["radius_by_slope"], float)
         axis.plot(row["slopes"], radii, STYLES[index % 3], label=row["label"])
     axis.axhline(1, color="black", linewidth=0.8)
     axis.set(xlabel="λ, the slope of T", ylabel="largest modulus of a root")
-    figure.legend(loc="outside right upper", fontsize=8)
-    return figure
+    return legend(figure, "right upper", 1)
 
 
 def draw_norms(rows: list[Row]) -> Figure:
     """Draw signal and gradient norms against depth."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for index, row in enumerate(rows):
-        signal, gradient = (np.array(row[n], float) for n in ("signal", "gradient"))
-        layers = np.arange(1, len(signal) + 1)
-        style = STYLES[index % 3]
-        axes[0].plot(layers, signal / signal[0], style, label=row["label"])
-        axes[1].plot(layers, gradient / gradient[-1], style)
-    axes[0].set(title="signal x_k / x_1", xlabel="layer k", yscale="log")
-    axes[1].set(title="gradient at k / at K", xlabel="layer k", yscale="log")
-    for axis in axes:
+    figure, ((first, second),) = panels(1, 2, 5.5, 4)
+    for axis, name, to in ((first, "signal", 0), (second, "gradient", -1)):
+        for index, row in enumerate(rows):
+            norms = np.array(row[name], float)
+            layers = np.arange(1, len(norms) + 1)
+            style = STYLES[index % 3]
+            axis.plot(layers, norms / norms[to], style, label=row["label"])
         axis.axhline(1, color="black", linewidth=0.8)
-    figure.legend(loc="outside right upper", fontsize=8)
-    return figure
+        axis.set(xlabel="layer k", yscale="log")
+    first.set_title("signal x_k / x_1")
+    second.set_title("gradient at k / at K")
+    return legend(figure, "right upper", 1)
 
 
 def draw_trial(report: Report) -> Figure:
     """Draw the final loss against the learning rate, a panel for each depth."""
     settings = report["config"]["trial"]
-    depths, kinds = settings["depths"], settings["normalize"]
+    rates, depths = settings["learning_rates"], settings["depths"]
+    kinds = settings["normalize"]
     # At least as wide as the legend.
-    size = max(4 * len(depths), 7.5), 3 * len(kinds)
-    figure = Figure(figsize=size, layout="constrained")
-    axes: Any = figure.subplots(
-        len(kinds), len(depths), sharex=True, sharey=True, squeeze=False
-    )
+    width = max(4, 7.5 / len(depths))
+    figure, axes = panels(len(kinds), len(depths), width, 3, sharex=True, sharey=True)
     for row in select(report["cells"], part="trial"):
         axis = axes[kinds.index(row["normalize"]), depths.index(row["depth"])]
         loss = np.array(row["final_loss"], float)
         capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=TOP)
         low, middle, high = np.quantile(capped, (0.25, 0.5, 0.75), axis=1)
-        axis.plot(settings["learning_rates"], middle, marker=".", label=row["label"])
-        axis.fill_between(settings["learning_rates"], low, high, alpha=0.2)
+        axis.plot(rates, middle, marker=".", label=row["label"])
+        axis.fill_between(rates, low, high, alpha=0.2)
         kind = "with" if row["normalize"] else "without"
         axis.set(title=f"{row['depth']} layers, {kind} BN", xscale="log")
     for axis in axes.flat:
         axis.axhline(settings["failed_above"], color="black", linewidth=0.8)
     figure.supxlabel("learning rate")
     figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure
+    return legend(figure, "upper center", 3)
 
 
 def outcome(row: Row) -> str:
     """Say what a row has in a line."""
     if row["part"] == "roots":
-        return f"{row['label']}: modulus {row['radius']:.3g}"
+        return f"modulus {row['radius']:.3g}"
     if row["part"] == "norms":
-        return f"{row['label']}: {len(row['warnings'])} of 2 norms grow"
-    kind = ", normalised" if row["normalize"] else ""
-    return f"{row['label']}, {row['depth']} layers{kind}: {count_failed(row)} failed"
+        return f"{len(row['warnings'])} of 2 norms grow"
+    return f"{count_failed(row)} failed"
 
 
 STUDY = Study(

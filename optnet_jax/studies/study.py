@@ -61,7 +61,7 @@ class Study(Generic[AnyConfig, AnyCell]):
             slow.
         measurement: config -> the function that measures a cell. Called where a cell is
             missing: what all cells share, such as images, is made in it.
-        outcome: a row -> what is printed of it.
+        outcome: a row -> what is printed of it, behind the name of its cell.
         text: report -> paragraphs and tables in Markdown.
         figures: report -> figures by the name of their file.
         conclude: config, rows -> what is worked out from all of them.
@@ -99,7 +99,7 @@ class Study(Generic[AnyConfig, AnyCell]):
             folder = claimed.path
             file = folder / f"{self.name}.json"
             if file.exists():
-                return self._finished(file, own)
+                return self._finished(file, config)
             claimed.write_config()
             commit()  # asked now: the code may change while this runs
             rows = complete(
@@ -127,22 +127,30 @@ class Study(Generic[AnyConfig, AnyCell]):
 
     def markdown(self, report: Report) -> str:
         """Return the text of the report; it reads well on a terminal, too."""
-        return "\n\n".join(part for part in self.text(report) if part) + "\n"
+        made = (
+            f"{report['device']}, JAX {report['versions']['jax']}, "
+            f"{report['finished']}; {report['wall_seconds']:.0f} s of cells."
+        )
+        parts = [part for part in self.text(report) if part]
+        return "\n\n".join([*parts, made]) + "\n"
 
-    def _finished(self, file: Path, own: Mapping[str, Any]) -> Report:
-        """Print a report that is there, if it is one of this config."""
+    def _finished(self, file: Path, config: AnyConfig) -> Report:
+        """Print a report that is there, if it is one of this config.
+
+        What its rows show is worked out anew: they outlive the form of a report.
+        """
         cure = "delete it, and the same command makes it again"
         report = read_json(file)
-        config = report.get("config")
-        if not isinstance(config, dict):
+        if not isinstance(report.get("config"), dict):
             raise InputError(f"{file} is damaged: {cure}")
-        differences = config_differences(identity(config), own)
+        differences = config_differences(identity(report["config"]), identity(config))
         if differences:
             raise InputError(
                 f"{file.parent} belongs to a study with another config "
                 f"({listed(differences)}): use that config or another --workdir"
             )
         try:
+            report |= finite(self.conclude(config, report["cells"]))
             say(self.markdown(report))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(
@@ -164,15 +172,6 @@ class Study(Generic[AnyConfig, AnyCell]):
         say(f"\n{text}")
         written = [folder / f"{self.name}.md", file, *pictures]
         say(f"written: {', '.join(map(str, written))}")
-
-
-def select(rows: Iterable[Row], **fields: Any) -> list[Row]:
-    """Return the rows that have these values in these fields.
-
-    >>> select([{"depth": 1, "mse": 0.5}, {"depth": 2, "mse": 0.4}], depth=2)
-    [{'depth': 2, 'mse': 0.4}]
-    """
-    return [row for row in rows if all(row[name] == fields[name] for name in fields)]
 
 
 def provenance(config: Any) -> Report:

@@ -23,6 +23,7 @@ From this follows what is printed beside the table.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -41,19 +42,20 @@ from optnet_jax.recurrences import Recurrence
 from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.comparison import paired
 from optnet_jax.studies.fit import members
-from optnet_jax.studies.kinds import Activation, Depths, Layers, Seeds
+from optnet_jax.studies.kinds import SOME, Activation, Depths, Layers, Seeds
+from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.simulation import readings, simulate
-from optnet_jax.studies.study import Report, Study, StudyConfig, select
+from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.tables import (
-    markdown_table,
     mean_and_sd,
     number,
+    pivot,
+    select,
     table,
     with_sd,
 )
-from optnet_jax.studies.verdict import together
+from optnet_jax.studies.verdict import TESTED, against
 
 PAPER = {
     "ADMM": {10: 1.07576, 20: 1.07495, 30: 1.07665, 40: 1.07749},
@@ -63,7 +65,7 @@ PAPER = {
     "AGD2": {10: 1.00745, 20: 1.00227, 30: 1.00086, 40: 0.99964},
 }
 """Table 2 as printed: the name of a method → depth → MSE."""
-BASELINE = "gd"
+BASELINE = {"structure": "gd"}
 """What every other structure is compared with, where it is trained."""
 
 Structure = Annotated[str, OneOf(lambda: tuple(readings()))]
@@ -160,7 +162,7 @@ class Table2Config(StudyConfig):
     experiment: Literal["table2"] = "table2"
     seeds: Seeds
     depths: Depths
-    structures: Annotated[tuple[Structure, ...], Items(least=1, distinct=True)]
+    structures: Annotated[tuple[Structure, ...], SOME]
     heavy_ball_beta: Annotated[float, Range(above=-1, below=1)]
     task: Task
     network: Network
@@ -311,16 +313,21 @@ def text(report: Report) -> Iterator[str]:
     config = report["config"]
     task = config["task"]
     yield "# Table 2: MSE after training on random pairs"
-    yield _settings(report)
-    yield _draws(report)
+    yield _settings(config)
+    powers, constant = (report["cells"][0][n] for n in ("target_power", "constant_mse"))
+    yield (
+        f"M = mean f² of the draw is {min(powers):.5f} to {max(powers):.5f} over the "
+        "seeds; the best constant output has MSE - M = "
+        f"{with_sd(_minus(constant, powers))}."
+    )
     yield comparison_table(report)
     deviation = (2 / (task["samples"] * task["dim"])) ** 0.5
     yield (
         "Excess over M (MSE - M), mean ± standard deviation over "
         f"{len(config['seeds'])} seeds; the paper's MSE - 1. Its M is not printed and "
         f"has the standard deviation {deviation:.4f}: a difference of that size that "
-        "all rows share is its draw. - GD: paired by seed; p: exact sign-flip test, "
-        f"corrected by Holm's method for the {len(report['compared'])} of this table."
+        f"all rows share is its draw. - GD: paired by seed; {TESTED} for the "
+        f"{len(report['compared'])} of this table."
     )
     yield "## Why: what is read out"
     yield readout_table(report)
@@ -334,8 +341,7 @@ def text(report: Report) -> Iterator[str]:
     yield timing_table(report)
 
 
-def _settings(report: Report) -> str:
-    config = report["config"]
+def _settings(config: Report) -> str:
     task, network, optimizer = (config[k] for k in ("task", "network", "optimizer"))
     bias = "with" if network["use_bias"] else "no"
     full = config["batch_size"] == task["samples"]
@@ -348,60 +354,48 @@ def _settings(report: Report) -> str:
         f"{f' with momentum {momentum}' if momentum else ''} on the mean over samples "
         f"and dimensions, rate {optimizer['learning_rate']:g} (lower rate: "
         f"{optimizer['learning_rate'] * optimizer['slow_factor']:g}), {batch}, "
-        f"{config['steps']:,} steps; β = {config['heavy_ball_beta']} for HB.\n"
-        f"{report['device']}, {report['finished']}, "
-        f"{report['wall_seconds']:.0f} s summed over the cells; jax "
-        f"{report['versions']['jax']}, flax {report['versions']['flax']}."
-    )
-
-
-def _draws(report: Report) -> str:
-    cell = report["cells"][0]
-    powers = cell["target_power"]
-    best = with_sd(_minus(cell["constant_mse"], powers))
-    return (
-        f"M = mean f² of the draw is {min(powers):.5f} to {max(powers):.5f} over the "
-        f"seeds; the best constant output has MSE - M = {best}."
+        f"{config['steps']:,} steps; β = {config['heavy_ball_beta']} for HB."
     )
 
 
 def conclude(config: Table2Config, rows: list[Row]) -> Report:
     """Add the paper's table, and compare each structure with GD where both are."""
-    found = []
-    for cell in rows:
-        place = {name: cell[name] for name in ("structure", "depth")}
-        for baseline in select(rows, structure=BASELINE, depth=cell["depth"]):
-            if cell is not baseline and cell["structure"] in config.structures:
-                excess = (c["final"]["excess"] for c in (cell, baseline))
-                found.append((place, paired(*excess)))
-    return {
-        "paper": {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()},
-        "compared": together(found),
-    }
+    compared = against(
+        BASELINE,
+        [
+            (_place(row), row["final"]["excess"])
+            for row in rows
+            if row["structure"] in (*config.structures, *BASELINE.values())
+        ],
+    )
+    paper = {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()}
+    return {"paper": paper, "compared": compared}
+
+
+def _place(row: Row) -> Row:
+    return {name: row[name] for name in ("structure", "depth")}
 
 
 def comparison_table(report: Report) -> str:
     """Lay out ours beside the paper's: a row for each structure."""
-    depths = report["config"]["depths"]
-    lines = []
-    for structure in report["config"]["structures"]:
-        line = []
-        for depth in depths:
+
+    def entries() -> Iterator[tuple[str, str, str]]:
+        for structure, depth in itertools.product(
+            report["config"]["structures"], report["config"]["depths"]
+        ):
             place = {"structure": structure, "depth": depth}
             (cell,) = select(report["cells"], **place)
             paper = PAPER.get(cell["column"], {}).get(depth)
-            against = [
+            found = "".join(
                 f"{each['mean']:+.5f} (p = {each['p_corrected']:.2g})"
                 for each in select(report["compared"], **place)
-            ]
-            line += [
-                with_sd(cell["final"]["excess"]),
-                number(paper and paper - 1, ".5f"),
-                "".join(against),
-            ]
-        lines.append([cell["label"], *line])
-    header = [column for k in depths for column in (f"{k} layers", "paper", "- GD")]
-    return markdown_table(["structure", *header], lines)
+            )
+            label = cell["label"]
+            yield label, f"{depth} layers", with_sd(cell["final"]["excess"])
+            yield label, f"{depth}, paper", number(paper and paper - 1, ".5f")
+            yield label, f"{depth}, - GD", found
+
+    return pivot("structure", entries())
 
 
 def readout_table(report: Report) -> str:
@@ -468,12 +462,19 @@ def timing_table(report: Report) -> str:
     """Lay out the excess over M, and the order, against the training time."""
     rate = report["config"]["optimizer"]["learning_rate"]
     excess = _excess_in_time(report)
-    rows = []
-    for i, step in enumerate(report["config"]["timing"]["checkpoints"]):
-        order = " < ".join(sorted(excess, key=lambda name: excess[name][i]))
-        entries = [f"{values[i]:+.5f}" for values in excess.values()]
-        rows.append([f"{rate * step:g}", str(step), *entries, order])
-    return markdown_table(["rate x steps", "steps", *excess, "order of MSE"], rows)
+    columns = (
+        ("rate x steps", lambda step: f"{rate * step[1]:g}"),
+        ("steps", lambda step: str(step[1])),
+        *(
+            (name, lambda step, values=values: f"{values[step[0]]:+.5f}")
+            for name, values in excess.items()
+        ),
+        (
+            "order of MSE",
+            lambda step: " < ".join(sorted(excess, key=lambda n: excess[n][step[0]])),
+        ),
+    )
+    return table(enumerate(report["config"]["timing"]["checkpoints"]), columns)
 
 
 def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
@@ -482,55 +483,51 @@ def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
 
 def figures(report: Report) -> dict[str, Figure]:
     """Draw the excess against depth, and the distance to the floor against time."""
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    axes = figure.subplots(1, 2)
+    config = report["config"]
+    figure, ((depth, time_),) = panels(1, 2, 6, 6)
     columns = [*PAPER, *dict.fromkeys(cell["column"] for cell in report["cells"])]
     seen: set[str] = set()
-    for structure in report["config"]["structures"]:
+    for structure in config["structures"]:
         cells = select(report["cells"], structure=structure)
         column = cells[0]["column"]
+        color = f"C{columns.index(column)}"
         # A column's second reading is dashed.
-        style = {
-            "color": f"C{columns.index(column)}",
-            "linestyle": "--" if column in seen else "-",
-            "marker": "o",
-            "markersize": 4,
-        }
+        line = "--" if column in seen else "-"
+        style = {"color": color, "linestyle": line, "marker": "o", "markersize": 4}
         if column in PAPER and column not in seen:
-            _draw_paper(axes[0], column, style["color"])
+            # The paper's M is not printed; its expectation is 1.
+            excess = [mse - 1 for mse in PAPER[column].values()]
+            label = f"paper, {column}: MSE - 1"
+            depth.plot([*PAPER[column]], excess, "x", ms=9, mew=2, c=color, label=label)
         seen.add(column)
-        _draw_depth(axes[0], cells, report["config"]["depths"], style)
-        _draw_time(axes[1], cells, report["config"], style)
-    _label(axes, report["config"])
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    return {"table2": figure}
+        _draw_depth(depth, cells, config["depths"], style)
+        _draw_time(time_, cells, config, style)
+    rate, steps = config["optimizer"]["learning_rate"], config["steps"]
+    depth.set_yscale("symlog", linthresh=1e-3)
+    depth.set_ylim(bottom=-1e-3)
+    depth.axhline(0, color="black", linewidth=0.6)
+    depth.set(
+        xticks=config["depths"],
+        xlabel="layers",
+        ylabel="MSE - M (linear within ±0.001)",
+        title=f"after {steps:,} steps",
+    )
+    time_.axvline(rate * steps, color="black", linewidth=0.6, linestyle=":")
+    time_.set(
+        xscale="log",
+        yscale="log",
+        xlabel="learning rate x steps (dotted: where Table 2 stops)",
+        ylabel="MSE - MSE of the best constant output",
+        title=f"{config['timing']['depth']} layers, against the training time",
+    )
+    return {"table2": legend(figure)}
 
 
 def _draw_depth(axis: Any, cells: list[Row], depths: list[int], style: dict) -> None:
     excess = [mean_and_sd(select(cells, depth=k)[0]["final"]["excess"]) for k in depths]
-    axis.errorbar(
-        depths,
-        [mean for mean, _ in excess],
-        yerr=[sd or 0.0 for _, sd in excess],
-        capsize=3,
-        label=cells[0]["label"],
-        **style,
-    )
-
-
-def _draw_paper(axis: Any, column: str, color: str) -> None:
-    # The paper's M is not printed; its expectation is 1.
-    axis.plot(
-        list(PAPER[column]),
-        [mse - 1 for mse in PAPER[column].values()],
-        linestyle="none",
-        marker="x",
-        markersize=9,
-        markeredgewidth=2,
-        color=color,
-        label=f"paper, {column}: MSE - 1",
-    )
+    means, deviations = zip(*excess, strict=True)
+    spread = [deviation or 0.0 for deviation in deviations]
+    axis.errorbar(depths, means, spread, capsize=3, label=cells[0]["label"], **style)
 
 
 def _draw_time(axis: Any, cells: list[Row], config: Report, style: dict) -> None:
@@ -542,33 +539,12 @@ def _draw_time(axis: Any, cells: list[Row], config: Report, style: dict) -> None
     axis.plot(time_, np.maximum(distance, 1e-7), **style)
 
 
-def _label(axes: Any, config: Report) -> None:
-    rate, steps = config["optimizer"]["learning_rate"], config["steps"]
-    axes[0].set_yscale("symlog", linthresh=1e-3)
-    axes[0].axhline(0, color="black", linewidth=0.6)
-    axes[0].set_xticks(config["depths"])
-    axes[0].set_ylim(bottom=-1e-3)
-    axes[0].set(xlabel="layers", ylabel="MSE - M (linear within ±0.001)")
-    axes[0].set_title(f"after {steps:,} steps")
-    axes[1].axvline(rate * steps, color="black", linewidth=0.6, linestyle=":")
-    axes[1].set(xscale="log", yscale="log")
-    axes[1].set_xlabel("learning rate x steps (dotted: where Table 2 stops)")
-    axes[1].set_ylabel("MSE - MSE of the best constant output")
-    axes[1].set_title(f"{config['timing']['depth']} layers, against the training time")
-
-
-def outcome(row: Row) -> str:
-    """Say what a row has in a line."""
-    mse = with_sd(row["final"]["mse"])
-    return f"{row['label']}, {row['depth']} layers: MSE {mse}"
-
-
 STUDY = Study(
     name="table2",
     config=Table2Config,
     plan=plan,
     measurement=lambda config: functools.partial(train_cell, config=config),
-    outcome=outcome,
+    outcome=lambda row: f"MSE {with_sd(row['final']['mse'])}",
     text=text,
     figures=figures,
     conclude=conclude,

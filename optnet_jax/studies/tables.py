@@ -1,6 +1,6 @@
 """Markdown tables that also read well on a terminal."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,18 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
+def select(rows: Iterable[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
+    """Return the rows that have these values in these fields.
+
+    >>> select([{"depth": 1, "mse": 0.5}, {"depth": 2, "mse": 0.4}], depth=2)
+    [{'depth': 2, 'mse': 0.4}]
+    """
+    return [row for row in rows if all(row[name] == fields[name] for name in fields)]
+
+
 def table(
-    rows: Iterable[dict[str, Any]],
-    columns: Sequence[tuple[str, Callable[[dict[str, Any]], str]]],
+    rows: Iterable[Any],
+    columns: Sequence[tuple[str, Callable[[Any], str]]],
 ) -> str:
     """Lay out a line for each row of a study.
 
@@ -50,6 +59,34 @@ def table(
     """
     lines = [[entry(row) for _, entry in columns] for row in rows]
     return markdown_table([name for name, _ in columns], lines)
+
+
+def pivot(first: str, entries: Iterable[tuple[str, str, str]]) -> str:
+    """Lay out entries by line and column, both in the order in which they come first.
+
+    >>> print(pivot("", [("GD", "K = 2", "9.1"), ("HB", "K = 2", "8.2")]))
+    |     | K = 2 |
+    | :-- | ----: |
+    | GD  |   9.1 |
+    | HB  |   8.2 |
+
+    Args:
+        first: the name of the first column, which names the lines.
+        entries: line, column, text.
+    """
+    lines: dict[str, dict[str, str]] = {}
+    for line, column, text in entries:
+        lines.setdefault(line, {})[column] = text
+    columns = dict.fromkeys(column for line in lines.values() for column in line)
+    return markdown_table(
+        [first, *columns],
+        [[name, *(line.get(c, "") for c in columns)] for name, line in lines.items()],
+    )
+
+
+def bullets(verdicts: Mapping[str, str]) -> str:
+    """Return a list of what each verdict is of and, in bold, the verdict."""
+    return "\n".join(f"* {name}: **{verdict}**" for name, verdict in verdicts.items())
 
 
 def number(value: float | None, form: str = ".2g") -> str:

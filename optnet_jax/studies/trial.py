@@ -17,10 +17,9 @@ import optax
 
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.comparison import paired
 from optnet_jax.studies.fit import Steps, descend
-from optnet_jax.studies.study import select
-from optnet_jax.studies.verdict import together
+from optnet_jax.studies.tables import select
+from optnet_jax.studies.verdict import against
 
 STRUCTURES: dict[str, Recurrence] = {
     "ResNet (1, 0), ReLU after the sum": HeavyBall(1, 0, jax.nn.relu),
@@ -30,6 +29,7 @@ STRUCTURES: dict[str, Recurrence] = {
 """(β1, β2) of (16): He's first ResNet, the same without its last ReLU, and HB-Net."""
 _, RESNET, HB_NET = STRUCTURES
 """What the verdict compares: they differ in β2 alone."""
+KINDS = {False: "without normalisation", True: "with batch normalisation"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,21 +163,23 @@ def run(
     return jax.jit(jax.vmap(by_seed, (None, 0)))(seeds, rates)
 
 
+def place(row: Row) -> Row:
+    """Return what tells a network from the others: ``label, depth, normalize``."""
+    return {name: row[name] for name in ("label", "depth", "normalize")}
+
+
 def compare_all(rows: list[Row]) -> list[Row]:
-    """Compare HB-Net's failed runs with each ResNet's, all corrected together.
+    """Compare HB-Net with each ResNet, all corrected together.
 
     Returns:
         For each row of a ResNet its ``label``, ``depth`` and ``normalize``, and the
-        comparison by seed, in failed rates: below 0 fewer of HB-Net's fail.
+        comparison by seed, in rates that train: below 0 fewer of HB-Net's fail.
     """
-    found = []
-    for row in rows:
-        place = {name: row[name] for name in ("label", "depth", "normalize")}
-        (own,) = select(rows, **{**place, "label": HB_NET})
-        if row is not own:
-            ours, theirs = (np.sum(each["failed"], axis=0) for each in (own, row))
-            found.append((place, paired(ours.tolist(), theirs.tolist())))
-    return together(found)
+    trained = [
+        (place(row), np.sum(np.logical_not(row["failed"]), axis=0).tolist())
+        for row in rows
+    ]
+    return against({"label": HB_NET}, trained)
 
 
 def judge(rows: list[Row], compared: list[Row], normalize: bool) -> str:

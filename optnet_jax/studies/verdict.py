@@ -16,9 +16,11 @@ reaches one, twice the deepest counts.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import Comparison, paired
+from optnet_jax.studies.tables import select
 
 FEWER, MORE, SAME = "fewer", "more", "no more than chance"
 
@@ -47,28 +49,6 @@ def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float
     beyond = 2 * max(errors)
     needed = [layers_needed(errors, tolerance) or beyond for tolerance in tolerances]
     return sum(map(math.log2, needed)) / len(needed)
-
-
-def compare_layers(
-    errors: Sequence[Mapping[int, float]],
-    baseline: Sequence[Mapping[int, float]],
-    tolerances: Sequence[float],
-) -> Comparison:
-    """Compare the layers that two structures, or two methods, need.
-
-    Args:
-        errors: depth -> error, for each seed.
-        baseline: the same of gradient descent, in the same order.
-        tolerances: the errors asked for.
-
-    Returns:
-        The comparison in doublings: -1 is half the layers.
-    """
-    ours, theirs = (
-        [doublings(by_depth, tolerances) for by_depth in seeds]
-        for seeds in (errors, baseline)
-    )
-    return paired(ours, theirs)
 
 
 def direction(verdict: str) -> str:
@@ -119,6 +99,39 @@ def together(found: Sequence[tuple[Row, Comparison]]) -> list[Row]:
         }
         for (place, each), p_value in zip(found, corrected, strict=True)
     ]
+
+
+def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> list[Row]:
+    """Compare each with what differs from it in the fields of the baseline alone.
+
+    Args:
+        baseline: what the baseline has in these fields, such as ``{"method": "gd"}``.
+        values: what tells one from the others, such as a method and a depth, and its
+            numbers by seed.
+
+    Returns:
+        As :func:`together`; what is a baseline, or has none, is left out.
+    """
+    return together(
+        [
+            (place, paired(own, theirs))
+            for place, own in values
+            if place != place | baseline
+            for other, theirs in values
+            if other == place | baseline
+        ]
+    )
+
+
+TESTED = (
+    "p ≤ 0.05 by the exact sign-flip test over the seeds, corrected by Holm's method"
+)
+
+
+def mark(compared: Sequence[Row], **place: Any) -> str:
+    """Return an arrow for what is lower or higher than its baseline, or nothing."""
+    arrows = {"better": " ↓", "worse": " ↑"}
+    return "".join(arrows.get(r["verdict"], "") for r in select(compared, **place))
 
 
 def judge(

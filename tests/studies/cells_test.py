@@ -44,7 +44,7 @@ def test_results_come_in_the_order_of_the_cells(tmp_path, capsys):
     found = complete(tmp_path / "cells", [3, 1, 2])
     assert [result["value"] for result in found] == [9, 1, 4]
     assert json.loads(file_of(tmp_path / "cells", 3).read_text("utf-8"))["value"] == 9
-    assert "[1/3] is 9; 0 s" in capsys.readouterr().out
+    assert "[1/3] square3: is 9; 0 s" in capsys.readouterr().out
 
 
 def test_what_is_there_is_not_worked_out_again(tmp_path, capsys):

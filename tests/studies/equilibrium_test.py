@@ -10,9 +10,9 @@ from optnet_jax.configs import equilibrium as config_file
 
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import equilibrium
-from optnet_jax.studies.equilibrium import STUDY, EquilibriumConfig, Images
-from optnet_jax.studies.study import select
-from optnet_jax.studies.verdict import FEWER
+from optnet_jax.studies.equilibrium import STUDY, EquilibriumConfig
+from optnet_jax.studies.images import Images
+from optnet_jax.studies.tables import select
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch):
     report = STUDY.run(small_config(), tmp_path)
     assert json.loads((tmp_path / "equilibrium.json").read_text("utf-8")) == report
     text = (tmp_path / "equilibrium.md").read_text("utf-8")
-    assert "* κ ≤ 10: **cannot tell with n = 2" in text
+    assert "* μ = 0.1: **cannot tell with n = 2" in text
     assert text.count("| GD (7)") == text.count("| AGD (12), β =") == 4
     picture = (tmp_path / "plots" / "equilibrium.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
@@ -91,22 +91,3 @@ def test_layers_are_those_that_numpy_counts(images):
 )
 def test_reached_is_for_good(reached, expected):
     assert equilibrium._for_good(np.array(reached, bool)) == expected
-
-
-def test_a_table_corrects_for_its_number_of_tests():
-    gd, less = [3.0] * 8, [2.0] * 8  # p = 2 / 2⁸
-    table = equilibrium.compared({"a": {"gd": gd, "m": less}})
-    assert table["a"]["m"]["direction"] == FEWER
-    many = {str(k): {"gd": gd, "m": less} for k in range(7)}
-    table = equilibrium.compared(many)
-    unable = "cannot tell with n = 8 and 7 tests"  # no p-value could be below 5 %
-    assert {each["m"]["direction"] for each in table.values()} == {unable}
-    assert table["0"]["m"]["p_value"] == pytest.approx(7 * 2 / 2**8)
-
-
-def test_the_images_are_those_of_a_training_run():
-    config = config_file.get_config("quick")
-    found = equilibrium.load(EquilibriumConfig.of(config).data, 0, steps=2)
-    assert found.batches[0].shape == (2, 128, 64)
-    assert found.test[0].shape == (360, 64)
-    assert found.classes == 10

@@ -17,7 +17,7 @@ from optnet_jax.studies.hypothesis import (
     plan,
     train_cell,
 )
-from optnet_jax.studies.study import select
+from optnet_jax.studies.tables import select
 
 METHODS = ("GD (7)", "AGD (12), θ_k")
 

@@ -11,9 +11,9 @@ from optnet_jax.configs import line as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.studies import line
 from optnet_jax.studies import trial as trials
-from optnet_jax.studies.equilibrium import Images
+from optnet_jax.studies.images import Images
 from optnet_jax.studies.line import BASELINE, STUDY, LineConfig
-from optnet_jax.studies.study import select
+from optnet_jax.studies.tables import select
 
 WIDTH, UNITS = 4, 3
 
@@ -53,7 +53,7 @@ def test_a_rate_that_trains_is_chosen_and_what_differs_is_told(report):
     assert hb_net["period"] == pytest.approx(6)
     assert resnet["loss"] != hb_net["loss"]
     text = STUDY.markdown(report)
-    assert "* **(1, -1): cannot tell with n = 2" in text
+    assert "* (1, -1): **cannot tell with n = 2" in text
     assert "| 8, (1, -1) " in text
 
 
@@ -99,16 +99,16 @@ def test_a_verdict_counts_the_depths():
         for label, by in ((BASELINE, 0), ("(1, -1)", -1), ("(2, -1)", depth - 8))
     ]
     found = line.conclude(LineConfig.of(config), rows)
-    assert found["verdicts"]["without normalisation"] == [
-        f"(1, -1): lower error than {BASELINE} at 2, higher at 0 of 2 depths",
-        f"(2, -1): lower error than {BASELINE} at 0, higher at 1 of 2 depths",
-    ]
+    assert found["verdicts"]["without normalisation"] == {
+        "(1, -1)": f"lower error than {BASELINE} at 2, higher at 0 of 2 depths",
+        "(2, -1)": f"lower error than {BASELINE} at 0, higher at 1 of 2 depths",
+    }
 
 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("depths", (7,), "has 7: two layers a unit"),
+        ("depths", (7,), "has 7: each must be even"),
         ("seeds", (3, 100), "has 100, a tuning seed"),
         ("s", (2.5,), "at most 2"),
     ],

@@ -12,8 +12,9 @@ from optnet_jax.configs import sparse_coding as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, methods
 from optnet_jax.studies import sparse_coding
-from optnet_jax.studies.sparse_coding import STUDY, SparseCodingConfig, select
-from optnet_jax.studies.verdict import FEWER, MORE, SAME
+from optnet_jax.studies.sparse_coding import STUDY, SparseCodingConfig, by_depth
+from optnet_jax.studies.tables import select
+from optnet_jax.studies.verdict import FEWER, MORE, SAME, direction, layers_needed
 
 
 def small_config():
@@ -101,18 +102,21 @@ def test_layers_are_compared_by_seed_and_judged():
         ]
 
     config = settings(levels_db=(-3.0, -6.0))
+    untrained = rows("method", {"gd": 8, "agd": 4})
+    for level, layers in ((-3, 2), (-6, 4)):
+        of_agd = by_depth(untrained[1])
+        assert [layers_needed(each, level) for each in of_agd] == [layers] * 6
     report = sparse_coding.conclude(
         config,
         [
-            *rows("method", {"gd": 8, "agd": 4}),
+            *untrained,
             *rows("tied", {"gd": 4, "agd": 8}),
             *rows("untied", {"gd": 4, "agd": 4}),
         ],
     )
-    found = {form: own["agd"] for form, own in report["compared"].items()}
-    assert found["method"]["layers"] == {"-3": [2] * 6, "-6": [4] * 6}
-    assert found["method"]["doublings"] == -1
-    directions = {form: each["direction"] for form, each in found.items()}
+    found = {each["form"]: each for each in report["compared"]}
+    assert found["method"]["mean"] == -1
+    directions = {form: direction(each["verdict"]) for form, each in found.items()}
     assert directions == {"method": FEWER, "tied": MORE, "untied": SAME}
     assert report["verdicts"]["tied"].startswith("reversed: 1 method(s) need fewer")
     assert report["verdicts"]["untied"].startswith("not supported")

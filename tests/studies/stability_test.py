@@ -10,9 +10,9 @@ from optnet_jax.configs import stability as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import stability
-from optnet_jax.studies.stability import STUDY, StabilityConfig
-from optnet_jax.studies.study import select
-from optnet_jax.studies.tables import table
+from optnet_jax.studies.images import Images
+from optnet_jax.studies.stability import STUDY
+from optnet_jax.studies.tables import select, table
 
 
 def test_norms_that_overflow_are_dashes_and_gaps(tmp_path):
@@ -51,7 +51,8 @@ def small(monkeypatch):
     monkeypatch.setattr(methods, "METHODS", chosen)
     rng = np.random.default_rng(0)
     batches = jnp.asarray(rng.normal(size=(4, 8, 5))), jnp.zeros((4, 8), int)
-    monkeypatch.setattr(stability, "load_batches", lambda config: batches)
+    images = Images(batches, (batches[0][0], batches[1][0]), 10)
+    monkeypatch.setattr(stability, "load", lambda *_: images)
 
 
 @pytest.mark.usefixtures("small")
@@ -59,7 +60,7 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, capsys):
     report = STUDY.run(small_config(), tmp_path)
     assert json.loads((tmp_path / "stability.json").read_text("utf-8")) == report
     text = (tmp_path / "stability.md").read_text("utf-8")
-    assert "with batch normalisation: **" in text
+    assert "* with batch normalisation: **" in text
     (hb_net,) = select(report["cells"], part="roots", label="HB-Net (16): 1, -1")
     assert hb_net["period"] == pytest.approx(6)
     for name in ("roots", "norms", "trial"):
@@ -74,19 +75,10 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, capsys):
     assert again["cells"] == report["cells"]
 
 
-def test_the_batches_are_those_of_a_training_run():
-    config = config_file.get_config("quick")
-    config.trial.steps = 2
-    images, labels = stability.load_batches(StabilityConfig.of(config))
-    assert images.shape == (2, 64, 64)
-    assert labels.shape == (2, 64)
-    assert not jnp.array_equal(images[0], images[1])
-
-
 def test_a_depth_that_no_units_make_is_refused():
     config = config_file.get_config()
     config.trial.depths = (20, 55)
-    with pytest.raises(InputError, match="has 55"):
+    with pytest.raises(InputError, match="has 55: each must be even and at least 4"):
         STUDY.config.of(config)
 
 

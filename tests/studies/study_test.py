@@ -117,10 +117,11 @@ def test_one_file_and_one_config_are_a_study(run, measured, capsys):
     assert {"device", "versions", "config", "finished", "wall_seconds"} < set(report)
     text = (folder / "squares.md").read_text("utf-8")
     assert text.startswith("| n   | value |\n")
-    assert text.endswith("\n\nThe sum is 13.\n")
+    assert f"\n\nThe sum is 13.\n\n{report['device']}, JAX" in text
+    assert text.endswith(" s of cells.\n")
     assert (folder / "plots/squares.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "[2/2] is 9; 0 s" in printed
+    assert "[2/2] number 3: is 9; 0 s" in printed
     assert text in printed
     assert "plots/squares.png" in printed
     run()

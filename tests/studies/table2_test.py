@@ -13,7 +13,6 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, NesterovSum
 from optnet_jax.studies import table2
 from optnet_jax.studies.simulation import readings
-from optnet_jax.studies.study import select
 from optnet_jax.studies.table2 import (
     PAPER,
     STUDY,
@@ -21,7 +20,7 @@ from optnet_jax.studies.table2 import (
     make_network,
     train_cell,
 )
-from optnet_jax.studies.tables import with_sd
+from optnet_jax.studies.tables import select, with_sd
 
 FILES = ("config.json", "table2.json", "table2.md", "plots/table2.png")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from optnet_jax.studies.tables import markdown_table, mean_and_sd, with_sd
+from optnet_jax.studies.tables import markdown_table, mean_and_sd, pivot, with_sd
 
 
 def test_a_table_is_padded_and_of_equal_rows():
@@ -16,3 +16,9 @@ def test_deviation_is_the_samples():
     assert mean_and_sd([1.0, 2.0, 3.0]) == (2.0, 1.0)
     assert mean_and_sd([4.0]) == (4.0, None)
     assert with_sd([1.0, 2.0, 3.0], digits=1) == "2.0 ± 1.0"
+
+
+def test_a_pivot_leaves_open_what_is_not_there():
+    text = pivot("", [("a", "x", "1"), ("b", "y", "2"), ("a", "y", "3")])
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert [cells[0], *cells[2:]] == [["", "x", "y"], ["a", "1", "3"], ["b", "", "2"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.studies import verdict
-from optnet_jax.studies.comparison import compare
+from optnet_jax.studies.comparison import compare, paired
 
 FEWER, MORE, SAME = verdict.FEWER, verdict.MORE, verdict.SAME
 TOLERANCES = (0.1, 0.01)
@@ -16,6 +16,13 @@ def errors(first, last, seeds=8):
     last = last or 100
     by_depth = {k: 0.005 if k >= last else 0.05 if k >= first else 0.5 for k in DEPTHS}
     return [by_depth] * seeds
+
+
+def compare_layers(ours, theirs):
+    """The layers that two need, by seed, in doublings."""
+    return paired(
+        *([verdict.doublings(e, TOLERANCES) for e in seeds] for seeds in (ours, theirs))
+    )
 
 
 def test_the_smallest_depth_counts_even_if_a_deeper_network_is_worse():
@@ -38,7 +45,7 @@ def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest(
     ],
 )
 def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
-    found = verdict.compare_layers(ours, theirs, TOLERANCES)
+    found = compare_layers(ours, theirs)
     assert verdict.direction(found.verdict) == expected
     assert found.mean == mean
 
@@ -75,9 +82,31 @@ def test_what_is_reported_together_is_judged_at_corrected_p_values():
     assert second["p_corrected"] == second["p_value"] == 1
 
 
+def test_each_is_compared_with_the_baseline_beside_it_and_marked():
+    """Of seven equal tests with eight seeds none can be below 5 %, of one it is."""
+
+    def values(number):
+        return [
+            ({"depth": depth, "method": method}, [value] * 8)
+            for depth in range(number)
+            for method, value in (("gd", 3.0), ("less", 2.0))
+        ]
+
+    (found,) = verdict.against({"method": "gd"}, values(1))
+    assert (found["depth"], found["method"], found["mean"]) == (0, "less", -1)
+    assert verdict.mark([found], depth=0, method="less") == " ↓"
+    assert verdict.mark([found], depth=0, method="gd") == ""
+    for each in (many := verdict.against({"method": "gd"}, values(7))):
+        assert each["verdict"] == "cannot tell with n = 8 and 7 tests"
+        assert each["p_corrected"] == pytest.approx(7 * 2 / 2**8)
+    assert [each["depth"] for each in many] == list(range(7))
+    # What has no baseline beside it is compared with nothing.
+    assert not verdict.against({"method": "gd"}, values(1)[1:])
+
+
 def test_one_seed_of_eight_is_chance():
     ours = [*errors(1, 2, 1), *errors(2, 4, 7)]
-    found = verdict.compare_layers(ours, errors(2, 4), TOLERANCES)
+    found = compare_layers(ours, errors(2, 4))
     assert verdict.direction(found.verdict) == SAME
 
 

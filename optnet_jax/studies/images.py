@@ -1,0 +1,43 @@
+"""The images that the small networks of a study are trained and tested on."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax import data
+from optnet_jax.configuration.train import Data
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """What all cells are trained and tested on.
+
+    Attributes:
+        batches: images [steps, B, pixels] and labels [steps, B].
+        test: images [N, pixels] and labels [N].
+        classes: how many.
+    """
+
+    batches: tuple[jax.Array, jax.Array]
+    test: tuple[jax.Array, jax.Array]
+    classes: int
+
+
+def load(config: Data, seed: int, steps: int) -> Images:
+    """Return the images, flat, those of each step of training included."""
+    dataset = data.load(config, seed=seed)
+    first = itertools.islice(dataset.train_batches(), steps)
+    batches = [(_flat(b["image"]), np.asarray(b["label"])) for b in first]
+    kept = [(b, np.asarray(b["mask"]) > 0) for b in dataset.eval_batches()]
+    test = [(_flat(b["image"])[m], np.asarray(b["label"])[m]) for b, m in kept]
+    images, labels = (jnp.asarray(np.stack(e)) for e in zip(*batches, strict=True))
+    last, of_last = (jnp.asarray(np.concatenate(e)) for e in zip(*test, strict=True))
+    return Images((images, labels), (last, of_last), dataset.num_classes)
+
+
+def _flat(images: Any) -> np.ndarray:
+    return np.asarray(images).reshape(len(images), -1)

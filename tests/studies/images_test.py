@@ -1,0 +1,18 @@
+import numpy as np
+from optnet_jax.configs import equilibrium as config_file
+
+from optnet_jax import data
+from optnet_jax.studies.equilibrium import EquilibriumConfig
+from optnet_jax.studies.images import load
+
+
+def test_the_images_are_those_of_a_training_run():
+    config = EquilibriumConfig.of(config_file.get_config("quick")).data
+    found = load(config, 0, steps=2)
+    assert found.batches[0].shape == (2, 128, 64)
+    assert found.test[0].shape == (360, 64)
+    assert found.classes == 10
+    run = data.load(config, seed=0).train_batches()
+    for images, labels, batch in zip(*found.batches, run, strict=False):
+        np.testing.assert_array_equal(images, np.reshape(batch["image"], (128, 64)))
+        np.testing.assert_array_equal(labels, batch["label"])
