@@ -174,6 +174,16 @@ def test_a_report_of_another_version_is_named(run):
         run()
 
 
+def test_a_report_without_its_conclusions_has_them_from_its_rows(run, capsys):
+    """They are worked out from the rows, so a report outlives its form."""
+    file = run() / "squares.json"
+    report = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**report, "sum": None}), "utf-8")
+    capsys.readouterr()
+    run()
+    assert "The sum is 13." in capsys.readouterr().out
+
+
 def test_where_the_data_is_makes_no_other_study():
     from optnet_jax.studies.study import identity
 
