@@ -165,7 +165,7 @@ def local_path(value: str | os.PathLike, name: str) -> Path:
         InputError: if it is empty, no text, or not on this machine.
     """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    kind = Annotated[str, Pattern(".+", "the path of a folder"), OnDisk()]
+    kind = Annotated[str, Pattern(".+", "the path of a file or folder"), OnDisk()]
     return Path(convert(text, kind, name))
 
 

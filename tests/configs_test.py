@@ -152,7 +152,7 @@ def test_a_config_says_how_to_run_it(name):
 def test_every_field_is_read_somewhere():
     """An option that nothing reads is a promise that nobody keeps."""
     from optnet_jax import main
-    from optnet_jax.data import options, stream
+    from optnet_jax.data import stream
     from optnet_jax.training import (
         evaluate,
         experiment,
@@ -162,7 +162,7 @@ def test_every_field_is_read_somewhere():
         run,
     )
 
-    rooms = (main, data, options, stream)
+    rooms = (main, data, stream)
     parts = (evaluate, experiment, loop, optimizer, result, run)
     text = "".join(map(inspect.getsource, rooms + parts))
     leaves = {

@@ -30,13 +30,41 @@ PNG images, and nowhere else.
 from collections.abc import Mapping
 from typing import Any
 
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.configuration.train import Seed
+from optnet_jax.data import folder
 from optnet_jax.data.dataset import Dataset
-from optnet_jax.data.options import Options, options_from, spec_of
-from optnet_jax.data.spec import SPECS, Spec, get_spec
+from optnet_jax.data.spec import FOLDER, SPECS, Spec, get_spec
+from optnet_jax.errors import InputError, shown
 from optnet_jax.kinds import convert
 
 __all__ = ["SPECS", "Dataset", "Options", "Spec", "get_spec", "load", "spec_of"]
+
+
+def spec_of(options: Options) -> Spec:
+    """Return the dataset that ``config.data`` names, at the size that it asks for.
+
+    Raises:
+        InputError: if there is no such dataset, if it is not resized, or if the folder
+            that it is does not hold one.
+    """
+    if options.dataset == FOLDER:
+        return folder.spec_of(options.folder, options.image_size)
+    spec = get_spec(options.dataset)
+    if options.folder:
+        raise InputError(
+            f"data.folder={shown(options.folder)} is not what "
+            f"data.dataset={spec.name} reads: leave it empty, or set "
+            f"--config.data.dataset={FOLDER}"
+        )
+    if not options.image_size:
+        return spec
+    if not spec.streamed:
+        raise InputError(
+            f"data.image_size={options.image_size} cannot be had of {options.dataset}; "
+            "leave it 0"
+        )
+    return spec.with_image_size(options.image_size)
 
 
 def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
@@ -53,7 +81,7 @@ def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
         InputError: if an option is wrong, or if the set is not in ``data_dir`` and
             cannot be had: without a network within two seconds.
     """
-    options = options_from(config)
+    options = Options.of(config)
     convert(seed, Seed, "seed")
     spec = spec_of(options)
 

@@ -1,6 +1,6 @@
 """List the data sets: ``python -m optnet_jax.data``."""
 
-from optnet_jax.data.spec import SPECS
+from optnet_jax.data.spec import FOLDER, SPECS
 from optnet_jax.runs import program
 
 
@@ -9,17 +9,12 @@ def main() -> None:
     for spec in SPECS.values():
         shape = " x ".join(map(str, spec.image_shape))
         kept = "streamed from disk" if spec.streamed else "held in memory"
+        origin = "archives that you fetch" if spec.manual else "downloaded by TFDS"
         print(
             f"{spec.name:14} {spec.num_classes:4} classes  {shape:14}  {kept}, "
-            f"{_origin(spec.manual, spec.module)}"
+            f"{'in the package' if spec.module else origin}"
         )
-    print(f"{'optnet_folder':14} pictures of your own, in a folder for each class")
-
-
-def _origin(manual: bool, module: str) -> str:
-    if module:
-        return "in the package"
-    return "archives that you fetch" if manual else "downloaded by TFDS"
+    print(f"{FOLDER:14} pictures of your own, in a folder for each class")
 
 
 if __name__ == "__main__":

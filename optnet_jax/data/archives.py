@@ -1,8 +1,7 @@
 """The archives that a set is prepared from: are they there, whole, and the right ones?
 
 TFDS knows the size and the SHA-256 of each, but looks at neither of an archive that a
-person has fetched without its help, as ImageNet's are. The size is looked at first, in
-no time; the checksum before the hours that preparing ImageNet takes.
+person has fetched without its help, as ImageNet's are.
 """
 
 import contextlib
@@ -10,7 +9,7 @@ import hashlib
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +49,11 @@ def archives_of(builder: Any) -> dict[str, Archive]:
     }
 
 
+def listed(some: Mapping[str, Archive]) -> str:
+    """Return names and sizes of archives, as a message has them."""
+    return " and ".join(f"{name} ({one.size:,} bytes)" for name, one in some.items())
+
+
 def is_there(path: Path) -> bool:
     """Return whether an archive is there, as a file that can be read.
 
@@ -73,53 +77,44 @@ def is_there(path: Path) -> bool:
     raise InputError(f"{path} {fault}: the archive itself must be there") from cause
 
 
-def check_size(spec: Spec, path: Path, archive: Archive) -> None:
-    """Refuse an archive of another size than the genuine one.
+def check(spec: Spec, path: Path, archive: Archive) -> None:
+    """Refuse an archive that is not the genuine one.
 
     A tar that a person must fetch may also be a smaller one in the same layout, such as
     an excerpt for a trial: that one need only be whole.
 
     Raises:
-        InputError: naming the file and both sizes.
+        InputError: naming the file and its size or checksum, or why it cannot be read.
     """
     size = path.stat().st_size
-    if size == archive.size or _with_header(path, archive):
+    if size == archive.size:
+        found = _sha256(path)
+        if found == archive.sha256:
+            return
+        fault = f"is not the archive of {spec.name}, or damaged: its SHA-256 is {found}"
+        raise InputError(
+            f"{path.resolve()} {fault} instead of {archive.sha256}; fetch it again"
+        )
+    if _with_header(path, archive):
         return
     sizes = f"it has {size:,} bytes instead of {archive.size:,}"
-    if not spec.manual:
-        fault = "is not the archive"
-    else:
-        fault = _tar_fault(path)
-        if not fault:
-            logging.warning(
-                "%s is a whole tar but not that of %s: %s", path, spec.name, sizes
-            )
-            return
-    raise InputError(
-        f"{path.resolve()} {fault} of {spec.name}: {sizes}; fetch it again"
-    )
+    fault = _tar_fault(path) if spec.manual else "is not the archive"
+    if fault:
+        raise InputError(
+            f"{path.resolve()} {fault} of {spec.name}: {sizes}; fetch it again"
+        )
+    text = "%s is a whole tar but not that of %s: %s"
+    logging.warning(text, path, spec.name, sizes)
 
 
-def check_checksum(spec: Spec, path: Path, archive: Archive) -> None:
-    """Refuse an archive of the genuine size that holds something else.
-
-    Raises:
-        InputError: naming the file and both checksums, or why it cannot be read.
-    """
-    if path.stat().st_size != archive.size:
-        return
+def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(
             f"{path.resolve()} cannot be read ({error.strerror}); fetch it again"
         ) from error
-    if found != archive.sha256:
-        raise InputError(
-            f"{path.resolve()} is not the archive of {spec.name}, or damaged: its "
-            f"SHA-256 is {found} instead of {archive.sha256}; fetch it again"
-        )
 
 
 @contextlib.contextmanager

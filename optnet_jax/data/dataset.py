@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from optnet_jax.data.options import Options
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError

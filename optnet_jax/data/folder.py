@@ -7,24 +7,20 @@ Its name among the prepared sets is a digest of the files' names, sizes and time
 folder that has changed is another set, and is prepared anew.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+import unicodedata
 from pathlib import Path
+from typing import NamedTuple
 
-from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError, named, shown
+from optnet_jax.data.pictures import SUFFIXES
+from optnet_jax.data.spec import FOLDER, Spec
+from optnet_jax.errors import InputError, did_you_mean, named, shown
 
-NAME = "optnet_folder"
 TEST_FOLDERS = ("test", "val", "validation")
 """What the folder of the pictures to test on may be called; the first one is taken."""
-
-SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
-    *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
-)
 
 MOST_IN_MEMORY = 2**30
 """Bytes, as the network sees the pictures; a larger set is streamed."""
@@ -32,8 +28,7 @@ MOST_IN_MEMORY = 2**30
 SPLIT_SEED = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A file of a class.
 
     Attributes:
@@ -47,8 +42,7 @@ class Picture:
     state: tuple[int, int]
 
 
-@dataclasses.dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """What a folder of pictures holds.
 
     Attributes:
@@ -78,19 +72,21 @@ def spec_of(folder: str, size: int) -> Spec:
     """
     if not folder:
         raise InputError(
-            f"data.dataset={NAME} is a folder of pictures: say which one with "
+            f"data.dataset={FOLDER} is a folder of pictures: say which one with "
             "--config.data.folder=DIR"
         )
     if not size:
         raise InputError(
-            f"data.dataset={NAME} needs the side of the network's input in pixels, "
+            f"data.dataset={FOLDER} needs the side of the network's input in pixels, "
             "such as --config.data.image_size=64"
         )
     found = scan(Path(folder))
     pictures = len(found.train) + len(found.test)
     streamed = pictures * 3 * size**2 > MOST_IN_MEMORY
+    content = json.dumps([found.classes, [found.train, found.test], size, streamed])
+    digest = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
     return Spec(
-        name=NAME,
+        name=FOLDER,
         num_classes=len(found.classes),
         image_shape=(size, size, 3),
         mean=(),
@@ -101,7 +97,7 @@ def spec_of(folder: str, size: int) -> Spec:
         streamed=streamed,
         module="optnet_jax.data.folder_builder",
         builder_config={
-            "name": _digest(found, size, streamed),
+            "name": digest[:16],
             "found": found,
             "size": size,
             "streamed": streamed,
@@ -110,67 +106,82 @@ def spec_of(folder: str, size: int) -> Spec:
     )
 
 
-def _digest(found: Folder, size: int, streamed: bool) -> str:
-    pictures = [list(map(dataclasses.astuple, p)) for p in (found.train, found.test)]
-    content = json.dumps([found.classes, pictures, size, streamed])
-    return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
-
-
 def scan(root: Path) -> Folder:
     """Find the classes of a folder and their pictures; none is opened.
 
     Raises:
-        InputError: if a folder cannot be read, there are fewer than two classes, a
-            class has no pictures, or one is tested and not trained on.
+        InputError: if a folder cannot be read, there are fewer than two classes or two
+            of one name, a class has no pictures, or one is tested and not trained on.
     """
     inside = _entries(root)
-    tested = [name for name in TEST_FOLDERS if name in inside]
-    if "train" not in inside and tested:
+    tested = next((name for name in TEST_FOLDERS if name in inside), "")
+    trained = "train" if "train" in inside else ""
+    if tested and not trained:
         raise InputError(
-            f"{named(root)} has a folder {tested[0]} and none called train: the "
+            f"{named(root)} has a folder {tested} and none called train: the "
             "classes to train on belong into it"
         )
-    trained = "train" if "train" in inside else ""
-    classes = tuple(_classes(root / trained, least=2))
     left_out: list[str] = []
-    train = _pictures(root, trained, classes, left_out)
-    if not tested:
-        train, test = _split(root, classes, train)
-        note = f"a fifth of each class to test on, split seed {SPLIT_SEED}"
-    else:
-        names = _classes(root / tested[0], least=1)
-        for name in names:
+    classes = _classes(root, trained, left_out, least=2)
+    if tested:
+        train, test = classes, _classes(root, tested, left_out, least=1)
+        for name in test:
             if name not in classes:
                 raise InputError(
-                    f"{named(root / tested[0])} has the class {shown(name)}, which "
-                    f"{named(root / trained)} lacks"
+                    f"{named(root / tested)} has the class {shown(name)}, which "
+                    f"{named(root / trained)} lacks{did_you_mean(name, classes)}"
                 )
-        test = _pictures(root, tested[0], classes, left_out, names)
-        note = f"tested on {tested[0]}"
+        note = f"tested on {tested}"
+    else:
+        train, test = _split(root, classes)
+        note = f"a fifth of each class to test on, split seed {SPLIT_SEED}"
     if left_out:
         note += f"; no pictures and left out: {len(left_out)}, such as {left_out[0]}"
-    return Folder(root, classes, tuple(train), tuple(test), note)
+    labels = {name: label for label, name in enumerate(classes)}
+    parts = (
+        tuple(
+            Picture(path, labels[name], state)
+            for name, files in part.items()
+            for path, state in files.items()
+        )
+        for part in (train, test)
+    )
+    return Folder(root, tuple(classes), *parts, note)
 
 
-def _entries(folder: Path) -> dict[str, os.DirEntry]:
+Files = dict[str, tuple[int, int]]
+"""Path of a picture, relative to the folder -> its state."""
+
+
+def _entries(folder: Path) -> dict[str, os.stat_result]:
     """Return what a folder holds, by name in order, but what is hidden."""
     try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+        names = sorted(name for name in os.listdir(folder) if name[0] != ".")
+        return {name: os.stat(folder / name) for name in names}
     except OSError as error:
         raise InputError(
-            f"{named(folder)} cannot be read ({error.strerror})"
+            f"{named(error.filename)} cannot be read ({error.strerror})"
         ) from error
-    return {entry.name: entry for entry in sorted(visible, key=lambda e: e.name)}
 
 
-def _classes(folder: Path, least: int) -> list[str]:
-    names = [name for name, entry in _entries(folder).items() if entry.is_dir()]
+def _classes(
+    root: Path, part: str, left_out: list[str], least: int
+) -> dict[str, Files]:
+    folder = root / part
+    entries = _entries(folder).items()
+    names = [name for name, found in entries if stat.S_ISDIR(found.st_mode)]
+    known: dict[str, str] = {}
     for name in names:
         if not name.isprintable() or name != name.strip():
             raise InputError(
                 f"{named(folder)} has a class folder called {name!r}: rename it, its "
                 "name is the class's and must be plain text"
+            )
+        same = known.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if same != name:
+            raise InputError(
+                f"{named(folder)} has two class folders that look alike, {same!a} and "
+                f"{name!a}: merge them, or rename one"
             )
     if len(names) < least:
         what = f"one class folder only, {names[0]}" if names else "no class folders"
@@ -178,68 +189,44 @@ def _classes(folder: Path, least: int) -> list[str]:
             f"{named(folder)} has {what}: pictures lie in a folder for each class, as "
             f"{named(folder)}/CLASS/*.png, and there must be two classes"
         )
-    return names
+    return {name: _pictures(root, os.path.join(part, name), left_out) for name in names}
 
 
-def _pictures(
-    root: Path,
-    part: str,
-    classes: tuple[str, ...],
-    left_out: list[str],
-    present: list[str] | None = None,
-) -> list[Picture]:
-    found = []
-    for name in classes if present is None else present:
-        of_class = list(_of_class(root, os.path.join(part, name), left_out))
-        if not of_class:
-            raise InputError(
-                f"{named(root / part / name)} has no pictures: put some into it, or "
-                "delete it"
-            )
-        label = classes.index(name)
-        found += [Picture(path, label, state) for path, state in of_class]
+def _pictures(root: Path, folder: str, left_out: list[str]) -> Files:
+    found: Files = {}
+    for name, file in _entries(root / folder).items():
+        path = os.path.join(folder, name)
+        if name.lower().endswith(SUFFIXES) and stat.S_ISREG(file.st_mode):
+            found[path] = (file.st_size, file.st_mtime_ns)
+        else:
+            left_out.append(named(path))
+    if not found:
+        raise InputError(
+            f"{named(root / folder)} has no pictures: put some into it, or delete it"
+        )
     return found
 
 
-def _of_class(
-    root: Path, path: str, left_out: list[str]
-) -> Iterator[tuple[str, tuple[int, int]]]:
-    for name, entry in _entries(root / path).items():
-        file = os.path.join(path, name)
-        if os.path.splitext(name)[1].lower() not in SUFFIXES or entry.is_dir():
-            left_out.append(named(file))
-            continue
-        try:
-            stat = entry.stat()
-        except OSError as error:
-            raise InputError(
-                f"{named(root / file)} cannot be read ({error.strerror})"
-            ) from error
-        yield file, (stat.st_size, stat.st_mtime_ns)
-
-
 def _split(
-    root: Path, classes: tuple[str, ...], pictures: list[Picture]
-) -> tuple[list[Picture], list[Picture]]:
+    root: Path, classes: dict[str, Files]
+) -> tuple[dict[str, Files], dict[str, Files]]:
     """Take a fifth of each class to test on: those whose names have the least digests.
 
     A picture that is added moves few of the others from one side to the other.
     """
-    train, test = [], []
-    for label, name in enumerate(classes):
-        mine = [picture for picture in pictures if picture.label == label]
-        if len(mine) < 2:
+    train, test = {}, {}
+    for name, files in classes.items():
+        if len(files) < 2:
             raise InputError(
                 f"{named(root)} has no test folder, and of the class {name} one "
                 "picture only: two are needed to train on the one and test on the other"
             )
-        mine.sort(key=_draw)
-        tested = max(1, round(len(mine) / 5))
-        test += mine[:tested]
-        train += mine[tested:]
+        drawn = sorted(files.items(), key=lambda file: _draw(file[0]))
+        tested = max(1, round(len(files) / 5))
+        test[name], train[name] = dict(drawn[:tested]), dict(drawn[tested:])
     return train, test
 
 
-def _draw(picture: Picture) -> bytes:
-    text = f"{SPLIT_SEED}:{picture.path}".encode(errors="surrogateescape")
+def _draw(path: str) -> bytes:
+    text = f"{SPLIT_SEED}:{path}".encode(errors="surrogateescape")
     return hashlib.sha256(text).digest()

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data.arrays import Split, checked, fingerprint
 from optnet_jax.data.dataset import Dataset
-from optnet_jax.data.options import Options
 from optnet_jax.data.preprocessing import normalise
 from optnet_jax.data.spec import Spec
 

@@ -1,5 +1,6 @@
 """A picture of any kind as the 8-bit RGB that a network sees; Pillow decodes them."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -8,11 +9,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from optnet_jax.errors import InputError, named, one_line
 
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
+    *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+"""What the names of the pictures in a folder end in."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's name of pixels of as many channels, of 8 bits each."""
 
 
-def load(file: str | Path) -> Image.Image:
+def load(source: str | Path | Image.Image, name: str = "") -> Image.Image:
     """Read a picture as it looks on white paper, upright.
 
     Its EXIF orientation is applied, a palette looked up, what is transparent laid over
@@ -20,7 +27,8 @@ def load(file: str | Path) -> Image.Image:
     256 levels. Of an animation it is the first frame.
 
     Args:
-        file: the picture, of any format that Pillow reads.
+        source: a file of any format that Pillow reads, or an image of Pillow.
+        name: what a message calls it; by default its path.
 
     Returns:
         The picture, mode "RGB".
@@ -29,26 +37,26 @@ def load(file: str | Path) -> Image.Image:
         InputError: if it cannot be read, naming it and the cause.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
-            return upright_rgb(image)
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{named(file)} is not a readable picture (of no format that Pillow knows)"
-        ) from error
+        if isinstance(source, Image.Image):
+            return _upright_rgb(source)
+        if os.path.exists(source) and not os.path.isfile(source):
+            raise ValueError("it is no file")  # a pipe would keep its reader waiting
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
+            return _upright_rgb(image)
     except Exception as error:
         # Pillow raises whatever the damaged byte leads to.
-        cause = getattr(error, "strerror", None) or one_line(error, 100)
+        if isinstance(error, UnidentifiedImageError):
+            cause = "of no format that Pillow knows"
+        else:
+            cause = getattr(error, "strerror", None) or one_line(error, 100)
         raise InputError(
-            f"{named(file)} is not a readable picture ({cause})"
+            f"{named(name or source)} is not a readable picture ({cause})"
         ) from error
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any mode as :func:`load` returns a file's.
-
-    Raises:
-        ValueError: its numbers are not grey levels of 8 or 16 bits.
-    """
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    if not all(image.size):
+        raise ValueError("it has no pixels")
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")

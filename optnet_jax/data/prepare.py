@@ -15,12 +15,12 @@ downloaded, if it can be.
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from optnet_jax.configuration import local_path
 from optnet_jax.data import source
-from optnet_jax.data.archives import archives_of, is_there
+from optnet_jax.data.archives import archives_of, is_there, listed
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
@@ -57,13 +57,13 @@ def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
 
 def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) -> None:
     """Link the archives under the names by which TFDS looks for them."""
-    wanted = list(archives_of(source.find_builder(spec, data_dir)))
+    wanted = archives_of(source.find_builder(spec, data_dir))
+    if not wanted:
+        raise InputError(f"{spec.name} needs no archive; leave out --archive")
     for archive in _files(archives, wanted):
         if not is_there(archive):
             raise InputError(f"there is no file {archive}; see --archive")
-        if not wanted:
-            raise InputError(f"{spec.name} needs no archive; leave out --archive")
-        name = archive.name if len(wanted) > 1 else wanted[0]
+        name = archive.name if len(wanted) > 1 else next(iter(wanted))
         if name not in wanted:
             raise InputError(
                 f"{archive} is not an archive of {spec.name}, which are called "
@@ -72,9 +72,12 @@ def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) 
         if (manual_dir / name).exists():
             raise InputError(f"{name} is given twice; give each --archive once")
         (manual_dir / name).symlink_to(archive.resolve())
+    missing = {n: a for n, a in wanted.items() if not (manual_dir / n).exists()}
+    if missing:
+        raise InputError(f"{spec.name} needs {listed(missing)}, too; see --archive")
 
 
-def _files(archives: Sequence[str], wanted: Sequence[str]) -> Iterator[Path]:
+def _files(archives: Sequence[str], wanted: Iterable[str]) -> Iterator[Path]:
     """Yield the archives that are given; of a folder, those in it that are wanted."""
     for archive in (local_path(archive, "--archive") for archive in archives):
         inside = [archive / name for name in wanted if (archive / name).exists()]

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from optnet_jax.data import archives, features, origins, quiet, versions
+from optnet_jax.data import archives, features, origins, quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError, one_line
 from optnet_jax.runs import files, program
@@ -48,7 +48,7 @@ def prepared_builder(
         InputError: if the set is not there and cannot be prepared.
     """
     builder = find_builder(spec, data_dir)
-    where = Path(manual_dir or default_manual_dir(builder))
+    where = Path(manual_dir or Path(builder.data_dir_root, "downloads", "manual"))
     paths = {source: Path(source) for source in spec.sources}
     if spec.manual:  # others come from the genuine archives only, which do not change
         paths |= {name: where / name for name in archives.archives_of(builder)}
@@ -69,15 +69,52 @@ def prepared_builder(
 
 
 def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
-    """Return a version that serves as well, any if this one cannot be had, or None."""
+    """Return the set as another version of its builder has prepared it, or None.
+
+    TFDS raises a version now and then; what was prepared before, hours of work in
+    ImageNet's case, lies in another folder, which describes itself. The newest that can
+    be read is taken: of all if this version cannot be had, else of those that the
+    builder's author takes for as good.
+
+    Raises:
+        InputError: if no version can be had; why those that are there are of no use.
+    """
+    faults: list[str] = []
     try:
         _check_archives(spec, builder, manual_dir)
     except InputError as error:
-        other, faults = versions.another(spec, builder)
-        if other is None:
-            raise InputError("; ".join([str(error), *faults])) from error
-        return other
-    return versions.another(spec, builder, supported_only=True)[0]
+        faults.append(str(error))
+    version = quiet.import_tfds().core.Version
+    folders = [
+        folder
+        for folder in Path(builder.data_dir).parent.glob("*/")
+        if version.is_valid(folder.name)  # not one that is half prepared
+        and (faults or folder.name in map(str, builder.versions))
+    ]
+    for folder in sorted(folders, key=lambda f: version(f.name), reverse=True):
+        try:
+            found = _read_version(spec, folder)
+        except InputError as error:
+            if faults:
+                faults.append(f"its version {folder.name} there is of no use: {error}")
+            continue
+        text = "%s %s is not prepared: using %s"
+        logging.warning(text, spec.name, builder.version, folder)
+        return found
+    if faults:
+        raise InputError("; ".join(faults))
+    return None
+
+
+def _read_version(spec: Spec, folder: Path) -> Any:
+    try:
+        with quiet.no_chatter():
+            builder = quiet.import_tfds().builder_from_directory(folder)
+    except Exception as error:
+        # TFDS and protobuf raise whatever is missing or damaged leads to.
+        raise InputError(f"{folder} cannot be read ({one_line(error, 200)})") from error
+    features.check(spec, builder)
+    return builder
 
 
 def _prepared(
@@ -132,32 +169,25 @@ def is_prepared(builder: Any) -> bool:
         return builder.is_prepared()
 
 
-def default_manual_dir(builder: Any) -> Path:
-    """Return where TFDS looks for archives that a person has fetched."""
-    return Path(builder.data_dir_root) / "downloads" / "manual"
-
-
 def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
     """Raise InputError unless the archives are there or can be downloaded."""
-    wanted = archives.archives_of(builder)
-    there = {name for name in wanted if archives.is_there(manual_dir / name)}
-    missing = {name: wanted[name] for name in wanted if name not in there}
+    missing = {
+        name: archive
+        for name, archive in archives.archives_of(builder).items()
+        if not archives.is_there(manual_dir / name)
+    }
     # Without one of ImageNet's archives TFDS would prepare the split of the other.
     reasons = ["without an account"] if missing and spec.manual else []
     if not spec.manual:
         answers = (unreachable(item.url, PROBE_SECONDS) for item in missing.values())
         reasons = [f"({answer})" for answer in answers if answer]
     if reasons:
-        files = " and ".join(
-            f"{name} ({archive.size:,} bytes)" for name, archive in missing.items()
-        )
+        files = archives.listed(missing)
         place = f", which Debian's package {spec.package} has," if spec.package else ""
         raise InputError(
             f"{spec.name} is not in {builder.data_dir_root} and cannot be downloaded "
             f"{reasons[0]}: put {files}{place} into {manual_dir}"
         )
-    for name in there:
-        archives.check_size(spec, manual_dir / name, wanted[name])
 
 
 def unreachable(url: str, seconds: float) -> str:
@@ -190,7 +220,7 @@ def _check_contents(spec: Spec, builder: Any, manual_dir: Path) -> None:
     """Raise InputError if an archive that is there is not the genuine one."""
     for name, archive in archives.archives_of(builder).items():
         if archives.is_there(manual_dir / name):
-            archives.check_checksum(spec, manual_dir / name, archive)
+            archives.check(spec, manual_dir / name, archive)
 
 
 def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:

@@ -10,6 +10,9 @@ from optnet_jax.data.preprocessing import Mean, Std
 from optnet_jax.errors import InputError, shown
 from optnet_jax.kinds import LocalPath, convert
 
+FOLDER = "optnet_folder"
+"""Name of a data set that a folder of pictures is; see :mod:`.folder`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
@@ -180,6 +183,10 @@ def get_spec(name: str) -> Spec:
         InputError: if there is none.
     """
     if not isinstance(name, str) or name not in SPECS:
-        known = ", ".join([*SPECS, "optnet_folder"])
+        if name == FOLDER:
+            raise InputError(
+                f"{FOLDER} is prepared by a run, with --config.data.folder"
+            )
+        known = ", ".join([*SPECS, FOLDER])
         raise InputError(f"no dataset is called {shown(name)}; there are {known}")
     return SPECS[name]

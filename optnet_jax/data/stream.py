@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data import arrays, crops, features, quiet, records
 from optnet_jax.data.dataset import Dataset
-from optnet_jax.data.options import Options
 from optnet_jax.data.preprocessing import normalise
 from optnet_jax.data.records import Status
 from optnet_jax.data.spec import Spec

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from optnet_jax.configuration import local_path
 from optnet_jax.data import pictures
 from optnet_jax.data.preprocessing import Preprocessing
-from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.errors import InputError, named, one_line, shown
 
 
 class Source(NamedTuple):
@@ -47,7 +48,7 @@ def sources(images: Any) -> list[Source]:
 
 def _sources(images: Any, name: str) -> list[Source]:
     if isinstance(images, str | os.PathLike):
-        return [Source(str(file), file) for file in _files(Path(images))]
+        return [Source(str(file), file) for file in _files(local_path(images, name))]
     if isinstance(images, Image.Image):
         return [Source(name, images)]
     if isinstance(images, Sequence) and not isinstance(images, bytes):
@@ -59,8 +60,7 @@ def _sources(images: Any, name: str) -> list[Source]:
             for source in _sources(item, f"image {index}")
         ]
     array = _array(images, name)
-    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
-    if single:
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in pictures.MODES):
         return [Source(name, array)]
     if array.ndim not in (3, 4):
         raise InputError(
@@ -82,19 +82,25 @@ def _array(image: Any, name: str) -> np.ndarray:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [path]
-    endings = set(Image.registered_extensions())
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in endings
-        and not file.name.startswith(".")
-        and file.is_file()
-    )
+
+    def refuse(error: OSError) -> None:
+        where = named(error.filename)
+        raise InputError(f"{where} cannot be read ({error.strerror})") from error
+
+    files = [
+        Path(folder, name)
+        for folder, _, names in os.walk(path, onerror=refuse)
+        for name in names
+        if name.lower().endswith(pictures.SUFFIXES) and not name.startswith(".")
+    ]
     if not files:
-        raise InputError(f"there is no image in the folder {path}")
-    return files
+        raise InputError(
+            f"there is no image in the folder {path}: their names end in "
+            f"{', '.join(pictures.SUFFIXES)}"
+        )
+    return sorted(files)
 
 
 def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
@@ -113,48 +119,34 @@ def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
     """
     channels = preprocessing.image_shape[2]
     name, image = source
-    if not isinstance(image, Path | Image.Image):
+    if isinstance(image, np.ndarray):
         pixels = _bytes(image, name)
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-        if not pixels.size:
-            raise InputError(f"{name} has shape {pixels.shape}: it has no pixels")
         if pixels.shape[2] == channels:
             return preprocessing.fit(pixels)
-        image = _picture(pixels, name)
+        if pixels.shape[2] not in pictures.MODES:
+            raise InputError(
+                f"{name} has {pixels.shape[2]} channels: an image has 1, 3 or 4"
+            )
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if channels not in (1, 3):
         raise InputError(
             f"{name} cannot be given {channels} channels: give an array that has them"
         )
-    picture = _upright(image, name).convert(pictures.MODES[channels])
+    picture = pictures.load(image, name).convert(pictures.MODES[channels])
     pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
     return preprocessing.fit(pixels)
 
 
-def _picture(pixels: np.ndarray, name: str) -> Image.Image:
-    if pixels.shape[2] not in (1, 3, 4):
-        raise InputError(
-            f"{name} has {pixels.shape[2]} channels: an image has 1, 3 or 4"
-        )
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _upright(image: Path | Image.Image, name: str) -> Image.Image:
-    if isinstance(image, Path):
-        return pictures.load(image)
-    try:
-        return pictures.upright_rgb(image)
-    except (OSError, ValueError) as error:  # a file of Pillow's that is read only now
-        raise InputError(f"{name} cannot be read ({one_line(error)})") from error
-
-
-def _bytes(image: Any, name: str) -> np.ndarray:
-    """Bring an array to bytes; a float is a share of white."""
-    array = np.asarray(image)
+def _bytes(array: np.ndarray, name: str) -> np.ndarray:
+    """Bring an array to bytes, [H, W, C]; a float is a share of white."""
+    array = array[..., None] if array.ndim == 2 else array
+    if not array.size:
+        raise InputError(f"{name} has shape {array.shape}: it has no pixels")
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
         return array * np.uint8(255)
-    least, most = (array.min(), array.max()) if array.size else (0, 0)
+    least, most = array.min(), array.max()
     whole = array.dtype.kind in "ui"
     white = 255 if whole else 1
     if not (least >= 0 and most <= white):  # NaN is neither

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax import data
-from optnet_jax.configuration import TrainConfig, local_path
+from optnet_jax.configuration import TrainConfig, convert, local_path
 from optnet_jax.data.preprocessing import Preprocessing, normalise
 from optnet_jax.errors import InputError, shown
 from optnet_jax.inference import images as images_lib
@@ -66,7 +66,7 @@ class Trained:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: Any,
         dataset: Mapping[str, Any] | None,
         leaves: Leaves,
         step: int,
@@ -78,7 +78,8 @@ class Trained:
         self.dataset = dict(dataset or _known(self.config, where))
         try:
             self.preprocessing = Preprocessing.of(_with_resize(self.dataset))
-            names = [str(name) for name in self.dataset["class_names"]]
+            names = self.dataset["class_names"]
+            names = convert(names, tuple[str, ...], "class_names")
         except (InputError, KeyError, TypeError) as error:
             raise InputError(
                 f"what {where} says of its data set is damaged ({error}): copy the "
@@ -259,11 +260,14 @@ def _load_exported(file: Path) -> Trained:
     if card is None:
         raise InputError(f"{file} has no card: put the .json that came with it there")
     try:
-        config, dataset, step = card["config"], card["dataset"], card["step"]
-    except KeyError as error:
-        raise InputError(f"the card of {file} lacks {error}: export it anew") from error
+        step = convert(card.get("step"), int, "step")
+        dataset = convert(card.get("dataset"), dict, "dataset")
+    except InputError as error:
+        raise InputError(
+            f"the card of {file} is damaged ({error}): export it anew"
+        ) from error
     leaves = flatten(state_dict.load_variables(file))
-    return Trained(config, dataset, leaves, step, file, card)
+    return Trained(card.get("config"), dataset, leaves, step, file, card)
 
 
 def _known(config: TrainConfig, where: object) -> dict[str, Any]:

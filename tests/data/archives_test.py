@@ -68,13 +68,13 @@ def test_an_archive_on_a_disk_that_fails_is_named(train, monkeypatch):
     genuine = GENUINE._replace(size=train.stat().st_size)
     monkeypatch.setattr(archives.hashlib, "file_digest", failing)
     with pytest.raises(InputError, match=rf"^{train} cannot be read \(Input/output"):
-        archives.check_checksum(SPEC, train, genuine)
+        archives.check(SPEC, train, genuine)
 
 
 def test_a_whole_tar_of_another_size_is_an_excerpt(train, monkeypatch):
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(args))
-    archives.check_size(SPEC, train, GENUINE)
+    archives.check(SPEC, train, GENUINE)
     size = train.stat().st_size
     sizes = f"it has {size:,} bytes instead of 147,897,477,120"
     assert warnings == [(train, "imagenet2012", sizes)]
@@ -108,7 +108,7 @@ def test_a_tar_that_is_not_whole(train, change, fault):
     content = change(train.read_bytes())
     train.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        archives.check_size(SPEC, train, GENUINE)
+        archives.check(SPEC, train, GENUINE)
     assert caught.match(
         f"^{train} {fault}.*, not the one of imagenet2012: it has {len(content):,} "
         "bytes instead of 147,897,477,120; fetch it again$"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from optnet_jax import data
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data import features, memory, quiet, source
-from optnet_jax.data.options import Options
 from optnet_jax.errors import InputError
 
 

@@ -53,9 +53,10 @@ def test_what_is_no_picture_is_left_out_and_said(tmp_path):
     for name in (".DS_Store", "notes.txt", "UPPER.JPG"):
         (tmp_path / "a" / name).write_bytes(b"")
     (tmp_path / ".hidden").mkdir()
+    os.mkfifo(tmp_path / "b" / "pipe.png")
     found = folder.scan(tmp_path)
     assert len(found.train) + len(found.test) == 7
-    assert found.note.endswith("left out: 2, such as a/notes.txt")
+    assert found.note.endswith("left out: 3, such as a/notes.txt")
 
 
 def config_name(root, size=8):
@@ -108,6 +109,8 @@ WRONG = {
     "has a folder val and none called train": {"val__a": 3, "val__b": 3},
     "has a class folder called 'b ': rename it": {"a": 3, "b ": 3},
     r"called 'b\\nc': rename it": {"a": 3, "b\nc": 3},
+    "two class folders that look alike, 'A' and 'a'": {"a": 3, "A": 3},
+    r"that look alike, 'e\\u0301' and '\\xe9'": {"é": 3, "e\u0301": 3},
 }
 
 
@@ -117,6 +120,21 @@ def test_what_is_no_data_set_is_said_in_one_line(message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         folder.spec_of(str(tmp_path), 8)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "cause"),
+    [
+        ("c", "c", "Too many levels of symbolic links"),
+        ("c", "gone", "No such file or directory"),
+        ("a/l.png", "l.png", "Too many levels of symbolic links"),
+        ("a/l.png", "gone", "No such file or directory"),
+    ],
+)
+def test_a_link_to_nothing_is_named(tmp_path, link, target, cause):
+    fill(tmp_path, a=2, b=2).joinpath(link).symlink_to(target)
+    with pytest.raises(InputError, match=rf"{link} cannot be read \({cause}\)"):
+        folder.scan(tmp_path)
 
 
 def test_the_folder_and_the_size_must_be_said(tmp_path):

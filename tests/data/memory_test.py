@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data import memory, spec
-from optnet_jax.data.options import Options
 from optnet_jax.errors import InputError
 
 # One for each row of the larger split.

@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 
@@ -153,8 +154,12 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
         "zeros.png": broken_png(),
         "cut off.jpg": whole.read_bytes()[:2000],
         "signed.tif": None,
+        "pipe.png": None,
+        "folder.png": None,
     }
     Image.fromarray(SIXTEEN.astype(np.int32) - 40000).save(tmp_path / "signed.tif")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
     for name, content in wrongs.items():
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -167,6 +172,8 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
         assert message.count(name) == 1
     with pytest.raises(InputError, match=r"gone.png.*\(No such file or directory\)"):
         pictures.load(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"^image 3 is not .* \(it has no pixels\)"):
+        pictures.load(Image.new("L", (0, 8)), "image 3")
 
 
 def test_a_large_picture_is_made_smaller_and_a_small_one_left_alone():

@@ -71,6 +71,19 @@ def test_an_archive_that_holds_something_else_is_refused(
     )
 
 
+def test_an_archive_that_a_folder_lacks_is_asked_for(tmp_path, fashion_archives):
+    fashion_archives(tmp_path)
+    name = "t10k-labels-idx1-ubyte.gz"
+    size = (tmp_path / name).stat().st_size
+    (tmp_path / name).unlink()
+    refused(
+        f"fashion_mnist needs {name} ({size} bytes), too; see --archive",
+        "--dataset=fashion_mnist",
+        f"--archive={tmp_path}",
+        f"--data_dir={tmp_path}",
+    )
+
+
 def refused(message, *arguments):
     with pytest.raises(InputError) as caught:
         prepare.main(arguments)

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from optnet_jax import data
 from optnet_jax.data import spec
 from optnet_jax.errors import InputError
 
@@ -66,3 +67,29 @@ def test_another_size_is_cropped_in_proportion():
 def test_what_is_no_name_of_a_set(name):
     with pytest.raises(InputError, match="no dataset is called .*; there are optnet_d"):
         spec.get_spec(name)
+
+
+def test_a_folder_is_no_set_of_the_table():
+    with pytest.raises(InputError, match="^optnet_folder is prepared by a run"):
+        spec.get_spec("optnet_folder")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("optnet_digits", "config.data='optnet_digits' must be a block"),
+        ({"image_size": 16}, "image_size=16 cannot be had of optnet_digits"),
+        ({"folder": "here"}, "data.folder='here' is not what data.dataset=optnet_digi"),
+        ({"dataset": "mnits"}, "no dataset is called 'mnits'; there are optnet_digits"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_set(config, message):
+    with pytest.raises(InputError, match=message):
+        data.load(config, seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
+@pytest.mark.parametrize("dataset", ["optnet_digits", "imagenet2012"])
+def test_a_seed_that_another_one_equals_is_refused_for_every_set(dataset, seed):
+    with pytest.raises(InputError, match="seed=.* must be"):
+        data.load({"dataset": dataset}, seed=seed)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from optnet_jax import data
+from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data import quiet, records, source, spec, stream
-from optnet_jax.data.options import Options
 from optnet_jax.errors import InputError
 
 SIZE = 16

@@ -86,11 +86,15 @@ def test_exported_network_is_the_trained_one(finished, small):
     (finished / "result.json").unlink()
     export.export_run(finished)  # a run that was stopped
     assert json.loads(card.read_text())["final"] == export.NOT_RECORDED
-    loaded = jax.export.deserialize(bytearray(program.read_bytes()))
-    assert set(loaded.platforms) == {"cpu", "cuda", "tpu"}
+    exported = jax.export.deserialize(bytearray(program.read_bytes()))
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
     for count in (1, 7):
-        found = loaded.call(images[:count])
-        np.testing.assert_allclose(found, expected[:count], atol=1e-6)
+        probabilities = exported.call(images[:count])
+        np.testing.assert_allclose(probabilities, expected[:count], atol=1e-6)
+    for name, damage in {"step": "7", "dataset": ["a"], "config": None}.items():
+        card.write_text(json.dumps(found | {name: damage}))
+        with pytest.raises(InputError, match=f"{name}=.* must be"):
+            optnet_jax.load_run(weights)
     card.unlink()
     with pytest.raises(InputError, match="has no card"):
         optnet_jax.load_run(weights)
@@ -111,7 +115,13 @@ def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
     assert [row.split(",")[1] for row in rows[1:]] == expected.names
     assert (finished / "plots" / "predictions.png").stat().st_size > 1000
     (tmp_path / "pictures" / "notes.png").write_text("no picture")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "a.png").symlink_to("gone")
     for bad, message in (
+        ([""], "image 0='' must be the path of a file"),
+        (["~nobody/a.png"], "names a home folder that is not there"),
+        (["x" * 300], "has a name of more than 255 bytes"),
+        ([str(tmp_path / "link")], r"a\.png is not a readable .*No such file"),
         (pictures, r"notes\.png is not a readable picture"),
         ([], "needs --images"),
         ([str(finished / "checkpoints")], "there is no image in the folder"),
