@@ -11,6 +11,8 @@ import pkgutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import jax
@@ -107,51 +109,38 @@ def other_process(
     """
     # A fork would copy JAX's locks, but not the threads that release them.
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    sent = (theirs, default_clock(), make, jax.device_get(arguments))
-    process = context.Process(target=_serve, args=sent, daemon=True)
-    # Ctrl-C is ours to answer; a process inherits what is ignored when it starts.
-    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.start()
-    signal.signal(signal.SIGINT, answer)
-    theirs.close()
+    # Ctrl-C is ours to answer.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(1, context, signal.signal, ignore) as process:
 
-    def receive() -> Any:
+        def ask(function: Callable[..., Any], *given: Any) -> Any:
+            try:
+                return process.submit(function, *given).result()
+            except BrokenProcessPool:
+                text = "the other process ended: see its message above"
+                raise InputError(text) from None
+
+        sent = (make, default_clock(), jax.device_get(arguments))
         try:
-            answer = ours.recv()
-        except (EOFError, ConnectionError):
-            raise InputError("the other process ended: see its message above") from None
-        if isinstance(answer, InputError):
-            raise answer
-        return answer
-
-    def ask(name: str) -> float:
-        with contextlib.suppress(BrokenPipeError):  # if it has ended, receiving says so
-            ours.send(name)
-        return receive()
-
-    try:
-        yield {name: functools.partial(ask, name) for name in receive()}
-    except BaseException:
-        process.terminate()
-        raise
-    finally:
-        ours.close()
-        process.join()
+            names = ask(_make_runs, *sent)
+            yield {name: functools.partial(ask, _run, name) for name in names}
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
 
 
-def _serve(
-    connection: Any, clock: Callable[[], float], make: str, arguments: tuple
-) -> None:
-    """Return the process: make the runs, then run what is asked for until the end."""
+_runs: dict[str, Callable[[], float]] = {}
+"""Of the other process."""
+
+
+def _make_runs(make: str, clock: Callable[[], float], arguments: tuple) -> list[str]:
     # JAX would take most of a GPU for the few numbers that PyTorch's side asks of it.
     jax.config.update("jax_platforms", "cpu")
-    try:
-        runs: Runs = pkgutil.resolve_name(make)(*arguments)
-    except InputError as error:
-        connection.send(error)
-        return
-    connection.send(tuple(runs))
-    with contextlib.suppress(EOFError):  # the other end was closed
-        while True:
-            connection.send(timed(runs[connection.recv()], clock)())
+    made: Runs = pkgutil.resolve_name(make)(*arguments)
+    _runs.update({name: timed(run, clock) for name, run in made.items()})
+    return list(_runs)
+
+
+def _run(name: str) -> float:
+    return _runs[name]()

@@ -11,10 +11,9 @@ all that come after it would move: it is replaced by one from the start of its f
 marked.
 """
 
-import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -49,8 +48,7 @@ def stream_count(batch_size: int) -> int:
     return max(n for n in range(1, MAX_STREAMS + 1) if batch_size % n == 0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Streams:
+class Streams(NamedTuple):
     """A split as a sequence of records that is cut into equal streams.
 
     Stream v is made of the pieces [bounds[v], bounds[v+1]); piece i is ``take[i]``
@@ -90,7 +88,7 @@ class Streams:
         )
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """V."""
         return len(self.bounds) - 1
 
@@ -170,7 +168,7 @@ def read(
         there; ``status``, int64, a :class:`Status`.
     """
     tf = quiet.import_tensorflow()
-    block = batch_size // streams.count
+    block = batch_size // streams.number
     files, skip, take, bounds = map(
         tf.constant, (streams.files, streams.skip, streams.take, streams.bounds)
     )

@@ -167,16 +167,6 @@ class StreamDataset(Dataset):
         """
         tf = quiet.import_tensorflow()
 
-        def nothing(status: Any) -> dict[str, Any]:
-            return {
-                "image": tf.zeros(self.image_shape, tf.uint8),
-                "label": tf.zeros([], tf.int32),
-                "file_name": tf.constant(""),
-                "file": entry["file"],
-                "place": entry["place"],
-                "status": tf.cast(status, tf.int64),
-            }
-
         def image_of(record: Any) -> dict[str, Any]:
             return self._example(record, entry["number"], augment_seed) | {
                 "file": entry["file"],
@@ -184,24 +174,28 @@ class StreamDataset(Dataset):
                 "status": entry["status"],
             }
 
-        def own() -> dict[str, Any]:
-            status = entry["status"]
-            return tf.cond(
-                (status == int(Status.PADDING)) | (status == int(Status.LOST)),
-                lambda: nothing(status),
-                lambda: image_of(entry["record"]),
-            )
-
         def other(record: Any) -> dict[str, Any]:
             return image_of(record) | {
                 "file_name": self._name(self._parse(entry["record"])),
                 "status": tf.constant(int(Status.BAD_IMAGE), tf.int64),
             }
 
-        one = tf.data.Dataset.from_tensors(0).map(lambda _: own()).ignore_errors()
-        others = records.sound_records(entry["file"]).map(other).ignore_errors()
-        lost = tf.data.Dataset.from_tensors(nothing(int(Status.LOST)))
-        return one.concatenate(others).concatenate(lost).take(1)
+        # Neither can be read of an entry without a record.
+        own = tf.data.Dataset.from_tensors(entry["record"]).map(image_of)
+        others = records.sound_records(entry["file"]).map(other)
+        padding = entry["status"] == int(Status.PADDING)
+        status = tf.where(padding, int(Status.PADDING), int(Status.LOST))
+        nothing = {
+            "image": tf.zeros(self.image_shape, tf.uint8),
+            "label": tf.zeros([], tf.int32),
+            "file_name": tf.constant(""),
+            "file": entry["file"],
+            "place": entry["place"],
+            "status": tf.cast(status, tf.int64),
+        }
+        lost = tf.data.Dataset.from_tensors(nothing)
+        candidates = own.ignore_errors().concatenate(others.ignore_errors())
+        return candidates.concatenate(lost).take(1)
 
     def _image(self, encoded: Any, seed: Any) -> Any:
         """Return an image, uint8 [H, W, C]; a random part of it where there is a seed.

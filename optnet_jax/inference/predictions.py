@@ -47,13 +47,6 @@ class Predictions:
             for row, labels in zip(self.probabilities, order, strict=True)
         ]
 
-    def rows(self, count: int = 3) -> list[list[str]]:
-        """Return a table of text: the file, then names and probabilities in turn."""
-        return [
-            [source, *(text for name, p in top for text in (name, f"{p:.4f}"))]
-            for source, top in zip(self.sources, self.top(count), strict=True)
-        ]
-
     def __str__(self) -> str:
         """Return a line for each image: what it is called, and three classes."""
         width = max(map(len, self.sources), default=0)

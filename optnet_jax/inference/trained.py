@@ -50,15 +50,12 @@ class Trained:
         card: What came with a network that was exported.
 
     Attributes:
-        config: What it was trained with, checked.
-        dataset: What is known of its data set.
         network: The linen module.
         variables: ``params`` and ``batch_stats``: their moving average if the run
             evaluates with one.
         preprocessing: What the data set's evaluation makes of an image.
         class_names: What the classes are called, in the order of their labels.
-        step: The step that the variables are of.
-        card: What came with it, if it was exported.
+        config, dataset, step, card: As given; the config is checked.
 
     Raises:
         InputError: if these do not fit together.
@@ -97,6 +94,7 @@ class Trained:
             cure="use the version of optnet_jax that it was trained with",
         )
         self.variables: dict[str, Any] = unflatten(shapes, leaves)
+        self._probabilities = jax.jit(self.probabilities)
 
     def predict(self, images: Any) -> Predictions:
         """Classify images.
@@ -171,10 +169,6 @@ class Trained:
         """
         logits: Any = self.network.apply(variables, self.normalised(images))
         return jax.nn.softmax(logits)
-
-    @functools.cached_property
-    def _probabilities(self) -> Any:
-        return jax.jit(self.probabilities)
 
     @functools.cached_property
     def _features(self) -> tuple[list[str], Any]:

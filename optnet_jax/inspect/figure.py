@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.graph import Edge, Structure, recurrence_structure
@@ -32,22 +31,14 @@ _MATRICES_WIDTH = 6
 """Columns of a graph that two matrices side by side take."""
 
 
-def is_drawable(network: nn.Module) -> bool:
-    """Return whether a network says what recurrences it runs, so that it can be drawn.
-
-    It does so by a method ``propagations``, as
-    :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet` has one.
-    """
-    return hasattr(network, "propagations")
-
-
 def network_structures(
     network: Any, params: Mapping[str, Any] | None = None
 ) -> dict[str, Structure]:
     """Return the graph of each stage of a network.
 
     Args:
-        network: one that :func:`is_drawable`.
+        network: one that says by a method ``propagations`` what recurrences it runs, as
+            :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet` does.
         params: trained parameters, for learned coefficients; None: their initial
             values.
 
@@ -57,7 +48,7 @@ def network_structures(
     Raises:
         InputError: a network without such stages.
     """
-    if not is_drawable(network):
+    if not hasattr(network, "propagations"):
         raise InputError(
             f"{type(network).__name__} has no stages to draw: choose a network that "
             f"runs a recurrence, such as an HB-Net or an AGD-Net"
@@ -100,10 +91,11 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     last = max((n.column for s in followed for n in s.nodes), default=_MATRICES_WIDTH)
     if len(followed) < len(structures):
         last = max(last, _MATRICES_WIDTH)
-    largest: dict[bool, float] = {}
-    for structure in structures.values():
-        for kind, weight in _largest(structure).items():
-            largest[kind] = max(weight, largest.get(kind, 0.0))
+    edges = [edge for structure in structures.values() for edge in structure.edges]
+    largest = {
+        kind: max(abs(e.weight) for e in edges if e.through_transform == kind)
+        for kind in {edge.through_transform for edge in edges}
+    }
     heights = [_height(s) for s in structures.values()]
     figure = Figure((2 + 1.1 * last, sum(heights)), layout="constrained")
     rows = figure.subfigures(
@@ -112,28 +104,16 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     for row, (title, structure) in zip(rows, structures.items(), strict=True):
         row.suptitle(title, x=0.02, ha="left", fontsize=10)
         if _is_followed(structure):
-            draw_structure(row.subplots(), structure, largest, last)
+            _draw_structure(row.subplots(), structure, largest, last)
         else:
             _draw_matrices(row, structure, largest)
     return picture.save(figure, pathlib.Path(file), 150)
 
 
-def draw_structure(
-    axis: Any,
-    structure: Structure,
-    largest: Mapping[bool, float] | None = None,
-    last: float | None = None,
+def _draw_structure(
+    axis: Any, structure: Structure, largest: Mapping[bool, float], last: float
 ) -> None:
-    """Draw one graph.
-
-    Args:
-        axis: matplotlib axes.
-        structure: the graph.
-        largest: for edges without and with a T of their own the weight that is drawn
-            widest; by default the graph's own.
-        last: the column at the right edge; by default the graph's own.
-    """
-    largest = largest or _largest(structure)
+    """Draw a graph up to column ``last``; ``largest``: widest weights by kind."""
     labelled = len(structure.edges) <= _LABELLED_EDGES
     for edge in structure.edges:
         share = edge.weight / largest[edge.through_transform]
@@ -154,25 +134,18 @@ def draw_structure(
             },
         )
     low, high = _extent(structure)
-    if last is None:
-        last = max(node.column for node in structure.nodes)
     # The arcs are bent on the page, their labels placed in the graph's units.
     axis.set(xlim=(-0.4, last + 0.4), ylim=(low - 0.4, high + 0.4), aspect="equal")
     axis.axis("off")
 
 
-def _largest(structure: Structure) -> dict[bool, float]:
-    """Return the largest absolute weight without and with a T of its own."""
-    kinds = {edge.through_transform for edge in structure.edges}
-    return {
-        kind: max(abs(e.weight) for e in structure.edges if e.through_transform == kind)
-        for kind in kinds
-    }
-
-
 def _is_followed(structure: Structure) -> bool:
     arcs = len(structure.edges)
-    return arcs <= _FOLLOWED_ARCS or not _largest(structure).get(True)
+    return arcs <= _FOLLOWED_ARCS or not _has_own_transforms(structure)
+
+
+def _has_own_transforms(structure: Structure) -> bool:
+    return any(edge.through_transform for edge in structure.edges)
 
 
 def _draw_matrices(
@@ -247,7 +220,7 @@ def _bend(structure: Structure, edge: Edge) -> float:
     span = target.column - source.column
     if edge.through_transform:
         return 0.12 + 0.16 * span
-    if any(e.through_transform for e in structure.edges):
+    if _has_own_transforms(structure):
         return -0.12 - 0.16 * span
     if source.row != target.row:
         return 0.0

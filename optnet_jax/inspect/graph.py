@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from optnet_jax.recurrences import (
     Coefficients,
@@ -142,21 +143,22 @@ class _Probe:
     def __init__(self, recurrence: Recurrence):
         self._recurrence = recurrence
         self.paths = number_of_paths(recurrence)
-        leaves, self._treedef = jax.tree.flatten(recurrence.init(jnp.ones(1)))
-        self._shapes = [leaf.shape for leaf in leaves]
-        self._is_float = [jnp.issubdtype(a.dtype, jnp.floating) for a in leaves]
-        self._integers = [
-            leaf for leaf, real in zip(leaves, self._is_float, strict=True) if not real
-        ]
-        self.initial = np.asarray(self._floats(leaves))
+        state = recurrence.init(jnp.ones(1))
+        entries, self._state = ravel_pytree(state)
+        counts = jax.tree.map(
+            lambda a: jnp.full(jnp.shape(a), not jnp.issubdtype(a.dtype, jnp.floating)),
+            state,
+        )
+        self._is_count = ravel_pytree(counts)[0]
+        self.initial = np.where(self._is_count, 0, entries)
+        # Steps are linear in what is no count of them, so they are taken at 0.
+        self._at = jnp.where(self._is_count, entries, 0)
         self._jacobian = jax.jit(jax.jacfwd(self._step, argnums=(0, 1), has_aux=True))
 
     def is_output(self) -> np.ndarray:
         """Return for each entry whether the output contains it now."""
-        output = jax.jacfwd(
-            lambda s: self._recurrence.output(self._state(s, self._integers))
-        )
-        return np.any(np.asarray(output(jnp.zeros(len(self.initial)))) != 0, axis=0)
+        output = jax.jacfwd(lambda s: self._recurrence.output(self._state(s)))
+        return np.any(np.asarray(output(self._at)) != 0, axis=0)
 
     def step(self, c: Any) -> tuple[np.ndarray, ...]:
         """Return the weights of old entries and T's in new entries and in T's inputs.
@@ -164,38 +166,21 @@ class _Probe:
         Returns:
             (entries by entries), (entries by T's), (T's by entries), (T's by T's).
         """
-        zeros = jnp.zeros(len(self.initial)), jnp.zeros(self.paths)
-        jacobians, self._integers = self._jacobian(*zeros, self._integers, c)
+        jacobians, new = self._jacobian(self._at, jnp.zeros(self.paths), c)
+        self._at = jnp.where(self._is_count, new, 0)
         (new_s, new_t), (input_s, input_t) = jacobians
         return tuple(np.asarray(m) for m in (new_s, new_t, input_s, input_t))
 
-    def _step(self, entries: Any, transformed: Any, integers: Any, c: Any) -> tuple:
+    def _step(self, entries: Any, transformed: Any, c: Any) -> tuple:
         inputs = []
 
         def transform(x: Any) -> Any:
             inputs.append(x.reshape(()))
             return transformed[len(inputs) - 1].reshape(x.shape)
 
-        state = self._recurrence.step(transform, self._state(entries, integers), c)
-        leaves = jax.tree.leaves(state)
-        new_integers = [
-            leaf for leaf, real in zip(leaves, self._is_float, strict=True) if not real
-        ]
-        return (self._floats(leaves), jnp.stack(inputs)), new_integers
-
-    def _floats(self, leaves: list) -> Any:
-        real = [a for a, keep in zip(leaves, self._is_float, strict=True) if keep]
-        return jnp.concatenate([a.reshape(-1) for a in real])
-
-    def _state(self, entries: Any, integers: list) -> Any:
-        leaves, start, rest = [], 0, iter(integers)
-        for shape, real in zip(self._shapes, self._is_float, strict=True):
-            size = int(np.prod(shape))
-            leaves.append(
-                entries[start : start + size].reshape(shape) if real else next(rest)
-            )
-            start += size * real
-        return jax.tree.unflatten(self._treedef, leaves)
+        state = self._recurrence.step(transform, self._state(entries), c)
+        new = ravel_pytree(state)[0]
+        return (new, jnp.stack(inputs)), new
 
 
 class _Builder:

@@ -1,7 +1,5 @@
 """What a TPU's compiler says of a program, on a machine that need not have a TPU."""
 
-import contextlib
-import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -9,10 +7,11 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from unittest import mock
 
 from optnet_jax.errors import InputError, one_line, shown
 from optnet_jax.runs import program, progress
@@ -80,8 +79,7 @@ PATIENCE = 30.0
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-@dataclasses.dataclass(frozen=True)
-class Topology:
+class Topology(NamedTuple):
     """A slice of a pod.
 
     Attributes:
@@ -158,7 +156,7 @@ def topology(name: str) -> Topology:
     if set(name.partition(":")[2].split("x")) == {"1"}:
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
-        with _settings():
+        with mock.patch.dict(os.environ, SETTINGS):
             found = topologies.get_topology_desc(name, "tpu", **options)
     except Exception as error:  # whatever the plugin or a version of it raises
         raise InputError(
@@ -195,18 +193,15 @@ def compile_for(place: Topology, lowered: Any) -> Program:
         found = OVERFLOW.search(str(error))
         if found is None:
             raise
-        numbers = [text for text in found.groups() if text is not None]
-        needed, there = (
+        needed, a, there, b = (text for text in found.groups() if text is not None)
+        memory, capacity = (
             share * float(number) * UNITS[unit]
-            for number, unit in (numbers[:2], numbers[2:])
+            for number, unit in ((needed, a), (there, b))
         )
-        return Program(time.monotonic() - since, False, needed, there)
+        return Program(time.monotonic() - since, False, memory, capacity)
     seconds = time.monotonic() - since
-    text, sizes, costs = (
-        compiled.as_text(),
-        compiled.memory_analysis(),
-        compiled.cost_analysis(),
-    )
+    sizes, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    text = compiled.as_text()
     memory = (
         sizes.argument_size_in_bytes
         + sizes.output_size_in_bytes
@@ -315,18 +310,3 @@ def describe(
             f"{compiled.loops} loop(s), of which one turn is counted: it costs more"
         )
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-    """Set the environment of libtpu, and set it back."""
-    before = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update(SETTINGS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

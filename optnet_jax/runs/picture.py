@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 
 if TYPE_CHECKING:
@@ -14,9 +15,14 @@ def save(figure: "Figure", file: Path, dpi: int) -> Path:
     """Write a figure, in the format of the file's ending; its folder is made, too.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if it cannot be written, or in no such format.
     """
-    format_ = file.suffix.removeprefix(".") or "png"
+    format_ = file.suffix.removeprefix(".").lower() or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if format_ not in known:
+        raise InputError(
+            f"{file} is no picture: its name must end in {', '.join(known)}"
+        )
     drawn = io.BytesIO()
     # Not into the file: Pillow does not say that the disk is full.
     figure.savefig(drawn, dpi=dpi, format=format_)

@@ -119,7 +119,7 @@ def show(config: Config | TrainConfig, workdir: Path, topology: str = "") -> Non
         )
         print(f"\n{on_topology(config, place)}", flush=True)
     module, _ = network(config)
-    if figure.is_drawable(module):
+    if hasattr(module, "propagations"):
         file = workdir / "plots" / "structure.png"
         figure.draw_network(module, file)
         print(f"drawn: {file}", flush=True)

@@ -4,7 +4,6 @@ import importlib
 import os
 import pathlib
 import re
-import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from optnet_jax.errors import InputError
-from optnet_jax.runs.files import write_durably
+from optnet_jax.runs.files import open_regular, write_durably
 
 StateDict = dict[str, np.ndarray]
 
@@ -138,7 +137,7 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
             written.
     """
     path = pathlib.Path(path)
-    writer = _by_suffix(path, _npz_writer, _safetensors_writer, _torch_writer)
+    writer = _by_suffix(path, _write_npz, _write_safetensors, _write_torch)
     # Not ascontiguousarray, which makes a vector of a scalar.
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     write = writer(path, arrays)
@@ -163,21 +162,16 @@ def _by_suffix(path: pathlib.Path, npz: Any, safetensors: Any, torch: Any) -> An
 def _start_of(path: pathlib.Path) -> bytes:
     """Return the first bytes of a regular file that is not empty, links followed."""
     try:
-        # Without O_NONBLOCK a FIFO would wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            start = file.read(32) if regular else b""
+        file = open_regular(pathlib.Path(os.path.realpath(path)), os.O_RDONLY)
+        with open(file, "rb") as opened:
+            start = opened.read(32)
     except FileNotFoundError as error:
         target = f": it is a link to {os.readlink(path)}" if path.is_symlink() else ""
         raise InputError(f"there is no weight file {path}{target}") from error
-    except IsADirectoryError:
-        regular, start = False, b""
     except OSError as error:
         raise InputError(
             f"the weight file {path} cannot be read ({error.strerror})"
         ) from error
-    if not regular:
-        raise InputError(f"{path} is not a file that weights can be read from")
     if not start:
         raise InputError(f"the weight file {path} is empty: fetch or write it again")
     return start
@@ -231,16 +225,16 @@ def _unwrapped(saved: Any) -> Any:
     return saved
 
 
-def _npz_writer(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
+def _write_npz(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
     del path
     return lambda file: np.savez(file, allow_pickle=False, **state)  # pyright: ignore
 
 
-def _safetensors_writer(path: pathlib.Path, state: StateDict) -> bytes:
+def _write_safetensors(path: pathlib.Path, state: StateDict) -> bytes:
     return _package("safetensors.numpy", path).save(state)
 
 
-def _torch_writer(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
+def _write_torch(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
     torch = _package("torch", path)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
     return lambda file: torch.save(tensors, file)

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 
 import pytest
@@ -61,11 +62,19 @@ def test_an_archive_that_cannot_be_read_is_named(train, monkeypatch):
         archives.is_there(train)
 
 
-def test_an_archive_on_a_disk_that_fails_is_named(train, monkeypatch):
+def test_an_archive_that_is_damaged_or_cannot_be_read_to_its_end(train, monkeypatch):
     def failing(*_):
         raise OSError(errno.EIO, "Input/output error")
 
+    digest = hashlib.sha256(train.read_bytes()).hexdigest()
     genuine = GENUINE._replace(size=train.stat().st_size)
+    with pytest.raises(InputError) as caught:
+        archives.check(SPEC, train, genuine)
+    assert str(caught.value) == (
+        f"{train} is not the archive of imagenet2012, or damaged: its SHA-256 is "
+        f"{digest} instead of {genuine.sha256}; fetch it again"
+    )
+    archives.check(SPEC, train, genuine._replace(sha256=digest))
     monkeypatch.setattr(archives.hashlib, "file_digest", failing)
     with pytest.raises(InputError, match=rf"^{train} cannot be read \(Input/output"):
         archives.check(SPEC, train, genuine)

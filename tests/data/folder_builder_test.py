@@ -203,21 +203,6 @@ def test_a_size_that_the_network_cannot_take_is_said_before_any_decoding(
         experiment.build(TrainConfig.of(given))
 
 
-def test_only_a_folder_reads_a_folder(options):
-    with pytest.raises(InputError, match="is not what data.dataset=cifar10 reads"):
-        data.load({**options, "dataset": "cifar10", "image_size": 0}, seed=0)
-
-
-def test_a_few_pictures_are_too_few_for_a_batch(tmp_path, options):
-    for number, name in enumerate("ab"):
-        (tmp_path / name).mkdir()
-        for i in range(2):
-            colour = (40 * i, 99 * number, 7)
-            Image.new("RGB", (9, 9), colour).save(tmp_path / name / f"{i}.png")
-    with pytest.raises(InputError, match="larger than the 2 training images"):
-        data.load({**options, "folder": str(tmp_path)}, seed=0)
-
-
 def test_the_recipe_names_a_run_after_the_folder():
     given, _ = recipes.folder("folder_hb", "path=/a/b/flowers,size=32")
     assert given.name == "folder_hb-path=flowers-size=32"

@@ -24,7 +24,7 @@ def test_streams_have_every_record_once_in_order(lengths, count):
     files = [f"file {index}" for index in range(len(lengths))]
     streams = Streams.cut(files, lengths, count)
     found = [numbered(streams, index) for index in range(count)]
-    assert streams.count == count
+    assert streams.number == count
     assert sum(found, []) == [
         (file, place)
         for file, length in zip(files, lengths, strict=True)

@@ -119,7 +119,7 @@ def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
     (tmp_path / "link" / "a.png").symlink_to("gone")
     for bad, message in (
         ([""], "image 0='' must be the path of a file"),
-        (["~nobody/a.png"], "names a home folder that is not there"),
+        (["~nobody at all/a.png"], "names a home folder that is not there"),
         (["x" * 300], "has a name of more than 255 bytes"),
         ([str(tmp_path / "link")], r"a\.png is not a readable .*No such file"),
         (pictures, r"notes\.png is not a readable picture"),

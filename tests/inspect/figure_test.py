@@ -1,21 +1,23 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import FancyArrowPatch
 
 from optnet_jax.errors import InputError
-from optnet_jax.inspect.figure import (
-    draw,
-    draw_network,
-    draw_structure,
-    network_structures,
-)
+from optnet_jax.inspect.figure import draw, draw_network, network_structures
 from optnet_jax.inspect.graph import recurrence_structure
 from optnet_jax.networks import create
 from optnet_jax.recurrences import ADMM, HistorySum, heavy_ball
 from optnet_jax.runs import picture
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What is drawn, instead of its files."""
+    saved = []
+    monkeypatch.setattr(picture, "save", lambda figure, *rest: saved.append(figure))
+    return saved
 
 
 @pytest.mark.parametrize(
@@ -23,9 +25,9 @@ from optnet_jax.runs import picture
     [recurrence_structure(HistorySum(1.0, 0.1), 3), recurrence_structure(ADMM(), 2)],
     ids=["dense", "two-path"],
 )
-def test_everything_is_drawn_inside_the_axes(structure):
-    axis = Figure().subplots()
-    draw_structure(axis, structure)
+def test_everything_is_drawn_inside_the_axes(structure, figures):
+    draw({"stage": structure}, "a.png")
+    (axis,) = figures[0].subfigs[0].axes
     arrows = [p for p in axis.patches if isinstance(p, FancyArrowPatch)]
     assert len(arrows) == len(structure.edges)
     words = [text.get_text() for text in axis.texts]
@@ -65,13 +67,14 @@ def test_stage_of_a_recurrence_starts_after_its_transition():
 
 
 def test_file(tmp_path):
-    file = draw_network(create("agd_net", stage_sizes=(2,)), tmp_path / "a.png")
+    network = create("agd_net", stage_sizes=(2,))
+    file = draw_network(network, tmp_path / "a.png")
     assert np.ptp(imread(file)[..., :3]) > 0.5
+    with pytest.raises(InputError, match=r"a\.doc is no picture: .* end in .*png"):
+        draw_network(network, tmp_path / "a.doc")
 
 
-def test_figure_of_several_structures_has_one_scale(monkeypatch):
-    figures = []
-    monkeypatch.setattr(picture, "save", lambda figure, *rest: figures.append(figure))
+def test_figure_of_several_structures_has_one_scale(figures):
     depths = {"long": 8, "short": 2}
     made = {n: recurrence_structure(heavy_ball(0.3), d) for n, d in depths.items()}
     strong = recurrence_structure(heavy_ball(3.0), 2)
@@ -82,9 +85,7 @@ def test_figure_of_several_structures_has_one_scale(monkeypatch):
     assert max(short) < max(strong)
 
 
-def test_long_history_is_drawn_as_matrices(monkeypatch):
-    figures = []
-    monkeypatch.setattr(picture, "save", lambda figure, *rest: figures.append(figure))
+def test_long_history_is_drawn_as_matrices(figures):
     alpha, beta = np.tril(np.random.default_rng(0).normal(size=(2, 12, 12)))
     recurrence = HistorySum(alpha.tolist(), beta.tolist())
     draw({"stage": recurrence_structure(recurrence, 12)}, "a.png")

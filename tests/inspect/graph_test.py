@@ -35,7 +35,25 @@ def _evaluate(structure, x0, transforms):
     return values
 
 
+class Counting:
+    """A user's own: its state has a count, which its step computes with."""
+
+    def coefficients(self, depth):
+        return {"gamma": np.linspace(0.2, 0.8, depth)}
+
+    def init(self, x0):
+        return jnp.array(0), x0
+
+    def step(self, transform, state, c):
+        count, x = state
+        return count + 1, transform(x) + c["gamma"] * count * x
+
+    def output(self, state):
+        return state[1]
+
+
 RECURRENCES = [
+    Counting(),
     GradientDescent(),
     heavy_ball(0.3),
     HeavyBall([0.5, -1.0, 0.2, 0.0, 2.0], -0.7),
