@@ -137,16 +137,16 @@ def scan(root: Path) -> Folder:
         note = f"a fifth of each class to test on, split seed {SPLIT_SEED}"
     if left_out:
         note += f"; no pictures and left out: {len(left_out)}, such as {left_out[0]}"
-    labels = {name: label for label, name in enumerate(classes)}
-    parts = (
-        tuple(
-            Picture(path, labels[name], state)
+    labels = list(classes)
+
+    def labelled(part: dict[str, Files]) -> tuple[Picture, ...]:
+        return tuple(
+            Picture(path, labels.index(name), state)
             for name, files in part.items()
             for path, state in files.items()
         )
-        for part in (train, test)
-    )
-    return Folder(root, tuple(classes), *parts, note)
+
+    return Folder(root, tuple(classes), labelled(train), labelled(test), note)
 
 
 Files = dict[str, tuple[int, int]]
