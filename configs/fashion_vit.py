@@ -3,10 +3,10 @@
     python -m optnet_jax.main --config=configs/fashion_vit.py:method=yurii
     python -m optnet_jax.studies.sweep fashion_vit
 
-Arguments: method=transformer (16) with (1, 0), hb (11) with β = 0.3, nesterov (12), or
-yurii, YuriiFormer's update with learned coefficients; width=60, seed=0. Patches of 4×4,
-6 layers, 268,690 parameters, 14.8 million multiply-adds an image; 68 channels have
-343,682 parameters.
+Arguments: method=transformer (16) with (1, 0), hb (11) with β = 0.3, nesterov (12),
+yurii, YuriiFormer's update with learned α, β, γ, or triple, with a learned δ as well;
+width=60, seed=0. Patches of 4×4, 6 layers, 268,690 parameters, 14.8 million
+multiply-adds an image; 68 channels have 343,682 parameters.
 """
 
 from ml_collections import ConfigDict

@@ -164,6 +164,7 @@ VISION_METHODS = {
     "hb": {"name": "vit", "recurrence": "hb", "splitting": "in_turn"},
     "nesterov": {"name": "vit", "recurrence": "agd", "splitting": "in_turn"},
     "yurii": {"name": "yurii_vit"},
+    "triple": {"name": "yurii_vit", "learned": ("alpha", "beta", "gamma", "delta")},
 }
 """Argument ``method`` of a vision transformer's config -> what its model block says."""
 
