@@ -70,7 +70,7 @@ def is_there(path: Path) -> bool:
     except OSError as error:
         fault, cause = f"cannot be read ({error.strerror})", error
     except InputError as error:
-        kind = "a folder" if path.is_dir() else "not a regular file"
+        kind = "a folder" if os.path.isdir(path) else "not a regular file"
         fault, cause = f"is {kind}", error
     else:
         return True

@@ -40,6 +40,10 @@ def _read_plain(builder: Any, split: str) -> Split | None:
     try:
         files = records.files_of(builder, split)
         return Split(*examples.read(*files, image.shape[-1]))
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror})"
+        ) from error
     except Exception as error:
         # Whatever it is: TensorFlow reads it, or finds what is wrong.
         logging.debug("%s is read with TensorFlow: %s", builder.name, error)

@@ -14,6 +14,7 @@ downloaded, if it can be.
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) 
 def _files(archives: Sequence[str], wanted: Iterable[str]) -> Iterator[Path]:
     """Yield the archives that are given; of a folder, those in it that are wanted."""
     for archive in (local_path(archive, "--archive") for archive in archives):
-        inside = [archive / name for name in wanted if (archive / name).exists()]
+        inside = [archive / name for name in wanted if os.path.exists(archive / name)]
         yield from inside or [archive]
 
 

@@ -7,6 +7,7 @@ answer? Only then may TFDS begin.
 
 import contextlib
 import importlib
+import os
 import sys
 import time
 import urllib.parse
@@ -47,6 +48,16 @@ def prepared_builder(
     Raises:
         InputError: if the set is not there and cannot be prepared.
     """
+    try:
+        return _ready_builder(spec, data_dir, manual_dir)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}): give read "
+            "permission, or choose another data_dir with --config.data.data_dir"
+        ) from error
+
+
+def _ready_builder(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> Any:
     builder = find_builder(spec, data_dir)
     where = Path(manual_dir or Path(builder.data_dir_root, "downloads", "manual"))
     paths = {source: Path(source) for source in spec.sources}
@@ -55,7 +66,7 @@ def prepared_builder(
     # Asked first: a folder gets its name when it is complete.
     there = Path(builder.data_dir).exists()
     if not is_prepared(builder):
-        if there:
+        if there and "dataset_info.json" not in os.listdir(builder.data_dir):
             raise InputError(
                 f"{builder.data_dir} has no dataset_info.json, which TFDS writes last: "
                 "put it back, or delete that directory to prepare the set again"

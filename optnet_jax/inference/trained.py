@@ -1,6 +1,7 @@
 """A trained network with all that using it takes: variables, preprocessing, names."""
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,7 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     path = local_path(workdir, "workdir").absolute()
     if path.suffix == ".safetensors":
         return _load_exported(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise InputError(
             f"there is no workdir {path}, and no released network of that name; those "
             f"are {', '.join(released()) or 'none'}"

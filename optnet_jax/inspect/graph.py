@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from optnet_jax.errors import InputError
 from optnet_jax.recurrences import (
     Coefficients,
     Recurrence,
@@ -82,17 +83,25 @@ def recurrence_structure(
         coefficients: learned ones, as they are trained, that replace the method's own.
 
     Raises:
-        InputError: a depth that the recurrence has no coefficients for.
+        InputError: a depth that the recurrence has no coefficients for, or learned ones
+            that are not its own or not finite.
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
-    own = recurrence.coefficients(depth)
-    learned = {
-        # One that all steps share is an array of one entry.
-        name: unpacked(np.broadcast_to(v, np.shape(packed(own[name]))), own[name])
-        for name, v in (coefficients or {}).items()
-    }
-    values = {**own, **learned}
+    values = dict(recurrence.coefficients(depth))
+    for name, value in (coefficients or {}).items():
+        own = values.get(name)
+        try:
+            # One that all steps share is an array of one entry.
+            learned = np.broadcast_to(value, np.shape(packed(own)))
+        except ValueError as error:
+            raise InputError(
+                f"a learned {name} of shape {np.shape(value)} is none of "
+                f"{type(recurrence).__name__} with {depth} steps"
+            ) from error
+        if not np.isfinite(learned).all():
+            raise InputError(f"the learned {name} has values that are not finite")
+        values[name] = unpacked(learned, own)
     if takes_history(recurrence):
         return _history_structure(recurrence, depth, values)
     probe = _Probe(recurrence)

@@ -212,12 +212,14 @@ def check_kind(path: Path, *, folder: bool = False) -> None:
     """Refuse what is neither missing nor a regular file (or a folder).
 
     Raises:
-        InputError: if there is something else, such as a link.
+        InputError: if there is something else, such as a link, or it cannot be seen.
     """
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
     if folder and not stat.S_ISDIR(mode):
         raise InputError(f"{path} is not a folder: move it away")
     if not folder and not stat.S_ISREG(mode):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.runs.files import open_regular, write_durably
 
 StateDict = dict[str, np.ndarray]
@@ -61,6 +61,11 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
             "torchvision's names with optnet_jax.weights.torchvision.load"
         )
     weights = {name: checked_weight(name, array) for name, array in state.items()}
+    for name in weights:
+        if any(other.startswith(f"{name}.") for other in weights):
+            raise InputError(
+                f"{path} has {name} as a weight and as a part with weights"
+            )
     return unflatten_dict(weights, sep=".")
 
 
@@ -132,14 +137,22 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
 def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None:
     """Write weights by name; what was there stays until the new file is complete.
 
+    Half precision is widened to float32, as not every format has it.
+
     Raises:
-        InputError: another ending, a package that is missing, or a place that cannot be
-            written.
+        InputError: another ending, a package that is missing, what is no array of
+            numbers, or a place that cannot be written.
     """
     path = pathlib.Path(path)
     writer = _by_suffix(path, _write_npz, _write_safetensors, _write_torch)
     # Not ascontiguousarray, which makes a vector of a scalar.
-    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    arrays = {
+        name: _at_least_float32(np.asarray(array, order="C"))
+        for name, array in state.items()
+    }
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            raise InputError(f"{name} is no array of numbers but {shown(state[name])}")
     write = writer(path, arrays)
     try:
         write_durably(path, write)

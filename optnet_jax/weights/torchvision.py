@@ -161,7 +161,8 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
         counters ``num_batches_tracked`` are there and 0.
 
     Raises:
-        InputError: a network that torchvision has no names for.
+        InputError: a network that torchvision has no names for, or variables that are
+            not the network's.
     """
     flat: Any = flatten_dict(dict(variables))
     channels, position = _stem(flat)
@@ -172,6 +173,11 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
         )
     state = {}
     for leaf in _leaves(network, _images(network, channels, position))[0]:
+        if leaf.path not in flat:
+            raise InputError(
+                f"the variables lack {'/'.join(leaf.path)}: give params and "
+                "batch_stats, as network.apply takes them"
+            )
         value = np.asarray(flat[leaf.path], np.float32)
         arrays = value if leaf.stacked else [value]
         for key, array in zip(leaf.keys, arrays, strict=True):

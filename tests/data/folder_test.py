@@ -1,4 +1,3 @@
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -146,20 +145,7 @@ def test_the_folder_and_the_size_must_be_said(tmp_path):
         folder.spec_of(str(tmp_path / "gone"), 8)
 
 
-@contextlib.contextmanager
-def as_nobody():
-    """Be a user whom permissions bind; root is not."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_a_class_that_may_not_be_read_is_named():
+def test_a_class_that_may_not_be_read_is_named(as_nobody):
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
         fill(Path(root), a=2, b=2)

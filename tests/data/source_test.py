@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -330,6 +331,26 @@ def test_a_folder_without_the_description_that_comes_last(own_set):
     file.unlink()
     with pytest.raises(InputError, match=rf"^{file.parent} has no dataset_info\.json"):
         data.load(config, seed=0)
+
+
+@pytest.mark.parametrize("locked", [".", "optnet_own", "optnet_own/1.0.0", "*.tfrec*"])
+def test_a_set_that_may_not_be_read_is_neither_missing_nor_damaged(
+    own_set, as_nobody, locked
+):
+    config = own_set()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        root = Path(folder, "sets")
+        config["data_dir"] = str(root)
+        data.load(config, seed=0)
+        paths = list(root.rglob(locked)) if "*" in locked else [root / locked]
+        for path in paths:
+            path.chmod(0)
+        denied = rf"^{root}.* cannot be read \(Permission denied\)"
+        with as_nobody(), pytest.raises(InputError, match=denied):
+            data.load(config, seed=0)
+        for path in paths:
+            path.chmod(0o755)
 
 
 @pytest.mark.parametrize("inside", ["optnet_own", "optnet_own/1.0.0"])

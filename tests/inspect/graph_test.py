@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from optnet_jax.errors import InputError
 from optnet_jax.inspect.graph import recurrence_structure
 from optnet_jax.recurrences import (
     ADMM,
@@ -102,6 +103,19 @@ def test_learned_coefficients_and_activation():
     structure = recurrence_structure(residual, 3, learned)
     assert structure == recurrence_structure(HeavyBall(1.0, [0.0, 0.5, 0.0]), 3)
     assert structure != recurrence_structure(plain, 3)
+
+
+@pytest.mark.parametrize(
+    ("learned", "message"),
+    [
+        ({"beta2": np.zeros(2)}, r"beta2 of shape \(2,\) is none of HeavyBall with 3"),
+        ({"nu": np.zeros(3)}, r"nu of shape \(3,\) is none of HeavyBall"),
+        ({"beta2": np.full(3, np.nan)}, "beta2 has values that are not finite"),
+    ],
+)
+def test_learned_coefficients_that_are_not_the_recurrences(learned, message):
+    with pytest.raises(InputError, match=message):
+        recurrence_structure(heavy_ball(0.3), 3, learned)
 
 
 class Extrapolated:

@@ -123,3 +123,12 @@ def test_a_folder_is_made_with_its_parents_and_their_entries(tmp_path, monkeypat
     assert set(synced) == {tmp_path, tmp_path / "a"}
     files.make_folder(tmp_path / "a" / "b")
     assert len(synced) == 2
+
+
+def test_a_path_that_may_not_be_seen_is_named(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "lstat", denied)
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+        files.check_kind(tmp_path)

@@ -234,6 +234,25 @@ def test_any_network_is_written_and_read(tmp_path, suffix, name, fields):
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_half_precision_is_written_wide_and_what_is_no_number_not_at_all(
+    tmp_path, suffix
+):
+    need(suffix)
+    path = tmp_path / f"w{suffix}"
+    for kind in (jnp.bfloat16, np.float16):
+        state_dict.save_variables(path, {"params": {"a": np.full(3, 0.5, kind)}})
+        found = state_dict.load_variables(path)["params"]["a"]
+        assert (found.dtype, found.tolist()) == (np.float32, [0.5] * 3)
+    with pytest.raises(InputError, match=r"params\.a is no array of numbers but None"):
+        state_dict.save_variables(path, {"params": {"a": None}})
+    state_dict.write_state_dict(
+        path, {n: np.ones(2) for n in ("params.a", "params.a.b")}
+    )
+    with pytest.raises(InputError, match=r"has params\.a as a weight and as a part"):
+        state_dict.load_variables(path)
+
+
 def test_a_scalar_stays_a_scalar(tmp_path):
     path = tmp_path / "w.npz"
     state_dict.save_variables(path, {"params": {"beta": np.float32(0.5)}})

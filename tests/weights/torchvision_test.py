@@ -243,3 +243,6 @@ def test_a_network_of_other_parts_is_refused():
     variables = network.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
     with pytest.raises(InputError, match="no names for the parts of"):
         torchvision.export_state_dict(network, variables)
+    variables = torchvision.import_state_dict(DENSE, _random_state(DENSE))
+    with pytest.raises(InputError, match="the variables lack batch_stats/.*: give par"):
+        torchvision.export_state_dict(DENSE, {"params": variables["params"]})
