@@ -1,7 +1,9 @@
 """Files that are whole or absent, and never links."""
 
+import errno
 import io
 import os
+from pathlib import Path
 
 import pytest
 
