@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import math
 import numbers
+import operator
 import os
 import re
 import types
@@ -31,14 +32,9 @@ class WrongValueError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers between two bounds; a bound that is None is none.
+    """The numbers between bounds, of which ``least`` and ``most`` are in it.
 
-    Attributes:
-        least: The smallest.
-        above: What all are above.
-        most: The largest.
-        below: What all are below.
-        meaning: What else a message says of the number.
+    A message says what a number means, if that is given.
     """
 
     least: float | None = None
@@ -49,54 +45,32 @@ class Range:
 
     def check(self, value: Any) -> Any:
         """Return the value if it lies between the bounds."""
-        inside = (
-            (self.least is None or value >= self.least)
-            and (self.above is None or value > self.above)
-            and (self.most is None or value <= self.most)
-            and (self.below is None or value < self.below)
-        )
-        if inside:
-            return value
-        words = {
-            "at least": self.least,
-            "above": self.above,
-            "at most": self.most,
-            "below": self.below,
-        }
         bounds = [
-            f"{word} {bound}" for word, bound in words.items() if bound is not None
+            (f"{words} {bound}", within(value, bound))
+            for words, bound, within in (
+                ("at least", self.least, operator.ge),
+                ("above", self.above, operator.gt),
+                ("at most", self.most, operator.le),
+                ("below", self.below, operator.lt),
+            )
+            if bound is not None
         ]
+        if all(holds for _, holds in bounds):
+            return value
         meaning = f" ({self.meaning})" if self.meaning else ""
-        raise WrongValueError(f"must be {' and '.join(bounds)}{meaning}")
+        said = " and ".join(words for words, _ in bounds)
+        raise WrongValueError(f"must be {said}{meaning}")
 
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """The names of a table that is filled at run time; others are ``Literal``.
-
-    Attributes:
-        names: The names, or a function that returns those that there are by now.
-    """
+    """The names of a table that is filled at run time; others are ``Literal``."""
 
     names: tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
     def check(self, value: Any) -> Any:
         """Return the name if it is in the table."""
         return _choice(value, self.names() if callable(self.names) else self.names)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pattern:
-    """The texts that match a regular expression as a whole."""
-
-    expression: str
-    meaning: str
-
-    def check(self, value: str) -> str:
-        """Return the text if it matches."""
-        if re.fullmatch(self.expression, value, re.ASCII | re.DOTALL):
-            return value
-        raise WrongValueError(f"must be {self.meaning}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,21 +112,21 @@ class OnDisk:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Any other rule.
-
-    Attributes:
-        says: Completes "must be ...".
-        holds: Whether a value is so.
-    """
+    """Any other rule: what a value "must be", and whether one is so."""
 
     says: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], Any]
 
     def check(self, value: Any) -> Any:
         """Return the value if it is so."""
         if self.holds(value):
             return value
         raise WrongValueError(f"must be {self.says}")
+
+
+def pattern(expression: str, says: str) -> Rule:
+    """Return the rule of texts that match a regular expression as a whole."""
+    return Rule(says, re.compile(expression, re.ASCII | re.DOTALL).fullmatch)
 
 
 LocalPath = Annotated[str, OnDisk()]
@@ -165,7 +139,7 @@ def local_path(value: str | os.PathLike, name: str) -> Path:
         InputError: if it is empty, no text, or not on this machine.
     """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    kind = Annotated[str, Pattern(".+", "the path of a file or folder"), OnDisk()]
+    kind = Annotated[str, pattern(".+", "the path of a file or folder"), OnDisk()]
     return Path(convert(text, kind, name))
 
 

@@ -73,7 +73,7 @@ def test_cifar_is_trained_as_in_7_1():
     assert config.schedule.drop_at == (0.5, 0.75)
     assert config.schedule.drop_factor == 0.1
     assert config.data.batch_size == 64
-    assert steps_in_run(config.schedule.epochs, 50_000 // 64) == 234_300
+    assert steps_in_run(TrainConfig.of(config).schedule, 50_000 // 64) == 234_300
     extras = (config.loss.label_smoothing, config.average.decay)
     assert extras == (0.0, 0.0)
     assert config.schedule.warmup_epochs == 0

@@ -8,10 +8,10 @@ from optnet_jax.errors import InputError
 from optnet_jax.kinds import (
     Items,
     LocalPath,
-    Pattern,
     Range,
     convert,
     local_path,
+    pattern,
 )
 
 TWICE = Annotated[tuple[int, ...], Items(least=1, distinct=True)]
@@ -33,7 +33,7 @@ TWICE = Annotated[tuple[int, ...], Items(least=1, distinct=True)]
         ("last", Literal["last", "best"], "last"),
         (print, Any, print),
         (2, Annotated[int, Range(least=2, most=2)], 2),
-        ("007", Annotated[str, Pattern("[0-9]+", "digits")], "007"),
+        ("007", Annotated[str, pattern("[0-9]+", "digits")], "007"),
     ],
 )
 def test_a_value_of_its_kind_is_taken(value, kind, expected):
@@ -74,7 +74,7 @@ def test_a_value_of_its_kind_is_taken(value, kind, expected):
         ),
         ((1, 1), TWICE, "field=(1, 1) must name each once: 1 comes twice"),
         ((), TWICE, "field=() must have at least 1"),
-        ("²", Annotated[str, Pattern("[0-9]+", "digits")], "field='²' must be digits"),
+        ("²", Annotated[str, pattern("[0-9]+", "digits")], "field='²' must be digits"),
         (
             "s3://a/b",
             LocalPath,

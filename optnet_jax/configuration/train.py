@@ -13,15 +13,15 @@ from optnet_jax.errors import InputError, shown
 from optnet_jax.kinds import (
     INT32,
     LocalPath,
-    Pattern,
     Range,
     as_mapping,
+    pattern,
 )
 
 FLOAT32 = 1e38
 """Larger numbers, and the inverse of it, are none in single precision."""
 
-Name = Annotated[str, Pattern(r"[^\n\r]+", "a name of one line")]
+Name = Annotated[str, pattern(r"[^\n\r]+", "a name of one line")]
 # Those that no two generators take for the same: JAX's keys have 32 bits of a seed.
 Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
 Count = Annotated[int, Range(least=1, most=INT32)]
@@ -142,6 +142,14 @@ class Schedule(Block, path="schedule."):
     drop_factor: DropFactor = 0.1
     warmup_epochs: Epochs = 0.0
 
+    def check(self) -> None:
+        """Refuse a run without a length."""
+        if not self.steps and not self.epochs:
+            raise InputError(
+                "config.schedule: the run has no length: set --config.schedule.epochs="
+                "300.0 or --config.schedule.steps=1000"
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss(Block, path="loss."):
@@ -178,7 +186,7 @@ class Eval(Block, path="eval."):
 
     every_epochs: Interval = 1.0
     checkpoint: Annotated[
-        str, Pattern("last|best|[0-9]{1,10}", "last, best, or a step such as 1000")
+        str, pattern("last|best|[0-9]{1,10}", "last, best, or a step such as 1000")
     ] = "last"
 
 

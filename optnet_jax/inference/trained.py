@@ -27,7 +27,7 @@ from optnet_jax.training.leaves import (
     flatten,
     unflatten,
 )
-from optnet_jax.training.warm_start import read_variables, trained_config
+from optnet_jax.training.warm_start import read_variables
 from optnet_jax.training.workdir import check_kinds, read_json
 from optnet_jax.weights import state_dict
 
@@ -234,8 +234,7 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     check_kinds(path)
     where = sharding.replicated(sharding.data_mesh(jax.local_devices()[:1]))
     with Checkpoints(path / "checkpoints", sharding=where, read_only=True) as found:
-        step, leaves = read_variables(found, str(checkpoint))
-        config = trained_config(found, step)
+        step, leaves, config = read_variables(found, str(checkpoint))
     if config is None:
         raise InputError(
             f"{path} does not say which network it is of: copy its config.json, too"

@@ -35,8 +35,6 @@ def keep_programs(wanted: bool = True) -> Path | None:
     ``JAX_COMPILATION_CACHE_DIR`` stays. A folder that cannot be used, or a program
     there that is damaged, is one line and no error.
 
-    To be called before anything is compiled.
-
     Returns:
         The folder; None without.
     """
@@ -140,12 +138,13 @@ class _Faults:
             for file in folder.glob(f"{name}-*"):
                 with contextlib.suppress(OSError):
                     file.unlink()
-        if doing in self._said:
-            return
-        self._said.add(doing)
         what = {
             "reading": "cannot be read, and is compiled again",
             "writing": "cannot be kept for later starts: going on",
-        }[doing]
-        cause = one_line(RuntimeError(cause), 200)
-        logging.warning("program %s in %s %s (%s)", name, folder, what, cause)
+        }
+        if doing not in self._said:
+            self._said.add(doing)
+            cause = one_line(RuntimeError(cause), 200)
+            logging.warning(
+                "program %s in %s %s (%s)", name, folder, what[doing], cause
+            )

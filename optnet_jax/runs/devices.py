@@ -16,7 +16,7 @@ import jax
 import jaxlib
 from jax._src import xla_bridge  # whether a device has started has no public name
 
-from optnet_jax.errors import InputError, shown
+from optnet_jax.errors import InputError, one_line, shown
 from optnet_jax.runs.progress import say
 
 # Atomics add in any order, and autotuning may pick another kernel on another day.
@@ -57,8 +57,7 @@ def use_onednn() -> bool:
         Whether they are oneDNN's now.
 
     Raises:
-        InputError: JAX has started its devices: it is too late; or ``XLA_FLAGS`` is
-            neither flags nor a file of them.
+        InputError: JAX has started its devices, or ``XLA_FLAGS`` is no flags.
     """
     given = _flags()
     if not _has_onednn():
@@ -68,18 +67,34 @@ def use_onednn() -> bool:
             "oneDNN cannot be turned on any more, since JAX has started its devices: "
             "call use_onednn() before the first computation"
         )
-    names = {flag.partition("=")[0] for flag in given}
+    names = set(map(_name, given))
     if SWITCH not in names or onednn_is_on():
-        added = (flag for flag in ONEDNN if flag.partition("=")[0] not in names)
+        added = (flag for flag in ONEDNN if _name(flag) not in names)
         os.environ["XLA_FLAGS"] = " ".join([*given, *added])
     return onednn_is_on()
 
 
 def onednn_is_on() -> bool:
     """Say whether convolutions on a CPU are oneDNN's."""
-    last = [flag for flag in _flags() if flag.partition("=")[0] == SWITCH][-1:]
+    last = [flag for flag in _flags() if _name(flag) == SWITCH][-1:]
     # As XLA reads it: without a value it is on.
     return last not in ([], [f"{SWITCH}=false"], [f"{SWITCH}=0"]) and _has_onednn()
+
+
+def backend() -> str:
+    """Start the devices, and return their kind.
+
+    Raises:
+        InputError: there are none of the kind that ``JAX_PLATFORMS`` asks for.
+    """
+    try:
+        return jax.default_backend()
+    except (RuntimeError, AssertionError) as error:  # an AssertionError: none is left
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(
+            f"JAX can start no device with JAX_PLATFORMS={shown(wanted)} "
+            f"({one_line(error, 200)}): correct it or unset it"
+        ) from error
 
 
 def can_keep_programs() -> bool:
@@ -87,14 +102,18 @@ def can_keep_programs() -> bool:
 
     jaxlib 0.12 fails with ``std::bad_alloc`` for one in which oneDNN computes.
     """
-    return not (jax.default_backend() == "cpu" and onednn_is_on())
+    return not (backend() == "cpu" and onednn_is_on())
 
 
 def say_library() -> None:
     """Say by which library a CPU computes; elsewhere nothing."""
-    if jax.default_backend() == "cpu":
+    if backend() == "cpu":
         state = "on, so programs are not kept" if onednn_is_on() else "off"
         say(f"jax {jax.__version__}, convolutions: oneDNN {state}")
+
+
+def _name(flag: str) -> str:
+    return flag.partition("=")[0]
 
 
 def _flags() -> list[str]:
@@ -113,16 +132,14 @@ def _flags() -> list[str]:
 
 @functools.cache
 def _has_onednn() -> bool:
-    """Say whether jaxlib computes convolutions by oneDNN, and knows both flags.
-
-    Their names are looked for in its library: they are experimental, and one that is
-    gone would end the process. Releases before 0.11 know them and do nothing.
-    """
+    """Say whether jaxlib computes convolutions by oneDNN, and knows both flags."""
+    # They are experimental, and one that is gone would end the process. Releases before
+    # 0.11 know them and do nothing.
     version = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
     library = Path(jaxlib.__file__).with_name("libjax_common.so")
     if version < (0, 11) or platform.machine() != "x86_64" or not library.exists():
         return False
-    names = (flag.partition("=")[0].removeprefix("--").encode() for flag in ONEDNN)
+    names = (_name(flag).removeprefix("--").encode() for flag in ONEDNN)
     with (
         library.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
@@ -135,13 +152,11 @@ def keep_freed_memory() -> bool:
 
     XLA:CPU allocates a program's temporaries anew in every run. Blocks of that size
     glibc maps from the system and unmaps again, so that each step begins with pages
-    that fault and are cleared one by one: a fifth of the time of ResNet-56. Here glibc
-    is told to take them from its heap and never to shrink it. Only the main thread's
-    heap holds blocks of any size, hence programs run in the thread that calls them
-    instead of in one of JAX's (``jax_cpu_enable_async_dispatch``).
+    that fault and are cleared one by one. Here glibc is told to take them from its heap
+    and never to shrink it. Only the main thread's heap holds blocks of any size, hence
+    programs run in the thread that calls them (``jax_cpu_enable_async_dispatch``).
 
-    To be called after ``distributed.initialize``. The process then stays as large as it
-    ever was. Results are not changed by a bit.
+    To be called after ``distributed.initialize``. Results are not changed by a bit.
 
     Returns:
         Whether it was done: not on an accelerator, nor without glibc.
@@ -151,6 +166,6 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if jax.default_backend() != "cpu":
+    if backend() != "cpu":
         return False
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))

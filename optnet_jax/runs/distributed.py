@@ -1,7 +1,6 @@
 """Joining the processes of a run, and ending together, on pods, Slurm, plain hosts."""
 
 import contextlib
-import dataclasses
 import errno
 import json
 import re
@@ -9,7 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent import futures
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax._src import distributed as jax_distributed  # the store has no public name
@@ -27,17 +26,10 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})", re.ASC
 _ERROR = "optnet_jax/error"
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """The processes of a run, and the store through which they talk.
+class Group(NamedTuple):
+    """The processes of a run, ``count`` of them, of which this one is ``index``."""
 
-    Attributes:
-        store: The client of JAX's coordination service.
-        index: This process.
-        count: Number of processes.
-    """
-
-    store: Any
+    store: Any  # the client of JAX's coordination service
     index: int
     count: int
 
@@ -79,8 +71,8 @@ def initialize(
     Args:
         detect: Let JAX find the others: on TPU pods, under Slurm and under MPI.
         coordinator_address: ``host:port`` of process 0, on plain hosts.
-        num_processes: Number of processes, on plain hosts.
-        process_id: Index of this one, on plain hosts.
+        num_processes: How many, on plain hosts.
+        process_id: Which this one is, on plain hosts.
         heartbeat_timeout: Seconds of silence after which a process counts as lost. The
             others cannot go on without it: JAX ends them with SIGABRT.
 
@@ -237,17 +229,13 @@ def together(seconds: float = 1.0) -> Iterator[None]:
         if isinstance(error, program.Interrupted) and error.saved:
             raise  # all stop at this step
         status = program.report(error)
-        processes.put(_ERROR, json.dumps([processes.index, status, _text(error)]))
+        stopped = isinstance(error, program.Interrupted)
+        text = f"stopped by {error.name}" if stopped else one_line(error)
+        processes.put(_ERROR, json.dumps([processes.index, status, text]))
         _leave(status)
     else:
         stop.set()
         futures.wait([watcher])
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, program.Interrupted):
-        return f"stopped by {error.name}"
-    return one_line(error)
 
 
 def _watch(processes: Group, stop: threading.Event, seconds: float) -> None:

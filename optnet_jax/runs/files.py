@@ -45,11 +45,10 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except IsADirectoryError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise _not_regular(path) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if isinstance(error, IsADirectoryError):
+            raise _not_regular(path) from error
         raise
     sync_folder(path.parent)
 
@@ -70,15 +69,10 @@ def make_folder(path: Path) -> list[Path]:
 def write_output(
     path: Path, write: bytes | Callable[[BinaryIO], object], cure: str
 ) -> Path:
-    """Write a file that a person asked for; its folder is made where it is missing.
-
-    Args:
-        path: The file.
-        write: Its bytes, or a function that writes them into an open binary file.
-        cure: What a person can do where it cannot be written.
+    """Write a file that a person asked for, as :func:`write_durably`, and its folder.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if it cannot be written, with the ``cure``.
     """
     try:
         make_folder(path.parent)
@@ -90,13 +84,9 @@ def write_output(
     return path
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path, flags: int = os.O_DIRECTORY) -> None:
     """Bring a folder's entries (names, renames, deletions) to the disk."""
-    _sync(folder, os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | flags)
+    descriptor = os.open(folder, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -107,7 +97,7 @@ def sync_tree(root: Path) -> None:
     """Bring every file and folder below ``root``, and ``root``'s own entry, to disk."""
     for folder, _, names in os.walk(root):
         for name in names:
-            _sync(Path(folder, name), os.O_NOFOLLOW | os.O_NONBLOCK)
+            sync_folder(Path(folder, name), os.O_NOFOLLOW | os.O_NONBLOCK)
         sync_folder(Path(folder))
     sync_folder(root.parent)
 
@@ -171,19 +161,12 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def open_lock(path: Path) -> io.FileIO:
-    """Open the file of a lock, or make it; what it holds stays.
-
-    Raises:
-        OSError: if it cannot be written.
-        InputError: if there is something else than a regular file.
-    """
+    """Open the file of a lock as :func:`open_regular` does; what it holds stays."""
     return io.FileIO(open_regular(path, os.O_RDWR | os.O_CREAT), "r+")
 
 
 def take_lock(file: io.FileIO) -> str:
-    """Take a lock, or say who has it.
-
-    The kernel drops a lock with its file, also when the process is killed.
+    """Take a lock, which the kernel drops with its file, also at a kill.
 
     Returns:
         The process that has it; empty once it is this one.
@@ -209,11 +192,7 @@ def take_lock(file: io.FileIO) -> str:
 
 
 def check_kind(path: Path, *, folder: bool = False) -> None:
-    """Refuse what is neither missing nor a regular file (or a folder).
-
-    Raises:
-        InputError: if there is something else, such as a link, or it cannot be seen.
-    """
+    """Raise InputError for what is neither missing nor a regular file (or a folder)."""
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):

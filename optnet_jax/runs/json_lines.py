@@ -37,11 +37,8 @@ class JsonLines:
 
     def __init__(self, path: Path, start_step: int = 0, expected: int = 0):
         content = _content(path)
-        kept = [
-            (line, row)
-            for line, row in (_parse(path, content) if start_step > 0 else ())
-            if row["step"] <= start_step
-        ]
+        rows = _parse(path, content) if start_step > 0 else []
+        kept = [line for line, row in rows if row["step"] <= start_step]
         self.lines = len(kept)
         if len(kept) < expected:
             logging.warning(
@@ -52,7 +49,7 @@ class JsonLines:
                 expected,
                 start_step,
             )
-        whole = b"".join(line + b"\n" for line, _ in kept)
+        whole = b"".join(line + b"\n" for line in kept)
         if whole != content:
             files.write_durably(path, whole)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT

@@ -26,9 +26,8 @@ class Progress:
 
     The rate is that of completed steps: the clock runs from :meth:`resume` to
     :meth:`pause`, between which only training takes place, and both are called when the
-    device has nothing left to do. On a terminal a bar with loss, rate and the time that
-    is left stays under the lines. Elsewhere (a log file, a cluster) the lines carry
-    rate and time themselves.
+    device has nothing left to do. On a terminal a bar stays under the lines; elsewhere
+    the lines carry rate and time themselves.
 
     Args:
         total_steps: Steps of the whole run.

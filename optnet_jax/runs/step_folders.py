@@ -6,6 +6,7 @@ order of syncing, renaming and deleting is what a power cut relies on.
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -68,12 +69,8 @@ def steps(directory: Path) -> list[int]:
 
 def not_written(problem: str, cause: str | None, directory: Path) -> InputError:
     """Return the error of a run that cannot write, with the newest step in words."""
-    found = steps(directory)
-    kept = (
-        f"the checkpoint of step {found[-1]} is intact"
-        if found
-        else "there is no earlier checkpoint"
-    )
+    found = [f"the checkpoint of step {step} is intact" for step in steps(directory)]
+    kept = found[-1] if found else "there is no earlier checkpoint"
     return InputError(
         f"{problem} ({cause}), {kept}: make room or give write "
         "permission and run the same command again"
@@ -101,18 +98,13 @@ def check_room(directory: Path, step: int, size: int, count: int) -> None:
         for number in range(count - 1):
             (folder / str(number)).touch()
         with open(folder / "0", "wb") as file:
-            _allocate(file.fileno(), size)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _allocate(descriptor: int, size: int) -> None:
-    try:
-        os.posix_fallocate(descriptor, 0, size)
+            os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         # A file system that cannot tell beforehand.
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise
+    finally:
+        shutil.rmtree(folder)
 
 
 def commit(directory: Path, step: int) -> None:
@@ -132,11 +124,11 @@ def delete(directory: Path, step: int) -> None:
 
 def set_aside(directory: Path, step: int) -> None:
     """Move a damaged step to ``damaged_checkpoints/`` beside the folder."""
-    target = directory.with_name("damaged_checkpoints") / str(step)
-    target.parent.mkdir(exist_ok=True)
-    number = 1
-    while target.exists():
-        target = target.with_name(f"{step}.{number}")
-        number += 1
-    (directory / str(step)).rename(target)
+    aside = directory.with_name("damaged_checkpoints")
+    aside.mkdir(exist_ok=True)
+    names = (
+        f"{step}.{number}" if number else str(step) for number in itertools.count()
+    )
+    target = next(name for name in names if not (aside / name).exists())
+    (directory / str(step)).rename(aside / target)
     files.sync_folder(directory)

@@ -31,20 +31,9 @@ _rounds = itertools.count()
 
 
 def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
-    """Compare what the command lines and the installations say.
-
-    Args:
-        mode: ``train`` or ``eval``.
-        config: The run's config; a host may have the data elsewhere.
-        workdir: Directory of the run, which is one for all.
-
-    Raises:
-        InputError: on every process, naming the fields that differ.
-    """
-    if distributed.group() is None:
-        return
+    """Compare what the command lines and the installations say; see :func:`compare`."""
     fields = flatten_dict({"config": as_json(config)}, sep=".")
-    for name in ("data_dir", "folder"):
+    for name in ("data_dir", "folder"):  # a host may have the data elsewhere
         fields.pop(f"config.data.{name}", None)
     compare(
         {
@@ -58,26 +47,14 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
 
 
 def check_workdir(workdir: str | Path) -> None:
-    """Compare what every process sees in the workdir, which all must share.
-
-    Raises:
-        InputError: on every process, if one sees another directory under this name.
-    """
-    if distributed.group() is None:
-        return
+    """Compare what every process sees in the workdir, which all must share."""
     lock, result = Path(workdir, ".lock"), Path(workdir, "result.json")
     owner = lock.read_text("utf-8", "replace") if lock.is_file() else "nobody"
     compare({f"owner of {workdir}": owner, "finished": result.exists()})
 
 
 def check_found(experiment: Experiment) -> None:
-    """Compare the data and the devices that every process has found.
-
-    Raises:
-        InputError: on every process, naming what differs.
-    """
-    if distributed.group() is None:
-        return
+    """Compare the data and the devices that every process has found."""
     dataset = experiment.dataset
     compare(
         {
@@ -88,13 +65,7 @@ def check_found(experiment: Experiment) -> None:
 
 
 def check_variables(source: object, leaves: Leaves, step: int | None = None) -> None:
-    """Compare the variables that every process has read, to evaluate or to start with.
-
-    Raises:
-        InputError: on every process, if one has read others under this name.
-    """
-    if distributed.group() is None:
-        return
+    """Compare the variables that every process has read."""
     compare({f"step of {source}": step, f"checksum of {source}": tree_checksum(leaves)})
 
 
@@ -122,7 +93,12 @@ def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
         differences = []
         for index in range(1, processes.count):
             theirs = _wait(processes, f"{prefix}/{index}", index)
-            differences += _differences(index, json.loads(mine), json.loads(theirs))
+            names = ", ".join(
+                f"{name} is {its}, not {ours}"
+                for name, ours, its in differing(json.loads(mine), json.loads(theirs))
+            )
+            if names:
+                differences.append(f"on process {index} {names} as on process 0")
         processes.put(f"{prefix}/verdict", json.dumps(differences))
     differences = json.loads(_wait(processes, f"{prefix}/verdict", 0))
     if differences:
@@ -133,16 +109,6 @@ def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
             + (f"; and {more} more processes" if more > 0 else "")
             + ": start all with the same flags, versions and data"
         )
-
-
-def _differences(
-    index: int, first: Mapping[str, Any], other: Mapping[str, Any]
-) -> list[str]:
-    """Say what sets one process apart from process 0, in one text or none."""
-    names = [
-        f"{name} is {its}, not {ours}" for name, ours, its in differing(first, other)
-    ]
-    return [f"on process {index} {', '.join(names)} as on process 0"] if names else []
 
 
 def _wait(processes: Group, key: str, index: int) -> str:

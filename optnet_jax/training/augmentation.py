@@ -30,10 +30,10 @@ def augment(
     Args:
         key: PRNG key.
         batch: ``image`` [B, H, W, C] and ``label`` int [B].
-        trivial: How images were normalised, for TrivialAugment; None is off.
+        trivial: How images were normalised, for :func:`.trivial_augment`.
         erase: Probability of :func:`erased`.
-        mixup: α of :func:`mixup_share`; 0 is off.
-        cutmix: α of :func:`cutmix_share`; 0 is off. With both, each step draws which.
+        mixup: α of :func:`mixup_share`.
+        cutmix: α of :func:`cutmix_share`. With both, each step draws which.
 
     Returns:
         The batch; where images are mixed also ``partner`` int [B], the label of the
@@ -99,14 +99,6 @@ def erased(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
 
     Source: Zhong, Zheng, Kang, Li, Yang, "Random erasing data augmentation" (2020),
     RE-M; a side that is longer than the image's is cut to it, not drawn again.
-
-    Args:
-        key: PRNG key.
-        images: [B, H, W, C].
-        probability: Of an image to be painted.
-
-    Returns:
-        [B, H, W, C].
     """
     count, height, width, _ = images.shape
     draws = jax.random.uniform(key, (5, count))

@@ -9,7 +9,7 @@ newest step that matches.
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,6 @@ from optnet_jax.training.state import TrainState
 # A folder that cannot be made must fail at once, in the thread that asked for it:
 # made in the background, Orbax's other threads wait 20 minutes for it.
 _NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
-
-
-def _room(leaves: Leaves) -> tuple[int, int]:
-    """Return what Orbax needs at most in bytes and files, metadata and all."""
-    arrays = sum(leaf.nbytes for leaf in leaves.values())
-    return arrays + 1024 * len(leaves) + 2**17, 28
 
 
 class DamagedCheckpointError(Exception):
@@ -77,7 +71,6 @@ class Checkpoints:
         self._sharding = sharding
         self._origin = origin
         self._keep = keep
-        self._read_only = read_only
         self.last_saved: int | None = None
         self._writing: concurrent.futures.Future[int] | None = None
         if not read_only and jax.process_index() == 0:
@@ -112,7 +105,7 @@ class Checkpoints:
             self._quiet.__exit__(*exception)
 
     def steps(self) -> list[int]:
-        """Return the steps that have a committed checkpoint, oldest first."""
+        """Return the steps that have a checkpoint, oldest first."""
         return step_folders.steps(self.directory)
 
     def save(
@@ -139,7 +132,9 @@ class Checkpoints:
         meta = Meta(leaf_checksums(leaves), dict(history), self._origin)
         with self._write_errors():
             if jax.process_index() == 0:
-                step_folders.check_room(self.directory, step, *_room(leaves))
+                # What Orbax needs at most, metadata and all, in 28 files.
+                size = sum(leaf.nbytes + 1024 for leaf in leaves.values()) + 2**17
+                step_folders.check_room(self.directory, step, size, 28)
             self._orbax.save(
                 step_folders.temporary(self.directory, step),
                 args=ocp.args.Composite(
@@ -203,27 +198,33 @@ class Checkpoints:
         damaged = []
         for step in reversed(self.steps()):
             try:
-                self._check_origin(step)
-                state, history = self.restore(step, template)
+                leaves, meta = self.read(step)
             except DamagedCheckpointError as error:
                 logging.warning("%s; trying the one before it", error)
                 damaged.append(step)
                 continue
-            self._set_aside(damaged)
+            self._check_origin(step, meta.origin)
+            check_same_network(leaves, flatten(template), self.directory / str(step))
+            if damaged:
+                # So that the run can save these steps again.
+                if jax.process_index() == 0:
+                    for other in damaged:
+                        step_folders.set_aside(self.directory, other)
+                ocp.multihost.sync_global_processes("optnet_jax_damaged_set_aside")
             self.last_saved = step
-            return state, history
+            return unflatten(template, leaves), meta.history
         if damaged:
             raise InputError(
-                f"every checkpoint in {self.directory} is damaged (steps {damaged}): "
-                "delete the workdir or choose another with --workdir to start afresh"
+                f"every checkpoint in {self.directory} is damaged, or of another "
+                f"program (steps {damaged}): move them away or choose another --workdir"
+                " to start afresh"
             )
         return None
 
-    def _check_origin(self, step: int) -> None:
+    def _check_origin(self, step: int, origin: Origin | None) -> None:
         """Refuse a checkpoint of another run."""
         if self._origin is None:
             return
-        origin = self.read_meta(step).origin
         if origin is None:
             logging.warning(
                 "the checkpoint of step %d does not say which config and data it "
@@ -239,22 +240,8 @@ class Checkpoints:
                 "--workdir"
             )
 
-    def restore(
-        self, step: int, template: TrainState
-    ) -> tuple[TrainState, dict[str, Any]]:
-        """Restore one step into the structure of ``template``.
-
-        Raises:
-            InputError: if it was written by another network.
-            DamagedCheckpointError: if it cannot be read back as it was written.
-        """
-        leaves, history = self.read(step)
-        where = self.directory / str(step)
-        check_same_network(leaves, flatten(template), where)
-        return unflatten(template, leaves), history
-
-    def read(self, step: int) -> tuple[Leaves, dict[str, Any]]:
-        """Read the named leaves of one step, and its history, whatever the network.
+    def read(self, step: int) -> tuple[Leaves, Meta]:
+        """Read the named leaves of one step, and what is beside them; of any network.
 
         Raises:
             DamagedCheckpointError: if it cannot be read back as it was written.
@@ -276,15 +263,10 @@ class Checkpoints:
             for name, checksum in leaf_checksums(leaves).items():
                 if meta.checksums.get(name) != checksum:
                     raise ValueError(f"{name} does not match its checksum")
-        return leaves, meta.history
+        return leaves, meta
 
     def read_meta(self, step: int) -> Meta:
-        """Read what is saved beside the arrays of one step.
-
-        Raises:
-            DamagedCheckpointError: if it cannot be read back as it was written.
-            InputError: if a link, a FIFO or the like is in it.
-        """
+        """Read what is saved beside the arrays of one step; see :meth:`read`."""
         with self._reading(step) as folder:
             args = ocp.args.Composite(meta=ocp.args.JsonRestore())
             return Meta.from_json(self._orbax.restore(folder, args)["meta"])
@@ -301,12 +283,3 @@ class Checkpoints:
                 f"the checkpoint of step {step} in {self.directory} is damaged "
                 f"({one_line(error, 160)})"
             ) from error
-
-    def _set_aside(self, steps: Sequence[int]) -> None:
-        """Rename damaged steps, so that the run can save these steps again."""
-        if self._read_only or not steps:
-            return
-        if jax.process_index() == 0:
-            for step in steps:
-                step_folders.set_aside(self.directory, step)
-        ocp.multihost.sync_global_processes("optnet_jax_damaged_set_aside")

@@ -72,7 +72,8 @@ def read(workdir: Path) -> dict[str, np.ndarray]:
     """
     lines = json_lines.read(workdir / "coefficients.jsonl")
     rows = [row for row in map(_as_arrays, lines) if row]
-    kept = [row for row in rows if _shapes(row) == _shapes(rows[-1])]
+    shapes = [{name: array.shape for name, array in row.items()} for row in rows]
+    kept = [row for row, of in zip(rows, shapes, strict=True) if of == shapes[-1]]
     names = kept[0] if kept else ()
     return {name: np.stack([row[name] for row in kept]) for name in names}
 
@@ -95,7 +96,3 @@ def _as_arrays(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
     except (TypeError, ValueError, OverflowError):
         return {}
     return arrays if np.shape(arrays.get("epoch", [0])) == () else {}
-
-
-def _shapes(row: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in row.items()}

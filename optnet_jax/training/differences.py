@@ -28,10 +28,7 @@ def config_differences(
 ) -> list[str]:
     """Say where two configs differ, leaving out what a run is free to change.
 
-    Args:
-        old: A config as plain JSON types.
-        new: The other.
-        only: Dotted names of the fields and blocks that matter; all by default.
+    Both are of plain JSON types; ``only`` these fields and blocks count, if given.
 
     >>> config_differences({"seed": 0, "log": {"n": 1}}, {"seed": 1, "log": {"n": 2}})
     ['seed was 0, now 1']
@@ -81,11 +78,7 @@ def within(name: str, blocks: Sequence[str]) -> bool:
 
 
 def settled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a config the defaults of the fields that it and its network lack.
-
-    Args:
-        config: As plain JSON types; one that is not of a training run stays as it is.
-    """
+    """Give a training run's config the defaults that it and its network lack."""
     if config.get("experiment") != "train":
         return dict(config)
     whole = _merged(as_json(TrainConfig.defaults()), config)

@@ -17,11 +17,7 @@ from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
-from optnet_jax.training.warm_start import (
-    COLLECTIONS,
-    read_variables,
-    trained_config,
-)
+from optnet_jax.training.warm_start import COLLECTIONS, read_variables
 from optnet_jax.training.workdir import as_text, check_kinds
 
 MAX_PENDING = 4
@@ -52,12 +48,7 @@ def evaluate(
 def evaluate_checkpoint(
     config: Config | TrainConfig, workdir: str | Path
 ) -> dict[str, Any]:
-    """Evaluate a saved checkpoint and write ``eval_<step>.json`` beside it.
-
-    Args:
-        config: The run's config; ``config.eval.checkpoint`` is ``last``, ``best`` or a
-            step.
-        workdir: Directory of the run.
+    """Evaluate the checkpoint ``config.eval.checkpoint``; write ``eval_<step>.json``.
 
     Returns:
         ``step``, ``loss``, ``top1_error``, ``top5_error`` and ``split``.
@@ -84,8 +75,7 @@ def evaluate_checkpoint(
     with Checkpoints(
         directory, sharding=experiment.state_sharding, read_only=True
     ) as checkpoints:
-        step, leaves = read_variables(checkpoints, config.eval.checkpoint)
-        trained = trained_config(checkpoints, step)
+        step, leaves, trained = read_variables(checkpoints, config.eval.checkpoint)
     agreement.check_variables(workdir, leaves, step)
     _check_same_function(trained, config, directory / str(step))
     check_same_network(leaves, flatten(variables), directory / str(step))

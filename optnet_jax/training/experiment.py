@@ -16,13 +16,11 @@ from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.runs.progress import say
 from optnet_jax.training import coefficients, sharding
-from optnet_jax.training import schedule as schedule_lib
 from optnet_jax.training.leaves import flatten
 from optnet_jax.training.optimizer import check_excluded, create_optimizer
+from optnet_jax.training.schedule import learning_rate_schedule, steps_in_run
 from optnet_jax.training.state import TrainState, create_state
 from optnet_jax.training.steps import StepOptions, eval_step, train_step
-
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +68,17 @@ class Experiment:
 
     def init_state(self) -> TrainState:
         """Draw the state at step 0, on every device."""
-        state = create_state(
+        state = self._create(jax.random.fold_in(jax.random.key(self.config.seed), 0))
+        return jax.device_put(state, self.state_sharding)
+
+    def _create(self, key: jax.Array) -> TrainState:
+        return create_state(
             self.module,
             self.optimizer,
-            jax.random.fold_in(jax.random.key(self.config.seed), 0),
+            key,
             self.dataset.image_shape,
             average=self.options.average_decay > 0,
         )
-        return jax.device_put(state, self.state_sharding)
 
     def state_shapes(self) -> TrainState:
         """Shapes and dtypes of the state, without drawing it."""
@@ -91,16 +92,7 @@ class Experiment:
     @functools.cached_property
     def _traced(self) -> tuple[TrainState, frozenset[str]]:
         with coefficients.declared() as learned:
-            shapes = jax.eval_shape(
-                lambda key: create_state(
-                    self.module,
-                    self.optimizer,
-                    key,
-                    self.dataset.image_shape,
-                    average=self.options.average_decay > 0,
-                ),
-                jax.random.key(0),
-            )
+            shapes = jax.eval_shape(self._create, jax.random.key(0))
         return shapes, frozenset(learned & flatten(shapes.params).keys())
 
     def compiled_train_step(self) -> Callable:
@@ -154,7 +146,7 @@ def create_network(config: TrainConfig, num_classes: int) -> nn.Module:
     name = config.model.name
     fields = dict(config.model.fields)
     if config.precision != "float32":
-        fields["dtype"] = PRECISIONS[config.precision]
+        fields["dtype"] = getattr(jnp, config.precision)
     return networks.create(name, **{"num_classes": num_classes, **fields})
 
 
@@ -178,7 +170,11 @@ def build(
     module = create_network(config, spec.num_classes)
     check_classes(module, spec)
     if config.data.image_size:
-        check_size(module, spec)
+        # A size that the network cannot take: it would be found later, too, after hours
+        # where the set is prepared first.
+        image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
+        init = functools.partial(module.init, train=False)
+        jax.eval_shape(init, jax.random.key(0), image)
     mesh = sharding.data_mesh(devices)
     options = StepOptions(
         label_smoothing=config.loss.label_smoothing,
@@ -193,25 +189,16 @@ def build(
         config.data.batch_size, mesh.devices.size, options.accumulate
     )
     check_micro_batches(module, config.data.batch_size, options.accumulate)
+    # Its fields are refused now, before the data are prepared.
+    create_optimizer(config.optimizer, lambda _: config.optimizer.learning_rate)
     if load is None:
         say(f"reading {spec.name}")
     dataset = (load or data.load)(config.data, seed=config.seed)
     if config.data.trivial_augment:
         options = dataclasses.replace(options, trivial=dataset.preprocessing)
     per_epoch = dataset.steps_per_epoch
-    total = schedule_lib.steps_in_run(
-        config.schedule.epochs, per_epoch, config.schedule.steps
-    )
-    warmup = schedule_lib.steps_of(
-        "schedule.warmup_epochs", config.schedule.warmup_epochs, per_epoch
-    )
-    rate = schedule_lib.learning_rate_schedule(
-        config.optimizer.learning_rate,
-        total,
-        decay=config.schedule.decay,
-        drop_at=config.schedule.drop_at,
-        drop_factor=config.schedule.drop_factor,
-        warmup_steps=warmup,
+    rate = learning_rate_schedule(
+        config.schedule, config.optimizer.learning_rate, per_epoch
     )
     experiment = Experiment(
         config=config,
@@ -221,7 +208,7 @@ def build(
         optimizer=create_optimizer(config.optimizer, rate),
         options=options,
         mesh=mesh,
-        total_steps=total,
+        total_steps=steps_in_run(config.schedule, per_epoch),
     )
     if config.optimizer.decay_exclude:
         check_excluded(config.optimizer.decay_exclude, experiment.state_shapes().params)
@@ -229,11 +216,7 @@ def build(
 
 
 def check_classes(module: nn.Module, spec: data.Spec) -> None:
-    """Refuse a network that has fewer outputs than the dataset has classes.
-
-    Raises:
-        InputError: naming both.
-    """
+    """Raise InputError for fewer outputs than the dataset has classes."""
     classes = getattr(module, "num_classes", spec.num_classes)
     if classes < spec.num_classes:
         raise InputError(
@@ -242,31 +225,11 @@ def check_classes(module: nn.Module, spec: data.Spec) -> None:
         )
 
 
-def check_size(module: nn.Module, spec: data.Spec) -> None:
-    """Refuse images of a size that was chosen, and that the network cannot take.
-
-    It would be found later, too: after hours, where the set is prepared first.
-
-    Raises:
-        InputError: naming both.
-    """
-    image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
-    jax.eval_shape(
-        functools.partial(module.init, train=False), jax.random.key(0), image
-    )
-
-
 def check_micro_batches(module: nn.Module, batch_size: int, count: int) -> None:
-    """Refuse micro-batches that BatchNorm would tell from the whole batch.
-
-    Args:
-        module: The network; what matters is its ``batch_norm_group``, if it has one.
-        batch_size: Images per optimiser step.
-        count: Number of micro-batches that share them.
+    """Refuse micro-batches, ``count`` of them, smaller than BatchNorm's groups.
 
     Raises:
-        InputError: if a group that BatchNorm takes its statistics over does not fit
-            into a micro-batch: the step would not be that of the whole batch.
+        InputError: the step would not be that of the whole batch.
     """
     normalises = getattr(module, "batch_norm", hasattr(module, "batch_norm_group"))
     group = getattr(module, "batch_norm_group", None) or batch_size

@@ -38,20 +38,23 @@ def first_not_finite(leaves: Mapping[str, Any]) -> str | None:
 
 def leaf_checksums(leaves: Mapping[str, Any]) -> dict[str, str]:
     """Hash dtype, shape and bytes of each leaf (replicated arrays or NumPy)."""
-
-    def checksum(leaf: Any) -> str:
-        array = np.ascontiguousarray(np.asarray(leaf))
-        digest = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=8)
-        digest.update(array.tobytes())
-        return digest.hexdigest()
-
-    return {name: checksum(leaf) for name, leaf in leaves.items()}
+    # A scalar gets the shape (1,), as in every checkpoint so far.
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}
+    return {
+        name: digest(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        for name, array in arrays.items()
+    }
 
 
 def tree_checksum(tree: Any) -> str:
     """Return a checksum of a tree: runs that agree on it agree bit for bit."""
     lines = sorted(f"{k}={v}" for k, v in leaf_checksums(flatten(tree)).items())
-    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+    return digest("\n".join(lines).encode())
+
+
+def digest(content: bytes) -> str:
+    """Return a hash of bytes."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def check_same_network(

@@ -27,17 +27,9 @@ from optnet_jax.training.warm_start import read_source, take_over
 from optnet_jax.training.workdir import Workdir
 
 # What a workdir that cannot be written raises: full, over quota, read-only, not ours.
-WRITE_ERRORS = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EIO,
-        errno.ESTALE,
-    }
+WRITE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
 )
 
 
@@ -69,10 +61,12 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         stack.enter_context(_named_write_errors(workdir))
         claimed = stack.enter_context(Workdir(workdir, config))
         agreement.check_workdir(workdir)
-        finished = _finished(workdir)
-        if finished is not None:
-            say(f"{workdir} is finished: {_describe(finished['final'])}")
-            return finished
+        try:
+            if finished := result_lib.read(workdir):
+                say(f"{workdir} is finished: {_describe(finished['final'])}")
+                return finished
+        except result_lib.DamagedResultError as error:
+            logging.warning("%s", error)  # it is written again
         result_lib.commit()  # asked now: the code may change while this runs
         experiment = experiment_lib.build(config)
         agreement.check_found(experiment)
@@ -107,15 +101,6 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
     return result
 
 
-def _finished(workdir: Path) -> dict[str, Any] | None:
-    """Return the result of a finished run; one that is damaged is written again."""
-    try:
-        return result_lib.read(workdir)
-    except result_lib.DamagedResultError as error:
-        logging.warning("%s", error)
-        return None
-
-
 def _describe(evaluation: dict[str, Any]) -> str:
     return f"epoch {evaluation['epoch']:g}, {describe(evaluation)}"
 
@@ -126,8 +111,9 @@ def _named_write_errors(workdir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in WRITE_ERRORS:
-            raise
+        inside = str(error.filename).startswith(f"{workdir}/")
+        if not inside and error.errno not in WRITE_ERRORS:
+            raise  # nothing that is written
         raise step_folders.not_written(
             f"{workdir} could not be written", error.strerror, workdir / "checkpoints"
         ) from error

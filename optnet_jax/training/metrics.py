@@ -34,15 +34,11 @@ def classification_sums(
     # Left alone, -1 would count from the end and be an example of the last class.
     loss = jnp.where(_is_class(labels, logits), loss, jnp.nan)
     rank = label_rank(logits, labels)
-    wrong = {
-        "top1_error": rank >= 1,
-        # With fewer than five classes, "among the first five" is always true.
-        "top5_error": rank >= 5,
-    }
     # where, not a product: padding may hold anything, and 0 * inf is NaN.
     sums = {"loss": (jnp.sum(jnp.where(mask > 0, loss * mask, 0.0)), count)}
-    for name, is_wrong in wrong.items():
-        sums[name] = (100.0 * jnp.sum(jnp.where(is_wrong, mask, 0.0)), count)
+    for first in (1, 5):  # of fewer than five classes every one is among the first five
+        wrong = jnp.sum(jnp.where(rank >= first, mask, 0.0))
+        sums[f"top{first}_error"] = (100.0 * wrong, count)
     return sums
 
 
@@ -75,13 +71,11 @@ def add(
     totals: Mapping[str, tuple[float, float]], sums: Mapping[str, tuple]
 ) -> dict[str, tuple[float, float]]:
     """Add the sums of one batch (host values) to the running totals."""
-    return {
-        name: (
-            totals.get(name, (0.0, 0.0))[0] + float(value),
-            totals.get(name, (0.0, 0.0))[1] + float(normaliser),
-        )
-        for name, (value, normaliser) in sums.items()
-    }
+    added = {}
+    for name, (value, normaliser) in sums.items():
+        total, count = totals.get(name, (0.0, 0.0))
+        added[name] = total + float(value), count + float(normaliser)
+    return added
 
 
 def divide(totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
@@ -125,7 +119,7 @@ class History:
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "History":
         """Take what ``as_json`` returned, here or in another version."""
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = cls.__dataclass_fields__
         return cls(**{name: saved[name] for name in saved if name in names})
 
     def add_train(self, sums: dict[str, Any]) -> None:

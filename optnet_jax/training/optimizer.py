@@ -11,6 +11,7 @@ import optax
 
 from optnet_jax.configuration.train import Optimizer
 from optnet_jax.errors import InputError, did_you_mean, one_line, shown
+from optnet_jax.training.leaves import flatten
 
 OWN_FIELDS = ("learning_rate", "weight_decay", "mask", "weight_decay_mask")
 """Arguments of optax's functions that other fields than ``options`` give."""
@@ -31,14 +32,7 @@ def create_optimizer(
     and Lion, has w p_k decoupled: it is added to the step before that is multiplied by
     lr_k. To all others, such as Adam, d_k is the gradient.
 
-    Args:
-        config: ``config.optimizer``; every parameter has an L2 term but those whose
-            leaf name is in ``decay_exclude``, such as ``("bias", "scale", "alpha")``.
-            ``clip_norm`` cuts g_k, before the L2 term is added.
-        schedule: Learning rate as a function of the step.
-
-    Returns:
-        The optimiser.
+    ``clip_norm`` cuts g_k, before the L2 term is added.
 
     Raises:
         InputError: if optax has none of this name, if it does not take the options, or
@@ -64,7 +58,8 @@ def create_optimizer(
         options[masks[0]] = decayed
     try:
         optimizer = optax.chain(*clip, *l2, function(schedule, **options))
-        jax.eval_shape(lambda: _step(optimizer))
+        params = {"kernel": jnp.ones((2, 2))}
+        jax.eval_shape(lambda: optimizer.update(params, optimizer.init(params), params))
     except Exception as error:
         # Whatever a wrong value of an option, or an argument that lacks, leads to.
         raise InputError(
@@ -74,26 +69,19 @@ def create_optimizer(
     return optimizer
 
 
-def _step(optimizer: optax.GradientTransformation) -> Any:
-    params = {"kernel": jnp.ones((2, 2))}
-    return optimizer.update(params, optimizer.init(params), params)[0]
-
-
 def _function(name: str) -> Callable[..., optax.GradientTransformation]:
-    names = [n for n in dir(optax) if n.islower() and not n.startswith(("_", "scale"))]
-    known = [n for n in names if _takes_a_rate(getattr(optax, n))]
+    known = [
+        name
+        for name, function in inspect.getmembers(optax, callable)
+        if name.islower() and not name.startswith(("_", "scale"))
+        if "learning_rate" in inspect.signature(function).parameters
+    ]
     if name not in known:
         raise InputError(
             f"config.optimizer.name={shown(name)} is unknown: use one of optax's "
             f"{', '.join(known)}{did_you_mean(name, known)}"
         )
     return getattr(optax, name)
-
-
-def _takes_a_rate(function: Any) -> bool:
-    return (
-        callable(function) and "learning_rate" in inspect.signature(function).parameters
-    )
 
 
 def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
@@ -116,13 +104,8 @@ def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
 
 
 def check_excluded(names: Sequence[str], params: Any) -> None:
-    """Refuse to exclude a parameter from the L2 term that there is not.
-
-    Raises:
-        InputError: naming the leaf names that there are.
-    """
-    paths, _ = zip(*jax.tree_util.tree_leaves_with_path(params), strict=True)
-    known = sorted({path[-1].key for path in paths})
+    """Raise InputError for the leaf name of no parameter."""
+    known = sorted({name.rpartition(".")[2] for name in flatten(params)})
     for name in names:
         if name not in known:
             raise InputError(

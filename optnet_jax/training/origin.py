@@ -6,11 +6,11 @@ config describes.
 """
 
 import dataclasses
-import hashlib
 import json
 from typing import Any
 
 from optnet_jax.training.differences import config_differences
+from optnet_jax.training.leaves import digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +49,9 @@ class Meta:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON types, with the digest."""
-        content: dict[str, Any] = {
-            "checksums": self.checksums,
-            "history": self.history,
-        }
-        if self.origin is not None:
-            content["origin"] = dataclasses.asdict(self.origin)
+        content = dataclasses.asdict(self)
+        if self.origin is None:
+            del content["origin"]
         return {**content, "digest": _digest(content)}
 
     @classmethod
@@ -65,10 +62,10 @@ class Meta:
             ValueError: if it is not what was written.
         """
         content = dict(content)
-        digest = content.pop("digest", None)
-        if digest is None and content.keys() != {"checksums", "history"}:
+        written = content.pop("digest", None)
+        if written is None and content.keys() != {"checksums", "history"}:
             raise ValueError("the digest of its metadata is missing")
-        if digest is not None and digest != _digest(content):
+        if written is not None and written != _digest(content):
             raise ValueError("its metadata does not match its digest")
         origin = content.get("origin")
         return cls(
@@ -79,5 +76,4 @@ class Meta:
 
 
 def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return digest(json.dumps(content, sort_keys=True).encode())

@@ -65,15 +65,15 @@ def make_result(
         it. ``checksum`` is of the final state: two runs with the same one agree bit for
         bit.
     """
-    dataset = experiment.dataset
+    config, dataset = experiment.config, experiment.dataset
     return {
-        "name": experiment.config.name,
-        "config": as_json(experiment.config),
-        "network": experiment.config.model.name,
+        "name": config.name,
+        "config": as_json(config),
+        "network": config.model.name,
         "dataset": dataset.name,
-        "augment": bool(experiment.config.data.augment),
+        "augment": config.data.augment,
         "split": dataset.split,
-        "seed": experiment.config.seed,
+        "seed": config.seed,
         "parameters": count_parameters(state.params),
         "steps": int(state.step),
         "epochs": round(int(state.step) / dataset.steps_per_epoch, 4),
@@ -117,11 +117,7 @@ def check_fields(
     *,
     all_of_them: bool = False,
 ) -> None:
-    """Refuse fields that hold something else than a run writes into them.
-
-    Raises:
-        DamagedResultError: naming the field.
-    """
+    """Raise DamagedResultError for a field of another kind, and one that is lacking."""
     lacking = sorted(kinds.keys() - content.keys())
     if lacking and all_of_them:
         raise _damaged(file, f"it lacks {', '.join(lacking)}")
@@ -150,10 +146,7 @@ def describe_devices() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that the numbers depend on.
-
-    ``onednn`` says whether a CPU's convolutions are that library's.
-    """
+    """Versions of what numbers depend on; ``onednn``: whether a CPU convolves by it."""
     return {
         "python": platform.python_version(),
         "optnet_jax": optnet_jax.__version__,

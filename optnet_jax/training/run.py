@@ -66,11 +66,9 @@ class Compiled:
 
 
 def _is_ready(sums: Any) -> bool:
-    """Say whether metrics can be fetched without waiting.
-
-    Of several processes each would find another answer, and one that stops for what it
-    fetched would leave the others in a step: they fetch at the same place always.
-    """
+    """Say whether metrics can be fetched without waiting."""
+    # Of several processes each would find another answer, and one that stops for what
+    # it fetched would leave the others in a step: they fetch at the same place always.
     return jax.process_count() == 1 and all(
         leaf.is_ready() for leaf in jax.tree.leaves(sums)
     )
@@ -109,6 +107,12 @@ class Run:
             self._total, start_step, experiment.dataset.batch_size, self._eval_every
         )
         tell = self._progress.note
+        first = config.profile.start_step
+        if config.profile.steps and not start_step <= first < self._total:
+            tell(
+                f"no profile is written: this start runs the steps from {start_step} "
+                f"to {self._total - 1}; set --config.profile.start_step to one of them"
+            )
         self._train_step = Compiled(
             experiment.compiled_train_step(), "the training step", tell
         )
@@ -136,66 +140,60 @@ class Run:
         the device never waits for the host; or at once where they are there already, as
         on a CPU that runs a step in the thread that calls it.
         """
-        experiment = self._experiment
+        experiment, profile = self._experiment, self._experiment.config.profile
         batches = experiment.dataset.train_batches(self._start_step)
         key = experiment.step_key
+        events = (self._eval_every, self._save_every, self._log_every)
         pending = None
         for step in range(self._start_step, self._total):
-            self._begin_trace(step)
+            if profile.steps and step == profile.start_step:
+                self._trace.enter_context(jax.profiler.trace(self._trace_folder))
             batch = sharding.put_batch(next(batches), experiment.mesh)
             if step == self._start_step:
                 self._train_step.compile(state, batch, key)
                 self._progress.resume()
             state, sums = self._train_step(state, batch, key)
-            self._end_trace(step, sums)
+            if profile.steps and step == profile.start_step + profile.steps - 1:
+                # The step was only dispatched: without this the trace would miss it.
+                jax.block_until_ready(sums)
+                self._trace.close()
             if pending is not None:
                 self._record(*pending)
             pending = step, sums
             done = step + 1
             stopping = interruption.requested(done)
-            event = stopping or self._is_event(done)
+            event = stopping or any(self._is_due(every, done) for every in events)
             if event or _is_ready(sums):
                 self._record(*pending)
                 pending = None
             if event:
                 self._at_event(done, state)
             if stopping and done < self._total:
-                self._stop(done, state, interruption)
+                self.save(state)
+                self._checkpoints.wait()
+                stop = interruption.stop()
+                self._progress.note(
+                    f"stopped by {stop.name} after step {done} of {self._total}, which "
+                    "is saved: the same command goes on"
+                )
+                raise stop
         return state
 
-    def _begin_trace(self, step: int) -> None:
-        """Begin the profile if ``step`` is the first one that it covers."""
-        profile = self._experiment.config.profile
-        if profile.steps and step == profile.start_step:
-            self._trace.enter_context(jax.profiler.trace(self._trace_folder))
-
-    def _end_trace(self, step: int, outputs: Any) -> None:
-        """End the profile if ``step``, whose outputs are given, is the last one."""
-        profile = self._experiment.config.profile
-        if profile.steps and step == profile.start_step + profile.steps - 1:
-            # The step was only dispatched: without this the trace would miss it.
-            jax.block_until_ready(outputs)
-            self._trace.close()
-
-    def _is_event(self, done: int) -> bool:
-        """Say whether something is written or measured after ``done`` steps."""
-        every = (self._eval_every, self._save_every, self._log_every)
-        return done == self._total or any(done % n == 0 for n in every)
+    def _is_due(self, every: int, done: int) -> bool:
+        return done % every == 0 or done == self._total
 
     def _at_event(self, done: int, state: TrainState) -> None:
+        """Write and measure what is due after ``done`` steps."""
         self._progress.pause()
-        self._what_is_due(done, state)
-        self._progress.resume()
-
-    def _what_is_due(self, done: int, state: TrainState) -> None:
         improved = False
-        if done % self._log_every == 0 or done == self._total:
+        if self._is_due(self._log_every, done):
             self._log_train(done)
-        if done % self._eval_every == 0 or done == self._total:
+        if self._is_due(self._eval_every, done):
             improved = self._evaluate(done, state)
         keep_best = improved and self._experiment.config.checkpoint.keep_best
         if done % self._save_every == 0 or keep_best:
             self.save(state)
+        self._progress.resume()
 
     def _record(self, step: int, sums: Any) -> None:
         """Fetch the metrics of one step; stop if they are not finite."""
@@ -256,13 +254,7 @@ class Run:
         return improved
 
     def save(self, state: TrainState) -> None:
-        """Save the state together with the history as it is now.
-
-        Raises:
-            DivergedError: if the state is not finite: the last good one stays the
-                newest.
-            InputError: if a checkpoint could not be written.
-        """
+        """Save the state, if it is finite, together with the history as it is now."""
         broken = first_not_finite(flatten(state))
         if broken is not None:
             self._diverged(int(state.step) - 1, broken, math.nan)
@@ -272,13 +264,3 @@ class Run:
         self._writer.sync()
         history.lines = self._writer.lines
         self._checkpoints.save(state, history.as_json(), history.best_step)
-
-    def _stop(self, done: int, state: TrainState, interruption: Interruption) -> None:
-        self.save(state)
-        self._checkpoints.wait()
-        name = interruption.signal.name if interruption.signal else "a notice"
-        self._progress.note(
-            f"stopped by {name} after step {done} of {self._total}, which is saved: "
-            "the same command goes on"
-        )
-        raise interruption.stop()

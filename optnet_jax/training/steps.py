@@ -71,7 +71,7 @@ def train_step(
             have drawn.
         module: The network.
         optimizer: The optimiser.
-        options: Smoothing, accumulation, averaging, augmentation.
+        options: What else is done.
 
     Returns:
         The state after the step, and (sum, normaliser) pairs: ``loss``, ``top1_error``,
@@ -121,16 +121,11 @@ def average_share(step: jax.Array, decay: float) -> jax.Array:
     """Return the share that the newest variables have in the moving average.
 
     The decay rises to its value as min(decay, (1 + t) / (10 + t)). So a short run is
-    averaged over about the last tenth of its steps, and the random start that the
-    average begins with is soon gone: of it is left 1 / C(t + 9, 9) after t steps, 1e-5
-    after ten; a decay of 0.999 all along would hold half of it after 700.
-
-    Args:
-        step: int [], the steps t that were taken before this one.
-        decay: what the decay rises to.
+    averaged over about the last tenth of its steps, and of the random start that the
+    average begins with is left 1 / C(t + 9, 9) after t steps, 1e-5 after ten.
 
     Returns:
-        float [], one less the decay.
+        float [], one less the decay, after ``step`` steps.
     """
     return jnp.maximum(1 - decay, 9 / (10 + step))
 

@@ -34,15 +34,9 @@ def network(config: Config | TrainConfig) -> tuple[nn.Module, tuple[int, int, in
 
 
 def summarize(config: Config | TrainConfig) -> str:
-    """Describe the network of a config.
+    """Describe a config's network: fields, parts, shapes, parameters, multiply-adds.
 
-    Args:
-        config: The config; memory is estimated for its batch size, or for a
-            micro-batch if it accumulates gradients.
-
-    Returns:
-        Several lines: the network's name and fields, parts, shapes, parameters,
-        multiply-adds, memory.
+    Memory is estimated for the batch size, or a micro-batch.
     """
     module, image_shape = network(config)
     config = TrainConfig.of(config)
@@ -82,11 +76,7 @@ def on_topology(config: Config | TrainConfig, place: tpu.Topology) -> str:
 def experiment_on(
     config: TrainConfig, place: tpu.Topology
 ) -> experiment_lib.Experiment:
-    """Return the parts of a run on a slice, to be compiled: the dataset has no batches.
-
-    Raises:
-        InputError: a config that cannot be run there.
-    """
+    """Return the parts of a run on a slice, to be compiled: the data has no batches."""
     spec, size = data.spec_of(config.data), config.data.batch_size
     # What is asked of a dataset by a step that is compiled and not run.
     described = SimpleNamespace(
@@ -99,11 +89,7 @@ def experiment_on(
 def show(config: Config | TrainConfig, workdir: Path, topology: str = "") -> None:
     """Print the summary, and draw a network of stages to ``plots/structure.png``.
 
-    Args:
-        config: The config.
-        workdir: Directory of the run.
-        topology: Slice of a TPU pod, such as "v5e:4x4", to compile the step for; none
-            by default.
+    The step is compiled for a topology, a slice of a TPU pod such as "v5e:4x4".
 
     Raises:
         InputError: see :func:`network` and :func:`on_topology`; or if the drawing

@@ -35,7 +35,7 @@ def read_source(
     sharding: jax.sharding.Sharding,
     config: TrainConfig | None = None,
 ) -> Leaves:
-    """Read the variables that a run starts from; nothing is drawn, compiled or run.
+    """Read the variables that a run starts from.
 
     It is said which coefficients the source lacks, and in what its config differs where
     no shape tells.
@@ -126,8 +126,7 @@ def _from_checkpoint(
     with Checkpoints(
         path / "checkpoints", sharding=sharding, read_only=True
     ) as checkpoints:
-        step, leaves = read_variables(checkpoints, which)
-        trained = trained_config(checkpoints, step)
+        _, leaves, trained = read_variables(checkpoints, which)
     if config is not None and trained is not None:
         ours = as_json(config)
         differences = config_differences(trained, ours, only=FUNCTION_FIELDS)
@@ -136,15 +135,9 @@ def _from_checkpoint(
     return leaves
 
 
-def trained_config(checkpoints: Checkpoints, step: int) -> dict[str, Any] | None:
-    """Return the config that a checkpoint was trained with, if that is known."""
-    origin = checkpoints.read_meta(step).origin
-    if origin is not None:
-        return origin.config
-    return read_json(checkpoints.directory.parent / "config.json")
-
-
-def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:
+def read_variables(
+    checkpoints: Checkpoints, which: str
+) -> tuple[int, Leaves, dict[str, Any] | None]:
     """Read the variables to evaluate with from a run's checkpoints.
 
     Args:
@@ -152,8 +145,8 @@ def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:
         which: ``last``, ``best`` (lowest top-1 error), or a step.
 
     Returns:
-        The step, and the leaves of ``params`` and ``batch_stats``: of their average
-        where the run kept one.
+        The step; the leaves of ``params`` and ``batch_stats``, of their average where
+        the run kept one; and the config that they were trained with, if that is known.
 
     Raises:
         InputError: if there is no such sound checkpoint.
@@ -167,11 +160,27 @@ def read_variables(checkpoints: Checkpoints, which: str) -> tuple[int, Leaves]:
     try:
         if which == "best":
             which = _best_step(checkpoints, steps)
-        step = steps[-1] if which == "last" else _as_step(which, steps)
-        leaves, _ = checkpoints.read(step)
+        known = {str(step): step for step in steps} | {"last": steps[-1]}
+        step = known.get(which.lstrip("0"))
+        if step is None:
+            raise InputError(
+                f"there is no checkpoint {which!r}: use last, best, or a step of "
+                f"{steps}"
+            )
+        leaves, meta = checkpoints.read(step)
     except DamagedCheckpointError as error:
         raise InputError(f"{error}: choose another step of {steps}") from error
-    return step, _variables(leaves)
+    file = checkpoints.directory.parent / "config.json"
+    trained = meta.origin.config if meta.origin else read_json(file)
+    averaged = any(name.startswith("average.") for name in leaves)
+    prefix = "average." if averaged else ""
+    wanted = tuple(f"{prefix}{name}." for name in COLLECTIONS)
+    variables = {
+        name.removeprefix(prefix): leaf
+        for name, leaf in leaves.items()
+        if name.startswith(wanted)
+    }
+    return step, variables, trained
 
 
 def _best_step(checkpoints: Checkpoints, steps: list[int]) -> str:
@@ -186,22 +195,3 @@ def _best_step(checkpoints: Checkpoints, steps: list[int]) -> str:
             f"{checkpoints.directory} any more: use last, or a step of {steps}"
         )
     return str(best["step"])
-
-
-def _as_step(which: str, steps: list[int]) -> int:
-    if not (which.isascii() and which.isdigit()) or int(which) not in steps:
-        raise InputError(
-            f"there is no checkpoint {which!r}: use last, best, or a step of {steps}"
-        )
-    return int(which)
-
-
-def _variables(leaves: Leaves) -> Leaves:
-    averaged = any(name.startswith("average.") for name in leaves)
-    prefix = "average." if averaged else ""
-    wanted = tuple(f"{prefix}{name}." for name in COLLECTIONS)
-    return {
-        name.removeprefix(prefix): leaf
-        for name, leaf in leaves.items()
-        if name.startswith(wanted)
-    }

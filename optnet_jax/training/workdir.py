@@ -66,7 +66,16 @@ class Workdir:
         self._release()
 
     def _claim(self) -> None:
-        made = make_writable(self.path)
+        try:
+            made = files.make_folder(self.path)
+            probe = self.path / f".writable.{os.getpid()}"
+            files.write_durably(probe, b"")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"the workdir {self.path} is not writable ({error.strerror}): choose "
+                "another with --workdir=DIR"
+            ) from error
         check_kinds(self.path)
         self._lock_it()
         self._made = made  # no other program's any more
@@ -101,7 +110,12 @@ class Workdir:
         stored = read_json(self.path / "config.json")
         if stored is None or "experiment" not in stored:
             self._refuse_what_is_not_ours(stored)
-        if stored is None or not self._has_results():
+        has_results = (
+            step_folders.steps(self.checkpoints)
+            or (self.path / "result.json").exists()
+            or any(self.path.glob("cells/*.json"))
+        )
+        if stored is None or not has_results:
             return
         differences = config_differences(stored, as_json(self._config))
         if differences:
@@ -125,21 +139,8 @@ class Workdir:
                 "away or choose another --workdir"
             )
 
-    def _has_results(self) -> bool:
-        """Say whether an earlier start left something that belongs to its config."""
-        return (
-            bool(step_folders.steps(self.checkpoints))
-            or (self.path / "result.json").exists()
-            or any(self.path.glob("cells/*.json"))
-        )
-
     def write_config(self, dataset: Mapping[str, Any] | None = None) -> None:
-        """Write ``config.json`` (on process 0), once the config is known to work.
-
-        Args:
-            dataset: What ``dataset.json`` says of the data set: its classes, image
-                shape, mean and deviation, without which its network cannot be used.
-        """
+        """Write ``config.json`` and ``dataset.json``; the config is known to work."""
         if jax.process_index() == 0:
             write_json(self.path / "config.json", as_json(self._config))
             if dataset is not None:
@@ -170,28 +171,6 @@ class Workdir:
         """Mark the run as finished (on process 0)."""
         if jax.process_index() == 0:
             write_json(self.path / "result.json", result)
-
-
-def make_writable(path: Path) -> list[Path]:
-    """Make a directory and check that files can be written into it.
-
-    Returns:
-        The folders that were missing, the innermost first.
-
-    Raises:
-        InputError: if not.
-    """
-    try:
-        made = files.make_folder(path)
-        probe = path / f".writable.{os.getpid()}"
-        files.write_durably(probe, b"")
-        probe.unlink()
-        return made
-    except OSError as error:
-        raise InputError(
-            f"the workdir {path} is not writable ({error.strerror}): choose another "
-            "with --workdir=DIR"
-        ) from error
 
 
 def check_kinds(path: Path) -> None:

@@ -25,7 +25,7 @@ from optnet_jax.training.coefficients import write_arrays
 _numbers = itertools.count()
 
 
-class EventFile:
+class EventFile(RecordWriter):
     """A file of events for TensorBoard, in the form of TensorFlow 2's summaries.
 
     Args:
@@ -37,26 +37,13 @@ class EventFile:
     def __init__(self, folder: Path, start_step: int):
         place = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         path = folder / f"events.out.tfevents.{int(time.time()):010d}.{place}.v2"
-        self._writer = RecordWriter(path.open("xb"))
-        self._write(file_version="brain.Event:2")
-        start = SessionLog(status=SessionLog.START)
-        self._write(step=start_step + 1, session_log=start)
+        super().__init__(path.open("xb"))
+        self.add(file_version="brain.Event:2")
+        self.add(step=start_step + 1, session_log=SessionLog(status=SessionLog.START))
 
-    def write(self, step: int, summary: Any) -> None:
-        """Write what ``scalar_pb`` or another of TensorBoard's plugins returns."""
-        self._write(step=int(step), summary=summary)
-
-    def _write(self, **content: Any) -> None:
-        event = Event(wall_time=time.time(), **content)
-        self._writer.write(event.SerializeToString())
-
-    def flush(self) -> None:
-        """Hand on what was written."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
+    def add(self, **content: Any) -> None:
+        """Write an event."""
+        self.write(Event(wall_time=time.time(), **content).SerializeToString())
 
 
 class RunWriter:
@@ -103,7 +90,8 @@ class RunWriter:
         """Write scalars for TensorBoard only: what another start would not repeat."""
         if self._events is not None:
             for name, value in scalars.items():
-                self._events.write(step, scalar_pb(name, np.asarray(value)))
+                summary = scalar_pb(name, np.asarray(value))
+                self._events.add(step=int(step), summary=summary)
 
     def write_coefficients(
         self, step: int, epoch: float, coefficients: Mapping[str, np.ndarray]
@@ -115,7 +103,8 @@ class RunWriter:
             self._logs["coefficients"].append(row)
             if self._events is not None:
                 for name, value in coefficients.items():
-                    self._events.write(step, histogram_pb(name, value))
+                    summary = histogram_pb(name, value)
+                    self._events.add(step=int(step), summary=summary)
             means = {f"{n} (mean)": value.mean() for n, value in coefficients.items()}
             self.write_events(step, means)
 

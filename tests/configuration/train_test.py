@@ -40,6 +40,7 @@ def test_defaults_are_fit_for_use():
         {"schedule__warmup_epochs": -5.0},
         {"schedule__warmup_epochs": math.inf},
         {"schedule__epochs": math.nan},
+        {"schedule__epochs": 0},
         {"schedule__steps": 2**31},
         {"schedule__drop_at": ((0.5,),)},
         {"schedule__drop_at": 0.5},

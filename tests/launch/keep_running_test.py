@@ -14,30 +14,20 @@ def keep_running(tmp_path, launch):
         log, file = tmp_path / "log", tmp_path / "statuses"
         file.write_text("\n".join(map(str, statuses)) + "\n", "utf-8")
         command = COUNTED.format(log=log, statuses=file)
-        done = launch.call(
-            "keep_running.sh",
-            f"--restarts={restarts}",
-            "--pause=0",
-            "--",
-            "bash",
-            "-c",
-            command,
-        )
+        flags = f"--restarts={restarts}", "--pause=0", "--", "bash", "-c", command
+        done = launch.call("keep_running.sh", *flags)
         return done.returncode, len(log.read_text("utf-8").splitlines())
 
     return call
 
 
-def test_starts_again_until_it_has_finished(keep_running):
-    assert keep_running(134, 1, 137, 0) == (0, 4)
-
-
-def test_a_mistake_is_not_repeated(keep_running):
-    assert keep_running(1, 2, 0) == (2, 2)
-
-
-def test_not_for_ever(keep_running):
-    assert keep_running(1, 1, 7, 0, restarts=2) == (7, 3)
+@pytest.mark.parametrize(
+    ("statuses", "restarts", "ended"),
+    [((134, 1, 137, 0), 5, (0, 4)), ((1, 2, 0), 5, (2, 2)), ((1, 1, 7, 0), 2, (7, 3))],
+    ids=["until it has finished", "a mistake is not repeated", "not for ever"],
+)
+def test_starts_again(keep_running, statuses, restarts, ended):
+    assert keep_running(*statuses, restarts=restarts) == ended
 
 
 def test_dry_run_prints_the_command(launch):
@@ -50,11 +40,8 @@ def test_sigterm_is_handed_on_and_waited_for(launch, tmp_path):
         f"trap 'echo saved >{tmp_path}/saved; exit 143' TERM; echo ready; "
         "while true; do sleep 0.05; done"
     )
-    with subprocess.Popen(
-        [launch.folder / "keep_running.sh", "--", "bash", "-c", command],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    program = [launch.folder / "keep_running.sh", "--", "bash", "-c", command]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)

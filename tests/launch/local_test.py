@@ -72,26 +72,21 @@ def test_when_one_dies_all_are_started_again(local, tmp_path):
     assert "status 134; starting all again (1 of 3)" in done.stderr
 
 
-def test_not_for_ever(local):
-    program = "[[ $id == 1 ]] || exec sleep 600; exit 134"
+@pytest.mark.parametrize(
+    ("program", "status", "starts"),
+    [
+        # Not for ever.
+        ("[[ $id == 1 ]] || exec sleep 600; exit 134", 134, 3),
+        # What a person must mend is not repeated, whoever ends first: the process that
+        # is lost first is ended by the mistake of the other one.
+        ("exit 2", 2, 1),
+        ("[[ $id == 1 ]] || { sleep 0.3; exit 2; }; exit 134", 2, 1),
+    ],
+)
+def test_when_it_does_not_start_again(local, program, status, starts):
     done, logs = local("--restarts=2", "--", program=program)
-    assert done.returncode == 134
-    assert [len(log) for log in logs] == [3, 3]
-
-
-def test_a_mistake_is_not_repeated(local):
-    done, logs = local("--", program="exit 2")
-    assert done.returncode == 2
-    assert [len(log) for log in logs] == [1, 1]
-
-
-def test_what_a_person_must_mend_counts_whoever_ends_first(local):
-    """The process that is lost first is ended by the mistake of the other one."""
-    done, logs = local(
-        "--", program="[[ $id == 1 ]] || { sleep 0.3; exit 2; }; exit 134"
-    )
-    assert done.returncode == 2
-    assert [len(log) for log in logs] == [1, 1]
+    assert done.returncode == status
+    assert [len(log) for log in logs] == [starts] * 2
 
 
 def test_sigterm_reaches_all_and_is_waited_for(launch, tmp_path):
@@ -100,16 +95,9 @@ def test_sigterm_reaches_all_and_is_waited_for(launch, tmp_path):
         "while true; do sleep 0.05; done"
     )
     launch.stand_in(tmp_path, "python", PYTHON.format(folder=tmp_path, program=program))
-    with subprocess.Popen(
-        [
-            "env",
-            f"PATH={tmp_path}:/usr/bin:/bin",
-            str(launch.folder / "local.sh"),
-            "--",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    path = f"PATH={tmp_path}:/usr/bin:/bin"
+    program = ["env", path, str(launch.folder / "local.sh"), "--"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         process.send_signal(signal.SIGTERM)

@@ -17,14 +17,10 @@ def test_there_is_one_for_each_kind_of_place():
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_is_short_enough_to_be_read(script):
+def test_is_short_enough_to_be_read_and_shellcheck_finds_nothing(script):
     lines = script.read_text("utf-8").splitlines()
     assert len(lines) <= 60
     assert max(map(len, lines)) <= 100
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck_finds_nothing(script):
     program = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     program = program or shutil.which("shellcheck")
     assert program, "shellcheck is missing: pip install -e '.[test]'"

@@ -51,23 +51,16 @@ def test_submits_itself(cluster, launch):
     assert called == [SUBMISSION.format(script=launch.folder / "slurm.sh")]
 
 
-@pytest.mark.parametrize("status", [0, 2])
-def test_in_the_job_a_finished_run_or_a_mistake_ends_it(cluster, status):
-    done, called = cluster("--in-job", "--", *FLAGS, srun_status=status, SLURM_JOB_ID=7)
-    assert done.returncode == status
-    assert called == [STEP]
-
-
-@pytest.mark.parametrize("status", [1, 134, 137, 143])
-def test_in_the_job_anything_else_goes_back_to_the_queue(cluster, status):
-    done, called = cluster("--in-job", "--", *FLAGS, srun_status=status, SLURM_JOB_ID=7)
-    assert called == [STEP, "scontrol requeue 7"]
-    assert done.returncode == 0
-
-
-def test_not_for_ever(cluster):
-    arguments = ("--in-job", "--restarts=3", "--", *FLAGS)
-    more = {"srun_status": 134, "SLURM_JOB_ID": 7}
-    done, called = cluster(*arguments, SLURM_RESTART_COUNT=3, **more)
-    assert done.returncode == 134
-    assert called == [STEP]
+@pytest.mark.parametrize(
+    ("status", "count", "ends"),
+    [
+        *((0, 0, True), (2, 0, True)),  # finished, or a mistake
+        *((1, 0, False), (134, 0, False), (137, 0, False), (143, 2, False)),
+        (134, 3, True),  # not for ever
+    ],
+)
+def test_in_the_job_it_ends_or_goes_back_to_the_queue(cluster, status, count, ends):
+    more = {"srun_status": status, "SLURM_JOB_ID": 7, "SLURM_RESTART_COUNT": count}
+    done, called = cluster("--in-job", "--restarts=3", "--", *FLAGS, **more)
+    assert done.returncode == (status if ends else 0)
+    assert called == [STEP, *(() if ends else ("scontrol requeue 7",))]

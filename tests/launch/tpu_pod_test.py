@@ -115,28 +115,24 @@ def cloud(tmp_path, launch):
     return call
 
 
-def test_resume_only_runs_where_the_tpu_is_there(cloud):
-    done, called = cloud("resume", "--config=x")
-    assert done.returncode == 0, done.stderr
-    assert called == ["describe", "ssh"]
+ANEW = "describe delete create scp ssh ssh"
 
 
-def test_resume_after_a_preemption(cloud):
-    _, called = cloud("resume", "--config=x", state="PREEMPTED")
-    assert called == ["describe", "delete", "create", "scp", "ssh", "ssh"]
-
-
-def test_resume_when_nothing_is_left_to_delete(cloud):
-    done, called = cloud("resume", "--config=x", state="", failing="delete")
-    assert done.returncode == 0
-    assert called == ["describe", "delete", "create", "scp", "ssh", "ssh"]
-
-
-@pytest.mark.parametrize(("failing", "last"), [("create", "create"), ("scp", "scp")])
-def test_nothing_is_started_where_the_set_up_failed(cloud, failing, last):
-    done, called = cloud("resume", "--config=x", state="PREEMPTED", failing=failing)
-    assert done.returncode != 0
-    assert called[-1] == last
+@pytest.mark.parametrize(
+    ("state", "failing", "calls"),
+    [
+        ("READY", "none", "describe ssh"),
+        ("PREEMPTED", "none", ANEW),
+        ("", "delete", ANEW),  # nothing is left to delete
+        # Nothing is started where the set-up failed.
+        ("PREEMPTED", "create", "describe delete create"),
+        ("PREEMPTED", "scp", "describe delete create scp"),
+    ],
+)
+def test_resume_does_what_the_state_needs(cloud, state, failing, calls):
+    done, called = cloud("resume", "--config=x", state=state, failing=failing)
+    assert called == calls.split()
+    assert (done.returncode != 0) == (failing in ("create", "scp")), done.stderr
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
@@ -147,17 +143,17 @@ def test_says_which_variable_is_missing(launch, name):
     assert f"{name}: is not set" in done.stderr
 
 
-def test_an_unknown_command_is_refused(launch):
-    done = launch.call("tpu_pod.sh", "restart", **ENVIRONMENT)
-    assert done.returncode == 2
-    assert "unknown command restart" in done.stderr
-
-
-@pytest.mark.parametrize("command", ["run", "resume", "data"])
-def test_a_command_without_its_flags_is_refused(launch, command):
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("restart", "unknown command restart"),
+        *((name, f"{name} without FLAGS") for name in ("run", "resume", "data")),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_refused(launch, command, message):
     done = launch.call("tpu_pod.sh", command, **ENVIRONMENT)
     assert done.returncode == 2
-    assert f"{command} without FLAGS" in done.stderr
+    assert message in done.stderr
 
 
 def test_data_are_prepared_on_one_worker(dry_run):

@@ -47,13 +47,17 @@ def programs(folder):
     return sorted(folder.iterdir())
 
 
-def test_the_second_start_compiles_nothing(tmp_path):
+def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     folder = compilation.keep_programs()
     assert folder.parent == tmp_path / "optnet_jax"
     assert folder.stat().st_mode & 0o777 == 0o700
     first, second = starts(next(numbers))
     assert first == 0
     assert second == len(programs(folder)) > 0
+    # Another processor has another folder.
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(compilation.platform, "processor", lambda: "another")
+    assert compilation.keep_programs() != folder
 
 
 def test_it_is_turned_off(tmp_path):
@@ -107,13 +111,6 @@ def test_a_place_that_is_none_is_one_line(tmp_path, caplog):
     assert starts(next(numbers)) == [0, 0]
     (line,) = caplog.messages
     assert line.startswith("compiled programs are not kept for later starts: ")
-
-
-def test_another_processor_has_another_folder(monkeypatch):
-    folder = compilation.keep_programs()
-    jax.config.update("jax_compilation_cache_dir", None)
-    monkeypatch.setattr(compilation.platform, "processor", lambda: "another")
-    assert compilation.keep_programs() != folder
 
 
 def test_what_was_written_first_goes_first(monkeypatch):

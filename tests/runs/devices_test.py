@@ -77,6 +77,20 @@ def settings(monkeypatch):
     return told
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no cuda\nhere"), AssertionError()])
+def test_a_device_that_there_is_not_is_one_line(monkeypatch, error):
+    def none():
+        raise error
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(devices.jax, "default_backend", none)
+    for ask in (devices.keep_freed_memory, devices.say_library):
+        with pytest.raises(
+            InputError, match=r"JAX_PLATFORMS='cuda' \((no cuda here|Assert\w+)\)"
+        ):
+            ask()
+
+
 def load(monkeypatch, library, backend="cpu"):
     monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(devices.jax, "default_backend", lambda: backend)

@@ -1,4 +1,3 @@
-import contextlib
 import json
 import socket
 import threading
@@ -49,15 +48,11 @@ def free_port():
         return server.getsockname()[1]
 
 
-def test_one_process_joins_nobody(join):
+def test_plain_hosts_are_told(join):
     calls = join()
     distributed.initialize(False)
     assert calls == []
     assert distributed.group() is None
-
-
-def test_plain_hosts_are_told(join):
-    calls = join()
     distributed.initialize(False, "10.0.0.1:1234", 4, 3, 20)
     assert calls == [
         {
@@ -89,23 +84,25 @@ def test_no_cluster_is_one_line(join):
 
 
 @pytest.mark.parametrize(
-    "given", [("host:1", None, None), ("", 2, None), ("", 2, 0), ("host:1", 2, None)]
+    ("given", "message"),
+    [
+        (("host:1", None, None), "belong together"),
+        (("", 2, None), "belong together"),
+        (("", 2, 0), "belong together"),
+        (("host:1", 2, None), "belong together"),
+        (("host:1", 2, 2), "--process_id=2 must be below"),
+    ],
 )
-def test_half_an_address_is_refused(given):
-    with pytest.raises(InputError, match="belong together"):
+def test_half_an_address_or_an_index_out_of_range_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
         distributed.initialize(False, *given)
-
-
-def test_an_index_out_of_range_is_refused():
-    with pytest.raises(InputError, match="--process_id=2 must be below"):
-        distributed.initialize(False, "host:1", 2, 2)
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        *["x:y", ":-1", ":1", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "h:65536"],
-        *[
+        *("x:y", ":-1", ":1", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "h:65536"),
+        *(
             "h:1:2",
             "http://h:1",
             "a b:1",
@@ -114,7 +111,7 @@ def test_an_index_out_of_range_is_refused():
             "[::1]",
             "[::1:80",
             "h:1\n",
-        ],
+        ),
     ],
 )
 @pytest.mark.parametrize("index", [0, 1])
@@ -217,15 +214,11 @@ def test_an_error_of_one_process_ends_the_others(
     processes, ended = two(1), threading.Event()
     capsys.readouterr()
     monkeypatch.setattr(program, "leave", lambda status: ended.set())
-    with contextlib.ExitStack() as stack:
-        watched = threading.Event()
-        stack.callback(watched.set)
-        thread = threading.Thread(
-            target=distributed._watch, args=(processes, watched, 0.001)
-        )
-        thread.start()
-        assert ended.wait(60)
-    thread.join()
+    stop = threading.Event()
+    watcher = program.in_background(lambda: distributed._watch(processes, stop, 0.001))
+    assert ended.wait(60)
+    stop.set()
+    watcher.result(60)
     assert f"error: process 0 ended: {text}\n" in capsys.readouterr().err
 
 

@@ -11,17 +11,13 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 
 
-def test_a_file_is_replaced_whole_and_leaves_nothing_behind(tmp_path):
+def test_a_file_is_replaced_whole_or_not_at_all_and_nothing_is_left(tmp_path):
     file = tmp_path / "result.json"
-    files.write_durably(file, b"old")
-    files.write_durably(file, lambda stream: stream.write(b"new"))
-    assert files.read_regular(file) == b"new"
-    assert os.listdir(tmp_path) == ["result.json"]
-
-
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
-    file = tmp_path / "result.json"
-    files.write_durably(file, b"old")
+    with pytest.raises(FileNotFoundError):
+        files.read_regular(file)
+    files.write_durably(file, b"older")
+    files.write_durably(file, lambda stream: stream.write(b"old"))
+    assert files.read_regular(file) == b"old"
 
     def fail(stream):
         stream.write(b"ne")
@@ -44,17 +40,26 @@ def test_a_link_is_replaced_and_its_target_stays(tmp_path):
     assert not link.is_symlink()
 
 
+def open_to_append(path):
+    return files.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+@pytest.mark.parametrize(
+    "use", [files.read_regular, files.open_lock, open_to_append, files.check_kind]
+)
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
-def test_only_a_regular_file_is_read(tmp_path, kind):
-    path = tmp_path / "config.json"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=r"config\.json .*regular file"):
-        files.read_regular(path)
+def test_only_a_regular_file_is_used_and_no_link_followed(tmp_path, kind, use):
+    target, path = tmp_path / "precious", tmp_path / "a.json"
+    target.write_bytes(b"precious")
+    make = {
+        "folder": path.mkdir,
+        "fifo": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to(target),
+    }
+    make[kind]()
+    with pytest.raises(InputError, match=r"a\.json is not a regular file"):
+        use(path)
+    assert target.read_bytes() == b"precious"
 
 
 def test_a_lock_is_taken_once_and_names_its_owner(tmp_path):
@@ -68,21 +73,6 @@ def test_a_lock_is_taken_once_and_names_its_owner(tmp_path):
         assert not files.take_lock(other)
 
 
-@pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
-def test_a_lock_is_a_regular_file(tmp_path, kind):
-    target = tmp_path / "precious"
-    target.write_bytes(b"precious")
-    path = tmp_path / ".lock"
-    {
-        "folder": path.mkdir,
-        "fifo": lambda: os.mkfifo(path),
-        "link": lambda: path.symlink_to(target),
-    }[kind]()
-    with pytest.raises(InputError, match=r"\.lock is not a regular file"):
-        files.open_lock(path)
-    assert target.read_bytes() == b"precious"
-
-
 def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path):
     with files.open_lock(tmp_path / ".lock") as lock:
 
@@ -91,11 +81,6 @@ def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path):
                 raise OSError(28, "No space left on device")
 
         assert not files.take_lock(Full(lock.fileno(), "r+", closefd=False))
-
-
-def test_a_missing_file_is_told_from_a_bad_one(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        files.read_regular(tmp_path / "config.json")
 
 
 def test_a_tree_is_synced_file_by_file(tmp_path, monkeypatch):

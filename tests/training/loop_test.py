@@ -9,7 +9,7 @@ import pytest
 from optnet_jax.errors import InputError
 from optnet_jax.runs import step_folders
 from optnet_jax.runs.program import Interrupted
-from optnet_jax.training import loop, run
+from optnet_jax.training import loop, run, writers
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.evaluate import evaluate_checkpoint
 
@@ -46,36 +46,11 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(run.Run, "_record", recording)
 
 
-def test_two_epochs_are_one_epoch_and_a_resume(small, tmp_path, monkeypatch):
-    """Bit for bit, also when the stop falls within an epoch; and twice is finished."""
-    config = small.small_config(**{"schedule.epochs": 2.0})
-    whole = loop.train(config, tmp_path / "whole")
-
-    with monkeypatch.context() as context:
-        stop_after(context, 6)
-        with pytest.raises(Interrupted) as stopped:
-            loop.train(config, tmp_path / "parts")
-    assert stopped.value.code == 128 + signal.SIGTERM
-    assert not (tmp_path / "parts" / "result.json").exists()
-    parts = loop.train(config, tmp_path / "parts")
-
-    assert parts["checksum"] == whole["checksum"]
-    assert parts["final"] == whole["final"]
-    assert parts["best"] == whole["best"]
-    assert metrics_of(tmp_path / "parts") == metrics_of(tmp_path / "whole")
-    for a, b in zip(
-        *(
-            np.load(tmp_path / d / "coefficients.npz").items()
-            for d in ("whole", "parts")
-        ),
-        strict=True,
-    ):
-        assert a[0] == b[0]
-        np.testing.assert_array_equal(a[1], b[1])
-
-
 MODERN = {
-    "schedule.epochs": 2.0,
+    "precision": "bfloat16",
+    "profile.start_step": 6,
+    "profile.steps": 1,
+    "optimizer.accumulate": 2,
     "schedule.decay": "cosine",
     "schedule.warmup_epochs": 1.0,
     "optimizer.name": "adamw",
@@ -92,28 +67,35 @@ MODERN = {
 }
 
 
-def test_a_recipe_of_today_goes_on_bit_for_bit_too(small, tmp_path, monkeypatch):
-    config = small.small_config(**MODERN)
+@pytest.mark.parametrize("recipe", [{}, MODERN], ids=["paper", "today"])
+def test_two_epochs_are_one_epoch_and_a_resume(
+    small, tmp_path, monkeypatch, capsys, recipe
+):
+    """Bit for bit, also when the stop falls within an epoch."""
+    config = small.small_config(**{"schedule.epochs": 2.0, **recipe})
     whole = loop.train(config, tmp_path / "whole")
+
     with monkeypatch.context() as context:
-        stop_after(context, 3)
-        with pytest.raises(Interrupted):
+        stop_after(context, 2)
+        with pytest.raises(Interrupted) as stopped:
             loop.train(config, tmp_path / "parts")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "parts" / "result.json").exists()
+    # The signal comes while step 3 is on the device, and step 3 is saved.
+    assert step_folders.steps(tmp_path / "parts" / "checkpoints") == [3]
+    assert "stopped by SIGTERM after step 3 of 8" in capsys.readouterr().out
     parts = loop.train(config, tmp_path / "parts")
-    assert parts["checksum"] == whole["checksum"]
+
+    for name in ("checksum", "final", "best"):
+        assert parts[name] == whole[name]
     assert metrics_of(tmp_path / "parts") == metrics_of(tmp_path / "whole")
+    archives = [np.load(tmp_path / d / "coefficients.npz") for d in ("whole", "parts")]
+    jax.tree.map(np.testing.assert_array_equal, *map(dict, archives))
+    for workdir in (tmp_path / "whole", tmp_path / "parts"):
+        profiled = list((workdir / "profile").rglob("*.xplane.pb"))
+        assert bool(profiled) == bool(recipe)
     evaluated = evaluate_checkpoint(config, tmp_path / "whole")
     assert evaluated["loss"] == pytest.approx(whole["final"]["loss"], rel=1e-6)
-
-
-def test_sigterm_is_saved_within_a_step(small, tmp_path, monkeypatch, capsys):
-    stop_after(monkeypatch, 2)
-    with pytest.raises(Interrupted):
-        loop.train(small.small_config(), tmp_path)
-    steps = [int(entry.name) for entry in (tmp_path / "checkpoints").iterdir()]
-    # The signal comes while step 3 is on the device, and step 3 is saved.
-    assert steps == [3]
-    assert "stopped by SIGTERM after step 3 of 16" in capsys.readouterr().out
 
 
 def test_the_result_and_a_second_start(small, tmp_path, capsys):
@@ -193,9 +175,11 @@ def test_a_last_step_that_diverges_is_no_result(small, tmp_path):
     assert step_folders.steps(tmp_path / "checkpoints") == []
 
 
-def test_a_state_that_is_not_finite_is_not_saved(small, tmp_path, monkeypatch):
-    """An evaluation need not show it: here the momentum alone is broken."""
-    at_event = run.Run._at_event
+def test_a_state_or_a_gradient_that_is_not_finite_stops_the_run(
+    small, tmp_path, monkeypatch
+):
+    """An evaluation need not show it: the momentum alone is broken, the loss whole."""
+    at_event, record = run.Run._at_event, run.Run._record
 
     def broken(run, done, state):
         if done == 8:
@@ -203,44 +187,45 @@ def test_a_state_that_is_not_finite_is_not_saved(small, tmp_path, monkeypatch):
             state = state.replace(opt_state=momentum)
         at_event(run, done, state)
 
-    monkeypatch.setattr(run.Run, "_at_event", broken)
-    match = r"opt_state.* became nan in step 8 of 16.*last good checkpoint: 4"
-    with pytest.raises(run.DivergedError, match=match):
-        loop.train(small.small_config(), tmp_path)
-
-
-def test_a_gradient_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
-    record = run.Run._record
-
     def overflown(run, step, sums):
         if step == 2:
             sums = {**sums, "gradient_norm": (np.float32("inf"), np.float32(1))}
         record(run, step, sums)
 
-    monkeypatch.setattr(run.Run, "_record", overflown)
-    with pytest.raises(
-        run.DivergedError,
-        match="gradient norm became inf in step 3.*no checkpoint yet",
+    for name, change, match in (
+        ("_record", overflown, "gradient norm became inf in step 3.*no checkpoint yet"),
+        ("_at_event", broken, r"opt_state.* nan in step 8 of 16.*last good .*: 4"),
     ):
-        loop.train(small.small_config(), tmp_path)
+        with monkeypatch.context() as context:
+            context.setattr(run.Run, name, change)
+            with pytest.raises(run.DivergedError, match=match):
+                loop.train(small.small_config(), tmp_path)
 
 
-def test_a_full_disk_ends_the_run(small, tmp_path, monkeypatch):
-    from optnet_jax.training import writers
-
-    write = writers.RunWriter.write_scalars
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_full_disk_or_a_workdir_that_is_gone_ends_the_run(
+    small, tmp_path, monkeypatch, gone
+):
+    write, workdir = writers.RunWriter.write_scalars, tmp_path / "run"
+    none = {"checkpoint.every_epochs": 9.0, "checkpoint.keep_best": False}
+    config = small.small_config(**none if gone else {})
 
     def full(writer, step, scalars):
-        if step == 12:
+        if step == 12 and gone:
+            workdir.rename(tmp_path / "elsewhere")
+            (workdir / "any").touch()
+        elif step == 12:
             raise OSError(28, "No space left on device")
         write(writer, step, scalars)
 
     with monkeypatch.context() as context:
         context.setattr(writers.RunWriter, "write_scalars", full)
         match = r"\(No space left on device\), the checkpoint of step \d+ is intact"
+        if gone:
+            match = r"could not be written .*No such file.*no earlier checkpoint"
         with pytest.raises(InputError, match=match):
-            loop.train(small.small_config(), tmp_path)
-    assert loop.train(small.small_config(), tmp_path)["steps"] == 16
+            loop.train(config, workdir)
+    assert loop.train(config, workdir)["steps"] == 16
 
 
 def test_a_config_that_cannot_run_leaves_no_workdir(small, tmp_path):
@@ -281,21 +266,3 @@ def test_warm_start_takes_the_variables_and_nothing_else(small, tmp_path):
     for name, leaf in leaves[0].items():
         if name.startswith("params."):
             np.testing.assert_array_equal(leaf, leaves[1][name])
-
-
-def test_options_train_to_the_end(small, tmp_path):
-    """Accumulation, averaging, smoothing, bfloat16 and a profile, all at once."""
-    config = small.small_config(
-        **{
-            "optimizer.accumulate": 2,
-            "average.decay": 0.5,
-            "loss.label_smoothing": 0.1,
-            "precision": "bfloat16",
-            "schedule.steps": 3,
-            "profile.start_step": 1,
-            "profile.steps": 1,
-        }
-    )
-    result = loop.train(config, tmp_path)
-    assert result["steps"] == 3
-    assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -48,10 +48,11 @@ def test_it_compiles_once_and_says_so(tmp_path):
         (1, 2, [0, "begin", 1, "end", 2, 3]),
         (2, 30, [0, 1, "begin", 2, 3, "end"]),
         (1, 0, [0, 1, 2, 3]),
+        (4, 2, [0, 1, 2, 3]),
     ],
 )
-def test_a_profile_covers_its_steps(
-    small, tmp_path, monkeypatch, first, steps, expected
+def test_a_profile_covers_its_steps_or_it_is_said_that_there_is_none(
+    small, tmp_path, monkeypatch, capsys, first, steps, expected
 ):
     happened = []
 
@@ -75,3 +76,7 @@ def test_a_profile_covers_its_steps(
     profile = {"profile.start_step": first, "profile.steps": steps}
     loop.train(small.small_config(**{"schedule.steps": 4}, **profile), tmp_path)
     assert happened == expected
+    none = "no profile is written: this start runs the steps from 0 to 3" in (
+        capsys.readouterr().out
+    )
+    assert none == (first == 4)

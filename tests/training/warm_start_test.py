@@ -73,7 +73,7 @@ def test_the_average_is_what_is_read(small, tmp_path):
     with Checkpoints(tmp_path, sharding=SHARDING) as store:
         store.save(state.replace(average=doubled), {})
         store.wait()
-        _, leaves = read_variables(store, "last")
+        _, leaves, _ = read_variables(store, "last")
     kernel = state.params["Conv_0"]["kernel"]
     np.testing.assert_array_equal(leaves["params.Conv_0.kernel"], 2 * kernel)
     assert all(name.startswith(("params.", "batch_stats.")) for name in leaves)
