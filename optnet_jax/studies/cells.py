@@ -88,7 +88,7 @@ def complete(
         say(f"not used: {len(foreign)} file(s) in {folder} of cells defined otherwise")
     missing = [cell for cell in cells if not files[cell].exists()]
     if len(missing) < len(cells):
-        say(f"going on: {len(cells) - len(missing)} of {len(cells)} cells are there")
+        say(f"resuming: {len(cells) - len(missing)} of {len(cells)} cells are done")
     if missing:
         measure = begin()
 
@@ -128,7 +128,7 @@ def _run(
                 "left"
             )
     except KeyboardInterrupt:
-        say("stopping when the cells in training are done; the same command goes on")
+        say("stopping when the cells in training are done; the same command resumes")
         raise SystemExit(130) from None
     finally:
         pool.shutdown(cancel_futures=True)

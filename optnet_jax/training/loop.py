@@ -129,7 +129,7 @@ def _start(
     restored = checkpoints.restore_newest(shapes)
     if restored is not None:
         state, history = restored
-        say(f"going on from the checkpoint of step {int(state.step)}")
+        say(f"resuming from the checkpoint of step {int(state.step)}")
         return state, History.from_json(history)
     source, where = config.checkpoint.warm_start, experiment.state_sharding
     leaves = None

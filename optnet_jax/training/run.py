@@ -174,7 +174,7 @@ class Run:
                 stop = interruption.stop()
                 self._progress.note(
                     f"stopped by {stop.name} after step {done} of {self._total}, which "
-                    "is saved: the same command goes on"
+                    "is saved: the same command resumes it"
                 )
                 raise stop
         return state

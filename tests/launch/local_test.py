@@ -138,7 +138,7 @@ def test_two_real_processes_of_which_one_is_killed(launch, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert marker.exists()
     assert "starting all again (1 of 3)" in done.stderr
-    assert "going on from the checkpoint of step" in done.stdout
+    assert "resuming from the checkpoint of step" in done.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text("utf-8"))
     assert result["steps"] == 66
     assert result["device"] == "4 x cpu (2 process(es))"

@@ -57,7 +57,7 @@ def test_what_is_there_is_not_worked_out_again(tmp_path, capsys):
 
     complete(tmp_path, [1, 2, 5], noted)
     assert done == [5]
-    assert "going on: 2 of 3" in capsys.readouterr().out
+    assert "resuming: 2 of 3" in capsys.readouterr().out
 
 
 def test_what_cells_share_is_made_only_where_one_is_missing(tmp_path):
@@ -87,7 +87,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, capsys):
         complete(tmp_path, [1, 2], interrupted)
     assert caught.value.code == 130
     assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "the same command resumes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b'{"value":', b"", b"\0" * 9, b"[]", b"\xff"])

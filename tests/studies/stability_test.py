@@ -71,7 +71,7 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, capsys):
     (tmp_path / "stability.json").unlink()
     monkeypatch.setattr(stability, "run_trial", lambda *_, **__: pytest.fail("again"))
     again = STUDY.run(small_config(), tmp_path)
-    assert "going on: 7 of 7 cells are there" in capsys.readouterr().out
+    assert "resuming: 7 of 7 cells are done" in capsys.readouterr().out
     assert again["cells"] == report["cells"]
 
 

@@ -136,7 +136,7 @@ def test_what_is_missing_is_measured(run, measured, capsys):
     cell.unlink()
     run(parallel_cells=2)  # how many at once is no other study
     assert measured == [2, 3, 3]
-    assert "going on: 1 of 2 cells are there" in capsys.readouterr().out
+    assert "resuming: 1 of 2 cells are done" in capsys.readouterr().out
 
 
 def test_another_config_is_refused_and_the_difference_named(run):

@@ -103,7 +103,7 @@ def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
     config.parallel_cells = 1  # how many at once is no other study
     after = STUDY.run(config, workdir)
     assert trained == ["agd2_depth3"]
-    assert "going on: 3 of 4 cells are there" in capsys.readouterr().out
+    assert "resuming: 3 of 4 cells are done" in capsys.readouterr().out
     for old, new in zip(before["cells"], after["cells"], strict=True):
         assert new["mse"] == old["mse"]
     assert all((workdir / name).exists() for name in FILES)

@@ -91,7 +91,7 @@ def test_killed_and_terminated_runs_end_like_an_uninterrupted_one(tmp_path, whol
         assert "stopped by SIGTERM" in output
 
     result, output = finish(workdir)
-    assert "going on from the checkpoint" in output or "is finished" in output
+    assert "resuming from the checkpoint" in output or "is finished" in output
     assert_same_run(result, workdir, whole)
 
 
@@ -167,7 +167,7 @@ def test_two_processes_stop_together_and_another_layout_goes_on(tmp_path, whole)
     assert 4 <= stopped_at < 24
 
     result, output = finish(workdir, devices=4)
-    assert f"going on from the checkpoint of step {stopped_at}" in output
+    assert f"resuming from the checkpoint of step {stopped_at}" in output
     assert result["device"] == "4 x cpu (1 process(es))"
     # Sums over several devices are rounded otherwise than on one.
     loss = whole[1]["final"]["loss"]
@@ -185,7 +185,7 @@ def test_one_process_stops_and_two_go_on(tmp_path, whole):
     processes = start_two(workdir)
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert f"going on from the checkpoint of step {stopped_at}" in outputs[0]
+    assert f"resuming from the checkpoint of step {stopped_at}" in outputs[0]
     result = json.loads((workdir / "result.json").read_text("utf-8"))
     assert "2 process" in result["device"]
     loss = whole[1]["final"]["loss"]
