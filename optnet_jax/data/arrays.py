@@ -52,22 +52,19 @@ def _read_plain(builder: Any, split: str) -> Split | None:
 
 def _read_with_tensorflow(builder: Any, split: str) -> Split:
     tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
-    # Images whose size is only known once they are read would be padded with zeros to
-    # the size of the largest.
-    one_by_one = None in builder.info.features["image"].shape
+    images, labels = [], []
     try:
         with quiet.no_chatter():
             dataset = builder.as_dataset(
                 split,
-                batch_size=None if one_by_one else -1,
                 read_config=tfds.ReadConfig(
                     interleave_cycle_length=1, try_autocache=False
                 ),
                 decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
             )
-            table = tfds.as_numpy(dataset)
-            if one_by_one:
-                table = _stack(table, f"the {split} split of {builder.name}")
+            for example in tfds.as_numpy(dataset):
+                images.append(example["image"])
+                labels.append(example["label"])
     except tf.errors.OpError as error:
         file = records.damaged_file(builder, split)
         fault = records.describe(file) if file else error.message.splitlines()[0]
@@ -76,21 +73,14 @@ def _read_with_tensorflow(builder: Any, split: str) -> Split:
             f"{builder.data_dir} is damaged ({fault}); delete that directory and "
             "prepare the set again"
         ) from error
-    return Split(table["image"], table["label"])
-
-
-def _stack(examples: Any, where: str) -> dict[str, np.ndarray]:
-    images, labels = [], []
-    for row, example in enumerate(examples):
-        images.append(example["image"])
-        labels.append(example["label"])
-        if images[row].shape != images[0].shape:
+    for row, image in enumerate(images):
+        if image.shape != images[0].shape:
             raise InputError(
-                f"image {row} of {where} has shape {images[row].shape}, the first "
-                f"{images[0].shape}: resize them to one size before the set is "
-                "prepared, or read it with streamed=True in its Spec"
+                f"image {row} of the {split} split of {builder.name} has shape "
+                f"{image.shape}, the first {images[0].shape}: resize them to one size "
+                "before the set is prepared, or read it with streamed=True in its Spec"
             )
-    return {"image": np.stack(images), "label": np.asarray(labels)}
+    return Split(np.stack(images), np.asarray(labels))
 
 
 def checked(spec: Spec, name: str, split: Split) -> Split:

@@ -1,11 +1,13 @@
 """What a training loop sees of a dataset."""
 
 import abc
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 
+from optnet_jax.configuration import as_json
 from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.data.spec import Spec
@@ -90,16 +92,17 @@ class Dataset(abc.ABC):
 
     def description(self) -> dict[str, Any]:
         """Return what a run on this set says of it, in JSON's types."""
-        return {
+        described = {
             "name": self.name,
             "version": self.version,
             "fingerprint": self.fingerprint,
             "split": self.split,
-            "class_names": list(self.class_names),
-            **self.preprocessing.as_json(),
+            "class_names": self.class_names,
+            **dataclasses.asdict(self.preprocessing),
             "num_train": self.num_train,
             "num_eval": self.num_eval,
         }
+        return as_json(described)
 
     @abc.abstractmethod
     def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:

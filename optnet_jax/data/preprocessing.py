@@ -70,15 +70,6 @@ class Preprocessing:
             raise InputError(f"it lacks {', '.join(lacking)}")
         return cls(**{name: source[name] for name in kinds_of(cls)})
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields in JSON's types."""
-        return {
-            "image_shape": list(self.image_shape),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "resize": self.resize,
-        }
-
     @property
     def share(self) -> float:
         """Side of the middle that is seen, in units of the short side."""

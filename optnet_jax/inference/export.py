@@ -86,7 +86,6 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
         base.with_name(base.name + ending)
         for ending in (".safetensors", ".json", ".stablehlo")
     )
-    weights.parent.mkdir(parents=True, exist_ok=True)
     state_dict.save_variables(weights, run.variables)
     write_output(described, (json.dumps(card, indent=1) + "\n").encode(), CURE)
     write_output(program_file, bytes(stablehlo(run).serialize()), CURE)

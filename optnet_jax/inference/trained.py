@@ -1,5 +1,6 @@
 """A trained network with all that using it takes: variables, preprocessing, names."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
@@ -273,7 +274,7 @@ def _known(config: TrainConfig, where: object) -> dict[str, Any]:
         )
     spec = data.spec_of(config.data)
     names = [str(label) for label in range(spec.num_classes)]
-    return {**Preprocessing.of(spec).as_json(), "class_names": names}
+    return {**dataclasses.asdict(Preprocessing.of(spec)), "class_names": names}
 
 
 def _with_resize(dataset: Mapping[str, Any]) -> dict[str, Any]:

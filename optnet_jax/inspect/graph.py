@@ -104,8 +104,7 @@ def recurrence_structure(
         values[name] = unpacked(learned, own)
     if takes_history(recurrence):
         return _history_structure(recurrence, depth, values)
-    probe = _Probe(recurrence)
-    builder = _Builder(probe)
+    builder = _Builder(_Probe(recurrence))
     for k in range(depth):
         builder.add_step(k, {name: jnp.asarray(v[k]) for name, v in values.items()})
     return builder.structure()
@@ -214,7 +213,7 @@ class _Builder:
             terms = self._terms(input_s[m], self._entries)
             # A T may read what the one before it returned.
             terms |= self._terms(input_t[m, :m], transforms)
-            prime, row = ("'", 1) if self._primed(m) else ("", 0)
+            prime, row = ("'", 1) if (m, self._probe.paths) == (0, 2) else ("", 0)
             node = Node(f"T{prime}_{{{k}}}", k + 0.5, row, True)
             transforms.append((self._add(node, terms), 1.0))
         is_output = self._probe.is_output()
@@ -246,9 +245,6 @@ class _Builder:
             if e.target in wanted
         ]
         return Structure([self._nodes[node] for node in index], edges)
-
-    def _primed(self, m: int) -> bool:
-        return self._probe.paths == 2 and m == 0
 
     def _iterate(
         self, i: int, k: int, is_output: np.ndarray, input_s: np.ndarray

@@ -1,6 +1,5 @@
 """A network as a table: shapes, parameters, multiply-adds, coefficients, memory."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from optnet_jax.inspect.cost import cost, count_parameters
+from optnet_jax.inspect.cost import Cost, cost, count_parameters
 
 HEADER = ("part", "output", "parameters", "multiply-adds", "method")
 
@@ -33,8 +32,7 @@ def summarize(
     Raises:
         InputError: images that do not fit the network.
     """
-    found = cost(module, image_shape)
-    outputs, methods = _trace_parts(module, image_shape)
+    found, outputs, methods = _traced(module, image_shape)
     params = found.variables["params"]
     rows: list[Sequence[str]] = [HEADER]
     for part, shape in outputs.items():
@@ -95,10 +93,10 @@ def _memory(
     )
 
 
-def _trace_parts(
+def _traced(
     module: nn.Module, image_shape: tuple[int, ...]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the output shapes of the submodules in order, and their methods.
+) -> tuple[Cost, dict[str, str], dict[str, str]]:
+    """Return the cost, the output shapes of the submodules in order, their methods.
 
     A module that runs a method says so by ``described``, as a propagation does.
     """
@@ -118,10 +116,9 @@ def _trace_parts(
             outputs[path[0]] = _shapes(result)
         return result
 
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with nn.intercept_methods(record):
-        jax.eval_shape(module.init, jax.random.key(0), images)
-    return outputs, {part: "; ".join(texts) for part, texts in methods.items()}
+        found = cost(module, image_shape)
+    return found, outputs, {part: "; ".join(texts) for part, texts in methods.items()}
 
 
 def _shapes(result: Any) -> str:
@@ -143,9 +140,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 def count_bytes(tree: Any) -> int:
     """Return the bytes of a tree of arrays or of their shapes."""
-    return sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-    )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from optnet_jax.errors import InputError, shown
-from optnet_jax.runs.files import open_regular, write_durably
+from optnet_jax.runs.files import open_regular, write_output
 
 StateDict = dict[str, np.ndarray]
 
@@ -153,13 +153,7 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise InputError(f"{name} is no array of numbers but {shown(state[name])}")
-    write = writer(path, arrays)
-    try:
-        write_durably(path, write)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}): choose another place"
-        ) from error
+    write_output(path, writer(path, arrays), "choose another place")
 
 
 def _by_suffix(path: pathlib.Path, npz: Any, safetensors: Any, torch: Any) -> Any:

@@ -83,6 +83,8 @@ def test_exported_network_is_the_trained_one(finished, small):
     assert found["command"] == export.NOT_RECORDED  # no file has this config
     copy = export.export(again, finished / "copy")[1]
     assert json.loads(copy.read_text()) == found
+    with pytest.raises(InputError, match=r"x\.safetensors cannot be written \(File"):
+        export.export(again, finished / "result.json" / "x")
     (finished / "result.json").unlink()
     export.export_run(finished)  # a run that was stopped
     assert json.loads(card.read_text())["final"] == export.NOT_RECORDED
