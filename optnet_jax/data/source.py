@@ -151,7 +151,13 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
     """
     tfds = quiet.import_tfds()
     if spec.module:
-        importlib.import_module(spec.module)
+        try:
+            importlib.import_module(spec.module)
+        except ImportError as error:
+            raise InputError(
+                f"{spec.module}, the module of {spec.name} in its Spec, cannot be "
+                f"imported ({error}): start where it lies, or set PYTHONPATH"
+            ) from error
     for folder in (Path(data_dir), Path(data_dir).parent) if data_dir else ():
         # TFDS would prepare a second copy inside.
         if folder.name == spec.name and any(folder.glob("*/dataset_info.json")):
@@ -165,6 +171,11 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
             if spec.builder_config:
                 config = tfds.builder_cls(spec.name).CONFIG(**spec.builder_config)
             return tfds.builder(spec.name, config=config, data_dir=data_dir or None)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise InputError(
+            f"TFDS has no builder called {spec.name}: the module of its Spec must "
+            "define or import it"
+        ) from error
     except Exception as error:
         # TFDS and protobuf raise whatever the damaged byte leads to.
         where, cause = data_dir or "TFDS's data folder", one_line(error, 200)

@@ -19,6 +19,7 @@ from optnet_jax.errors import InputError, shown
 from optnet_jax.inference import images as images_lib
 from optnet_jax.inference.features import iterates_and_layers
 from optnet_jax.inference.predictions import Predictions
+from optnet_jax.runs.progress import say
 from optnet_jax.training import sharding
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.experiment import create_network
@@ -207,10 +208,11 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     come from another number of devices. Neither the data set nor TensorFlow is needed.
 
     Args:
-        workdir: Directory of the run; or the name of a network that the package brings,
-            see :func:`released`; or a file ``.safetensors`` that was exported, beside
-            its card.
-        checkpoint: ``last``, ``best`` (of lowest top-1 error) or a step.
+        workdir: Directory of the run; or, if there is none, the name of a network that
+            the package brings, see :func:`released`; or a file ``.safetensors`` that
+            was exported, beside its card.
+        checkpoint: ``last``, ``best`` (of lowest top-1 error) or a step; what was
+            exported has one.
 
     Returns:
         The network with its variables.
@@ -222,11 +224,14 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     >>> run = optnet_jax.load_run("runs/digits_agd")  # doctest: +SKIP
     >>> run.predict("photos").names  # doctest: +SKIP
     """
-    if str(workdir) in released():
-        return _load_exported(RELEASED / f"{workdir}.safetensors")
     path = local_path(workdir, "workdir").absolute()
+    if str(workdir) in released():
+        if not path.exists():
+            path = RELEASED / f"{workdir}.safetensors"
+        else:
+            say(f"{workdir} is read from {path}, which has a released network's name")
     if path.suffix == ".safetensors":
-        return _load_exported(path)
+        return _load_exported(path, str(checkpoint))
     if not os.path.isdir(path):
         raise InputError(
             f"there is no workdir {path}, and no released network of that name; those "
@@ -250,7 +255,7 @@ def released() -> dict[str, dict[str, Any]]:
     }
 
 
-def _load_exported(file: Path) -> Trained:
+def _load_exported(file: Path, checkpoint: str) -> Trained:
     card = read_json(file.with_suffix(".json"))
     if card is None:
         raise InputError(f"{file} has no card: put the .json that came with it there")
@@ -261,6 +266,8 @@ def _load_exported(file: Path) -> Trained:
         raise InputError(
             f"the card of {file} is damaged ({error}): export it anew"
         ) from error
+    if checkpoint not in ("last", str(step)):
+        raise InputError(f"{file} holds step {step} alone, not {checkpoint!r}")
     leaves = flatten(state_dict.load_variables(file))
     return Trained(card.get("config"), dataset, leaves, step, file, card)
 

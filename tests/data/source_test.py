@@ -156,6 +156,23 @@ def test_download_with_a_wrong_checksum(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"module": "optnet_nowhere"},
+            "^optnet_nowhere, the module of nobodys in ",
+        ),
+        ({}, "^TFDS has no builder called nobodys: the module of its Spec must"),
+    ],
+)
+def test_a_builder_that_is_not_found_is_asked_for(tmp_path, fields, message):
+    spec = data.Spec("nobodys", 3, (4, 4, 3), (0.5,) * 3, (0.5,) * 3, **fields)
+    with pytest.raises(InputError, match=message) as caught:
+        source.find_builder(spec, str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
 def test_data_dir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     config = {"dataset": "optnet_digits", "data_dir": str(tmp_path / "file" / "data")}

@@ -58,6 +58,15 @@ def test_a_workdir_that_can_only_be_read_is_enough(finished, small):
     assert {file: file.stat().st_mtime_ns for file in finished.rglob("*")} == before
 
 
+def test_a_folder_here_goes_before_a_released_network(finished, monkeypatch, capsys):
+    assert "digits_agd" in released()
+    finished.rename(finished.with_name("digits_agd"))
+    monkeypatch.chdir(finished.parent)
+    found = optnet_jax.load_run("digits_agd")
+    assert found.card is None
+    assert f"is read from {finished.with_name('digits_agd')}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -93,6 +102,8 @@ def test_exported_network_is_the_trained_one(finished, small):
     for count in (1, 7):
         probabilities = exported.call(images[:count])
         np.testing.assert_allclose(probabilities, expected[:count], atol=1e-6)
+    with pytest.raises(InputError, match=rf"holds step {again.step} alone, not 'best'"):
+        optnet_jax.load_run(weights, "best")
     for name, damage in {"step": "7", "dataset": ["a"], "config": None}.items():
         card.write_text(json.dumps(found | {name: damage}))
         with pytest.raises(InputError, match=f"{name}=.* must be"):
