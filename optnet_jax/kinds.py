@@ -6,6 +6,7 @@ numbers. :func:`convert` is the only reader of these annotations.
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -133,11 +134,7 @@ LocalPath = Annotated[str, OnDisk()]
 
 
 def local_path(value: str | os.PathLike, name: str) -> Path:
-    """Return a path that a person gave, with its ``~`` expanded.
-
-    Raises:
-        InputError: if it is empty, no text, or not on this machine.
-    """
+    """Return a path that a person gave, as :class:`OnDisk` does, and not empty."""
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     kind = Annotated[str, pattern(".+", "the path of a file or folder"), OnDisk()]
     return Path(convert(text, kind, name))
@@ -186,15 +183,16 @@ def _converted(value: Any, kind: Any) -> Any:
         return _tuple(value, arguments or (Any, ...))
     if kind in _PLAIN:
         return _PLAIN[kind](value)
-    if kind in (None, type(None)):
-        if value is None:
-            return None
-        raise WrongValueError("must be None")
     if origin is not None and isinstance(origin, type):
         kind = origin
     if isinstance(kind, type) and not isinstance(value, kind):
         raise WrongValueError(f"must be a {kind.__name__}")
     return value
+
+
+def _none(value: Any) -> None:
+    if value is not None:
+        raise WrongValueError("must be None")
 
 
 def _bool(value: Any) -> bool:
@@ -211,28 +209,25 @@ def _int(value: Any) -> int:
 
 def _float(value: Any) -> float:
     if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
     raise WrongValueError("must be a finite number")
 
 
 def _str(value: Any) -> str:
     if not isinstance(value, str):
         raise WrongValueError("must be text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise WrongValueError("must be text in UTF-8") from error
+    if value != value.encode("utf-8", "ignore").decode():
+        raise WrongValueError("must be text in UTF-8")
     if "\0" in value:
         raise WrongValueError("must be text without a NUL")
     return value
 
 
 _PLAIN: dict[Any, Callable[[Any], Any]] = {
+    None: _none,
+    type(None): _none,
     bool: _bool,
     int: _int,
     float: _float,

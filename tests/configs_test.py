@@ -160,10 +160,11 @@ def test_every_field_is_read_somewhere():
         optimizer,
         result,
         run,
+        schedule,
     )
 
     rooms = (main, data, stream)
-    parts = (evaluate, experiment, loop, optimizer, result, run)
+    parts = (evaluate, experiment, loop, optimizer, result, run, schedule)
     text = "".join(map(inspect.getsource, rooms + parts))
     leaves = {
         field.split(".")[-1]

@@ -81,6 +81,12 @@ def call(*arguments):
             "'train' is not a flag: write --config=FILE, --workdir=DIR or "
             "--config.field=value",
         ),
+        # Of more than one field, before anything slow.
+        (
+            [DIGITS, "--config.optimizer.accumulate=3"],
+            "config.optimizer.accumulate=3 does not divide config.data.batch_size=64: "
+            "micro-batches are of equal size",
+        ),
         ([], "--config is missing: give one of configs/"),
     ],
 )

@@ -22,8 +22,7 @@ from optnet_jax.benchmarks.timing import (
     take_turns,
     timed,
 )
-from optnet_jax.training.state import TrainState, create_state
-from optnet_jax.training.steps import StepOptions, train_step
+from optnet_jax.training.steps import StepOptions, TrainState, create_state, train_step
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
 OPTIMIZER = optax.chain(

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from optnet_jax.configuration import overrides
 from optnet_jax.configuration.files import load, packaged_configs
 from optnet_jax.configuration.overrides import NetworkKinds
-from optnet_jax.configuration.train import Name
+from optnet_jax.configuration.train import Name, TrainConfig
 from optnet_jax.errors import InputError, one_line
 from optnet_jax.kinds import convert
 
@@ -63,8 +63,10 @@ def parse(
     if not known["verbosity"].present:
         # Orbax tells pages at INFO; --verbosity=0 shows them.
         logging.set_verbosity(logging.WARNING)
-    # The workdir is named after it, before the rest is checked.
-    convert(config.get("name"), Name, "config.name")
+    # Before anything slow; a study checks its own, but the workdir is named after it.
+    convert(config.get("name", ""), Name, "config.name")
+    if overrides.trains(config):
+        TrainConfig.of(config)
     known.config = config
     return leftover
 

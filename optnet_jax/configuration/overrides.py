@@ -34,12 +34,13 @@ _NAME = "model.name"
 
 def add_defaults(config: ConfigDict) -> None:
     """Give a training config the fields that its file leaves out, to be overridden."""
-    if _trains(config):
+    if trains(config):
         with config.unlocked():
             _add(config, {**TrainConfig.defaults(), "model": {}})
 
 
-def _trains(config: ConfigDict) -> bool:
+def trains(config: ConfigDict) -> bool:
+    """Say whether a config is of a training run, and none of a study."""
     experiment = config.get("experiment", "train")
     return isinstance(experiment, str) and experiment == "train"
 
@@ -126,7 +127,7 @@ def _kind(config: ConfigDict, field: str, kinds: NetworkKinds) -> Any:
     block, _, name = field.rpartition(".")
     if block == "model" and field != _NAME:
         return (kinds(str(config.get(_NAME))) or {}).get(name, Any)
-    kind: Any = TrainConfig if _trains(config) else None
+    kind: Any = TrainConfig if trains(config) else None
     for part in field.split("."):
         kind = kinds_of(kind).get(part) if dataclasses.is_dataclass(kind) else None
     if kind is not None:

@@ -29,7 +29,7 @@ from optnet_jax.training.leaves import (
 )
 from optnet_jax.training.origin import Meta, Origin
 from optnet_jax.training.quiet import QuietOrbax
-from optnet_jax.training.state import TrainState
+from optnet_jax.training.steps import TrainState
 
 # A folder that cannot be made must fail at once, in the thread that asked for it:
 # made in the background, Orbax's other threads wait 20 minutes for it.

@@ -19,8 +19,13 @@ from optnet_jax.training import coefficients, sharding
 from optnet_jax.training.leaves import flatten
 from optnet_jax.training.optimizer import check_excluded, create_optimizer
 from optnet_jax.training.schedule import learning_rate_schedule, steps_in_run
-from optnet_jax.training.state import TrainState, create_state
-from optnet_jax.training.steps import StepOptions, eval_step, train_step
+from optnet_jax.training.steps import (
+    StepOptions,
+    TrainState,
+    create_state,
+    eval_step,
+    train_step,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.metrics import History, describe
 from optnet_jax.training.origin import Origin
 from optnet_jax.training.run import Run
-from optnet_jax.training.state import TrainState
+from optnet_jax.training.steps import TrainState
 from optnet_jax.training.warm_start import read_source, take_over
 from optnet_jax.training.workdir import Workdir
 

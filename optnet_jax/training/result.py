@@ -20,7 +20,7 @@ from optnet_jax.runs.devices import onednn_is_on
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import tree_checksum
 from optnet_jax.training.metrics import History
-from optnet_jax.training.state import TrainState
+from optnet_jax.training.steps import TrainState
 
 _EVALUATION = dict.fromkeys(("epoch", "loss", "top1_error", "top5_error"), float)
 NEEDED = {

@@ -21,7 +21,7 @@ from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import first_not_finite, flatten
 from optnet_jax.training.metrics import History
 from optnet_jax.training.schedule import steps_in_interval
-from optnet_jax.training.state import TrainState
+from optnet_jax.training.steps import TrainState
 
 
 class DivergedError(InputError):

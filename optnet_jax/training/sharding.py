@@ -55,27 +55,7 @@ def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     Returns:
         Global arrays [B, ...] sharded along the batch axis.
     """
-    sharding = sharded(mesh)
-
-    def put(value: Any) -> jax.Array:
-        if not isinstance(value, jax.Array):
-            return jax.make_array_from_process_local_data(sharding, np.asarray(value))
-        if jax.process_count() == 1:
-            return jax.device_put(value, sharding)
-        return _from_local_rows(value, sharding)
-
-    return {name: put(value) for name, value in batch.items()}
-
-
-def _from_local_rows(rows: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """Make every process's rows one array, without a detour through the host."""
-    shape = (rows.shape[0] * jax.process_count(), *rows.shape[1:])
-    places = sharding.addressable_devices_indices_map(shape)
-    starts = {device: index[0].start or 0 for device, index in places.items() if index}
-    first = min(starts.values())
-    length = sharding.shard_shape(shape)[0]
-    shards = [
-        jax.device_put(rows[start - first : start - first + length], device)
-        for device, start in starts.items()
-    ]
-    return jax.make_array_from_single_device_arrays(shape, sharding, shards)
+    return {
+        name: jax.make_array_from_process_local_data(sharded(mesh), value)
+        for name, value in batch.items()
+    }

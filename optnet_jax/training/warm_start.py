@@ -19,7 +19,7 @@ from optnet_jax.runs.progress import say
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
 from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unflatten
-from optnet_jax.training.state import TrainState
+from optnet_jax.training.steps import TrainState
 from optnet_jax.training.workdir import read_json
 from optnet_jax.weights import state_dict, torchvision
 from optnet_jax.weights.torchvision_names import WEIGHT_LEAVES

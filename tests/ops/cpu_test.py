@@ -13,8 +13,7 @@ import pytest
 from optnet_jax import networks
 from optnet_jax.ops import cpu as cpu_convolution
 from optnet_jax.ops import pooling
-from optnet_jax.training.state import create_state
-from optnet_jax.training.steps import StepOptions, train_step
+from optnet_jax.training.steps import StepOptions, create_state, train_step
 
 SHAPES = [
     pytest.param(1, 6, 5, 3, id="1x1"),

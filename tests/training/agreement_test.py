@@ -169,26 +169,18 @@ def mains(tmp_path):
             folder.mkdir(exist_ok=True)
             command = [
                 *(sys.executable, "-m", "optnet_jax.main"),
-                "--config=configs/digits_resnet.py",
-                f"--workdir={tmp_path / 'run'}",
-                "--config.schedule.steps=1",
-                *(f"--coordinator_address={address}", f"--process_id={index}"),
-                f"--num_processes={len(differing)}",
-                *every,
-                *own,
+                *("--config=configs/digits_resnet.py", "--config.schedule.steps=1"),
+                *(f"--workdir={tmp_path / 'run'}", f"--coordinator_address={address}"),
+                *(f"--process_id={index}", f"--num_processes={len(differing)}"),
+                *(*every, *own),
             ]
+            flags = "--xla_force_host_platform_device_count=1"
+            own_data = {"TFDS_DATA_DIR": str(folder / "data"), "XLA_FLAGS": flags}
+            both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            environment = {**os.environ, **own_data}
             started.append(
                 subprocess.Popen(
-                    command,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    cwd=folder,
-                    env={
-                        **os.environ,
-                        "TFDS_DATA_DIR": str(folder / "data"),
-                        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-                    },
+                    command, text=True, cwd=folder, env=environment, **both
                 )
             )
         outputs = [process.communicate(timeout=300)[0] for process in started]

@@ -15,7 +15,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import step_folders
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
 from optnet_jax.training.origin import Origin
-from optnet_jax.training.state import TrainState, create_state
+from optnet_jax.training.steps import TrainState, create_state
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])

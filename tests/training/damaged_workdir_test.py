@@ -20,15 +20,10 @@ from optnet_jax.runs import interruption, program
 from optnet_jax.studies import figures
 from optnet_jax.studies.report import __main__ as report
 from optnet_jax.training import evaluate, experiment, loop, run
+from optnet_jax.training import workdir as workdir_lib
 
 FILES = (
-    ".lock",
-    "config.json",
-    "dataset.json",
-    "metrics.jsonl",
-    "coefficients.jsonl",
-    "coefficients.npz",
-    "result.json",
+    *workdir_lib.FILES,
     "events.out.tfevents.*",
     "plots/learning_curve.png",
     "checkpoints/NEWEST/_CHECKPOINT_METADATA",

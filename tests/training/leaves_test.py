@@ -6,7 +6,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.training import leaves as leaves_lib
-from optnet_jax.training.state import create_state
+from optnet_jax.training.steps import create_state
 
 
 def make_state(small):

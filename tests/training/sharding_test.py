@@ -23,14 +23,6 @@ def test_a_batch_is_split_and_keeps_its_order(convert):
     np.testing.assert_array_equal(put, batch["image"])
 
 
-def test_local_rows_become_a_global_batch():
-    mesh = sharding.data_mesh()
-    rows = jnp.arange(48.0).reshape(16, 3)
-    put = sharding._from_local_rows(rows, sharding.sharded(mesh))
-    np.testing.assert_array_equal(put, rows)
-    assert len(put.addressable_shards) == 8
-
-
 def test_sizes_that_divide_are_accepted():
     sharding.check_batch_size(64, 8)
     sharding.check_batch_size(64, 4, accumulate=2)

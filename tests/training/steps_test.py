@@ -10,11 +10,11 @@ import pytest
 
 from optnet_jax.training import sharding
 from optnet_jax.training.augmentation import augment
-from optnet_jax.training.state import create_state
 from optnet_jax.training.steps import (
     AUGMENTATION,
     StepOptions,
     average_share,
+    create_state,
     eval_step,
     train_step,
 )
@@ -62,8 +62,35 @@ def start(module, average=False):
     return create_state(module, OPTIMIZER, key, (8, 8, 1), average=average)
 
 
+def logits_of(module, state, params, batch):
+    variables = {"params": params, "batch_stats": state.batch_stats}
+    images = batch["image"]
+    return module.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+
+
 def assert_close(a, b, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_parameters_are_those_of_init(small):
+    module, key = small.SmallNet(), jax.random.key(3)
+    state = create_state(module, OPTIMIZER, key, (8, 8, 1))
+    variables = module.init(key, jnp.zeros((1, 8, 8, 1)), train=False)
+    jax.tree.map(np.testing.assert_array_equal, state.params, variables["params"])
+    jax.tree.map(
+        np.testing.assert_array_equal, state.batch_stats, variables["batch_stats"]
+    )
+    assert int(state.step) == 0
+
+
+def test_the_average_has_buffers_of_its_own(small):
+    state = create_state(
+        small.SmallNet(), OPTIMIZER, jax.random.key(0), (8, 8, 1), average=True
+    )
+    assert state.eval_variables is state.average
+    # Donating a state that holds one buffer twice raises.
+    donated = jax.jit(lambda s: s.replace(step=s.step + 1), donate_argnums=0)(state)
+    assert int(donated.step) == 1
 
 
 def test_golden_step(small):
@@ -90,11 +117,7 @@ def test_the_update_is_that_of_the_mean_gradient():
     state, batch = start(module), make_batch()
 
     def loss(params):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, _ = module.apply(
-            variables, batch["image"], train=True, mutable=["batch_stats"]
-        )
-        log_p = jax.nn.log_softmax(logits)
+        log_p = jax.nn.log_softmax(logits_of(module, state, params, batch))
         return -jnp.mean(log_p[jnp.arange(16), batch["label"]])
 
     gradients = jax.grad(loss)(state.params)
@@ -245,10 +268,7 @@ def test_mixed_images_have_mixed_targets():
     mixed = augment(key, batch, mixup=1.0)
 
     def loss(params):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, _ = module.apply(
-            variables, mixed["image"], train=True, mutable=["batch_stats"]
-        )
+        logits = logits_of(module, state, params, mixed)
         cross = optax.softmax_cross_entropy_with_integer_labels
         first, second = cross(logits, mixed["label"]), cross(logits, mixed["partner"])
         return jnp.mean(mixed["share"] * first + (1 - mixed["share"]) * second)

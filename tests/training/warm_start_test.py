@@ -9,7 +9,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.leaves import flatten
 from optnet_jax.training.origin import Origin
-from optnet_jax.training.state import create_state
+from optnet_jax.training.steps import create_state
 from optnet_jax.training.warm_start import read_source, read_variables, take_over
 from optnet_jax.weights import state_dict, torchvision
 

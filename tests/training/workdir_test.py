@@ -45,9 +45,7 @@ def test_a_second_owner_is_refused_and_told_who_has_it(tmp_path):
     )
     try:
         assert owner.stdout.readline() == "locked\n"
-        match = rf"is in use by process {owner.pid} on .*another --workdir"
-        with pytest.raises(InputError, match=match), Workdir(tmp_path, make_config()):
-            pass
+        refused(tmp_path, rf"is in use by process {owner.pid} on .*another --workdir")
     finally:
         owner.kill()
         owner.communicate()
@@ -56,26 +54,22 @@ def test_a_second_owner_is_refused_and_told_who_has_it(tmp_path):
         pass
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+def refused(path, match, **changes):
+    """Claim a workdir, which must fail with such a line."""
+    with pytest.raises(InputError, match=match):
+        Workdir(path, make_config(**changes)).__enter__()
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     match = r"workdir .*file/run is not writable \(Not a directory\)"
-    with (
-        pytest.raises(InputError, match=match),
-        Workdir(tmp_path / "file" / "run", make_config()),
-    ):
-        pass
+    refused(tmp_path / "file" / "run", match)
 
-
-def test_a_directory_without_permission_is_named(tmp_path, monkeypatch):
     def denied(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(files, "write_durably", denied)
-    with (
-        pytest.raises(InputError, match=r"not writable \(Permission denied\)"),
-        Workdir(tmp_path, make_config()),
-    ):
-        pass
+    refused(tmp_path, r"not writable \(Permission denied\)")
 
 
 def test_the_config_is_found_again(tmp_path):
@@ -94,10 +88,8 @@ def test_another_config_is_refused_unless_only_free_fields_differ(tmp_path):
     finish(tmp_path, make_config())
     with Workdir(tmp_path, make_config(log={"every_steps": 5})):
         pass
-    changed = make_config(seed=3, drop_at=(0.5,))
     match = r"drop_at was \[0.5, 0.75\], now \[0.5\]; seed was 0, now 3"
-    with pytest.raises(InputError, match=match), Workdir(tmp_path, changed):
-        pass
+    refused(tmp_path, match, seed=3, drop_at=(0.5,))
 
 
 def test_a_directory_without_results_takes_any_config(tmp_path):
@@ -152,23 +144,16 @@ def test_a_file_of_another_kind_is_refused_and_no_link_followed(tmp_path, name, 
         (run / name).write_bytes(b"")
     else:
         (run / name).mkdir()
-    with (
-        pytest.raises(InputError, match=rf"{name} is not a (regular file|folder)"),
-        Workdir(run, make_config()),
-    ):
-        pass
+    refused(run, rf"{name} is not a (regular file|folder)")
     assert target.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "events.out.tfevents.1.host"])
 def test_files_of_another_program_are_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("theirs")
-    match = f"holds {name} but no config.json of a run: another program's files"
-    with pytest.raises(InputError, match=match), Workdir(tmp_path, make_config()):
-        pass
+    refused(tmp_path, f"holds {name} but no config.json of a run: another program's f")
     (tmp_path / "config.json").write_text('{"of": "another program"}')
-    with pytest.raises(InputError, match="holds config.json, "):
-        Workdir(tmp_path, make_config()).__enter__()
+    refused(tmp_path, "holds config.json, ")
     assert (tmp_path / name).read_text() == "theirs"
 
 
@@ -192,11 +177,7 @@ def test_a_lock_that_holds_anything_names_no_owner(tmp_path, monkeypatch):
         raise BlockingIOError(errno.EWOULDBLOCK, "taken")
 
     monkeypatch.setattr(fcntl, "flock", taken)
-    with (
-        pytest.raises(InputError, match="is in use by another process: wait"),
-        Workdir(tmp_path, make_config()),
-    ):
-        pass
+    refused(tmp_path, "is in use by another process: wait")
 
 
 @pytest.mark.parametrize("file", ["", "metrics.jsonl", "checkpoints/4/state"])
