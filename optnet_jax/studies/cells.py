@@ -154,13 +154,12 @@ def _measured(cell: AnyCell, measure: Callable[[AnyCell], Row]) -> Row:
 def described(value: Any) -> Any:
     """Return what a value is, in JSON types, the same in every process.
 
+    Numbers, strings, None, arrays, sequences, mappings and dataclasses of such;
+    functions count by their name.
+
     >>> from optnet_jax.recurrences import LinearMultistep
     >>> described(LinearMultistep(0.3))
     {'kind': 'LinearMultistep', 'k': 0.3}
-
-    Args:
-        value: numbers, strings, None, arrays, sequences, mappings and dataclasses of
-            such; functions count by their name.
 
     Raises:
         TypeError: anything else, which could not be told apart.
@@ -186,10 +185,6 @@ def file_name(name: str, definition: Any) -> str:
 
     >>> file_name("HB (11), 10 layers", {"depth": 10})
     'HB_11_10_layers-501bae62.json'
-
-    Args:
-        name: what a person calls the cell.
-        definition: all that its result depends on, in JSON types.
     """
     text = json.dumps(definition, sort_keys=True)
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
@@ -223,13 +218,10 @@ def read_json(
 
 
 def finite(value: Any) -> Any:
-    """Put None for what JSON has no number for: NaN and ±∞.
+    """Put None for what JSON has no number for, NaN and ±∞, and lists for tuples.
 
     >>> finite({"period": float("inf"), "norms": (1.0, float("nan"))})
     {'period': None, 'norms': [1.0, None]}
-
-    Args:
-        value: of dicts, lists, tuples and plain values; tuples become lists.
     """
     if isinstance(value, dict):
         return {name: finite(each) for name, each in value.items()}

@@ -47,11 +47,6 @@ class Comparison:
     p_value: float
     least_p_value: float
 
-    @property
-    def verdict(self) -> str:
-        """The result of the test at 5 %, in words."""
-        return self.verdict_at(self.p_value)
-
     def verdict_at(self, p_value: float, tests: int = 1) -> str:
         """Return the verdict at a p-value that is corrected for a number of tests."""
         if tests * self.least_p_value > 1 - CONFIDENCE:
@@ -77,15 +72,7 @@ class Comparison:
 def compare(
     errors: Mapping[int, float], baseline_errors: Mapping[int, float]
 ) -> Comparison | None:
-    """Compare the errors of two networks.
-
-    Args:
-        errors: Errors (%) of the method by seed.
-        baseline_errors: Errors (%) of the baseline by seed.
-
-    Returns:
-        The comparison; ``None`` if no seed was run with both.
-    """
+    """Compare two networks' errors by seed; ``None`` if no seed was run with both."""
     seeds = tuple(sorted(errors.keys() & baseline_errors.keys()))
     if not seeds:
         return None
@@ -108,14 +95,10 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Comparison:
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
-    """Two-sided p-value of the sign-flip test.
+    """Return the two-sided p-value of the sign-flip test.
 
-    Args:
-        differences: Of two errors, pair by pair.
-
-    Returns:
-        The share of the 2ⁿ choices of signs whose sum is at least as far from 0; of
-        ``MOST_SIGNS`` random ones where there are more.
+    It is the share of the 2ⁿ choices of signs whose sum is at least as far from 0; of
+    ``MOST_SIGNS`` random ones where there are more.
 
     Raises:
         InputError: without differences.

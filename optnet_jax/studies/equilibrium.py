@@ -418,8 +418,8 @@ def text(report: Report) -> Iterator[str]:
         f"x* = Φ(W x* + b(image)), 0 ⪯ W ⪯ (1 - μ) I, so κ ≤ 1/μ; n = "
         f"{study['width']}, trained {study['steps']} steps of Adam on "
         f"{config['data']['dataset']}, {len(study['seeds'])} seeds. ↓ and ↑: fewer and "
-        f"more than GD (or lower and higher error), {TESTED} for the number of tests "
-        "in the table."
+        f"more than GD (or lower and higher error), p ≤ 0.05 by {TESTED} for the "
+        "number of tests in the table."
     )
     for phi in study["activations"]:
         table = functools.partial(_table, report, study, phi)
@@ -481,8 +481,10 @@ def figures(report: Report) -> dict[str, Figure]:
             axis.semilogx(layers, found["error"][1:], label=label)
         axis.axhline(np.mean(row["error"]), color="black", linestyle=":")
         axis.set(title=f"Φ = {row['activation']}, μ = {row['mu']:g}", yscale="log")
-    figure.supxlabel("layers")
-    figure.supylabel("test error, %")
+    for axis in axes[-1]:
+        axis.set_xlabel("layers")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test error, %")
     return {"equilibrium": legend(figure)}
 
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from optnet_jax.errors import InputError
 from optnet_jax.runs import picture
+from optnet_jax.studies.panels import panels
 from optnet_jax.studies.report import runs
 from optnet_jax.training.workdir import check_kinds
 
@@ -31,8 +30,7 @@ def draw(workdir: Path) -> list[Path]:
 def draw_learning_curve(workdir: Path, file: Path) -> Path:
     """Draw loss and top-1 error over the epochs, training and test."""
     run = runs.read(workdir)
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    loss, error = figure.subplots(1, 2)
+    figure, ((loss, error),) = panels(1, 2, 4.5, 3.5)
     for axis, metric, label in (
         (loss, "loss", "cross-entropy"),
         (error, "top1_error", "top-1 error (%)"),
@@ -61,8 +59,7 @@ def draw_coefficients(workdir: Path, file: Path) -> Path:
             f"{workdir} has no learned coefficients: set --config.model.learned"
         )
     number = len(run.coefficients)
-    figure = Figure(figsize=(max(5, 3.2 * number), 3.5), layout="constrained")
-    axes = figure.subplots(1, number, squeeze=False, sharey=True)[0]
+    figure, (axes,) = panels(1, number, max(5 / number, 3.2), 3.5, sharey=True)
     for axis, (name, values) in zip(axes, run.coefficients.items(), strict=True):
         axis.plot(run.recorded, values, color="tab:blue", alpha=0.35, linewidth=0.8)
         axis.plot(run.recorded, values.mean(1), color="black", linewidth=2)

@@ -12,12 +12,11 @@ from jax import lax
 SLICE = 500
 """Samples of a slice: of §5.3's 40 layers in 100 dimensions it keeps 8 MB."""
 
-Apply = Callable[[Any, jax.Array], jax.Array]
 Loss = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
 def fit(
-    apply: Apply,
+    apply: Callable[[Any, jax.Array], jax.Array],
     params: Any,
     pairs: tuple[jax.Array, jax.Array],
     *,
@@ -153,16 +152,8 @@ def gradient(loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array) -> 
 
     A deep structure keeps every layer's output for its backward pass; of 10,000 samples
     they lie in memory, of a slice in the cache. An accelerator takes the batch as a
-    whole, as does a CPU a batch that is no multiple of :data:`SLICE`.
-
-    Args:
-        loss: (params, inputs, targets) → mean over the samples.
-        params: any pytree.
-        inputs: [samples, ...].
-        targets: [samples, ...].
-
-    Returns:
-        The gradient, like ``params``.
+    whole, as does a CPU a batch that is no multiple of :data:`SLICE`. The loss is a
+    mean over the samples, the first axis of ``inputs`` and ``targets``.
     """
     whole = jax.grad(loss)
     if inputs.shape[0] % SLICE or inputs.shape[0] == SLICE:

@@ -9,7 +9,7 @@ survives training from scratch; :mod:`.verdict` decides.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -93,6 +93,11 @@ class Settings(Block, path="hypothesis."):
     tolerances: kinds.Factors
     untrained_depth: kinds.Layers
 
+    @property
+    def task(self) -> learnable.Task:
+        """What the networks learn."""
+        return learnable.Task(self.activation, self.condition, self.dimension)
+
     def check(self) -> None:
         """Refuse a study that compares with nothing, or chooses on what it reports."""
         if BASELINE not in self.methods:
@@ -174,8 +179,9 @@ def plan(config: HypothesisConfig) -> list[Cell]:
 
 def measurement(config: HypothesisConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the problems are drawn once."""
-    problems = draw_all(config)
-    largest = largest_residual(make_task(config), problems)
+    problems, task = draw_all(config), config.hypothesis.task
+    with jax.enable_x64(True):
+        largest = max(learnable.residual(task, each) for each in problems.values())
 
     def measure(cell: Cell) -> Row:
         run = run_untrained if cell.tying == TRUE else train_cell
@@ -184,21 +190,13 @@ def measurement(config: HypothesisConfig) -> Callable[[Cell], Row]:
     return measure
 
 
-def make_task(config: HypothesisConfig) -> learnable.Task:
-    """Return the task of the study."""
-    study = config.hypothesis
-    return learnable.Task(study.activation, study.condition, study.dimension)
-
-
 def draw_all(config: HypothesisConfig) -> dict[int, learnable.Problem]:
     """Draw the problem of every seed, those for tuning included."""
     study = config.hypothesis
-    samples = (study.samples.train, study.samples.validation, study.samples.test)
+    sizes = (study.samples.train, study.samples.validation, study.samples.test)
     seeds = (*study.seeds, *study.tuning_seeds)
     with jax.enable_x64(True):
-        return {
-            seed: learnable.draw(make_task(config), samples, seed) for seed in seeds
-        }
+        return {seed: learnable.draw(study.task, sizes, seed) for seed in seeds}
 
 
 TRAINING, VALIDATION, TEST = range(3)
@@ -206,12 +204,8 @@ TRAINING, VALIDATION, TEST = range(3)
 
 def split(problems: Sequence[learnable.Problem], which: int) -> learnable.Split:
     """Return one split of several problems, float32, with a leading axis of them."""
-    return learnable.Split(
-        *(
-            jnp.asarray(np.stack([arrays[which] for arrays in kind]), jnp.float32)
-            for kind in zip(*((p.inputs, p.targets) for p in problems), strict=True)
-        )
-    )
+    arrays = zip(*(problem.splits[which] for problem in problems), strict=True)
+    return learnable.Split(*(jnp.asarray(np.stack(a), jnp.float32) for a in arrays))
 
 
 def train_cell(
@@ -222,19 +216,17 @@ def train_cell(
     The tuning seeds have problems of their own, and are measured on their validation
     split; nothing that is reported has been seen by the choice.
 
-    Args:
-        cell: the cell.
-        config: the study's config.
-        problems: seed -> problem.
-
     Returns:
         What was chosen and what chose it, [scales][rates], and the outcome by seed.
     """
     study = config.hypothesis
-    task = make_task(config)
-    tied = cell.tying == "tied"
     program = learnable.make_program(
-        task, cell.recurrence, cell.depth, tied, study.steps, study.batch_size
+        study.task,
+        cell.recurrence,
+        cell.depth,
+        cell.tying == "tied",
+        study.steps,
+        study.batch_size,
     )
 
     def run(members: Sequence[tuple], which: int) -> learnable.Outcome:
@@ -271,7 +263,7 @@ def run_untrained(
     Returns:
         The relative error after 0..depth steps, by seed.
     """
-    task = make_task(config)
+    task = config.hypothesis.task
 
     @jax.vmap
     def errors(w: jax.Array, test: learnable.Split) -> jax.Array:
@@ -284,18 +276,6 @@ def run_untrained(
     chosen = [problems[seed] for seed in config.hypothesis.seeds]
     w = jnp.asarray(np.stack([p.w for p in chosen]), jnp.float32)
     return {"error_by_depth": np.asarray(errors(w, split(chosen, TEST))).tolist()}
-
-
-def largest_residual(
-    task: learnable.Task, problems: Mapping[int, learnable.Problem]
-) -> float:
-    """Return how far the targets are from being fixed points, at most."""
-    with jax.enable_x64(True):
-        return max(
-            learnable.residual(task, problem.w, inputs, targets)
-            for problem in problems.values()
-            for inputs, targets in zip(problem.inputs, problem.targets, strict=True)
-        )
 
 
 def errors_by_depth(report: Report, label: str, tying: str) -> list[dict[int, float]]:
@@ -360,7 +340,8 @@ def text(report: Report) -> Iterator[str]:
     yield "# Do networks of faster methods need fewer layers?"
     yield bullets({f"{t} weights": said for t, said in report["verdicts"].items()})
     yield (
-        f"Each verdict is of layers, over {len(study['seeds'])} seeds: {TESTED} for "
+        f"Each verdict is of layers, over {len(study['seeds'])} seeds, at 5 % by "
+        f"{TESTED} for "
         f"the {len(report['compared'])} comparisons of this page. What could "
         "overturn it and was varied: the rate "
         f"({_listed(study['learning_rates'])}) and the scale of the initial weights "

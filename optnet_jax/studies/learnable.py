@@ -72,15 +72,19 @@ class Task:
             trajectory: return all iterates.
         """
         layer = self.layer(inputs)
-        tied = w.ndim == 2
-        return iterate(
-            recurrence,
-            (lambda x: layer(x, w)) if tied else layer,
-            inputs,
-            depth,
-            weights=None if tied else w,
-            trajectory=trajectory,
+        run = functools.partial(
+            iterate, recurrence, x0=inputs, depth=depth, trajectory=trajectory
         )
+        if w.ndim == 2:
+            return run(lambda x: layer(x, w))
+        return run(layer, weights=w)
+
+
+class Split(NamedTuple):
+    """Inputs and targets, [..., samples, n] each."""
+
+    inputs: Any
+    targets: Any
 
 
 class Problem(NamedTuple):
@@ -88,28 +92,18 @@ class Problem(NamedTuple):
 
     Attributes:
         w: W, symmetric. [n, n]
-        inputs: training, validation and test inputs, N(0, I). [samples, n] each
-        targets: argmin F for each. [samples, n] each
+        splits: inputs, N(0, I), and argmin F for each.
     """
 
     w: np.ndarray
-    inputs: tuple[np.ndarray, ...]
-    targets: tuple[np.ndarray, ...]
+    splits: tuple[Split, ...]
 
 
 SLOPES_ABOVE_ONE = ("swish",)
 
 
 def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:
-    """Draw W's basis and the inputs, and minimise F for each of them.
-
-    Args:
-        task: the family.
-        samples: the sizes of the splits.
-        seed: of the draw.
-
-    Returns:
-        The problem, in float64.
+    """Draw W's basis and splits of so many inputs; minimise F for each, in float64.
 
     Raises:
         InputError: a task that has no condition number, or single precision.
@@ -126,22 +120,14 @@ def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:
     basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
     w = (basis * np.linspace(0, 1 - task.mu, n)) @ basis.T
     w = (w + w.T) / 2
-    inputs = tuple(rng.normal(size=(size, n)) for size in samples)
-    return Problem(w, inputs, tuple(minimise(task, w, x) for x in inputs))
+    inputs = [rng.normal(size=(size, n)) for size in samples]
+    return Problem(w, tuple(Split(x, minimise(task, w, x)) for x in inputs))
 
 
 def minimise(task: Task, w: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    """Return argmin F for each input.
+    """Return argmin F for each input: fixed points x = Φ(W x + b) to rounding.
 
     Nesterov's method with the coefficients of μ contracts by 1 - √μ a step at least.
-
-    Args:
-        task: the family.
-        w: W. [n, n]
-        inputs: [samples, n]
-
-    Returns:
-        [samples, n], fixed points x = Φ(W x + b) to rounding.
     """
     return np.asarray(_minimiser(task)(jnp.asarray(w), jnp.asarray(inputs)))
 
@@ -155,20 +141,16 @@ def _minimiser(task: Task) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return jax.jit(lambda w, inputs: task.propagate(method, w, inputs, steps))
 
 
-def residual(task: Task, w: np.ndarray, inputs: np.ndarray, x: np.ndarray) -> float:
-    """Return max |x - Φ(W x + b)|: 0 where ∇F is 0."""
-    return float(np.abs(x - np.asarray(task.layer(inputs)(x, w))).max())
+def residual(task: Task, problem: Problem) -> float:
+    """Return max |x - Φ(W x + b)| over all targets: 0 where ∇F is 0."""
+    return max(
+        float(np.abs(x - np.asarray(task.layer(inputs)(x, problem.w))).max())
+        for inputs, x in problem.splits
+    )
 
 
 WORST = 1e3
 """What an error counts as at most; a network whose weights are not finite has it."""
-
-
-class Split(NamedTuple):
-    """Inputs and targets, [..., samples, n] each."""
-
-    inputs: jax.Array
-    targets: jax.Array
 
 
 class Outcome(NamedTuple):
@@ -221,14 +203,6 @@ def make_program(
 ) -> Callable[..., Outcome]:
     """Return the jitted training of one structure: Adam, with cosine decay to 0.
 
-    Args:
-        task: what is learned.
-        recurrence: the method.
-        depth: K.
-        tied: one W for all layers.
-        steps: the number of updates.
-        batch_size: samples of each.
-
     Returns:
         (training split, split to measure on, seeds, learning rates, scales of the
         initial weights relative to Xavier's), each with a leading axis of members, ->
@@ -237,19 +211,12 @@ def make_program(
     """
 
     def train(
-        training: Split,
-        held_out: Split,
-        seed: jax.Array,
-        rate: jax.Array,
-        weight_scale: jax.Array,
+        training: Split, held_out: Split, seed: Any, rate: Any, weight_scale: Any
     ) -> Outcome:
-        def apply(w_and_b: jax.Array, inputs: jax.Array) -> jax.Array:
-            return task.propagate(recurrence, w_and_b, inputs, depth)
-
         adam = optax.adam(optax.cosine_decay_schedule(1.0, steps))
         xavier = initial_weights(jax.random.key(seed), depth, task.dimension, tied)
         found = fit(
-            apply,
+            lambda w, inputs: task.propagate(recurrence, w, inputs, depth),
             weight_scale * xavier,
             training,
             optimizer=optax.chain(adam, optax.scale(rate)),

@@ -285,8 +285,8 @@ def text(report: Report) -> Iterator[str]:
         f"{study['steps']} steps on {config['data']['dataset']}; rate and scale of the "
         f"initial T chosen by the loss of training with "
         f"{len(study['tuning_seeds'])} seeds, compared with {len(study['seeds'])} "
-        f"others. ↓ and ↑: lower and higher error than {BASELINE}, {TESTED} "
-        "for the number of tests in the table."
+        f"others. ↓ and ↑: lower and higher error than {BASELINE}, p ≤ 0.05 by "
+        f"{TESTED} for the number of tests in the table."
     )
 
     def p_value(row: Row) -> float | None:

@@ -61,16 +61,12 @@ class Norms:
 
 
 def fit_growth(values: np.ndarray) -> float:
-    """Return the factor of a step of the exponential that fits best.
+    """Return the factor of a step of the exponential that fits norms best.
+
+    Those that are 0 or not finite are left out; with fewer than two it is NaN.
 
     >>> round(fit_growth(np.array([1.0, 2.0, 4.0, 8.0])), 6)
     2.0
-
-    Args:
-        values: norms; where they are 0 or not finite they are left out.
-
-    Returns:
-        The factor; NaN with fewer than two norms.
     """
     values = np.asarray(values, float)
     steps = np.flatnonzero(np.isfinite(values) & (values > 0))

@@ -8,14 +8,9 @@ from matplotlib.figure import Figure
 def panels(
     rows: int, columns: int, width: float, height: float, **shared: Any
 ) -> tuple[Figure, Any]:
-    """Return a figure and its axes, [rows, columns].
+    """Return a figure of panels of so many inches, and its axes, [rows, columns].
 
-    Args:
-        rows: of panels.
-        columns: of panels.
-        width: of a panel, inches.
-        height: of a panel, inches.
-        **shared: ``sharex`` and ``sharey`` of ``Figure.subplots``.
+    ``sharex`` and ``sharey`` are those of ``Figure.subplots``.
     """
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)

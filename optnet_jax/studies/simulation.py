@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 from optnet_jax.recurrences import (
@@ -71,9 +70,7 @@ def simulate(
     *,
     samples: int,
     dim: int,
-    batch_size: int,
-    optimizer: optax.GradientTransformation,
-    checkpoints: tuple[int, ...],
+    **training: Any,
 ) -> Record:
     """Train a structure on random pairs and measure it: one seed of one cell.
 
@@ -82,9 +79,7 @@ def simulate(
         seed: of the pairs and of the weights.
         samples: the number of pairs (x_0, f).
         dim: the dimension of x_0 and f.
-        batch_size: samples per step, a divisor of ``samples``.
-        optimizer: the update rule.
-        checkpoints: the steps after which the whole set is measured, increasing.
+        **training: ``optimizer``, ``batch_size`` and ``checkpoints`` of :func:`fit`.
     """
     inputs, targets = draw(seed, samples, dim)
 
@@ -103,10 +98,8 @@ def simulate(
         apply,
         initial_parameters(network, seed, dim),
         (inputs, targets),
-        optimizer=optimizer,
-        batch_size=batch_size,
-        checkpoints=checkpoints,
         measure=measure,
+        **training,
     )
     constant_mse = jnp.mean(jnp.var(targets, axis=0))
     return Record(mse, power, spread, jnp.mean(targets**2), constant_mse)

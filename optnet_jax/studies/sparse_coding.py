@@ -337,7 +337,7 @@ def text(report: Report) -> Iterator[str]:
     yield (
         "Layers until the error is reached: geometric mean over the seeds that reach "
         "it. Beside them, against GD, the factor of the layers (what is not reached "
-        f"counts as twice the deepest), and p; fewer and more: {TESTED} for "
+        f"counts as twice the deepest), and p by {TESTED} for "
         "the number of tests in the table."
     )
     for form, title in FORMS.items():

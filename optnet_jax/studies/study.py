@@ -129,7 +129,8 @@ class Study(Generic[AnyConfig, AnyCell]):
         """Return the text of the report; it reads well on a terminal, too."""
         made = (
             f"{report['device']}, JAX {report['versions']['jax']}, "
-            f"{report['finished']}; {report['wall_seconds']:.0f} s of cells."
+            f"{report['finished']}; {report['wall_seconds']:.0f} s of cells, up to "
+            f"{report['config']['parallel_cells']} at once."
         )
         parts = [part for part in self.text(report) if part]
         return "\n\n".join([*parts, made]) + "\n"

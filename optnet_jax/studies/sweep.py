@@ -24,8 +24,6 @@ from optnet_jax.runs import program
 from optnet_jax.studies.report import entries, runs
 
 PRINTED_PYTHON = "python"
-Start = Callable[[Sequence[str]], int]
-"""Runs a command, given its arguments; returns its exit status."""
 
 
 class Planned(NamedTuple):
@@ -93,13 +91,10 @@ def plan(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Read a list of seeds.
+    """Read a list of seeds, or refuse what is none.
 
     >>> parse_seeds("0,3-5")
     [0, 3, 4, 5]
-
-    Raises:
-        InputError: if it is no such list.
     """
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise InputError(f"--seeds={text}: write a list such as 0,1,2 or 0-9")
@@ -126,10 +121,12 @@ def run_one(arguments: Sequence[str]) -> int:
 
 
 def run_all(
-    planned: Sequence[Planned],
-    start: Start = run_one,
+    planned: Sequence[Planned], start: Callable[[Sequence[str]], int] = run_one
 ) -> list[Planned]:
-    """Run what is not finished yet, after one that fails too; return those that do."""
+    """Run what is not finished yet, after one that fails too; return those that do.
+
+    ``start`` runs a command, given its arguments, and returns its exit status.
+    """
     failed = []
     for number, run in enumerate(planned, 1):
         head = f"[{number}/{len(planned)}] {run.workdir.name}"
@@ -142,7 +139,7 @@ def run_all(
     return failed
 
 
-def _run(run: Planned, head: str, start: Start) -> str:
+def _run(run: Planned, head: str, start: Callable[[Sequence[str]], int]) -> str:
     """Run what is not finished; returns its errors, or raises where it has none."""
     print(f"{head}: {run.command}", flush=True)
     began = time.monotonic()

@@ -326,7 +326,7 @@ def text(report: Report) -> Iterator[str]:
         "Excess over M (MSE - M), mean ± standard deviation over "
         f"{len(config['seeds'])} seeds; the paper's MSE - 1. Its M is not printed and "
         f"has the standard deviation {deviation:.4f}: a difference of that size that "
-        f"all rows share is its draw. - GD: paired by seed; {TESTED} for the "
+        f"all rows share is its draw. - GD: paired by seed; p: {TESTED} for the "
         f"{len(report['compared'])} of this table."
     )
     yield "## Why: what is read out"

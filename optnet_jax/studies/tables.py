@@ -13,13 +13,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     | depth |     MSE |
     | :---- | ------: |
     | 10    | 1.00644 |
-
-    Args:
-        header: the names of the columns.
-        rows: their cells, as many in each row as there are columns.
-
-    Returns:
-        The table, without a newline at its end.
     """
     columns = list(zip(header, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
@@ -46,33 +39,25 @@ def table(
     rows: Iterable[Any],
     columns: Sequence[tuple[str, Callable[[Any], str]]],
 ) -> str:
-    """Lay out a line for each row of a study.
+    """Lay out a line for each row: the columns are names, and what each has of a row.
 
     >>> print(table([{"k": 3}], [("layers", lambda row: str(row["k"]))]))
     | layers |
     | :----- |
     | 3      |
-
-    Args:
-        rows: the rows.
-        columns: the name of each column, and what it has of a row.
     """
     lines = [[entry(row) for _, entry in columns] for row in rows]
     return markdown_table([name for name, _ in columns], lines)
 
 
 def pivot(first: str, entries: Iterable[tuple[str, str, str]]) -> str:
-    """Lay out entries by line and column, both in the order in which they come first.
+    """Lay out entries (line, column, text), both in the order in which they come first.
 
     >>> print(pivot("", [("GD", "K = 2", "9.1"), ("HB", "K = 2", "8.2")]))
     |     | K = 2 |
     | :-- | ----: |
     | GD  |   9.1 |
     | HB  |   8.2 |
-
-    Args:
-        first: the name of the first column, which names the lines.
-        entries: line, column, text.
     """
     lines: dict[str, dict[str, str]] = {}
     for line, column, text in entries:
@@ -99,11 +84,7 @@ def number(value: float | None, form: str = ".2g") -> str:
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the sample standard deviation (n - 1).
-
-    Returns:
-        Both; the deviation of a single seed is None.
-    """
+    """Return the mean and the sample standard deviation (n - 1), None of one seed."""
     array = np.asarray(values, float)
     return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
 

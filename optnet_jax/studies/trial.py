@@ -76,17 +76,11 @@ def initial_parameters(trial: Trial, key: jax.Array, inputs: int, classes: int) 
 
 
 def scaled(params: Any, scale: Any) -> Any:
-    """Return the parameters with T multiplied in every unit, by its last factor.
-
-    Args:
-        params: of :func:`initial_parameters`.
-        scale: of W', or of what normalises its product.
-    """
-    units, last = params["units"], "scale" if "scale" in params["units"] else "kernel"
-    return {
-        **params,
-        "units": {**units, last: units[last].at[:, 1].multiply(scale)},
-    }
+    """Return the parameters with T multiplied in every unit, by its last factor."""
+    units = params["units"]
+    last = "scale" if "scale" in units else "kernel"
+    own = {**units, last: units[last].at[:, 1].multiply(scale)}
+    return {**params, "units": own}
 
 
 def unit(x: jax.Array, weights: Any) -> jax.Array:
@@ -189,8 +183,8 @@ def judge(rows: list[Row], compared: list[Row], normalize: bool) -> str:
     of HB-Net's runs fail (exact sign-flip test over the seeds at 5 %, corrected for all
     comparisons), reversed if more do.
     """
-    place = {"depth": max(row["depth"] for row in rows), "normalize": normalize}
-    (found,) = select(compared, **place, label=RESNET)
+    deepest = {"depth": max(row["depth"] for row in rows), "normalize": normalize}
+    (found,) = select(compared, **deepest, label=RESNET)
     heads = {"better": "supported", "worse": "reversed"}
     head = heads.get(found["verdict"], "not supported")
     if found["verdict"].startswith("cannot tell"):
@@ -198,34 +192,26 @@ def judge(rows: list[Row], compared: list[Row], normalize: bool) -> str:
     ours, theirs = (
         count_failed(row)
         for label in (HB_NET, RESNET)
-        for row in select(rows, **place, label=label)
+        for row in select(rows, **deepest, label=label)
     )
     return (
-        f"{head}: of runs with {place['depth']} layers {ours} of HB-Net's and {theirs} "
-        f"of ResNet's with the same activation fail (p = {found['p_corrected']:.2g}, "
+        f"{head}: of runs with {deepest['depth']} layers {ours} of HB-Net's and "
+        f"{theirs} of ResNet's with the same activation fail (p = "
+        f"{found['p_corrected']:.2g}, "
         f"corrected for {len(compared)} tests)"
     )
 
 
 def median_loss(row: Row) -> np.ndarray:
-    """Return the median over the seeds of the final loss, infinite where diverged.
-
-    Returns:
-        [rates]
-    """
+    """Return the median over the seeds of the final loss, ∞ where diverged: [rates]."""
     loss = np.array(row["final_loss"], float)
     return np.median(np.where(np.isfinite(loss), loss, np.inf), axis=1)
 
 
 def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
-    """Return the largest learning rate up to which every rate trains.
+    """Return the largest of the ascending rates up to which every rate trains: [seeds].
 
-    Args:
-        row: of the trial.
-        rates: ascending.
-
-    Returns:
-        A rate for each seed, 0 where the smallest fails. [seeds]
+    It is 0 where the smallest fails.
     """
     trains = np.cumprod(~np.array(row["failed"], bool), axis=0).sum(0)
     return np.array([0.0, *rates])[trains]

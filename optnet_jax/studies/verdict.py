@@ -30,10 +30,6 @@ def layers_needed(errors: Mapping[int, float], tolerance: float) -> int | None:
 
     >>> layers_needed({1: 0.5, 2: 0.05, 4: 0.2}, 0.1)
     2
-
-    Args:
-        errors: depth -> relative error.
-        tolerance: the error asked for.
     """
     reached = [depth for depth, error in errors.items() if error <= tolerance]
     return min(reached, default=None)
@@ -42,9 +38,7 @@ def layers_needed(errors: Mapping[int, float], tolerance: float) -> int | None:
 def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float:
     """Return log2 of the layers needed, the mean over the tolerances.
 
-    Args:
-        errors: depth -> relative error of one seed.
-        tolerances: the errors asked for.
+    Of depth -> error of a seed; where none is reached, twice the deepest counts.
     """
     beyond = 2 * max(errors)
     needed = [layers_needed(errors, tolerance) or beyond for tolerance in tolerances]
@@ -52,11 +46,7 @@ def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float
 
 
 def direction(verdict: str) -> str:
-    """Say which way a comparison of layers or iterations falls.
-
-    Args:
-        verdict: of :meth:`~optnet_jax.studies.comparison.Comparison.verdict_at`.
-    """
+    """Say which way a comparison of layers or iterations falls."""
     return {"better": FEWER, "worse": MORE}.get(verdict, verdict)
 
 
@@ -105,7 +95,7 @@ def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> lis
     """Compare each with what differs from it in the fields of the baseline alone.
 
     Args:
-        baseline: what the baseline has in these fields, such as ``{"method": "gd"}``.
+        baseline: such as ``{"method": "gd"}``.
         values: what tells one from the others, such as a method and a depth, and its
             numbers by seed.
 
@@ -123,9 +113,7 @@ def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> lis
     )
 
 
-TESTED = (
-    "p ≤ 0.05 by the exact sign-flip test over the seeds, corrected by Holm's method"
-)
+TESTED = "the exact sign-flip test over the seeds, corrected by Holm's method"
 
 
 def mark(compared: Sequence[Row], **place: Any) -> str:
@@ -158,19 +146,15 @@ def judge(
         return "not supported: no method is faster than gradient descent here"
     groups = {
         kind: [label for label in faster if networks[label] == kind]
-        for kind in (FEWER, MORE)
+        for kind in (FEWER, MORE, SAME)
     }
-    undecided = [label for label in faster if label not in groups[FEWER] + groups[MORE]]
     reasons = [
-        f"{_listed(labels)} {_verb(labels)} {words}"
-        for labels, words in (
-            (groups[FEWER], "fewer layers than GD"),
-            (groups[MORE], "more layers than GD"),
-        )
-        if labels
+        f"{_listed(labels)} {'need' if labels[1:] else 'needs'} {kind} layers than GD"
+        for kind, labels in groups.items()
+        if labels and kind != SAME
     ]
-    if undecided:
-        reasons.append(f"for {_listed(undecided)} no difference is found")
+    if groups[SAME]:
+        reasons.append(f"for {_listed(groups[SAME])} no difference is found")
     half = len(faster) / 2
     if len(groups[FEWER]) >= half and not groups[MORE]:
         head = "supported"
@@ -186,7 +170,3 @@ def judge(
 
 def _listed(labels: Sequence[str]) -> str:
     return " and ".join([", ".join(labels[:-1]), labels[-1]] if labels[1:] else labels)
-
-
-def _verb(labels: Sequence[str]) -> str:
-    return "need" if labels[1:] else "needs"

@@ -47,19 +47,6 @@ def test_results_come_in_the_order_of_the_cells(tmp_path, capsys):
     assert "[1/3] square3: is 9; 0 s" in capsys.readouterr().out
 
 
-def test_what_is_there_is_not_worked_out_again(tmp_path, capsys):
-    complete(tmp_path, [1, 2])
-    done = []
-
-    def noted(cell):
-        done.append(cell.number)
-        return work_out(cell)
-
-    complete(tmp_path, [1, 2, 5], noted)
-    assert done == [5]
-    assert "resuming: 2 of 3" in capsys.readouterr().out
-
-
 def test_what_cells_share_is_made_only_where_one_is_missing(tmp_path):
     complete(tmp_path, [1])
     found = cells.complete([Square(1)], tmp_path, lambda: 1 / 0, str, 1, {})

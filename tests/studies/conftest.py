@@ -1,5 +1,6 @@
-"""Finished runs, made by hand: workdirs with a ``result.json`` and nothing else."""
+"""Studies run end to end, and finished runs made by hand, a ``result.json`` each."""
 
+import dataclasses
 import json
 import types
 
@@ -48,3 +49,28 @@ def finish(directory, config, *, last=5.0, best=4.0, top5=1.0, **more):
 @pytest.fixture
 def made_runs():
     return types.SimpleNamespace(cell_of=cell_of, make_run=make_run, finish=finish)
+
+
+@pytest.fixture(scope="session")
+def run_study():
+    """Run a study; return its report, and its text. Cells that are there are kept."""
+
+    def run(study, config, folder):
+        report = study.run(config, folder)
+        file = folder / f"{study.name}.json"
+        assert json.loads(file.read_text("utf-8")) == report
+        for name in study.figures(report):
+            picture = (folder / "plots" / f"{name}.png").read_bytes()
+            assert picture.startswith(b"\x89PNG")
+        text = (folder / f"{study.name}.md").read_text("utf-8")
+        file.unlink()
+        again = dataclasses.replace(
+            study,
+            measurement=lambda config: pytest.fail("a cell is measured again"),
+            text=lambda report: (),
+            figures=lambda report: {},
+        )
+        assert again.run(config, folder)["cells"] == report["cells"]
+        return report, text
+
+    return run

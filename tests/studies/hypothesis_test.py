@@ -1,7 +1,6 @@
 """The study end to end, small: files, verdicts, tuning, and going on."""
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -35,17 +34,13 @@ def small_config():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir with the finished study, not to be changed."""
-    workdir = tmp_path_factory.mktemp("hypothesis")
-    return workdir, STUDY.run(small_config(), workdir)
+def finished(tmp_path_factory, run_study):
+    """The finished study: its report, and its text."""
+    return run_study(STUDY, small_config(), tmp_path_factory.mktemp("hypothesis"))
 
 
 def test_it_leaves_its_files_and_says_its_verdict(finished):
-    workdir, report = finished
-    assert json.loads((workdir / "hypothesis.json").read_text("utf-8")) == report
-    assert (workdir / "plots/hypothesis.png").read_bytes().startswith(b"\x89PNG")
-    text = (workdir / "hypothesis.md").read_text("utf-8")
+    report, text = finished
     assert f"untied weights: **{report['verdicts']['untied']}**" in text
     # Eight steps of training teach nothing.
     assert report["verdicts"]["untied"].startswith("not supported")
@@ -55,7 +50,7 @@ def test_it_leaves_its_files_and_says_its_verdict(finished):
 
 
 def test_the_comparison_is_with_gradient_descent_seed_by_seed(finished):
-    _, report = finished
+    report, _ = finished
     gd, agd = (
         next(
             cell["error"]
@@ -71,13 +66,12 @@ def test_the_comparison_is_with_gradient_descent_seed_by_seed(finished):
 
 def test_every_comparison_of_the_page_is_corrected_for_all_of_them(finished):
     """Of three tests with eight seeds, the least p-value is 3 times 2 / 2⁸."""
-    workdir, report = finished
+    report, text = finished
     tested = report["compared"]
     assert len(tested) == 3
     least = min(tested, key=lambda each: each["p_value"])
     assert least["p_corrected"] == pytest.approx(min(1, 3 * least["p_value"]))
     assert all(each["p_corrected"] >= each["p_value"] for each in tested)
-    text = (workdir / "hypothesis.md").read_text("utf-8")
     assert "over 8 seeds" in text
     assert "the 3 comparisons" in text
     assert "(0.5, 1 times Xavier's)" in text
@@ -99,8 +93,11 @@ def test_rate_and_weights_are_chosen_without_what_is_reported():
 
     def spoilt(seed, problem):
         kept = (0, 1) if seed in config.hypothesis.tuning_seeds else ()
-        targets = [t if i in kept else -9 * t for i, t in enumerate(problem.targets)]
-        return problem._replace(targets=tuple(targets))
+        splits = [
+            own if i in kept else own._replace(targets=-9 * own.targets)
+            for i, own in enumerate(problem.splits)
+        ]
+        return problem._replace(splits=tuple(splits))
 
     other = {seed: spoilt(seed, problem) for seed, problem in problems.items()}
     again = train_cell(cell, config, other)

@@ -16,17 +16,16 @@ double = pytest.mark.usefixtures("float64")
 def test_the_target_is_the_minimiser(activation):
     task = learnable.Task(activation, 30.0, 6)
     problem = learnable.draw(task, (20, 5), seed=1)
-    for inputs, targets in zip(problem.inputs, problem.targets, strict=True):
-        assert learnable.residual(task, problem.w, inputs, targets) < 1e-10
+    assert learnable.residual(task, problem) < 1e-10
     # ... of F itself: f_b in the variable z, differentiated.
     _, potential = activation_pair(activation)
     u = np.asarray(square_root(problem.w + 1e-12 * np.eye(6)))
-    b = problem.inputs[0][3]
+    b = problem.splits[0].inputs[3]
 
     def f(z):
         return z @ z / 2 - potential(u @ z + b).sum()
 
-    z = jnp.asarray(u @ problem.targets[0][3])
+    z = jnp.asarray(u @ problem.splits[0].targets[3])
     assert jnp.abs(jax.grad(f)(z)).max() < 1e-5
     nearby = np.asarray(z) + 1e-2 * np.random.default_rng(0).normal(size=(100, 6))
     assert (jax.vmap(f)(nearby) > f(z)).all()
@@ -36,8 +35,9 @@ def test_the_target_is_the_minimiser(activation):
 def test_a_point_beside_the_minimiser_has_a_residual():
     task = learnable.Task("tanh", 30.0, 6)
     problem = learnable.draw(task, (20,), seed=1)
-    (inputs,), (targets,) = problem.inputs, problem.targets
-    assert learnable.residual(task, problem.w, inputs, targets + 1e-3) > 1e-5
+    (own,) = problem.splits
+    beside = own._replace(targets=own.targets + 1e-3)
+    assert learnable.residual(task, problem._replace(splits=(beside,))) > 1e-5
 
 
 @double
@@ -53,7 +53,7 @@ def test_w_has_the_condition_number_that_is_asked_for():
 def test_relu_solves_the_quadratic_programme():
     """The optimality conditions of min_{x ≥ 0} ½ x·(I - W) x - b·x."""
     problem = learnable.draw(learnable.Task("relu", 20.0, 5), (30,), seed=2)
-    (b,), (x,) = problem.inputs, problem.targets
+    ((b, x),) = problem.splits
     slope = x - x @ problem.w - b
     assert (x >= 0).all()
     assert (slope > -1e-10).all()
@@ -65,7 +65,7 @@ def test_relu_solves_the_quadratic_programme():
 def test_one_weight_for_all_layers_is_as_many_equal_ones():
     task = learnable.Task("tanh", 10.0, 4)
     problem = learnable.draw(task, (3,), seed=0)
-    (inputs,) = problem.inputs
+    ((inputs, _),) = problem.splits
     tied = task.propagate(GradientDescent(), problem.w, inputs, 3)
     untied = task.propagate(GradientDescent(), np.stack([problem.w] * 3), inputs, 3)
     assert np.array_equal(tied, untied)

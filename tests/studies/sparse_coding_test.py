@@ -1,7 +1,6 @@
 """The study on a small A: signals by their moments, errors and layers by NumPy."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -39,18 +38,14 @@ class Own(GradientDescent):
         return (state + transform(state)) / 2
 
 
-def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch):
+def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, run_study):
     own = methods.Method("own", "Own", "", Own())
     monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, own))
     config = small_config()
     config.sparse_coding.methods = ("gd", "own")
-    report = STUDY.run(config, tmp_path)
-    assert json.loads((tmp_path / "sparse_coding.json").read_text("utf-8")) == report
-    text = (tmp_path / "sparse_coding.md").read_text("utf-8")
+    report, text = run_study(STUDY, config, tmp_path)
     assert text.count("**cannot tell with n = 2") == 2
     assert text.count("| GD (7)") == text.count("| Own ") == 3
-    picture = (tmp_path / "plots" / "sparse_coding.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
     for form, steps in (("method", 40), ("tied", 3), ("untied", 3)):
         for row in select(report["cells"], form=form):
             assert np.shape(row["error"]) == (2, steps + 1)
@@ -63,10 +58,6 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch):
         for errors in trained:
             for seed in range(2):
                 assert sum(errors[seed]) < sum(begun[seed][:4])
-
-    (tmp_path / "sparse_coding.json").unlink()
-    monkeypatch.setattr(sparse_coding, "measure", lambda *_, **__: pytest.fail("again"))
-    assert STUDY.run(config, tmp_path)["cells"] == report["cells"]
 
 
 def test_signals_have_the_moments_that_are_asked_for():

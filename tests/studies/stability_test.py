@@ -1,7 +1,5 @@
 """Made-up trials and the verdict that they must give, and the study end to end."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -56,23 +54,12 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, capsys):
-    report = STUDY.run(small_config(), tmp_path)
-    assert json.loads((tmp_path / "stability.json").read_text("utf-8")) == report
-    text = (tmp_path / "stability.md").read_text("utf-8")
+def test_it_leaves_its_files_and_goes_on(tmp_path, run_study):
+    report, text = run_study(STUDY, small_config(), tmp_path)
+    assert len(report["cells"]) == 7
     assert "* with batch normalisation: **" in text
     (hb_net,) = select(report["cells"], part="roots", label="HB-Net (16): 1, -1")
     assert hb_net["period"] == pytest.approx(6)
-    for name in ("roots", "norms", "trial"):
-        picture = (tmp_path / "plots" / f"{name}.png").read_bytes()
-        assert picture.startswith(b"\x89PNG")
-    capsys.readouterr()
-
-    (tmp_path / "stability.json").unlink()
-    monkeypatch.setattr(stability, "run_trial", lambda *_, **__: pytest.fail("again"))
-    again = STUDY.run(small_config(), tmp_path)
-    assert "resuming: 7 of 7 cells are done" in capsys.readouterr().out
-    assert again["cells"] == report["cells"]
 
 
 def test_a_depth_that_no_units_make_is_refused():

@@ -118,7 +118,7 @@ def test_one_file_and_one_config_are_a_study(run, measured, capsys):
     text = (folder / "squares.md").read_text("utf-8")
     assert text.startswith("| n   | value |\n")
     assert f"\n\nThe sum is 13.\n\n{report['device']}, JAX" in text
-    assert text.endswith(" s of cells.\n")
+    assert text.endswith(" s of cells, up to 1 at once.\n")
     assert (folder / "plots/squares.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "[2/2] number 3: is 9; 0 s" in printed

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -22,8 +21,6 @@ from optnet_jax.studies.table2 import (
 )
 from optnet_jax.studies.tables import select, with_sd
 
-FILES = ("config.json", "table2.json", "table2.md", "plots/table2.png")
-
 
 def small_config():
     config = config_file.get_config()
@@ -37,42 +34,14 @@ def small_config():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir with the finished study, not to be changed."""
-    workdir = tmp_path_factory.mktemp("table2")
-    report = STUDY.run(small_config(), workdir)
-    return workdir, report
-
-
-@pytest.fixture
-def workdir(finished, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(finished[0], tmp_path / "copy")
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """The names of the cells that are trained from now on."""
-    names, train_cell = [], table2.train_cell
-
-    def noted(cell, config):
-        names.append(cell.name)
-        return train_cell(cell, config)
-
-    monkeypatch.setattr(table2, "train_cell", noted)
-    return names
-
-
-def file_of(workdir, structure):
-    (file,) = workdir.glob(f"cells/{structure}_depth3-*.json")
-    return file
+def finished(tmp_path_factory, run_study):
+    """The finished study: its report, and its text."""
+    return run_study(STUDY, small_config(), tmp_path_factory.mktemp("table2"))
 
 
 def test_it_leaves_its_files(finished):
-    workdir, report = finished
-    assert json.loads((workdir / "table2.json").read_text("utf-8")) == report
-    assert (workdir / "plots/table2.png").read_bytes().startswith(b"\x89PNG")
-    assert "| GD (7) " in (workdir / "table2.md").read_text("utf-8")
+    report, text = finished
+    assert "| GD (7) " in text
     assert {"device", "versions", "config", "paper", "wall_seconds"} <= set(report)
     assert report["versions"]["jax"]
     assert [c["structure"] for c in report["cells"]] == [
@@ -84,7 +53,7 @@ def test_it_leaves_its_files(finished):
 
 
 def test_a_cell_holds_every_seed_and_its_excess(finished):
-    _, report = finished
+    report, _ = finished
     for cell in report["cells"]:
         assert cell["seeds"] == [0, 1]
         assert cell["checkpoints"] == [2, 6, 9]
@@ -93,20 +62,6 @@ def test_a_cell_holds_every_seed_and_its_excess(finished):
             assert cell["final"]["excess"][i] == pytest.approx(excess)
     rates = {c["structure"]: c["learning_rate"] for c in report["cells"]}
     assert rates["agd2_slow"] == pytest.approx(0.1 * rates["agd2"])
-
-
-def test_it_goes_on_with_the_cells_that_are_missing(workdir, trained, capsys):
-    before = json.loads((workdir / "table2.json").read_text("utf-8"))
-    (workdir / "table2.json").unlink()
-    file_of(workdir, "agd2").unlink()
-    config = small_config()
-    config.parallel_cells = 1  # how many at once is no other study
-    after = STUDY.run(config, workdir)
-    assert trained == ["agd2_depth3"]
-    assert "resuming: 3 of 4 cells are done" in capsys.readouterr().out
-    for old, new in zip(before["cells"], after["cells"], strict=True):
-        assert new["mse"] == old["mse"]
-    assert all((workdir / name).exists() for name in FILES)
 
 
 M = (1.001, 0.999)

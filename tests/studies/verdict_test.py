@@ -46,7 +46,7 @@ def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest(
 )
 def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
     found = compare_layers(ours, theirs)
-    assert verdict.direction(found.verdict) == expected
+    assert verdict.direction(found.verdict_at(found.p_value)) == expected
     assert found.mean == mean
 
 
@@ -107,7 +107,7 @@ def test_each_is_compared_with_the_baseline_beside_it_and_marked():
 def test_one_seed_of_eight_is_chance():
     ours = [*errors(1, 2, 1), *errors(2, 4, 7)]
     found = compare_layers(ours, errors(2, 4))
-    assert verdict.direction(found.verdict) == SAME
+    assert verdict.direction(found.verdict_at(found.p_value)) == SAME
 
 
 @pytest.mark.parametrize(

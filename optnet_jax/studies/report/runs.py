@@ -100,10 +100,8 @@ class Run:
 def find(directories: Iterable[Path], *, unfinished: bool = False) -> list[Run]:
     """Read every run in or under the directories, each once.
 
-    Args:
-        directories: Workdirs, or directories of them.
-        unfinished: Also those without a ``result.json``; a directory without any run
-            is a mistake then.
+    With ``unfinished`` also those without a ``result.json``; a directory without any
+    run is a mistake then.
 
     Raises:
         InputError: if a directory does not exist or a file is damaged.
@@ -183,10 +181,6 @@ def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
     A field that one of them lacks has its default; one that this version knows in none
     of its blocks does not count.
 
-    Args:
-        run: The run.
-        expected: A config, as plain JSON types.
-
     Returns:
         Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
@@ -202,13 +196,10 @@ def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
 
 
 def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the fields that set configs apart.
+    """Return the fields that set configs, by dotted names, apart.
 
     >>> differing_fields([{"seed": 0, "depth": 40}, {"seed": 1, "depth": 52}])
     ['depth']
-
-    Args:
-        configs: By dotted names.
     """
     names = sorted({name for config in configs for name in config})
     return [
