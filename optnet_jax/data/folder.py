@@ -15,9 +15,14 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from optnet_jax.data.pictures import SUFFIXES
 from optnet_jax.data.spec import FOLDER, Spec
 from optnet_jax.errors import InputError, did_you_mean, named, shown
+
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
+    *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+"""What the names of the pictures in a folder end in."""
 
 TEST_FOLDERS = ("test", "val", "validation")
 """What the folder of the pictures to test on may be called; the first one is taken."""

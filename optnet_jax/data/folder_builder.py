@@ -17,7 +17,7 @@ from PIL import Image
 from optnet_jax.data import pictures, quiet
 from optnet_jax.data.folder import Folder, Picture
 from optnet_jax.data.preprocessing import Preprocessing
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, named, one_line
 
 tfds: Any = quiet.import_tfds()
 
@@ -82,12 +82,17 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
         # That of evaluation and prediction, whose mean and deviation are measured here.
         fit = Preprocessing((config.size, config.size, 3), (0.0,) * 3, (1.0,) * 3).fit
         for file in files:
+            path = config.found.root / file.path
             try:
-                picture = pictures.load(config.found.root / file.path)
+                picture = pictures.load(path)
+                seen = fit(np.asarray(picture))
+                image = _encoded(picture, seen, config)
             except InputError as error:
                 unreadable.append(str(error))
                 continue
-            seen = fit(np.asarray(picture))
+            except OSError as error:  # a JPEG has 65,500 pixels at a side at most
+                unreadable.append(f"{named(path)} is too large ({one_line(error)})")
+                continue
             if measure:
                 pixels = seen.astype(np.float64).reshape(-1, 3) / 255
                 moments += [pixels.mean(0), (pixels**2).mean(0)]
@@ -95,15 +100,15 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             yield (
                 name,
                 {
-                    "image": _encoded(picture, seen, config),
+                    "image": image,
                     "label": file.label,
                     "file_name": name,
                 },
             )
         if unreadable:
             more = len(unreadable) - NAMED
-            named = unreadable[:NAMED] + ([f"and {more} more"] if more > 0 else [])
-            raise InputError("; ".join(named))
+            some = unreadable[:NAMED] + ([f"and {more} more"] if more > 0 else [])
+            raise InputError("; ".join(some))
         if measure:
             mean, square = moments / len(files)
             variance = square - mean**2

@@ -9,12 +9,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from optnet_jax.errors import InputError, named, one_line
 
-SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
-    *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
-)
-"""What the names of the pictures in a folder end in."""
-
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's name of pixels of as many channels, of 8 bits each."""
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from optnet_jax.configuration import local_path
 from optnet_jax.data import pictures
+from optnet_jax.data.folder import SUFFIXES
 from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError, named, one_line, shown
 
@@ -93,12 +94,12 @@ def _files(path: Path) -> list[Path]:
         Path(folder, name)
         for folder, _, names in os.walk(path, onerror=refuse)
         for name in names
-        if name.lower().endswith(pictures.SUFFIXES) and not name.startswith(".")
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
     if not files:
         raise InputError(
             f"there is no image in the folder {path}: their names end in "
-            f"{', '.join(pictures.SUFFIXES)}"
+            f"{', '.join(SUFFIXES)}"
         )
     return sorted(files)
 

@@ -132,6 +132,16 @@ def test_broken_files_are_named_together(tmp_path, options):
     assert "\n" not in message
 
 
+def test_a_picture_that_no_jpeg_can_hold_is_named(tmp_path, options, monkeypatch):
+    monkeypatch.setattr(folder, "MOST_IN_MEMORY", 0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.new("L", (1, 70_000)).save(tmp_path / name / f"{i}.png")
+    with pytest.raises(InputError, match=r"/a/\d.png is too large \(.*; mend that"):
+        data.load({**options, "folder": str(tmp_path)}, seed=0)
+
+
 def test_pictures_of_one_colour_are_refused(tmp_path, options):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
