@@ -81,30 +81,27 @@ class Block:
                     f"config.{cls.path}{wrong}: there is no such config "
                     f"field; {hint}there are {', '.join(known)}"
                 )
-        for field in dataclasses.fields(cls):
-            if field.name not in fields and _is_required(field):
-                raise InputError(f"{where} lacks the field {field.name}")
+        for name in known:
+            if name not in fields and name not in cls.defaults():
+                raise InputError(f"{where} lacks the field {name}")
         return cls(**fields)
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the fields, and those of the blocks within, as dicts."""
-        return {
-            field.name: value.as_mapping() if isinstance(value, Block) else value
-            for field in dataclasses.fields(self)
-            for value in (getattr(self, field.name),)
-        }
+        return {name: _as_plain(getattr(self, name)) for name in kinds_of(type(self))}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Return the fields that have a default, and it, with inner blocks as dicts."""
-        found = {}
-        for field in dataclasses.fields(cls):
-            if not _is_required(field):
-                value = field.default
-                found[field.name] = (
-                    value.as_mapping() if isinstance(value, Block) else value
-                )
-        return found
+        return {
+            field.name: _as_plain(field.default)
+            for field in dataclasses.fields(cls)
+            if field.default is not dataclasses.MISSING
+        }
+
+
+def _as_plain(value: Any) -> Any:
+    return value.as_mapping() if isinstance(value, Block) else value
 
 
 @functools.cache
@@ -116,8 +113,7 @@ def kinds_of(block: type) -> Mapping[str, Any]:
 
 def as_json(config: Any) -> dict[str, Any]:
     """Turn a config, of whatever form, into plain JSON types (tuples become lists)."""
-    mapping = config.as_mapping() if isinstance(config, Block) else config
-    return json.loads(json.dumps(mapping, default=_describe))
+    return json.loads(json.dumps(_as_plain(config), default=_describe))
 
 
 def _describe(value: Any) -> Any:
@@ -132,10 +128,3 @@ def _describe(value: Any) -> Any:
 
 def _is_block(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Block)
-
-
-def _is_required(field: dataclasses.Field) -> bool:
-    return (
-        field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    )

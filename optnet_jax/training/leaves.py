@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
@@ -68,20 +68,16 @@ def check_same_network(
     Raises:
         InputError: naming the first difference, with both shapes.
     """
-
-    def refuse(difference: str) -> NoReturn:
+    for name in {**expected, **stored}:
+        if name not in stored:
+            difference = f"it has no {name}, which this one needs"
+        elif name not in expected:
+            difference = f"it has {name}, which this one lacks"
+        else:
+            there, here = (tuple(leaves[name].shape) for leaves in (stored, expected))
+            if there == here:
+                continue
+            difference = f"{name} has shape {there} there and {here} here"
         raise InputError(
             f"checkpoint {where} is of another network: {difference}; {cure}"
         )
-
-    for name in expected:
-        if name not in stored:
-            refuse(f"it has no {name}, which this one needs")
-        if tuple(stored[name].shape) != tuple(expected[name].shape):
-            refuse(
-                f"{name} has shape {tuple(stored[name].shape)} there and "
-                f"{tuple(expected[name].shape)} here"
-            )
-    for name in stored:
-        if name not in expected:
-            refuse(f"it has {name}, which this one lacks")
