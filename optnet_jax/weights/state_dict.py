@@ -61,11 +61,6 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
             "torchvision's names with optnet_jax.weights.torchvision.load"
         )
     weights = {name: checked_weight(name, array) for name, array in state.items()}
-    for name in weights:
-        if any(other.startswith(f"{name}.") for other in weights):
-            raise InputError(
-                f"{path} has {name} as a weight and as a part with weights"
-            )
     return unflatten_dict(weights, sep=".")
 
 
@@ -114,8 +109,10 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
     reader = _by_suffix(path, _read_npz, _read_safetensors, _read_torch)
     start = _start_of(path)
     try:
-        if start.startswith(b"PK"):
-            _check_archive(path)
+        if start.startswith(b"PK"):  # no reader holds the parts to their checksums
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} in it is damaged")
         state = {name: _at_least_float32(a) for name, a in reader(path).items()}
         if not state:
             raise ValueError("it holds nothing")
@@ -184,14 +181,6 @@ def _start_of(path: pathlib.Path) -> bytes:
     return start
 
 
-def _check_archive(path: pathlib.Path) -> None:
-    """Hold the parts of a zip archive to their checksums, which no reader does."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"{damaged} in it is damaged")
-
-
 def _package(module: str, path: pathlib.Path) -> Any:
     try:
         return importlib.import_module(module)
@@ -214,7 +203,10 @@ def _read_safetensors(path: pathlib.Path) -> StateDict:
 
 def _read_torch(path: pathlib.Path) -> StateDict:
     torch = _package("torch", path)
-    state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, Mapping):
+        inner = (state[name] for name in _WRAPPERS if name in state)
+        state = next((part for part in inner if isinstance(part, Mapping)), state)
     if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
         raise ValueError("it holds something else")
     floating = {
@@ -222,14 +214,6 @@ def _read_torch(path: pathlib.Path) -> StateDict:
         for name, t in state.items()
     }
     return {name: tensor.detach().numpy() for name, tensor in floating.items()}
-
-
-def _unwrapped(saved: Any) -> Any:
-    """Return the weights of a training script's checkpoint."""
-    for name in _WRAPPERS:
-        if isinstance(saved, Mapping) and isinstance(saved.get(name), Mapping):
-            return saved[name]
-    return saved
 
 
 def _write_npz(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:

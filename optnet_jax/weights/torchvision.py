@@ -16,7 +16,7 @@ torchvision's running variance is the unbiased one; it is taken as it is.
 
 import math
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -124,7 +124,7 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
     flat: Any = flatten_dict(import_weights(network, state))
     images = _images(network, *_stem(flat))
     _, coefficients = _leaves(network, images)
-    return unflatten_dict(flat | dict(_initial(network, images, coefficients)))
+    return unflatten_dict(flat | _initial(network, images, coefficients))
 
 
 def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,18 +254,14 @@ def _keys(path: tuple, shape: tuple, shapes: Any, family: str) -> tuple[str, ...
     return tuple(name for name in names if name is not None)
 
 
-def _initial(
-    network: nn.Module, images: Any, paths: list[tuple]
-) -> Iterator[tuple[tuple, Any]]:
-    """Yield the coefficients' initial values: the rest of the program is dead code."""
-    if not paths:
-        return
+def _initial(network: nn.Module, images: Any, paths: list[tuple]) -> dict[tuple, Any]:
+    """Return the coefficients' initial values; the rest of the program is dead code."""
 
-    def coefficients(key: jax.Array) -> list[jax.Array]:
+    def coefficients(key: jax.Array) -> dict[tuple, Any]:
         flat: Any = flatten_dict(network.init(key, jnp.zeros(images.shape)))
-        return [flat[path] for path in paths]
+        return {path: flat[path] for path in paths}
 
-    yield from zip(paths, jax.jit(coefficients)(jax.random.key(0)), strict=True)
+    return jax.jit(coefficients)(jax.random.key(0)) if paths else {}
 
 
 def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
