@@ -28,9 +28,10 @@ from optnet_jax.studies.kinds import (
     SOME,
     Activation,
     Condition,
-    Fraction,
+    Fractions,
     Layers,
     Positive,
+    printed_apart,
 )
 from optnet_jax.studies.minimiser import Problem, make_problem
 from optnet_jax.studies.panels import legend, panels
@@ -57,10 +58,10 @@ class Settings(Block, path="convergence."):
     """
 
     activations: Annotated[tuple[Activation, ...], SOME]
-    conditions: Annotated[tuple[Condition, ...], SOME]
+    conditions: Annotated[tuple[Condition, ...], SOME, printed_apart()]
     dimension: Annotated[int, Range(least=2, most=4096)]
     depth: Layers
-    tolerances: Annotated[tuple[Fraction, ...], SOME]
+    tolerances: Fractions
     radius: Positive
 
 

@@ -34,7 +34,16 @@ from optnet_jax.studies.cells import Row
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
 from optnet_jax.studies.fit import descend
 from optnet_jax.studies.images import Images, load
-from optnet_jax.studies.kinds import SOME, Fraction, Layers, Positive, Seeds, Size
+from optnet_jax.studies.kinds import (
+    SOME,
+    Fraction,
+    Fractions,
+    Layers,
+    Positive,
+    Seeds,
+    Size,
+    printed_apart,
+)
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.tables import bullets, number, pivot, select, with_sd
@@ -83,9 +92,9 @@ class Varied(Block, path="equilibrium.varied."):
         tolerance: Of x* in training.
     """
 
-    learning_rate: Annotated[tuple[Rate, ...], Items(distinct=True)]
-    scale: Annotated[tuple[Positive, ...], Items(distinct=True)]
-    tolerance: Annotated[tuple[Fraction, ...], Items(distinct=True)]
+    learning_rate: Annotated[tuple[Rate, ...], printed_apart()]
+    scale: Annotated[tuple[Positive, ...], printed_apart()]
+    tolerance: Annotated[tuple[Fraction, ...], printed_apart()]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +117,7 @@ class Settings(Block, path="equilibrium."):
     """
 
     activations: Annotated[tuple[Annotated[str, OneOf(tuple(PROXIMAL))], ...], SOME]
-    mus: Annotated[tuple[Fraction, ...], SOME]
+    mus: Fractions
     width: Size
     steps: Count
     learning_rate: Rate

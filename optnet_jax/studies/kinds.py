@@ -7,11 +7,22 @@ from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
 from optnet_jax.objectives import ACTIVATIONS
 
 SOME = Items(least=1, distinct=True)
+
+
+def printed_apart(form: str = "g") -> Rule:
+    """Return the rule for numbers that name lines, columns or structures of a table."""
+    return Rule(
+        "different as they are printed, by which they are told apart",
+        lambda values: len({format(v, form) for v in values}) == len(values),
+    )
+
+
 Activation = Annotated[str, OneOf(tuple(ACTIVATIONS))]
 Condition = Annotated[float, Range(above=1, most=1e12, meaning="L/μ")]
 Fraction = Annotated[float, Range(above=0, below=1)]
 Positive = Annotated[float, Range(above=0, most=1e30)]
-Factors = Annotated[tuple[Positive, ...], SOME]
+Factors = Annotated[tuple[Positive, ...], SOME, printed_apart()]
+Fractions = Annotated[tuple[Fraction, ...], SOME, printed_apart()]
 Rates = Annotated[tuple[Rate, ...], SOME]
 Size = Annotated[int, Range(least=1, most=4096)]
 Layers = Annotated[int, Range(least=1, most=10**6)]

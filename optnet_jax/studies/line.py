@@ -58,7 +58,11 @@ class Settings(Block, path="line."):
         steps: Of training.
     """
 
-    s: Annotated[tuple[Annotated[float, Range(least=-2, most=2)], ...], kinds.SOME]
+    s: Annotated[
+        tuple[Annotated[float, Range(least=-2, most=2)], ...],
+        kinds.SOME,
+        kinds.printed_apart(".3g"),
+    ]
     depths: kinds.WeightDepths
     width: kinds.Size
     normalize: kinds.Normalize

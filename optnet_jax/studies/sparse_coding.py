@@ -31,7 +31,7 @@ from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.structures import Propagation, Shrinkage, shrinkage
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import descend, members
-from optnet_jax.studies.kinds import SOME, Layers, Positive, Seeds, Size
+from optnet_jax.studies.kinds import SOME, Layers, Positive, Seeds, Size, printed_apart
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.tables import bullets, number, select, table, with_sd
@@ -87,7 +87,11 @@ class Settings(Block, path="sparse_coding."):
     methods: Annotated[tuple[Annotated[str, OneOf(_usable)], ...], SOME]
     iterations: Layers
     depth: Layers
-    levels_db: Annotated[tuple[Annotated[float, Range(least=-300, below=0)], ...], SOME]
+    levels_db: Annotated[
+        tuple[Annotated[float, Range(least=-300, below=0)], ...],
+        SOME,
+        printed_apart(),
+    ]
     coupled: bool
     steps: Count
     batch_size: Count

@@ -125,6 +125,7 @@ def test_every_default_cell_has_a_file_of_its_own():
         ("tuning_seeds", (5,), "tuning_seeds must differ"),
         ("tyings", ("loose",), "has 'loose': each is unknown: use untied or tied"),
         ("untrained_depth", 8, "must be at least the deepest network's 16"),
+        ("tolerances", (0.01, 0.01000001), "must be different as they are printed"),
         ("batch_size", 10_000, "must be at least batch_size=10000"),
     ],
 )

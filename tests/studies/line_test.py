@@ -106,6 +106,8 @@ def test_a_verdict_counts_the_depths():
         ("depths", (7,), "has 7: each must be even"),
         ("seeds", (3, 100), "has 100, a tuning seed"),
         ("s", (2.5,), "at most 2"),
+        # Both are called (1, -1): one of them would be lost.
+        ("s", (1.0, 1.001), "must be different as they are printed"),
     ],
 )
 def test_what_cannot_be_run_is_refused(field, value, says):
