@@ -12,9 +12,9 @@ the p-value is about another seed, not about other images. And a difference that
 found is not a proof of equality; the interval says how large it may still be.
 """
 
-import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -26,72 +26,46 @@ POWER = 0.8
 MOST_SIGNS = 2**16
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """A method against its baseline, over the seeds that both were run with.
-
-    Attributes:
-        seeds: The seeds, ascending.
-        differences: Error of the method minus that of the baseline, in points of
-            percentage, seed by seed: below 0 the method is better.
-        mean: Their mean.
-        interval: Student's 95 % interval of the mean; ``None`` for one seed.
-        p_value: Two-sided, of the exact sign-flip test.
-        least_p_value: What ``p_value`` is at least with so many seeds.
-    """
-
-    seeds: tuple[int, ...]
-    differences: tuple[float, ...]
-    mean: float
-    interval: tuple[float, float] | None
-    p_value: float
-    least_p_value: float
-
-    def verdict_at(self, p_value: float, tests: int = 1) -> str:
-        """Return the verdict at a p-value that is corrected for a number of tests."""
-        if tests * self.least_p_value > 1 - CONFIDENCE:
-            among = f" and {tests} tests" if tests > 1 else ""
-            return f"cannot tell with n = {len(self.seeds)}{among}"
-        if p_value > 1 - CONFIDENCE:
-            return "no more than chance"
-        return "better" if self.mean < 0 else "worse"
-
-    @property
-    def detectable(self) -> float | None:
-        """The difference that so many seeds find four times in five; one seed: None.
-
-        By Student's paired test, with the standard deviation that was observed.
-        """
-        if len(self.differences) < 2:
-            return None
-        n = len(self.differences)
-        quantiles = stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1)
-        return float(quantiles.sum() * statistics.stdev(self.differences) / n**0.5)
-
-
 def compare(
     errors: Mapping[int, float], baseline_errors: Mapping[int, float]
-) -> Comparison | None:
-    """Compare two networks' errors by seed; ``None`` if no seed was run with both."""
-    seeds = tuple(sorted(errors.keys() & baseline_errors.keys()))
+) -> dict[str, Any] | None:
+    """Compare the errors of a network with those of its baseline, by seed.
+
+    Returns:
+        ``None`` if no seed was run with both; else ``seeds``, ascending;
+        ``differences`` by seed, below 0 where the network is better; their ``mean``,
+        with Student's 95 % ``interval``, ``None`` for one seed; the two-sided
+        ``p_value`` of the sign-flip test and what it is at least with so many seeds,
+        ``least_p_value``; and ``detectable``, the difference that they find four times
+        in five by Student's test at the observed spread, ``None`` for one seed.
+    """
+    seeds = sorted(errors.keys() & baseline_errors.keys())
     if not seeds:
         return None
-    differences = tuple(errors[seed] - baseline_errors[seed] for seed in seeds)
-    return Comparison(
-        seeds=seeds,
-        differences=differences,
-        mean=statistics.fmean(differences),
-        interval=student_interval(differences),
-        p_value=sign_flip_p_value(differences),
-        least_p_value=2 / 2 ** len(seeds),
-    )
+    differences = [errors[seed] - baseline_errors[seed] for seed in seeds]
+    n, detectable = len(seeds), None
+    if n > 1:
+        quantiles = stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1)
+        detectable = float(quantiles.sum() * statistics.stdev(differences) / n**0.5)
+    return {
+        "seeds": seeds,
+        "differences": differences,
+        "mean": statistics.fmean(differences),
+        "interval": student_interval(differences),
+        "p_value": sign_flip_p_value(differences),
+        "least_p_value": 2 / 2**n,
+        "detectable": detectable,
+    }
 
 
-def paired(values: Sequence[float], baseline: Sequence[float]) -> Comparison:
-    """Compare numbers, at least one, that are given in the order of their seeds."""
-    found = compare(dict(enumerate(values)), dict(enumerate(baseline)))
-    assert found is not None
-    return found
+def verdict(found: Mapping[str, Any], p_value: float, tests: int = 1) -> str:
+    """Return the verdict at a p-value that is corrected for a number of tests."""
+    if tests * found["least_p_value"] > 1 - CONFIDENCE:
+        among = f" and {tests} tests" if tests > 1 else ""
+        return f"cannot tell with n = {len(found['seeds'])}{among}"
+    if p_value > 1 - CONFIDENCE:
+        return "no more than chance"
+    return "better" if found["mean"] < 0 else "worse"
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:

@@ -13,13 +13,12 @@ test error, and averaged over the errors asked for; where no depth that was trie
 reaches one, twice the deepest counts.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.comparison import Comparison, paired
 from optnet_jax.studies.tables import select
 
 FEWER, MORE, SAME = "fewer", "more", "no more than chance"
@@ -72,20 +71,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def together(found: Sequence[tuple[Row, Comparison]]) -> list[Row]:
+def together(found: Sequence[tuple[Row, Row]]) -> list[Row]:
     """Judge all comparisons of a table or page, corrected for their number.
 
+    Args:
+        found: what each is of, and what :func:`comparison.compare` returned.
+
     Returns:
-        The fields of both, ``p_corrected``, ``detectable`` and the ``verdict``.
+        The fields of both, ``p_corrected`` and the ``verdict``.
     """
-    corrected = holm([each.p_value for _, each in found])
+    corrected = holm([each["p_value"] for _, each in found])
     return [
         {
             **place,
-            **dataclasses.asdict(each),
+            **each,
             "p_corrected": p_value,
-            "detectable": each.detectable,
-            "verdict": each.verdict_at(p_value, len(found)),
+            "verdict": comparison.verdict(each, p_value, len(found)),
         }
         for (place, each), p_value in zip(found, corrected, strict=True)
     ]
@@ -102,15 +103,14 @@ def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> lis
     Returns:
         As :func:`together`; what is a baseline, or has none, is left out.
     """
-    return together(
-        [
-            (place, paired(own, theirs))
-            for place, own in values
-            if place != place | baseline
-            for other, theirs in values
-            if other == place | baseline
-        ]
-    )
+    pairs = [
+        (place, comparison.compare(dict(enumerate(own)), dict(enumerate(theirs))))
+        for place, own in values
+        if place != place | baseline
+        for other, theirs in values
+        if other == place | baseline
+    ]
+    return together([(place, found) for place, found in pairs if found])
 
 
 TESTED = "the exact sign-flip test over the seeds, corrected by Holm's method"

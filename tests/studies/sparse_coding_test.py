@@ -111,6 +111,11 @@ def test_layers_are_compared_by_seed_and_judged():
     assert directions == {"method": FEWER, "tied": MORE, "untied": SAME}
     assert report["verdicts"]["tied"].startswith("reversed: 1 method(s) need fewer")
     assert report["verdicts"]["untied"].startswith("not supported")
+    # Six seeds cannot tell two methods from GD: 2 · 2 / 2⁶ is above 5 %.
+    three = {"gd": 8, "agd": 4, "hb": 4}
+    every = [row for form in sparse_coding.FORMS for row in rows(form, three)]
+    verdicts = sparse_coding.conclude(config, every)["verdicts"]
+    assert verdicts["tied"].startswith("cannot tell with n = 6 and 2 tests")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from optnet_jax.studies import verdict
-from optnet_jax.studies.comparison import compare, paired
+from optnet_jax.studies.comparison import compare
+from optnet_jax.studies.comparison import verdict as judged
 
 FEWER, MORE, SAME = verdict.FEWER, verdict.MORE, verdict.SAME
 TOLERANCES = (0.1, 0.01)
@@ -20,8 +21,11 @@ def errors(first, last, seeds=8):
 
 def compare_layers(ours, theirs):
     """The layers that two need, by seed, in doublings."""
-    return paired(
-        *([verdict.doublings(e, TOLERANCES) for e in seeds] for seeds in (ours, theirs))
+    return compare(
+        *(
+            {seed: verdict.doublings(e, TOLERANCES) for seed, e in enumerate(seeds)}
+            for seeds in (ours, theirs)
+        )
     )
 
 
@@ -46,8 +50,8 @@ def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest(
 )
 def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
     found = compare_layers(ours, theirs)
-    assert verdict.direction(found.verdict_at(found.p_value)) == expected
-    assert found.mean == mean
+    assert verdict.direction(judged(found, found["p_value"])) == expected
+    assert found["mean"] == mean
 
 
 def test_corrected_p_values_are_those_of_the_definition():
@@ -107,7 +111,7 @@ def test_each_is_compared_with_the_baseline_beside_it_and_marked():
 def test_one_seed_of_eight_is_chance():
     ours = [*errors(1, 2, 1), *errors(2, 4, 7)]
     found = compare_layers(ours, errors(2, 4))
-    assert verdict.direction(found.verdict_at(found.p_value)) == SAME
+    assert verdict.direction(judged(found, found["p_value"])) == SAME
 
 
 @pytest.mark.parametrize(
