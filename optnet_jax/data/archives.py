@@ -9,6 +9,8 @@ import hashlib
 import os
 import tarfile
 import tempfile
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from absl import logging
 
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
-from optnet_jax.runs import files
+from optnet_jax.runs import files, program
 
 
 class Archive(NamedTuple):
@@ -27,6 +29,8 @@ class Archive(NamedTuple):
     size: int
     sha256: str
 
+
+PROBE_SECONDS = 1.5
 
 STAMPS = {
     "train-images-idx3-ubyte.gz": 1504176606,
@@ -77,8 +81,59 @@ def is_there(path: Path) -> bool:
     raise InputError(f"{path} {fault}: the archive itself must be there") from cause
 
 
-def check(spec: Spec, path: Path, archive: Archive) -> None:
-    """Refuse an archive that is not the genuine one.
+def check_there(spec: Spec, builder: Any, manual_dir: Path) -> None:
+    """Refuse a set whose archives are neither there nor can be downloaded.
+
+    Raises:
+        InputError: naming what is missing, with its size, and where to put it.
+    """
+    missing = {
+        name: archive
+        for name, archive in archives_of(builder).items()
+        if not is_there(manual_dir / name)
+    }
+    # Without one of ImageNet's archives TFDS would prepare the split of the other.
+    reasons = ["without an account"] if missing and spec.manual else []
+    if not spec.manual:
+        answers = (unreachable(item.url, PROBE_SECONDS) for item in missing.values())
+        reasons = [f"({answer})" for answer in answers if answer]
+    if reasons:
+        files = listed(missing)
+        place = f", which Debian's package {spec.package} has," if spec.package else ""
+        raise InputError(
+            f"{spec.name} is not in {builder.data_dir_root} and cannot be downloaded "
+            f"{reasons[0]}: put {files}{place} into {manual_dir}"
+        )
+
+
+def unreachable(url: str, seconds: float) -> str:
+    """Say why ``url`` cannot be downloaded, or nothing if its host answers.
+
+    Args:
+        url: what would be downloaded.
+        seconds: how long to wait for an answer. A name server that does not answer
+            keeps its caller for longer than any socket's timeout.
+
+    Returns:
+        A reason, or the empty string.
+    """
+    host = urllib.parse.urlsplit(url).hostname
+    request = urllib.request.Request(url, method="HEAD")
+
+    def ask() -> None:
+        urllib.request.urlopen(request, timeout=seconds).close()
+
+    try:
+        program.in_background(ask).result(seconds)
+    except TimeoutError:
+        return f"{host} does not answer"
+    except OSError as error:  # URLError and HTTPError are OSErrors
+        return f"{host}: {getattr(error, 'reason', None) or error}"
+    return ""
+
+
+def check(spec: Spec, builder: Any, manual_dir: Path) -> None:
+    """Refuse archives that are there and are not the genuine ones.
 
     A tar that a person must fetch may also be a smaller one in the same layout, such as
     an excerpt for a trial: that one need only be whole.
@@ -86,6 +141,13 @@ def check(spec: Spec, path: Path, archive: Archive) -> None:
     Raises:
         InputError: naming the file and its size or checksum, or why it cannot be read.
     """
+    for name, archive in archives_of(builder).items():
+        if is_there(manual_dir / name):
+            check_archive(spec, manual_dir / name, archive)
+
+
+def check_archive(spec: Spec, path: Path, archive: Archive) -> None:
+    """Refuse one archive; see :func:`check`."""
     size = path.stat().st_size
     if size == archive.size:
         found = _sha256(path)

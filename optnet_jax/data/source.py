@@ -10,8 +10,6 @@ import importlib
 import os
 import sys
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,9 @@ from absl import logging
 from optnet_jax.data import archives, features, origins, quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError, one_line
-from optnet_jax.runs import files, program
+from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 
-PROBE_SECONDS = 1.5
 POLL_SECONDS = 1.0
 
 
@@ -92,7 +89,7 @@ def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
     """
     faults: list[str] = []
     try:
-        _check_archives(spec, builder, manual_dir)
+        archives.check_there(spec, builder, manual_dir)
     except InputError as error:
         faults.append(str(error))
     version = quiet.import_tfds().core.Version
@@ -134,7 +131,7 @@ def _prepared(
     with _turn_to_prepare(builder):
         # Another process may have prepared it while this one waited.
         if not is_prepared(builder):
-            _check_contents(spec, builder, manual_dir)
+            archives.check(spec, builder, manual_dir)
             say(f"preparing {spec.name} in {builder.data_dir_root}")
             prepared_from = origins.state(paths)
             _download_and_prepare(spec, builder, manual_dir)
@@ -189,60 +186,6 @@ def is_prepared(builder: Any) -> bool:
     """Return whether the set of a builder lies in its directory, complete."""
     with quiet.no_chatter():
         return builder.is_prepared()
-
-
-def _check_archives(spec: Spec, builder: Any, manual_dir: Path) -> None:
-    """Raise InputError unless the archives are there or can be downloaded."""
-    missing = {
-        name: archive
-        for name, archive in archives.archives_of(builder).items()
-        if not archives.is_there(manual_dir / name)
-    }
-    # Without one of ImageNet's archives TFDS would prepare the split of the other.
-    reasons = ["without an account"] if missing and spec.manual else []
-    if not spec.manual:
-        answers = (unreachable(item.url, PROBE_SECONDS) for item in missing.values())
-        reasons = [f"({answer})" for answer in answers if answer]
-    if reasons:
-        files = archives.listed(missing)
-        place = f", which Debian's package {spec.package} has," if spec.package else ""
-        raise InputError(
-            f"{spec.name} is not in {builder.data_dir_root} and cannot be downloaded "
-            f"{reasons[0]}: put {files}{place} into {manual_dir}"
-        )
-
-
-def unreachable(url: str, seconds: float) -> str:
-    """Say why ``url`` cannot be downloaded, or nothing if its host answers.
-
-    Args:
-        url: what would be downloaded.
-        seconds: how long to wait for an answer. A name server that does not answer
-            keeps its caller for longer than any socket's timeout.
-
-    Returns:
-        A reason, or the empty string.
-    """
-    host = urllib.parse.urlsplit(url).hostname
-    request = urllib.request.Request(url, method="HEAD")
-
-    def ask() -> None:
-        urllib.request.urlopen(request, timeout=seconds).close()
-
-    try:
-        program.in_background(ask).result(seconds)
-    except TimeoutError:
-        return f"{host} does not answer"
-    except OSError as error:  # URLError and HTTPError are OSErrors
-        return f"{host}: {getattr(error, 'reason', None) or error}"
-    return ""
-
-
-def _check_contents(spec: Spec, builder: Any, manual_dir: Path) -> None:
-    """Raise InputError if an archive that is there is not the genuine one."""
-    for name, archive in archives.archives_of(builder).items():
-        if archives.is_there(manual_dir / name):
-            archives.check(spec, manual_dir / name, archive)
 
 
 def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from optnet_jax import data
-from optnet_jax.data import arrays, source
+from optnet_jax.data import archives, arrays, source
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, program
 
@@ -88,7 +88,7 @@ def test_a_name_server_that_never_answers(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     try:
-        reason = source.unreachable("https://example.org/file", seconds=0.01)
+        reason = archives.unreachable("https://example.org/file", seconds=0.01)
     finally:
         answer.set()
     assert reason == "example.org does not answer"
@@ -117,7 +117,7 @@ def test_download_with_a_wrong_checksum(
 ):
     archive, _ = cifar_archive("cifar10", manual_dir(tmp_path))
     # What TFDS finds when it looks by itself, as it does at what it has downloaded.
-    monkeypatch.setattr(source, "_check_contents", lambda *_: None)
+    monkeypatch.setattr(source.archives, "check", lambda *_: None)
     right = sha256(archive)
     flip_a_bit(archive)
     with pytest.raises(InputError) as caught:
