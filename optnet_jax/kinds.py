@@ -252,6 +252,10 @@ def _one_of(value: Any, kinds: tuple) -> Any:
             raise
         except WrongValueError as error:
             problems.append(str(error).removeprefix("must be "))
+    # Of the right kind is what more is said of than what it must be.
+    for problem in problems:
+        if problem.startswith("is "):
+            raise WrongValueError(problem)
     raise WrongValueError(f"must be {' or '.join(dict.fromkeys(problems))}")
 
 

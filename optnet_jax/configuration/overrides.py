@@ -160,6 +160,8 @@ def from_text(text: str, kind: Any, name: str) -> Any:
     (False, None)
     >>> from_text("4,4", tuple[int, ...], "sizes"), from_text("1.0", str, "version")
     ((4, 4), '1.0')
+    >>> from_text("tanh", str | tuple[str, ...], "phi")
+    'tanh'
     """
     for value in _readings(text, kind):
         try:
@@ -175,7 +177,11 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
     if origin is Annotated:
         yield from _readings(text, arguments[0])
     elif origin in (typing.Union, types.UnionType):
-        for argument in sorted(arguments, key=lambda k: k is str):
+        # Text may be anything; a word is a tuple only where it can be nothing else.
+        word = "," not in text
+        for argument in sorted(
+            arguments, key=lambda k: (word and typing.get_origin(k) is tuple, k is str)
+        ):
             yield from _readings(text, argument)
     elif kind is bool and text.lower() in SWITCH:
         yield SWITCH[text.lower()]

@@ -48,8 +48,8 @@ def iterates_and_layers(
         if part == HEAD:
             found["penultimate"] = args[0]
         output: Any = call(*args, **kwargs)
-        if isinstance(module, Stage) and not module.depth:
-            method = module.recurrence
+        if isinstance(module, Stage) and not module.propagation.depth:
+            method = module.propagation.recurrence
             x: Any = output if len(output) == 2 else output[0]
             found[f"{part}/x_0"] = method.output(method.init(x))
         elif isinstance(output, jax.Array):

@@ -1,16 +1,19 @@
-"""Φ by name: the eight of Table 1, and one that each layer learns, as in [35]."""
+"""Φ by name: the eight of Table 1, GELU, and one that each layer learns, as in [35]."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from optnet_jax.errors import InputError
 from optnet_jax.objectives import ACTIVATIONS
 
+GELU = "gelu"
 LEARNED = "srelu"
-NAMES = (*ACTIVATIONS, LEARNED)
+NAMES = (*ACTIVATIONS, GELU, LEARNED)
 
 
 class SReLU(nn.Module):
@@ -42,27 +45,34 @@ class SReLU(nn.Module):
 
 
 def activation(name: str, module_name: str) -> Callable[[jax.Array], jax.Array]:
-    """Return Φ.
+    """Return Φ of a name; ``module_name`` is of the module that has its parameters."""
+    if name == LEARNED:
+        return SReLU(name=module_name)
+    if name == GELU:
+        return functools.partial(nn.gelu, approximate=False)
+    return ACTIVATIONS[name][0]
 
-    Args:
-        name: one of :data:`NAMES`.
-        module_name: of the module, inside the one that calls this, where it has
-            parameters.
+
+def each(names: str | Sequence[str], number: int, what: str) -> tuple[str, ...]:
+    """Return the name of Φ for each of a network's units: one is for all.
+
+    Raises:
+        InputError: another number of names.
     """
-    return SReLU(name=module_name) if name == LEARNED else ACTIVATIONS[name][0]
+    if isinstance(names, str):
+        return (names,) * number
+    if len(names) != number:
+        raise InputError(
+            f"activation has {len(names)} names, and the network {number} {what}: give "
+            f"one for each, or one for all, of {', '.join(NAMES)}"
+        )
+    return tuple(names)
 
 
 def activated(
     norm: Callable[..., nn.Module], phi: str, *, name: str, relu: bool = False
 ) -> Callable[..., jax.Array]:
-    """Return a normalisation that is followed by Φ where it would be by a ReLU.
-
-    Args:
-        norm: makes it, ``norm(relu=..., name=...)``.
-        phi: the name of Φ.
-        name: of the module.
-        relu: whether anything follows.
-    """
+    """Return ``norm(relu=..., name=...)``, with Φ where the ReLU would be."""
     normalise = norm(relu=False, name=name)
     if not relu:
         return normalise

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks.activation import GELU, activation
 from optnet_jax.ops.initializers import scaled_normal, xavier_normal
 
 EPSILON = 1e-6
@@ -127,18 +128,21 @@ class Attention(Branch):
 
 
 class MLP(Branch):
-    """norm-dense-GELU-dense for each token; fields as in :class:`Branch`.
+    """norm-dense-Φ-dense for each token; fields as in :class:`Branch`.
 
     Attributes:
         hidden: channels between the two.
+        activation: the name of Φ.
     """
 
     hidden: int = 1
+    activation: str = GELU
 
     def computed(self, x: jax.Array, train: bool) -> jax.Array:
         """Return the MLP of each token."""
         dense = functools.partial(nn.Dense, kernel_init=xavier_normal, dtype=self.dtype)
-        x = nn.gelu(dense(self.hidden, name="dense_0")(x), approximate=False)
+        phi = activation(self.activation, "activation")
+        x = phi(dense(self.hidden, name="dense_0")(x))
         if self.dropout_rate:
             x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return dense(self.width, name="dense_1")(x)

@@ -97,7 +97,7 @@ class DenseUnit(nn.Module):
 
 
 def bottleneck_unit(features: int, **fields: Any) -> DenseUnit:
-    """Return a :class:`DenseUnit` with DenseNet-B's 4 ``features`` in between."""
+    """Return DenseNet-B's unit, with 4 ``features`` in between."""
     return DenseUnit(features, bottleneck=4 * features, **fields)
 
 
@@ -111,12 +111,7 @@ DENSE_BLOCKS: dict[str, Callable[..., nn.Module]] = {
 class DenseTransition(nn.Module):
     """BN-ReLU-1×1 and 2×2 average pooling between two dense stages.
 
-    Attributes:
-        features: output channels.
-        norm: makes the normalisation with the ReLU, called with ``name=``.
-        dropout_rate: share of the activations that training drops.
-        train: whether to drop.
-        dtype: of the computation.
+    Its attributes are those of :class:`DenseUnit`.
     """
 
     features: int

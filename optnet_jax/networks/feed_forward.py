@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
-from optnet_jax.networks.activation import activation
+from optnet_jax.networks.activation import activation, each
 from optnet_jax.networks.images import check_images
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
@@ -29,82 +29,24 @@ def propagate(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
     return method.output(state)
 
 
-class LeNet5(nn.Module):
-    """LeNet-5 (LeCun 1998): two convolutions, two hidden layers, a linear classifier.
+class FeedForward(nn.Module):
+    """Convolutions with a pool after each stage, hidden layers, a linear classifier.
 
-    C3 is connected to all of S2's maps, the pooling layers have no coefficients and
-    the output is linear, as in today's versions: 61,706 parameters at 32×32×1.
-
-    Attributes:
-        num_classes: the size of the output.
-        widths: channels of the two 5×5 convolutions.
-        hidden: widths of the hidden layers.
-        activation: "tanh", the original's, or another of
-            :mod:`~optnet_jax.networks.activation`.
-        dtype: of the computation; parameters and logits stay in float32.
-    """
-
-    num_classes: int = 10
-    widths: tuple[int, ...] = (6, 16)
-    hidden: tuple[int, ...] = (120, 84)
-    activation: str = "tanh"
-    dtype: Any = None
-
-    def __post_init__(self):
-        fields.check_module(self)
-        super().__post_init__()
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits.
-
-        Args:
-            images: [B, H, W, C].
-            train: the network has nothing that training changes.
-
-        Returns:
-            [B, num_classes] float32.
-
-        Raises:
-            InputError: images that are too small.
-        """
-        del train
-        smallest = 1
-        for _ in self.widths:
-            smallest = 2 * smallest + 4
-        check_images(images, smallest)
-        layers: list[Layer] = []
-        for i, features in enumerate(self.widths):
-            conv = convolution(
-                features,
-                5,
-                padding=0,
-                use_bias=True,
-                dtype=self.dtype,
-                name=f"conv_{i}",
-            )
-            phi = activation(self.activation, f"activation_{i}")
-            layers.append(_composite(conv, phi, _pool(nn.avg_pool)))
-        layers.append(_flatten)
-        for i, features in enumerate(self.hidden):
-            phi = activation(self.activation, f"dense_activation_{i}")
-            layers.append(_composite(_dense(features, self.dtype, f"dense_{i}"), phi))
-        return _classifier(self.num_classes)(propagate(layers, images))
-
-
-class VGG(nn.Module):
-    """VGG (Simonyan and Zisserman 2014); the defaults are VGG-16 (configuration D).
+    The defaults are VGG-16, configuration D of Simonyan and Zisserman (2014).
 
     Attributes:
         num_classes: the size of the output.
-        stage_sizes: the number of 3×3 convolutions before each 2×2 pool.
+        stage_sizes: the number of convolutions before each pool.
         widths: their channels.
         hidden: widths of the hidden layers.
-        activation: Φ, a name of :mod:`~optnet_jax.networks.activation`.
+        activation: Φ, a name of :mod:`~optnet_jax.networks.activation`, or one for each
+            layer but the last.
         batch_norm: normalise after each convolution, which has no bias then.
         dropout_rate: share of the hidden activations that training drops.
         batch_norm_group: the number of samples that BatchNorm's statistics are taken
             over; None: the whole batch.
+        classic: LeNet's layers, 5×5 without padding and mean pools, not 3×3 with it and
+            the pools' maxima.
         dtype: of the computation; parameters, statistics and logits stay in float32.
     """
 
@@ -112,10 +54,11 @@ class VGG(nn.Module):
     stage_sizes: tuple[int, ...] = (2, 2, 3, 3, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     hidden: tuple[int, ...] = (4096, 4096)
-    activation: str = "relu"
+    activation: str | tuple[str, ...] = "relu"
     batch_norm: bool = False
     dropout_rate: float = 0.5
     batch_norm_group: int | None = None
+    classic: bool = False
     dtype: Any = None
 
     def __post_init__(self):
@@ -125,7 +68,12 @@ class VGG(nn.Module):
                 f"stage_sizes and widths need one entry for each stage, got "
                 f"{self.stage_sizes} and {self.widths}"
             )
+        self._activations()
         super().__post_init__()
+
+    def _activations(self) -> tuple[str, ...]:
+        layers = sum(self.stage_sizes) + len(self.hidden)
+        return each(self.activation, layers, "layers")
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -141,71 +89,105 @@ class VGG(nn.Module):
         Raises:
             InputError: images that are too small.
         """
-        check_images(images, 2 ** len(self.stage_sizes))
+        smallest = 1
+        for size in self.stage_sizes:
+            smallest = 2 * smallest + 4 * size * self.classic
+        check_images(images, smallest)
+        names = iter(self._activations())
+        pool = functools.partial(
+            nn.avg_pool if self.classic else nn.max_pool,
+            window_shape=(2, 2),
+            strides=(2, 2),
+        )
         layers: list[Layer] = []
-        for i, (size, features) in enumerate(
-            zip(self.stage_sizes, self.widths, strict=True)
-        ):
-            layers += [
-                self._conv(features, f"{i}_{j}", train, pool=j + 1 == size)
-                for j in range(size)
-            ]
-        layers.append(_flatten)
+        for i, size in enumerate(self.stage_sizes):
+            for j in range(size):
+                place = f"{i}" if self.classic else f"{i}_{j}"
+                parts = self._conv(self.widths[i], place, next(names), train)
+                layers.append(_composite(*parts, *[pool] * (j + 1 == size)))
+        layers.append(lambda x: x.reshape(x.shape[0], -1))
         for i, features in enumerate(self.hidden):
-            dropout = nn.Dropout(
-                self.dropout_rate, deterministic=not train, name=f"dropout_{i}"
-            )
-            dense = _dense(features, self.dtype, f"dense_{i}")
-            phi = activation(self.activation, f"dense_activation_{i}")
-            layers.append(_composite(dense, phi, dropout))
-        return _classifier(self.num_classes)(propagate(layers, images))
+            parts: list[Layer] = [
+                self._dense(features, self.dtype, f"dense_{i}"),
+                activation(next(names), f"dense_activation_{i}"),
+            ]
+            if self.dropout_rate:
+                drop = nn.Dropout(
+                    self.dropout_rate, deterministic=not train, name=f"dropout_{i}"
+                )
+                parts.append(drop)
+            layers.append(_composite(*parts))
+        x = propagate(layers, images)
+        head = self._dense(self.num_classes, None, "head")
+        return head(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
-    def _conv(self, features: int, name: str, train: bool, pool: bool) -> Layer:
+    def _conv(self, features: int, place: str, phi: str, train: bool) -> list[Layer]:
         conv = convolution(
             features,
+            5 if self.classic else 3,
+            padding=0 if self.classic else None,
             use_bias=not self.batch_norm,
             dtype=self.dtype,
-            name=f"conv_{name}",
+            name=f"conv_{place}",
         )
-        parts: list[Layer] = [conv]
-        fused = self.batch_norm and self.activation == "relu"
-        if self.batch_norm:
-            norm = BatchNorm(
-                use_running_average=not train,
-                relu=fused,
-                group_size=self.batch_norm_group,
-                dtype=self.dtype,
-                name=f"norm_{name}",
-            )
-            parts.append(norm)
-        if not fused:
-            parts.append(activation(self.activation, f"activation_{name}"))
-        return _composite(*parts, *([_pool(nn.max_pool)] if pool else []))
+        follows = activation(phi, f"activation_{place}")
+        if not self.batch_norm:
+            return [conv, follows]
+        fused = phi == "relu"
+        norm = BatchNorm(
+            use_running_average=not train,
+            relu=fused,
+            group_size=self.batch_norm_group,
+            dtype=self.dtype,
+            name=f"norm_{place}",
+        )
+        return [conv, norm] if fused else [conv, norm, follows]
+
+    def _dense(self, features: int, dtype: Any, name: str) -> nn.Dense:
+        return nn.Dense(features, kernel_init=xavier_normal, dtype=dtype, name=name)
 
 
 def _composite(*parts: Layer) -> Layer:
     return lambda x: functools.reduce(lambda y, part: part(y), parts, x)
 
 
-def _pool(pool: Callable[..., jax.Array]) -> Layer:
-    return functools.partial(pool, window_shape=(2, 2), strides=(2, 2))
+_ONLY_VGG = ("stage_sizes", "batch_norm", "dropout_rate", "batch_norm_group")
 
 
-def _flatten(x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)
+@functools.partial(fields.with_fields_of, FeedForward, hidden=("classic", *_ONLY_VGG))
+def lenet5(
+    *,
+    num_classes: int = 10,
+    widths: tuple[int, ...] = (6, 16),
+    hidden: tuple[int, ...] = (120, 84),
+    activation: str | tuple[str, ...] = "tanh",
+    **network: Any,
+) -> FeedForward:
+    """Return LeNet-5 (LeCun 1998), or one of other widths.
+
+    C3 is connected to all of S2's maps, the pooling layers have no coefficients and
+    the output is linear, as in today's versions: 61,706 parameters at 32×32×1.
+    """
+    return FeedForward(
+        num_classes,
+        (1,) * len(widths),
+        widths,
+        hidden,
+        activation,
+        dropout_rate=0.0,
+        classic=True,
+        **network,
+    )
 
 
-def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
-    return nn.Dense(features, kernel_init=xavier_normal, dtype=dtype, name=name)
-
-
-def _classifier(num_classes: int) -> Layer:
-    head = _dense(num_classes, None, "head")
-    return lambda x: head(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+@functools.partial(fields.with_fields_of, FeedForward, hidden=("classic",))
+def vgg16(**network: Any) -> FeedForward:
+    """Return VGG-16, or one of other sizes."""
+    return FeedForward(**network)
 
 
 FEED_FORWARD_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "lenet5": LeNet5,
-    "vgg16": VGG,
+    "lenet5": lenet5,
+    "vgg16": vgg16,
 }
 """Name -> constructor."""

@@ -15,15 +15,13 @@ from optnet_jax.networks.activation import NAMES
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
 from optnet_jax.recurrences import methods
+from optnet_jax.recurrences.base import METHODS
 from optnet_jax.recurrences.history_sum import NESTEROV
 from optnet_jax.recurrences.two_path import Readout
 from optnet_jax.structures import fields
 
-METHODS = ("coefficients", "init", "step", "output")
-
 
 def _are_finite(value: Any) -> bool:
-    """Return whether a value is a finite number, or an array of them."""
     if isinstance(value, Tracer):
         return True
     try:
@@ -60,11 +58,16 @@ def _are_recurrences(value: Any) -> bool:
     if isinstance(value, str):
         return value in (known.key for known in methods.METHODS)
     each = value if isinstance(value, tuple) else (value,)
-    return all(hasattr(one, name) for one in each for name in METHODS)
+    return all(
+        hasattr(one, name) and not inspect.isclass(one)
+        for one in each
+        for name in METHODS
+    )
 
 
 Channels = Annotated[int, Range(least=1, most=2**16)]
 Layers = Annotated[int, Range(least=1, most=fields.MOST_LAYERS)]
+Activation = Annotated[str, OneOf(NAMES)]
 Coefficient = Annotated[Any, Rule("a finite number, or an array of them", _are_finite)]
 Weights = Annotated[
     Any,
@@ -105,7 +108,7 @@ FIELDS: Mapping[str, Any] = {
     "start": Literal["same", "zero"],
     "boundary": fields.FIELDS["previous"],
     "readout": Readout,
-    "activation": Annotated[str, OneOf(NAMES)],
+    "activation": Activation | tuple[Activation, ...],
     "block": Annotated[
         Any,
         Rule(f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block),
@@ -114,6 +117,7 @@ FIELDS: Mapping[str, Any] = {
     "post_activation": bool,
     "batch_norm": bool,
     "bottleneck": bool,
+    "classic": bool,
     "compression": Annotated[float, Range(above=0, most=1)],
     "drop_path": fields.DropPath | tuple[fields.DropPath, fields.DropPath],
     "dropout_rate": Annotated[float, Range(least=0, below=1)],
@@ -128,11 +132,7 @@ FIELDS: Mapping[str, Any] = {
 
 
 def check(constructor: Callable, values: Mapping[str, Any]) -> None:
-    """Check the values of a network's fields.
-
-    Raises:
-        InputError: a value that is not of its field's kind, or out of its range.
-    """
+    """Check the values of a network's fields, see :func:`.structures.fields.check`."""
     fields.check(constructor, values, FIELDS)
 
 
@@ -151,13 +151,7 @@ def with_fields_of(
     constructor: Callable[..., nn.Module],
     hidden: Sequence[str] = ("recurrence",),
 ) -> Any:
-    """Show a network's fields in a constructor's signature in place of ``**network``.
-
-    Args:
-        network: the class.
-        constructor: takes fields of its own and hands the others on.
-        hidden: fields that it does not take.
-    """
+    """Show a network's fields, but the hidden, in the place of ``**network``."""
     own = inspect.signature(constructor)
     parameters = {
         name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

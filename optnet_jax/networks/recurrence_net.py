@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
-from optnet_jax.networks.activation import LEARNED, activated, activation
+from optnet_jax.networks.activation import LEARNED, activated, activation, each
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
 from optnet_jax.networks.images import check_images
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
@@ -22,7 +23,12 @@ from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.ops.pooling import max_pool
 from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, takes_history
-from optnet_jax.structures import Propagation, Stage
+from optnet_jax.structures import (
+    EachLayer,
+    Propagation,
+    ReversiblePropagation,
+    Stage,
+)
 from optnet_jax.structures.propagation import check_skips
 
 UNROLLED_DEPTH = 18
@@ -78,8 +84,11 @@ class RecurrenceNet(nn.Module):
             :class:`~optnet_jax.networks.dense_layer.DenseUnit`. A class whose call
             takes ``train``, for a dropout of its own, is given the flag.
         unit_relu: T ends with a ReLU.
-        activation: Φ in the place of each ReLU: one of Table 1, or "srelu", which each
-            layer learns; see :mod:`~optnet_jax.networks.activation`.
+        activation: Φ in the place of each ReLU: one of Table 1, "gelu", or "srelu",
+            which each layer learns; see :mod:`~optnet_jax.networks.activation`. A tuple
+            has one for each unit of ``stage_sizes``: the stem takes the first, what
+            stands before a dense network's transition or a classifier that of the unit
+            before it.
         stem: "cifar", a 3×3 convolution, or "imagenet", a 7×7 convolution with stride 2
             and a 3×3 pool with stride 2; with BN-ReLU after the convolution, but for
             the 3×3 of a dense network, whose units begin with them.
@@ -92,21 +101,20 @@ class RecurrenceNet(nn.Module):
         compression: channels after a transition of a dense network by those before it.
         dropout_rate: share of the activations that training drops after each
             convolution of a dense network but the stem's.
-        learned: names of the recurrence's coefficients that are trained, in each stage
-            its own, one for each step.
-        shared: such a coefficient is one number for all steps of a stage.
         drop_path: probability that training leaves an image without the T of a step
             (stochastic depth; Huang, Sun, Liu, Sedra and Weinberger, 2016): one for all
             steps, or two, at the stem and at the last unit, with those of the units
             between on a line, whatever stage they are in; theirs is (0, 0.5).
-        separate_paths: each path of a two-path method has weights of its own.
-        tied: one set of weights for all steps of a stage.
-        unroll: write the layers out (parameters ``layer_0``, ``layer_1``, ...) instead
-            of scanning them (``layers`` with a leading axis of depth); None: stages of
-            up to 18 steps with weights of their own are written out, tied ones are
-            scanned.
-        remat: recompute each layer in the backward pass.
-        reversible: recompute the iterates in the backward pass; scans every stage.
+        learned: names of the recurrence's coefficients that are trained, as in
+            :class:`~optnet_jax.structures.Propagation`, in each stage its own.
+        shared: likewise.
+        separate_paths: likewise.
+        tied: likewise.
+        unroll: likewise; None: stages of up to 18 steps with weights of their own are
+            written out, tied ones are scanned.
+        remat: likewise.
+        reversible: run each stage as a
+            :class:`~optnet_jax.structures.ReversiblePropagation`, which scans it.
         batch_norm_group: the number of samples that BatchNorm's statistics are taken
             over; None: the whole batch.
         dtype: of the computation; parameters, statistics and logits stay in float32.
@@ -121,7 +129,7 @@ class RecurrenceNet(nn.Module):
     num_classes: int = 10
     block: str | Callable[..., nn.Module] | None = None
     unit_relu: bool = False
-    activation: str = "relu"
+    activation: str | tuple[str, ...] = "relu"
     stem: str = "cifar"
     stem_features: int | None = None
     shortcut: str = "pad"
@@ -178,34 +186,45 @@ class RecurrenceNet(nn.Module):
         """
         halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
         check_images(images, 2**halvings)
+        names = self.activations
+        norm = functools.partial(self._norm, train)
+        x: Any = self._stem(images, norm(names[0][0]))
+        for i in range(len(self.stage_sizes)):
+            x = (self._dense if self.dense else self._stage)(i, x, norm, train)
+        if self.dense:
+            x = norm(names[-1][-1])(relu=True, name="norm")(x)
+        else:
+            x = self._merged(x, names[-1][-1])
+        # In float32 from here on: neither the mean nor the logits are rounded.
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+        return nn.Dense(self.num_classes, kernel_init=xavier_normal, name="head")(x)
+
+    @property
+    def activations(self) -> list[tuple[str, ...]]:
+        """The names of Φ in the units of each stage."""
+        sizes = self.stage_sizes
+        names = iter(each(self.activation, sum(sizes), "units"))
+        return [tuple(itertools.islice(names, size)) for size in sizes]
+
+    def _norm(self, train: bool, phi: str) -> Callable[..., Any]:
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
             group_size=self.batch_norm_group,
             dtype=self.dtype,
         )
-        if self.activation != "relu":
-            norm = functools.partial(activated, norm, self.activation)
-        x: Any = self._stem(images, norm)
-        for i in range(len(self.stage_sizes)):
-            x = (self._dense if self.dense else self._stage)(i, x, norm, train)
-        x = norm(relu=True, name="norm")(x) if self.dense else self._merged(x)
-        # In float32 from here on: neither the mean nor the logits are rounded.
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
-        return nn.Dense(self.num_classes, kernel_init=xavier_normal, name="head")(x)
+        return norm if phi == "relu" else functools.partial(activated, norm, phi)
 
-    def _merged(self, x: tuple) -> jax.Array:
+    def _merged(self, x: tuple, phi: str) -> jax.Array:
         # Every path has been merged by the method's own read-out when its last state
         # is taken for a first one.
         last = self.stage_recurrence(len(self.stage_sizes) - 1)
         merged = last.output(last.init(x)) if len(x) == 2 else x[0]
         # Without an activation after the sum, this is the one before the pooling;
         # after one a ReLU changes nothing, but another would.
-        if self.activation == "relu":
-            return nn.relu(merged)
-        if getattr(last, "post_activation", None) is not None:
+        if phi != "relu" and getattr(last, "post_activation", None) is not None:
             return merged
-        return activation(self.activation, "activation")(merged)
+        return activation(phi, "activation")(merged)
 
     def propagations(self) -> dict[tuple[str, ...], tuple[Recurrence, int]]:
         """Return the recurrence of each stage and its number of steps.
@@ -240,10 +259,10 @@ class RecurrenceNet(nn.Module):
         """Return the recurrence of stage i."""
         methods = self.recurrence
         method = methods[i] if isinstance(methods, tuple) else methods
-        named = self.activation not in ("relu", LEARNED)
+        (phi, *others) = set(self.activations[i])
+        named = phi not in ("relu", LEARNED) and not others
         if named and getattr(method, "post_activation", None) is relu:
-            phi = activation(self.activation, "")
-            return dataclasses.replace(method, post_activation=phi)
+            return dataclasses.replace(method, post_activation=activation(phi, ""))
         return method
 
     def _stem(self, images: jax.Array, norm: Any) -> jax.Array:
@@ -263,82 +282,134 @@ class RecurrenceNet(nn.Module):
 
     def _dense(self, i: int, x: Any, norm: Any, train: bool) -> tuple:
         """Return x_0..x_K of a stage; x are those of the stage before, or the stem."""
-        fields: Any = {
-            "norm": functools.partial(norm, relu=True),
-            "dropout_rate": self.dropout_rate,
-            "train": train,
-            "dtype": self.dtype,
-        }
+
+        def make(unit: Callable[..., Any], phi: str, *args: Any, **named: Any) -> Any:
+            return unit(
+                *args,
+                norm=functools.partial(norm(phi), relu=True),
+                dropout_rate=self.dropout_rate,
+                train=train,
+                dtype=self.dtype,
+                **named,
+            )
+
+        names = self.activations
         if i:
             channels = int(sum(part.shape[-1] for part in x) * self.compression)
-            x = DenseTransition(channels, **fields, name=f"transition_{i - 1}")(x)
-        unit = self._block(DENSE_BLOCKS, "dense")(self.widths[i], parent=None, **fields)
-        propagation = Propagation(
+            name = f"transition_{i - 1}"
+            x = make(DenseTransition, names[i - 1][-1], channels, name=name)(x)
+        block = self._block(DENSE_BLOCKS, "dense")
+        unit = functools.partial(make, block, features=self.widths[i], parent=None)
+        layers = propagation(
+            self,
             self.stage_recurrence(i),
             unit,
+            names[i],
             self._steps(i),
-            learned=self.learned,
-            remat=self.remat,
             name=f"stage_{i}",
         )
-        return propagation(x, trajectory=True, **_flag(unit, train))
+        return layers(x, trajectory=True, **_flag(layers, train))
 
     def _stage(self, i: int, x: Any, norm: Any, train: bool) -> tuple:
-        features = self.widths[i]
+        features, names = self.widths[i], self.activations[i]
         strides = 1 if i == 0 else 2
-        changes, depth = self._changes_shape(i), self._steps(i)
-        unroll = self.unroll
-        if unroll is None:
-            unroll = depth <= UNROLLED_DEPTH and not self.tied
-        unroll = unroll and not self.reversible
         conv = functools.partial(convolution, dtype=self.dtype)
         unit = functools.partial(
             self._block(BLOCKS, "basic"),
             features=features,
-            norm=norm,
+            conv=conv,
             relu=self.unit_relu,
         )
-        transition = None
-        if changes:
-            transition = functools.partial(
-                Transition,
-                functools.partial(unit, conv=conv, strides=strides),
-                self._shortcut(features, conv, norm, strides),
-            )
+        transition = shortcut = None
+        if self._changes_shape(i):
+            if self.shortcut != "none":
+                shortcut = functools.partial(
+                    Shortcut, self.shortcut, features, conv, norm(names[0]), strides
+                )
+            first = functools.partial(unit, norm=norm(names[0]), strides=strides)
+            transition = functools.partial(Transition, first, shortcut)
+            names = names[1:] or names
         recurrence = self.stage_recurrence(i)
-        transform = unit(conv=conv, parent=None)
-        stage = Stage(
+        layers = propagation(
+            self,
             recurrence,
-            transform,
-            depth,
-            transition,
-            previous=self.boundary if changes else self.start,
-            post_activation=getattr(recurrence, "post_activation", None),
+            lambda phi: unit(norm=norm(phi), parent=None),
+            names,
+            self._steps(i),
             separate_paths=self.separate_paths,
-            tied=self.tied,
-            learned=self.learned,
-            shared=self.shared,
             drop_path=self._drop_path(i) if train else 0.0,
-            unroll=unroll,
-            remat=self.remat,
-            reversible=self.reversible,
+            parent=None,
+        )
+        stage = Stage(
+            layers,
+            transition,
+            previous=self.boundary if transition else self.start,
+            post_activation=getattr(recurrence, "post_activation", None),
             name=f"stage_{i}",
         )
-        return stage(x, **_flag(transform, train))
-
-    def _shortcut(self, *fields: Any) -> Callable[..., nn.Module] | None:
-        if self.shortcut == "none":
-            return None
-        return functools.partial(Shortcut, self.shortcut, *fields)
+        return stage(x, **_flag(layers, train))
 
     def _block(self, blocks: Any, default: str) -> Callable[..., nn.Module]:
         block: Any = self.block or default
         return blocks[block] if isinstance(block, str) else block
 
 
-def _flag(unit: nn.Module, train: bool) -> dict[str, Any]:
-    """Return what a unit takes beside x: the train flag, where it asks for it."""
-    takes = "train" in inspect.signature(unit).parameters
+def propagation(
+    network: Any,
+    recurrence: Recurrence,
+    make: Callable[..., Any],
+    names: Sequence[str],
+    depth: int,
+    deepest: int = UNROLLED_DEPTH,
+    **fields: Any,
+) -> Propagation:
+    """Return the layers of a network in the form that its fields ask for.
+
+    Args:
+        network: has the fields ``tied``, ``learned``, ``shared``, ``unroll``, ``remat``
+            and ``reversible``.
+        recurrence: the method.
+        make: makes the transform of a layer, ``make(phi=...)``.
+        names: of Φ in each layer.
+        depth: the number of layers.
+        deepest: up to this depth layers are written out if ``unroll`` is None.
+        **fields: others of the propagation.
+    """
+    transform, unroll = make(phi=names[0]), network.unroll
+    if len(set(names)) > 1:
+        transform = EachLayer(tuple(make(phi=name) for name in names))
+    if unroll is None:
+        unroll = not network.tied and (depth <= deepest or len(set(names)) > 1)
+    return (ReversiblePropagation if network.reversible else Propagation)(
+        recurrence,
+        transform,
+        depth,
+        tied=network.tied,
+        learned=network.learned,
+        shared=network.shared,
+        unroll=unroll and not network.reversible,
+        remat=network.remat,
+        **fields,
+    )
+
+
+def check_layers(network: Any, names: Sequence[str]) -> None:
+    """Check that layers of several Φ are written out.
+
+    Raises:
+        InputError: a field of the network asks for another form.
+    """
+    scanned = network.tied or network.reversible or network.unroll is False
+    if len(set(names)) > 1 and scanned:
+        raise InputError(
+            f"activation differs from layer to layer, {', '.join(names)}, so they are "
+            f"neither tied, scanned nor reversible: leave these fields out"
+        )
+
+
+def _flag(layers: Propagation, train: bool) -> dict[str, Any]:
+    """Return what T takes beside x: the train flag, where it asks for it."""
+    takes = "train" in inspect.signature(layers.of_layer()).parameters
     return {"train": train} if takes else {}
 
 
@@ -359,17 +430,20 @@ def _check_kind(network: RecurrenceNet) -> None:
                 f"{field.name} means nothing in a network whose recurrence takes "
                 f"{takes}, as {name} does: leave it out"
             )
-    if network.activation != "relu":
-        if network.block == "pre_activation" and network.unit_relu:
+    for i, (method, names) in enumerate(zip(methods, network.activations, strict=True)):
+        check_layers(network, names[len(names) - network._steps(i) :])
+        others = set(names) - {"relu"}
+        if others and network.block == "pre_activation" and network.unit_relu:
             raise InputError(
                 "a pre_activation unit ends with a ReLU alone: leave out unit_relu or "
                 "activation"
             )
-        sums = [getattr(method, "post_activation", None) for method in methods]
-        if network.activation == LEARNED and any(phi is relu for phi in sums):
+        if getattr(method, "post_activation", None) is relu and (
+            LEARNED in names or len(set(names)) > 1
+        ):
             raise InputError(
-                f"activation={LEARNED!r} has parameters, which no sum has: set "
-                "post_activation=False"
+                f"the sums of a stage have one activation without parameters, and "
+                f"it has {', '.join(names)}: set post_activation=False"
             )
     if network.drop_path:
         if network.reversible:

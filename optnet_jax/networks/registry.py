@@ -60,27 +60,18 @@ def field_names(constructor: Callable[..., nn.Module]) -> list[str]:
 
 def field_kinds(name: str) -> dict[str, Any]:
     """Return the annotations of a network's fields; none if there is no such one."""
-    return {
-        field: Any if parameter.annotation is parameter.empty else parameter.annotation
-        for field, parameter in _parameters(name).items()
-    }
+    kinds = _fields(name, "annotation")
+    return {f: Any if k is inspect.Parameter.empty else k for f, k in kinds.items()}
 
 
 def field_defaults(name: str) -> dict[str, Any]:
-    """Return the values that a network's fields have where none is given.
-
-    Args:
-        name: one of :data:`NETWORKS`; of another, nothing is returned.
-    """
-    return {
-        field: parameter.default
-        for field, parameter in _parameters(name).items()
-        if parameter.default is not parameter.empty
-    }
+    """Return the values of a network's fields; none if there is no such network."""
+    values = _fields(name, "default")
+    return {f: v for f, v in values.items() if v is not inspect.Parameter.empty}
 
 
-def _parameters(name: str) -> dict[str, inspect.Parameter]:
+def _fields(name: str, of: str) -> dict[str, Any]:
     if name not in NETWORKS:
         return {}
     parameters = inspect.signature(NETWORKS[name]).parameters
-    return {field: parameters[field] for field in field_names(NETWORKS[name])}
+    return {f: getattr(parameters[f], of) for f in field_names(NETWORKS[name])}

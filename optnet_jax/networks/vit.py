@@ -17,11 +17,13 @@ from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import fields
+from optnet_jax.networks.activation import GELU, each
 from optnet_jax.networks.branches import EPSILON, MLP, Attention, PatchStem, Skip
 from optnet_jax.networks.images import check_images
+from optnet_jax.networks.recurrence_net import check_layers, propagation
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
-from optnet_jax.structures import Propagation, ReversiblePropagation
+from optnet_jax.structures import Propagation
 
 UNROLLED_DEPTH = 12
 """Up to this many layers with weights of their own are written out."""
@@ -47,6 +49,8 @@ class VisionTransformer(nn.Module):
         depth: the number of layers, each an attention and an MLP.
         width: channels of a token.
         heads: of the attention.
+        activation: Φ of the MLP, a name of :mod:`~optnet_jax.networks.activation`, or
+            one for each layer.
         mlp_width: channels inside the MLP; None: 4 ``width``.
         patch_size: height and width of a patch.
         num_classes: the size of the output.
@@ -60,14 +64,12 @@ class VisionTransformer(nn.Module):
         dropout_rate: share of what a branch returns, and of the MLP's inside, that
             training drops.
         drop_path: probability that training leaves an image without a branch.
-        learned: names of the recurrence's coefficients that are trained, one for each
-            step.
-        shared: such a coefficient is one number for all steps.
-        tied: one set of weights for all layers.
-        unroll: write the layers out instead of scanning them; None: up to 12 with
-            weights of their own.
-        remat: recompute each layer in the backward pass.
-        reversible: recompute the iterates in the backward pass; scans the layers.
+        learned: as in :class:`~optnet_jax.structures.Propagation`.
+        shared: likewise.
+        tied: likewise.
+        unroll: likewise; None: up to 12 layers with weights of their own are.
+        remat: likewise.
+        reversible: run as a :class:`~optnet_jax.structures.ReversiblePropagation`.
         dtype: of the branches; parameters, iterates and logits stay in float32.
 
     Raises:
@@ -78,6 +80,7 @@ class VisionTransformer(nn.Module):
     depth: int = 12
     width: int = 192
     heads: int = 3
+    activation: str | tuple[str, ...] = GELU
     mlp_width: int | None = None
     patch_size: int = 16
     num_classes: int = 1000
@@ -115,6 +118,7 @@ class VisionTransformer(nn.Module):
                 "such as HeavyBall, Nesterov or TripleMomentum"
             )
         self._takes_sum()
+        check_layers(self, each(self.activation, self.depth, "layers"))
         super().__post_init__()
 
     @nn.compact
@@ -165,26 +169,22 @@ class VisionTransformer(nn.Module):
             "dtype": self.dtype,
             "parent": None,
         }
-        attention = Attention(heads=self.heads, **common)
-        mlp = MLP(hidden=self.mlp_width or 4 * self.width, **common)
-        if self.splitting == "in_turn":
-            transform: Any = tuple(
-                Skip((branch,), skip, parent=None) for branch in (attention, mlp)
-            )
-        else:
-            transform = Skip((attention, mlp), skip, parent=None)
-        unroll = self.unroll
-        if unroll is None:
-            unroll = self.depth <= UNROLLED_DEPTH and not self.tied
-        return (ReversiblePropagation if self.reversible else Propagation)(
+
+        def make(phi: str) -> Any:
+            attention = Attention(heads=self.heads, **common)
+            hidden = self.mlp_width or 4 * self.width
+            mlp = MLP(hidden=hidden, activation=phi, **common)
+            if self.splitting == "together":
+                return Skip((attention, mlp), skip, parent=None)
+            return tuple(Skip((b,), skip, parent=None) for b in (attention, mlp))
+
+        return propagation(
+            self,
             self.recurrence,
-            transform,
+            make,
+            each(self.activation, self.depth, "layers"),
             self.depth,
-            tied=self.tied,
-            learned=self.learned,
-            shared=self.shared,
-            unroll=unroll and not self.reversible,
-            remat=self.remat,
+            UNROLLED_DEPTH,
             name="encoder",
         )
 
@@ -228,14 +228,7 @@ def yurii_vit(
     nothing is between the coefficients and the sum. Source: Zimin, Polyanskiy and
     Rigollet, "YuriiFormer: A Suite of Nesterov-Accelerated Transformers" (2026).
 
-    Args:
-        alpha: α of :class:`~optnet_jax.recurrences.TripleMomentum`.
-        beta: β.
-        gamma: γ.
-        delta: δ.
-        learned: names of coefficients that are trained.
-        splitting: as in :class:`VisionTransformer`.
-        **network: other fields of :class:`VisionTransformer`.
+    The coefficients are those of :class:`~optnet_jax.recurrences.TripleMomentum`.
     """
     method = TripleMomentum(alpha, beta, gamma, delta)
     return VisionTransformer(method, learned=learned, splitting=splitting, **network)

@@ -43,29 +43,17 @@ def hb_net(
 ) -> RecurrenceNet:
     """Return an HB-Net (§6.1): x_{k+1} = T(x_k) + β1 x_k + β2 x_{k-1} (16).
 
-    Args:
-        beta1: β1, a scalar or one value for each step of a stage.
-        beta2: β2, likewise.
-        post_activation: follow the sum with a ReLU.
-        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+    β1 and β2 are those of :class:`~optnet_jax.recurrences.HeavyBall`, with
+    ``post_activation`` a ReLU after the sum, the others fields of
+    :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
     """
     activation = relu if post_activation else None
     return RecurrenceNet(HeavyBall(beta1, beta2, activation), **network)
 
 
-@_with_network_fields
-def resnet(
-    *, beta2: Any = 0.0, post_activation: bool = True, **network: Any
-) -> RecurrenceNet:
-    """Return a ResNet, which is :func:`hb_net` with β2 = 0 and a ReLU after the sum.
-
-    Args:
-        beta2: β2; 0 but for experiments.
-        post_activation: He's first ResNet; with ``block="pre_activation"``, False gives
-            his second.
-        **network: those of :func:`hb_net`.
-    """
-    return hb_net(beta2=beta2, post_activation=post_activation, **network)
+resnet = functools.partial(hb_net, beta2=0.0, post_activation=True)
+"""He's first ResNet is :func:`hb_net` with β2 = 0 and a ReLU after the sum;
+``block="pre_activation", post_activation=False`` is his second."""
 
 
 @_with_network_fields
@@ -74,12 +62,8 @@ def nesterov_net(
 ) -> RecurrenceNet:
     """Return a network of (17): x_{k+1} = T(β1 x_k + β2 x_{k-1}).
 
-    Args:
-        beta1: β1, a scalar or one value for each step of a stage; None: 1 + β_k of (3).
-        beta2: β2, likewise; None: -β_k.
-        unit_relu: T ends with a ReLU: (17) has no sum outside T that would need its
-            sign.
-        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+    β1 and β2 are those of :class:`~optnet_jax.recurrences.Nesterov`. T ends with a ReLU
+    as there is no sum outside T that would need its sign.
     """
     return RecurrenceNet(Nesterov(beta1, beta2), unit_relu=unit_relu, **network)
 
@@ -88,13 +72,7 @@ def nesterov_net(
 def plain(
     *, unit_relu: bool = True, shortcut: str = "none", **network: Any
 ) -> RecurrenceNet:
-    """Return a network of (7), x_{k+1} = T(x_k): ResNet without skip connections.
-
-    Args:
-        unit_relu: T ends with a ReLU.
-        shortcut: none in the transitions either.
-        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
-    """
+    """Return a network of (7), x_{k+1} = T(x_k): ResNet without skip connections."""
     return RecurrenceNet(
         GradientDescent(), unit_relu=unit_relu, shortcut=shortcut, **network
     )
@@ -111,19 +89,12 @@ def dmr_net(
     shortcut: str = "projection",
     **network: Any,
 ) -> RecurrenceNet:
-    """Return a network of (20); the defaults are DMRNet's.
+    """Return a network of (20); the defaults, with projections, are DMRNet's (DFN-MR).
 
-    Args:
-        alpha: α, a scalar or one value for each step of a stage.
-        beta: β, likewise.
-        memory: how much of the sum over t is kept from step to step: 0 is DMRNet, 1
-            keeps all of it, from t = 0 of each stage on, where (20) is printed with a
-            sum from t = 1 on: ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for
-            each stage is that.
-        readout: "x", "x_prime" or their "mean", taken once, before the pooling.
-        separate_paths: each path has weights of its own.
-        shortcut: DFN-MR has projections.
-        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+    α, β, the memory and the read-out, which is taken once, before the pooling, are
+    those of :class:`~optnet_jax.recurrences.TwoPath`. Memory 1 keeps all of the sum,
+    from t = 0 of each stage on; (20) is printed with a sum from t = 1 on, which is
+    ``RecurrenceNet`` with a ``TwoPath.printed(depth)`` for each stage.
     """
     return RecurrenceNet(
         TwoPath(alpha, beta, memory, readout),
@@ -137,9 +108,8 @@ def dmr_net(
 def admm_net(*, readout: Any = "x", **network: Any) -> RecurrenceNet:
     """Return a network of (14); as printed, both paths of a layer share its weights.
 
-    Args:
-        readout: "x", "x_prime" or their "mean", taken once, before the pooling.
-        **network: those of :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet`.
+    The read-out, of :class:`~optnet_jax.recurrences.ADMM`, is taken once, before the
+    pooling.
     """
     return RecurrenceNet(ADMM(readout), **network)
 

@@ -24,7 +24,6 @@ from optnet_jax.recurrences.base import (
     Transform,
     number_of_paths,
     pair,
-    restart,
     takes_history,
 )
 from optnet_jax.recurrences.coefficients import h_matrix, momentum, theta
@@ -62,7 +61,6 @@ __all__ = [
     "momentum_residual",
     "number_of_paths",
     "pair",
-    "restart",
     "takes_history",
     "theta",
     "triple_momentum",

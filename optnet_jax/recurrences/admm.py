@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from optnet_jax.recurrences.base import Coefficients, Transform, check_depth, pair
+from optnet_jax.recurrences.base import Coefficients, Operators, pair
 from optnet_jax.recurrences.two_path import Readout, TwoPaths
 
 
@@ -12,8 +12,8 @@ class ADMM(TwoPaths):
 
     (14), with λ_k = Σ_{t=1}^k (x'_t - x_t) kept as a running sum, x'_0 = x_0 and
     λ_0 = 0; the second line uses the new x'. In (6) z is x' and y is x: both argmins
-    are of quadratics with curvature 2, hence the two halves. T' = T in (14); a pair of
-    operators gives each path its own.
+    are of quadratics with curvature 2, hence the two halves, and the penalty parameter
+    is 1. T' = T in (14); a pair of operators gives each path its own.
 
     Attributes:
         readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
@@ -24,17 +24,7 @@ class ADMM(TwoPaths):
 
     readout: Readout = "x"
 
-    def coefficients(self, depth: int) -> Coefficients:
-        """Return no coefficients: the penalty parameter is 1."""
-        check_depth(depth)
-        return {}
-
-    def step(
-        self,
-        transform: Transform | tuple[Transform, Transform],
-        state: tuple,
-        c: Coefficients,
-    ) -> tuple:
+    def step(self, transform: Operators, state: tuple, c: Coefficients) -> tuple:
         """Return (x'_{k+1}, x_{k+1}, λ_{k+1})."""
         del c
         transform_prime, transform_plain = pair(transform)

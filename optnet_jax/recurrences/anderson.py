@@ -1,13 +1,13 @@
 """Anderson acceleration: (18) with the α that a least-squares problem chooses."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import Coefficients, Transform, check_depth
 
 
@@ -37,11 +37,7 @@ class Anderson:
     memory: int = 5
 
     def __post_init__(self):
-        whole = isinstance(self.memory, int | np.integer)
-        if isinstance(self.memory, bool) or not whole or self.memory < 1:
-            raise InputError(
-                f"memory must be a whole number of at least 1, got {self.memory!r}"
-            )
+        check_depth(self.memory, "memory")
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return memory, how many differences step k may use: min(k, m), [depth]."""
@@ -77,24 +73,19 @@ def _by_sample(x: Any, axis: int) -> Any:
     >>> _by_sample(jnp.ones((3, 2, 4, 5)), 1).shape, _by_sample(jnp.ones(4), 0).shape
     ((3, 2, 20), (1, 4))
     """
-    samples = x.shape[axis] if x.ndim > axis + 1 else 1
-    x = x.reshape(*x.shape[:axis], samples, -1)
+    is_one = x.ndim <= axis + 1
+    samples, rest = (
+        (1, x.shape[axis:]) if is_one else (x.shape[axis], x.shape[axis + 1 :])
+    )
+    x = x.reshape(*x.shape[:axis], samples, math.prod(rest))
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _least_squares(fs: Any, f: Any, known: Any) -> Any:
-    """Return argmin_γ ‖f - Σ_i γ_i fs_i‖ of each sample, γ_i = 0 where it is not known.
+    """Return argmin_γ ‖f - Σ_i γ_i fs_i‖, [samples, m], γ_i = 0 where it is not known.
 
     By the normal equations, whose matrix is m × m, with a ridge of the size of its
-    rounding: differences that others explain would have any γ.
-
-    Args:
-        fs: [m, samples, n]
-        f: [samples, n]
-        known: [m]
-
-    Returns:
-        γ: [samples, m]
+    rounding: differences that others explain would have any γ. fs is [m, samples, n].
     """
     fs = jnp.where(known[:, None, None], fs, 0)
     # No square overflows or is lost; γ does not depend on it, so it has no gradient.

@@ -1,8 +1,9 @@
 """What every method is: a recurrence over an operator T."""
 
+import inspect
 import reprlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
@@ -10,11 +11,14 @@ from jax.core import Tracer
 from jax.errors import TracerArrayConversionError
 from jax.typing import ArrayLike
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 
 Transform = Callable[[Any], Any]
 """The operator T: an array to an array of the same shape. z ↦ z - ∇f(z) for
 optimisation, x ↦ Φ(Wx) for propagation, a convolutional composite in a network."""
+
+Operators = Transform | tuple[Transform, Transform]
+"""One T for both paths of a two-path method, or (T', T)."""
 
 Coefficients = Mapping[str, Any]
 """Scalars of one step by name, or arrays of them with a leading axis [depth]."""
@@ -23,19 +27,24 @@ State = Any
 """A pytree of arrays. Its structure and shapes do not change from step to step, except
 where the operator takes the whole history: that grows."""
 
+METHODS = ("coefficients", "init", "step", "output")
+"""What makes a recurrence."""
+
 
 class Recurrence(Protocol):
     """A first-order method, written once, run over any operator T.
 
-    Four methods make a recurrence; no base class is needed. Four more names are read
+    Four methods make a recurrence; no base class is needed. Five more names are read
     where they exist:
 
     * ``paths = 2``: the method applies T to two iterates in each step and accepts a
       pair of operators, one for each, and a pair of starts (see :func:`pair`);
-    * ``iterates(state)``: both iterates of such a method, where its two paths go on
-      into something else than its output (see :func:`iterates`);
+    * ``iterates(state)``: both iterates of such a method, (x'_k, x_k), where its two
+      paths go on into something else than its output;
     * ``restart(x0, previous)``: the state at x_0 = x0, x_{-1} = previous, for methods
-      that remember one iterate (see :func:`restart`);
+      that remember one iterate; others begin at x0 and forget ``previous``;
+    * ``undo(transform, state, c)``: the state before a step, of the state after it: the
+      method is reversible;
     * ``history = True``: the operator takes all iterates at once (see
       :func:`takes_history`).
     """
@@ -57,12 +66,60 @@ class Recurrence(Protocol):
         ...
 
 
-def number_of_paths(recurrence: Recurrence) -> int:
-    """Return to how many iterates the method applies T in one step: 1 unless it says.
+class TwoIterates:
+    """What methods have in common that remember one iterate: a state (x_k, x_{k-1})."""
 
-    Returns:
-        1, or 2 for the two-path structures (14) and (20).
+    def init(self, x0: Any) -> tuple:
+        """Return (x_0, x_{-1}) = (x_0, x_0)."""
+        return x0, x0
+
+    def restart(self, x0: Any, previous: Any) -> tuple:
+        """Return (x_0, x_{-1}) = (x0, previous)."""
+        return x0, previous
+
+    def output(self, state: tuple) -> Any:
+        """Return x_K."""
+        return state[0]
+
+
+class FieldCoefficients:
+    """What methods have in common whose coefficients are their fields.
+
+    A field is a number for all steps, or one for each; None leaves it to the method.
     """
+
+    names: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self):
+        for name in self.names:
+            object.__setattr__(self, name, as_field(name, getattr(self, name)))
+
+    def coefficients(self, depth: int) -> Coefficients:
+        """Return the fields that are not None, [depth] each."""
+        depth = check_depth(depth)
+        given = {name: getattr(self, name) for name in self.names}
+        return {n: per_step(n, v, depth) for n, v in given.items() if v is not None}
+
+
+def check_recurrence(recurrence: Any) -> None:
+    """Check that there are the four methods.
+
+    Raises:
+        InputError: it is a class that was not called, or lacks a method.
+    """
+    if inspect.isclass(recurrence):
+        name = recurrence.__name__
+        raise InputError(f"the recurrence is the class {name}: make one, {name}()")
+    missing = [n for n in METHODS if not callable(getattr(recurrence, n, None))]
+    if missing:
+        raise InputError(
+            f"{shown(recurrence)} is no recurrence: it has no method "
+            f"{', '.join(missing)}"
+        )
+
+
+def number_of_paths(recurrence: Recurrence) -> int:
+    """Return to how many iterates a step applies T: 1 unless the method says 2."""
     return getattr(recurrence, "paths", 1)
 
 
@@ -78,12 +135,7 @@ def takes_history(recurrence: Recurrence) -> bool:
 
 
 def at_step(coefficients: Coefficients, k: int) -> Coefficients:
-    """Return the coefficients of step k.
-
-    Args:
-        coefficients: numbers, arrays with a leading axis [depth], or sequences of rows.
-        k: the step.
-    """
+    """Return those of step k, of numbers, arrays [depth, ...] or sequences of rows."""
     return {
         name: value[k] if isinstance(value, tuple | list) or np.ndim(value) else value
         for name, value in coefficients.items()
@@ -96,12 +148,7 @@ def packed(value: Any) -> Any:
 
 
 def unpacked(array: Any, value: Any) -> Any:
-    """Return a trained array in the form of the coefficient that it was packed from.
-
-    Args:
-        array: as :func:`packed` made it.
-        value: the coefficient, whose rows have the lengths.
-    """
+    """Return a trained array in the form of the coefficient that it was packed from."""
     if not isinstance(value, tuple | list):
         return array
     ends = np.cumsum([np.size(row) for row in value])
@@ -111,76 +158,35 @@ def unpacked(array: Any, value: Any) -> Any:
 
 
 def pair(shared: Any) -> tuple:
-    """Return what the primed and the plain path of a two-path method take.
-
-    Args:
-        shared: one operator, or one start, for both paths, or a tuple with one for
-            each.
-
-    Returns:
-        (T', T), or (x'_0, x_0).
-    """
+    """Return (T', T) of a two-path method, or (x'_0, x_0): one is for both paths."""
     return shared if isinstance(shared, tuple) else (shared, shared)
 
 
-def iterates(recurrence: Recurrence, state: State) -> tuple:
-    """Return the iterate of each path: (x_k,), or (x'_k, x_k) of a two-path method.
-
-    Args:
-        recurrence: any recurrence.
-        state: its state.
-
-    Raises:
-        InputError: a two-path method without the method ``iterates``.
-    """
-    if number_of_paths(recurrence) == 1:
-        return (recurrence.output(state),)
-    if not hasattr(recurrence, "iterates"):
-        raise InputError(
-            f"{type(recurrence).__name__} has two paths: give it a method "
-            f"iterates(state) that returns both"
-        )
-    return recurrence.iterates(state)  # pyright: ignore
-
-
-def restart(recurrence: Recurrence, x0: Any, previous: Any) -> State:
-    """Return the state at x_0 = x0 with x_{-1} = previous.
-
-    Args:
-        recurrence: any recurrence; one that remembers no iterate forgets ``previous``.
-        x0: the iterate at which the recurrence starts again.
-        previous: the iterate before it, of the same shape.
-
-    Returns:
-        ``recurrence.restart(x0, previous)`` where that is defined, else
-        ``recurrence.init(x0)``.
-    """
-    if hasattr(recurrence, "restart"):
-        return recurrence.restart(x0, previous)  # pyright: ignore
-    return recurrence.init(x0)
-
-
-def check_depth(depth: int) -> int:
+def check_depth(depth: int, name: str = "depth") -> int:
     """Return ``depth``.
 
     Raises:
         InputError: it is not a whole number of at least 1.
     """
     if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise InputError(f"depth must be a whole number of at least 1, got {depth!r}")
+        raise InputError(f"{name} must be a whole number of at least 1, got {depth!r}")
     return int(depth)
 
 
+def check_mu(mu: Any) -> float:
+    """Return μ.
+
+    Raises:
+        InputError: it is no number in (0, 1].
+    """
+    value = numbers("mu", mu)
+    if value.ndim or not 0 < value <= 1:
+        raise InputError(f"mu must be a number above 0 and at most 1, got {shown(mu)}")
+    return float(value)
+
+
 def per_step(name: str, value: float | ArrayLike, depth: int) -> np.ndarray | jax.Array:
-    """Return ``value`` as one coefficient for each step.
-
-    Args:
-        name: the coefficient's name, for the error.
-        value: a scalar for every step, or one value a step, [depth].
-        depth: the number of steps.
-
-    Returns:
-        An array [depth].
+    """Return a scalar for every step, or one value a step, as an array [depth].
 
     Raises:
         InputError: ``value`` has another number of entries, or no numbers.
@@ -201,14 +207,7 @@ def as_field(name: str, value: Any) -> Any:
     """Return a coefficient as nested tuples, so that a recurrence that holds it hashes.
 
     A traced value has no numbers yet. It stays what it is: the recurrence runs, and
-    gradients go through it, but it does not hash.
-
-    Args:
-        name: the coefficient's name, for the error.
-        value: a scalar, None, or an array or sequence of numbers.
-
-    Returns:
-        The same numbers as a float or nested tuples of floats; None stays None.
+    gradients go through it, but it does not hash. None stays None.
 
     Raises:
         InputError: ``value`` is no finite number and no array of them.
@@ -219,11 +218,7 @@ def as_field(name: str, value: Any) -> Any:
 
 
 def numbers(name: str, value: Any) -> np.ndarray:
-    """Return concrete numbers in double precision.
-
-    Args:
-        name: what they are called in the error.
-        value: a scalar, or an array or sequence of numbers.
+    """Return a scalar, an array or a sequence as concrete numbers in double precision.
 
     Raises:
         InputError: they are not finite, no numbers, rows of unequal length, or traced.

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from optnet_jax.recurrences.base import Coefficients, Transform, pair
+from optnet_jax.recurrences.base import Coefficients, Operators, pair
 from optnet_jax.recurrences.two_path import Readout, TwoPaths
 
 
@@ -11,8 +11,8 @@ from optnet_jax.recurrences.two_path import Readout, TwoPaths
 class Coupled(TwoPaths):
     """x' ← x' + T'(x), then x ← x + T(x') with the new x'.
 
-    Each line can be solved for what it replaces, x = x_next - T(x') and so on, so the
-    iterates of all layers follow from the last ones. Source: "The Reversible Residual
+    Each line can be solved for what it replaces, so the iterates of all layers follow
+    from the last ones. Source: "The Reversible Residual
     Network", NeurIPS 2017, where the two paths are halves of the channels; here each
     has all of them and both begin at x_0, as in (20).
 
@@ -25,22 +25,20 @@ class Coupled(TwoPaths):
 
     readout: Readout = "mean"
 
-    def coefficients(self, depth: int) -> Coefficients:
-        """Return {}: it has none."""
-        return {}
-
     def init(self, x0: Any) -> tuple:
         """Return (x'_0, x_0) = (x_0, x_0); a pair x0 is (x'_0, x_0)."""
         return pair(x0)
 
-    def step(
-        self,
-        transform: Transform | tuple[Transform, Transform],
-        state: tuple,
-        c: Coefficients,
-    ) -> tuple:
+    def step(self, transform: Operators, state: tuple, c: Coefficients) -> tuple:
         """Return (x'_{k+1}, x_{k+1})."""
         transform_prime, transform_plain = pair(transform)
         x_prime, x = state
         x_prime = x_prime + transform_prime(x)
         return x_prime, x + transform_plain(x_prime)
+
+    def undo(self, transform: Operators, state: tuple, c: Coefficients) -> tuple:
+        """Return (x'_k, x_k): first x_k = x_{k+1} - T(x'_{k+1}), then x'_k."""
+        transform_prime, transform_plain = pair(transform)
+        x_prime, x = state
+        x = x - transform_plain(x_prime)
+        return x_prime - transform_prime(x), x

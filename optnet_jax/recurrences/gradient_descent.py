@@ -3,20 +3,15 @@
 import dataclasses
 from typing import Any
 
-from optnet_jax.recurrences.base import Coefficients, Transform, check_depth
+from optnet_jax.recurrences.base import Coefficients, FieldCoefficients, Transform
 
 
 @dataclasses.dataclass(frozen=True)
-class GradientDescent:
-    """x_{k+1} = T(x_k).
+class GradientDescent(FieldCoefficients):
+    """x_{k+1} = T(x_k); the step size is 1, so there are no coefficients.
 
     With T(z) = z - ∇f(z) it is (1); with T(x) = Φ(Wx) it is (7).
     """
-
-    def coefficients(self, depth: int) -> Coefficients:
-        """Return no coefficients: the step size is 1."""
-        check_depth(depth)
-        return {}
 
     def init(self, x0: Any) -> Any:
         """Return x_0."""

@@ -64,9 +64,7 @@ class HistorySum:
             object.__setattr__(self, name, value)
 
     def coefficients(self, depth: int) -> Coefficients:
-        """Return alpha, a row α^0_{k+1}..α^k_{k+1} for each step, and beta.
-
-        beta is rows as well, or a number, which is every step's.
+        """Return alpha, a row α^0_{k+1}..α^k_{k+1} a step, and beta, rows or a number.
 
         Raises:
             InputError: ``depth`` is not the size of the matrices.
@@ -106,16 +104,10 @@ class HistorySum:
 
 
 def alpha_matrix(packed: Any) -> np.ndarray:
-    """Return trained rows α, which are one parameter, as a matrix: a heat map's data.
+    """Return trained rows α, one after the other, [K (K+1) / 2], as a matrix [K, K].
 
     >>> alpha_matrix([1.0, 2.0, 3.0]).tolist()
     [[1.0, 0.0], [2.0, 3.0]]
-
-    Args:
-        packed: [K (K+1) / 2], the rows of the triangle one after the other.
-
-    Returns:
-        [K, K], row k holds α^0_{k+1}..α^k_{k+1}, zeros to its right.
 
     Raises:
         InputError: the number of entries is no K (K+1) / 2.

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.recurrences.base import (
     Coefficients,
     Recurrence,
     State,
     at_step,
     check_depth,
+    check_recurrence,
     number_of_paths,
     numbers,
     takes_history,
@@ -58,23 +59,18 @@ def iterate(
 
     Raises:
         InputError: depth < 1, coefficients or weights of another length, coefficients
-            that are not those of the method, an operator that changes the shape, or a
-            pair of operators or starts for a method of one path.
+            that are not those of the method, an operator that changes the shape, a
+            pair of operators or starts for a method of one path, or an object that is
+            no recurrence.
     """
+    check_recurrence(recurrence)
     depth = check_depth(depth)
     _check_operators(recurrence, transform)
     x0 = as_start(recurrence, x0)
-    own = recurrence.coefficients(depth)
-    if coefficients is not None:
-        _check_names(recurrence, coefficients, own)
-    coefficients = prepared(
-        recurrence,
-        own if coefficients is None else coefficients,
-        depth,
-        jax.tree.leaves(x0)[0].dtype,
-    )
+    dtype = jax.tree.leaves(x0)[0].dtype
+    coefficients = prepared(recurrence, depth, dtype, coefficients)
     _check_lengths(weights, depth, "weights")
-    initial = recurrence.init(x0)
+    initial = first_state(recurrence, x0)
     if takes_history(recurrence):
         operators = _combinations(transform, depth, weights)
         outputs = run_over_history(recurrence, operators, initial, coefficients)[1]
@@ -82,8 +78,7 @@ def iterate(
 
     def body(state: State, layer: tuple) -> tuple:
         c, w = layer
-        operator = transform if weights is None else _bind(transform, w)
-        operator = _checked(operator)
+        operator = _checked(transform if weights is None else _bind(transform, w))
         state = step_in_dtype(recurrence, operator, state, c)
         return state, recurrence.output(state) if trajectory else None
 
@@ -100,14 +95,7 @@ def run_over_history(
     state: State,
     coefficients: Coefficients,
 ) -> tuple[State, tuple]:
-    """Return the last state and all outputs of a method over the whole history.
-
-    Args:
-        recurrence: the method.
-        operators: the combination of each step.
-        state: the first one.
-        coefficients: those of all steps, see :func:`prepared`.
-    """
+    """Return the last state and all outputs of a method over the whole history."""
     outputs = [recurrence.output(state)]
     for k, operator in enumerate(operators):
         state = step_in_dtype(recurrence, operator, state, at_step(coefficients, k))
@@ -138,10 +126,6 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
     The state keeps its dtype from step to step, and in whole numbers every step would
     be rounded.
 
-    Args:
-        recurrence: the method.
-        x0: an array of any dtype, or for a two-path method a pair of them.
-
     Raises:
         InputError: a tuple that is no pair, for one path, or of unequal shapes.
     """
@@ -162,8 +146,36 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
 
 
 def _floating(x: Any) -> jax.Array:
-    x = jnp.asarray(x)
+    try:
+        x = jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise InputError(f"x_0 must be an array of numbers, got {shown(x)}") from None
     return x if _is_inexact(x) else x.astype(float)
+
+
+def first_state(recurrence: Recurrence, x0: Any, previous: Any = None) -> State:
+    """Return the state at x_0, and at x_{-1} = ``previous`` if that is given.
+
+    Raises:
+        InputError: the method's state holds what is no array, or x_{-1} has not x_0's
+            shape.
+    """
+    if previous is None or not hasattr(recurrence, "restart"):
+        state = recurrence.init(x0)
+    else:
+        if np.shape(previous) != np.shape(x0):
+            raise InputError(
+                f"x_0 has shape {np.shape(x0)}, x_(-1) {np.shape(previous)}: they must "
+                f"be the same"
+            )
+        state = recurrence.restart(x0, previous)  # pyright: ignore
+    try:
+        return jax.tree.map(jnp.asarray, state)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"the state of {type(recurrence).__name__}, {shown(state)}, is no pytree "
+            f"of arrays: return arrays in tuples or dicts from init"
+        ) from None
 
 
 def shape_preserving(transform: Callable) -> Callable:
@@ -174,11 +186,13 @@ def shape_preserving(transform: Callable) -> Callable:
 
     def checked(x: Any) -> Any:
         y = transform(x)
-        if np.shape(y) != np.shape(x):
+        is_tree = isinstance(y, list | tuple | dict)
+        shape = f"a {type(y).__name__}" if is_tree else np.shape(y)
+        if shape != np.shape(x):
             raise InputError(
                 f"the transform of a recurrence must preserve the shape, and this one "
-                f"maps {np.shape(x)} to {np.shape(y)}: change the shape between "
-                f"stages instead"
+                f"maps {np.shape(x)} to {shape}: change the shape between stages "
+                f"instead"
             )
         if jnp.iscomplexobj(y) and not jnp.iscomplexobj(x):
             raise InputError(
@@ -205,15 +219,6 @@ def _check_operators(recurrence: Recurrence, transform: Any) -> None:
         )
 
 
-def _check_names(recurrence: Recurrence, coefficients: Any, own: Coefficients) -> None:
-    if not isinstance(coefficients, Mapping) or set(coefficients) != set(own):
-        given = coefficients if isinstance(coefficients, Mapping) else ()
-        raise InputError(
-            f"the coefficients of {type(recurrence).__name__} are a dict of "
-            f"{', '.join(own) or 'nothing'}; got {', '.join(map(str, given)) or 'none'}"
-        )
-
-
 def step_in_dtype(
     recurrence: Recurrence, transform: Any, state: State, c: Coefficients
 ) -> State:
@@ -222,17 +227,29 @@ def step_in_dtype(
     Coefficients are kept in at least float32, so a bfloat16 state would be promoted;
     a scan's carry must not change.
 
-    Args:
-        recurrence: the method.
-        transform: the operator.
-        state: the state before the step.
-        c: the coefficients of the step.
+    Raises:
+        InputError: the step returns a state of another form.
     """
     new = recurrence.step(transform, state, c)
     if takes_history(recurrence):  # the new iterate has no old one in its place
         dtype = jnp.result_type(*filter(_is_inexact, jax.tree.leaves(state)))
         return jax.tree.map(lambda x: x.astype(dtype) if _is_inexact(x) else x, new)
-    return jax.tree.map(lambda new, old: new.astype(old.dtype), new, state)
+    return in_form(new, state, f"{type(recurrence).__name__}.step")
+
+
+def in_form(new: State, old: State, what: str) -> State:
+    """Return a state in the dtypes of an earlier one.
+
+    Raises:
+        InputError: it has another structure or other shapes.
+    """
+    forms = [jax.tree.map(np.shape, state) for state in (new, old)]
+    if forms[0] != forms[1]:
+        raise InputError(
+            f"{what} returns a state of another form than it takes: shapes "
+            f"{shown(forms[0])} instead of {shown(forms[1])}"
+        )
+    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), new, old)
 
 
 def _is_inexact(x: jax.Array) -> bool:
@@ -240,46 +257,48 @@ def _is_inexact(x: jax.Array) -> bool:
 
 
 def prepared(
-    recurrence: Recurrence, coefficients: Coefficients, depth: int, dtype: Any
+    recurrence: Recurrence,
+    depth: int,
+    dtype: Any,
+    given: Coefficients | None = None,
 ) -> Coefficients:
-    """Return the coefficients of all steps as the driver takes them, checked.
+    """Return the coefficients of all steps, arrays of ``dtype``, at least float32.
 
     Those over the whole history stay as they are: one that is 0 or 1 needs no product.
-
-    Args:
-        recurrence: the method.
-        coefficients: as its ``coefficients`` returns them.
-        depth: the number of steps.
-        dtype: of the iterates.
+    Those that are ``given`` take the place of the method's own.
 
     Raises:
-        InputError: what is no number does not have an entry for each step.
+        InputError: they are not those of the method, or what is no number does not have
+            an entry for each step.
     """
-    if not takes_history(recurrence):
-        coefficients = _cast(coefficients, dtype)
-        _check_lengths(coefficients, depth, "coefficients")
+    name, own = type(recurrence).__name__, recurrence.coefficients(depth)
+    if not isinstance(own, Mapping):
+        raise InputError(f"{name}.coefficients must return a dict, got {shown(own)}")
+    coefficients = own if given is None else given
+    if not isinstance(coefficients, Mapping) or set(coefficients) != set(own):
+        found = coefficients if isinstance(coefficients, Mapping) else ()
+        raise InputError(
+            f"the coefficients of {name} are a dict of "
+            f"{', '.join(own) or 'nothing'}; got {', '.join(map(str, found)) or 'none'}"
+        )
+    if takes_history(recurrence):
+        for key, value in coefficients.items():
+            is_number = not isinstance(value, tuple | list) and not np.ndim(value)
+            if not is_number and len(value) != depth:
+                raise InputError(
+                    f"coefficients[{key!r}] is for {len(value)} steps, depth is {depth}"
+                )
         return coefficients
-    for name, value in coefficients.items():
-        is_number = not isinstance(value, tuple | list) and not np.ndim(value)
-        if not is_number and len(value) != depth:
-            raise InputError(
-                f"coefficients[{name!r}] is for {len(value)} steps, depth is {depth}"
-            )
-    return coefficients
-
-
-def _cast(coefficients: Coefficients, dtype: Any) -> Coefficients:
-    """Return the coefficients as arrays of the iterates' dtype, at least float32."""
     dtype = jnp.promote_types(dtype, jnp.float32)
-
-    def cast(path: tuple, c: Any) -> jax.Array:
-        if not isinstance(c, jax.Array):
-            c = numbers(f"coefficients{jax.tree_util.keystr(path)}", c)
-        return jnp.asarray(c, dtype)
-
-    return jax.tree_util.tree_map_with_path(
-        cast, coefficients, is_leaf=lambda c: isinstance(c, list)
-    )
+    coefficients = {
+        key: jnp.asarray(
+            c if isinstance(c, jax.Array) else numbers(f"coefficients[{key!r}]", c),
+            dtype,
+        )
+        for key, c in coefficients.items()
+    }
+    _check_lengths(coefficients, depth, "coefficients")
+    return coefficients
 
 
 def _check_lengths(tree: Any, depth: int, name: str) -> None:

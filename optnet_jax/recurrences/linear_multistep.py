@@ -1,14 +1,18 @@
 """LM-ResNet (Lu, Zhong, Li, Dong 2018): (16) with one coefficient a step."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
-from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
-from optnet_jax.recurrences.heavy_ball import TwoIterates
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    FieldCoefficients,
+    Transform,
+    TwoIterates,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearMultistep(TwoIterates):
+class LinearMultistep(FieldCoefficients, TwoIterates):
     """x_{k+1} = T(x_k) + (1 - k) x_k + k x_{k-1}, x_{-1} = x_0.
 
     (16) with β1 + β2 = 1, which makes it a two-step method for an ordinary
@@ -21,13 +25,7 @@ class LinearMultistep(TwoIterates):
     """
 
     k: Any = 0.0
-
-    def __post_init__(self):
-        object.__setattr__(self, "k", as_field("k", self.k))
-
-    def coefficients(self, depth: int) -> Coefficients:
-        """Return k, [depth]."""
-        return {"k": per_step("k", self.k, depth)}
+    names: ClassVar[tuple[str, ...]] = ("k",)
 
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return (x_{k+1}, x_k)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.admm import ADMM
 from optnet_jax.recurrences.anderson import Anderson
-from optnet_jax.recurrences.base import Recurrence
+from optnet_jax.recurrences.base import Recurrence, check_mu
 from optnet_jax.recurrences.coupled import Coupled
 from optnet_jax.recurrences.gradient_descent import GradientDescent
 from optnet_jax.recurrences.heavy_ball import HeavyBall, heavy_ball, momentum_residual
@@ -72,13 +72,21 @@ class Method:
             mu: μ; a method that is not tuned needs none.
 
         Raises:
-            InputError: a tuned method without μ.
+            InputError: a tuned method without μ, or μ out of (0, 1].
         """
         if not callable(self.given):
             return self.given
         if mu is None:
             raise InputError(f"{self.label} needs μ: its coefficients depend on it")
-        return self.given(mu)
+        return self.given(check_mu(mu))
+
+
+def _tuned_heavy_ball(mu: float) -> HeavyBall:
+    return heavy_ball((1 - math.sqrt(mu)) ** 2)
+
+
+def _accelerated(mu: float) -> float:
+    return 1 - math.sqrt(mu)
 
 
 def _tuned_nesterov(mu: float) -> Nesterov:
@@ -90,12 +98,7 @@ METHODS: tuple[Method, ...] = (
     Method("gd", "GD", "7", GradientDescent(), rate=lambda mu: 1 - mu),
     Method("hb", "HB", "11", heavy_ball(0.3), ", β = 0.3"),
     Method(
-        "hb_tuned",
-        "HB",
-        "11",
-        lambda mu: heavy_ball((1 - math.sqrt(mu)) ** 2),
-        ", β = (1 - √μ)²",
-        rate=lambda mu: 1 - math.sqrt(mu),
+        "hb_tuned", "HB", "11", _tuned_heavy_ball, ", β = (1 - √μ)²", rate=_accelerated
     ),
     Method("resnet", "ResNet", "16", HeavyBall(1, 0), ": 1, 0", relaxed=True),
     Method("hb_net", "HB-Net", "16", HeavyBall(1, -1), ": 1, -1", relaxed=True),
@@ -106,18 +109,14 @@ METHODS: tuple[Method, ...] = (
         "12",
         _tuned_nesterov,
         ", β = (1 - √μ)/(1 + √μ)",
-        rate=lambda mu: 1 - math.sqrt(mu),
+        rate=_accelerated,
     ),
     Method("agd2", "AGD2", "13", NesterovSum(), ", θ_k"),
     Method("admm", "ADMM", "14", ADMM()),
     Method("dmr_net", "DMRNet", "20", TwoPath(), relaxed=True),
     Method("two_path", "", "20", TwoPath(memory=1.0), " from t = 0", relaxed=True),
     Method(
-        "triple_momentum",
-        "Triple momentum",
-        "",
-        triple_momentum,
-        rate=lambda mu: 1 - math.sqrt(mu),
+        "triple_momentum", "Triple momentum", "", triple_momentum, rate=_accelerated
     ),
     Method("leapfrog", "Leapfrog", "16", HeavyBall(2, -1), ": 2, -1", relaxed=True),
     Method("midpoint", "Midpoint", "16", HeavyBall(0, 1), ": 0, 1", relaxed=True),

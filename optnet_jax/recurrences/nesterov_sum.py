@@ -1,20 +1,19 @@
 """Nesterov's method as a sum over the past (4)-(5); as a structure (13): AGD2."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from optnet_jax.recurrences.base import (
     Coefficients,
+    FieldCoefficients,
     Transform,
-    as_field,
     check_depth,
-    per_step,
 )
 from optnet_jax.recurrences.coefficients import momentum
 
 
 @dataclasses.dataclass(frozen=True)
-class NesterovSum:
+class NesterovSum(FieldCoefficients):
     """x_{k+1} = x_k - Σ_{j≤k} h_{k+1,j} (x_j - T_j(x_j)).
 
     (13) in the form of (4), computed without the sum. Let m_{k+1} be the sum and
@@ -34,15 +33,12 @@ class NesterovSum:
     """
 
     beta: Any = None
-
-    def __post_init__(self):
-        object.__setattr__(self, "beta", as_field("beta", self.beta))
+    names: ClassVar[tuple[str, ...]] = ("beta",)
 
     def coefficients(self, depth: int) -> Coefficients:
         """Return beta = β_1..β_K, [depth]: step k extrapolates with β_{k+1}."""
-        depth = check_depth(depth)
-        beta = momentum(depth + 1)[1:] if self.beta is None else self.beta
-        return {"beta": per_step("beta", beta, depth)}
+        own = momentum(check_depth(depth) + 1)[1:]
+        return {"beta": own, **super().coefficients(depth)}
 
     def init(self, x0: Any) -> tuple:
         """Return (x_0, z_0) = (x_0, x_0)."""

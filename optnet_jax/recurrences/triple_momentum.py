@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
-from optnet_jax.recurrences.base import Coefficients, Transform, as_field, per_step
-
-_FIELDS = ("alpha", "beta", "gamma", "delta")
+from optnet_jax.recurrences.base import (
+    Coefficients,
+    FieldCoefficients,
+    Transform,
+    check_mu,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class TripleMomentum:
+class TripleMomentum(FieldCoefficients):
     """Three extrapolations along the last step, and a step size.
 
     With d = ξ_k - ξ_{k-1}, ξ_{-1} = ξ_0 = x_0,
@@ -35,14 +38,7 @@ class TripleMomentum:
     beta: Any = 0.3
     gamma: Any = 0.3
     delta: Any = 0.0
-
-    def __post_init__(self):
-        for name in _FIELDS:
-            object.__setattr__(self, name, as_field(name, getattr(self, name)))
-
-    def coefficients(self, depth: int) -> Coefficients:
-        """Return alpha, beta, gamma and delta, [depth] each."""
-        return {name: per_step(name, getattr(self, name), depth) for name in _FIELDS}
+    names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "gamma", "delta")
 
     def init(self, x0: Any) -> tuple:
         """Return (ξ_0, ξ_{-1}, x_0), all x_0."""
@@ -73,8 +69,11 @@ def triple_momentum(mu: float) -> TripleMomentum:
 
     Args:
         mu: the strong convexity μ, 0 < μ ≤ 1.
+
+    Raises:
+        InputError: μ out of this range.
     """
-    rho = 1 - math.sqrt(mu)
+    rho = 1 - math.sqrt(check_mu(mu))
     return TripleMomentum(
         1 + rho,
         rho**2 / (2 - rho),

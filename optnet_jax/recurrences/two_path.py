@@ -9,19 +9,18 @@ import numpy as np
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.base import (
     Coefficients,
-    Transform,
-    as_field,
+    FieldCoefficients,
+    Operators,
     check_depth,
     numbers,
     pair,
-    per_step,
 )
 
 Readout = Literal["x", "x_prime", "mean"]
 """Which of the two paths is the output."""
 
 
-class TwoPaths:
+class TwoPaths(FieldCoefficients):
     """What methods of two paths have in common: a state (x', x, a running sum).
 
     Attributes:
@@ -35,6 +34,7 @@ class TwoPaths:
     readout: Readout
 
     def __post_init__(self):
+        super().__post_init__()
         if self.readout not in get_args(Readout):
             raise InputError(
                 f"unknown readout {self.readout!r}: use one of "
@@ -81,11 +81,7 @@ class TwoPath(TwoPaths):
     beta: Any = 0.5
     memory: Any = 0.0
     readout: Readout = "mean"
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("alpha", "beta", "memory"):
-            object.__setattr__(self, name, as_field(name, getattr(self, name)))
+    names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "memory")
 
     @classmethod
     def printed(
@@ -99,31 +95,18 @@ class TwoPath(TwoPaths):
             beta: β_1..β_{K-1}, likewise.
             readout: what is returned.
         """
-        rows = {"alpha": alpha, "beta": beta}
+        rows, depth = {"alpha": alpha, "beta": beta}, check_depth(depth)
         for name, value in rows.items():
             later = numbers(name, value)
-            if later.ndim and later.shape != (check_depth(depth) - 1,):
+            if later.ndim and later.shape != (depth - 1,):
                 raise InputError(
                     f"{name} must be a scalar or have one entry for each of the steps "
                     f"1 to {depth - 1}, got shape {later.shape}"
                 )
-            rows[name] = [0.0, *np.broadcast_to(later, (check_depth(depth) - 1,))]
+            rows[name] = [0.0, *np.broadcast_to(later, depth - 1)]
         return cls(**rows, memory=1.0, readout=readout)
 
-    def coefficients(self, depth: int) -> Coefficients:
-        """Return alpha, beta and memory, [depth] each."""
-        return {
-            "alpha": per_step("alpha", self.alpha, depth),
-            "beta": per_step("beta", self.beta, depth),
-            "memory": per_step("memory", self.memory, depth),
-        }
-
-    def step(
-        self,
-        transform: Transform | tuple[Transform, Transform],
-        state: tuple,
-        c: Coefficients,
-    ) -> tuple:
+    def step(self, transform: Operators, state: tuple, c: Coefficients) -> tuple:
         """Return (x'_{k+1}, x_{k+1}, s_k)."""
         transform_prime, transform_plain = pair(transform)
         x_prime, x, total = state

@@ -16,9 +16,10 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence
-from optnet_jax.recurrences.base import takes_history
+from optnet_jax.recurrences.base import check_recurrence, takes_history
 from optnet_jax.recurrences.iterate import (
     as_start,
+    first_state,
     prepared,
     shape_preserving,
     step_in_dtype,
@@ -67,6 +68,7 @@ class Equilibrium(nn.Module):
 
     def __post_init__(self):
         fields.check_module(self)
+        check_recurrence(self.recurrence)
         if takes_history(self.recurrence):
             raise InputError(
                 f"{type(self.recurrence).__name__} takes the whole history, which "
@@ -105,11 +107,10 @@ class Equilibrium(nn.Module):
 
     def _fixed_point(self, transform: Callable, x0: jax.Array) -> tuple:
         """Return x*, with its implicit derivative, and ``steps`` and ``residual``."""
-        coefficients = self.recurrence.coefficients(self.max_steps)
         run = functools.partial(
             _run,
             self.recurrence,
-            prepared(self.recurrence, coefficients, self.max_steps, x0.dtype),
+            prepared(self.recurrence, self.max_steps, x0.dtype),
             self.tolerance,
             self.max_steps,
         )
@@ -194,7 +195,7 @@ def _run(
         return k + 1, state, x, residual, steps, halfway
 
     unknown = jnp.full(x0.shape[: x0.ndim - len(axes)], jnp.inf, jnp.float32)
-    state = recurrence.init(x0)
+    state = first_state(recurrence, x0)
     start = (0, state, x0, unknown, jnp.zeros_like(unknown), unknown)
     carry = jax.lax.while_loop(unfinished, look_and_step, start)
     _, _, x, residual, steps, halfway = carry

@@ -44,15 +44,9 @@ FIELDS: Mapping[str, Any] = {
 def check(
     constructor: Callable, values: Mapping[str, Any], fields: Mapping[str, Any] = FIELDS
 ) -> None:
-    """Check the values of a constructor's fields.
+    """Check the values of a constructor's fields, those that ``fields`` has kinds of.
 
-    None is a value of the fields whose annotation or default says so. Names that
-    ``fields`` does not list are passed over.
-
-    Args:
-        constructor: a class, a function or a ``functools.partial`` of one.
-        values: field → value.
-        fields: field → kind.
+    None is a value of the fields whose annotation or default says so.
 
     Raises:
         InputError: a value that is not of its field's kind, or out of its range.

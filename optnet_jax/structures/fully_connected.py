@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from optnet_jax.errors import InputError
+
 
 class FullyConnected(nn.Module):
     """x ↦ Φ(W x + b), W square.
@@ -23,6 +25,8 @@ class FullyConnected(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return Φ(W x), [..., n] to [..., n]."""
+        if not x.ndim:
+            raise InputError("x must be a vector, [..., n], got a single number")
         linear = nn.Dense(
             x.shape[-1],
             use_bias=self.use_bias,

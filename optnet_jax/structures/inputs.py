@@ -29,13 +29,9 @@ class Inputs(NamedTuple):
 def split(
     transforms: Sequence[Callable], inputs: Mapping[str, Any], steps: int
 ) -> Inputs:
-    """Take the inputs of a transform apart.
+    """Take the inputs of transforms apart, for as many steps as T is called.
 
-    Args:
-        transforms: each T, of x and the inputs by name.
-        inputs: name -> a pytree of arrays and Python values; a key is one that
-            ``jax.random.key`` has made.
-        steps: how often T is called.
+    A key is one that ``jax.random.key`` has made.
 
     Raises:
         InputError: inputs that T does not take, or one that it needs and is not there.

@@ -40,9 +40,6 @@ def stack_layers(variables: Any) -> Any:
 
     The inverse of :func:`unroll_layers`.
 
-    Args:
-        variables: nested dicts of arrays: params, batch_stats or what holds them.
-
     Raises:
         InputError: layers that are missing or differ in structure or shape.
     """

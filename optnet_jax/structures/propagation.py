@@ -1,5 +1,6 @@
 """A recurrence as a linen module: the structures (7), (11)-(14), (16)-(18), (20)."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -15,15 +16,15 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, Recurrence, State
 from optnet_jax.recurrences.base import (
     check_depth,
-    iterates,
+    check_recurrence,
     number_of_paths,
     packed,
-    restart,
     takes_history,
     unpacked,
 )
 from optnet_jax.recurrences.iterate import (
     as_start,
+    first_state,
     prepared,
     run_over_history,
     shape_preserving,
@@ -31,6 +32,17 @@ from optnet_jax.recurrences.iterate import (
 )
 from optnet_jax.structures import fields, template
 from optnet_jax.structures.inputs import Inputs, split
+
+
+@dataclasses.dataclass(frozen=True)
+class EachLayer:
+    """T_0..T_{K-1}, each of its own kind, for layers that are written out.
+
+    Attributes:
+        transforms: one for each layer, as :class:`Propagation` takes one for all.
+    """
+
+    transforms: tuple
 
 
 class Layer(nn.Module):
@@ -64,18 +76,15 @@ class Layer(nn.Module):
             keys: its random keys.
             keep: the probability that an example keeps its T; None: all do.
         """
-        if isinstance(self.transform, tuple):
-            for i, transform in enumerate(self.transform):
-                own, own_keys = _part((c, keys), i)
-                operator = self._operator(transform, self.inputs(own_keys), keep)
-                state = step_in_dtype(self.recurrence, operator, state, own)
-        else:
-            inputs = self.inputs(keys)
-            operator: Any = self._operator(self.transform, inputs, keep)
+        in_turn = isinstance(self.transform, tuple)
+        for i, transform in enumerate(self.transform if in_turn else (self.transform,)):
+            own, own_keys = _part((c, keys), i) if in_turn else (c, keys)
+            inputs = self.inputs(own_keys)
+            operator: Any = self._operator(transform, inputs, keep)
             if self.transform_prime is not None:
                 prime = self._operator(self.transform_prime, inputs, keep)
                 operator = (prime, operator)
-            state = step_in_dtype(self.recurrence, operator, state, c)
+            state = step_in_dtype(self.recurrence, operator, state, own)
         return state, self.recurrence.output(state) if self.trajectory else None
 
     def _operator(
@@ -87,7 +96,7 @@ class Layer(nn.Module):
             return transform
 
         def dropped(x: jax.Array) -> jax.Array:
-            shape = (x.shape[0], *(1,) * (x.ndim - 1))
+            shape = (*x.shape[:1], *(1,) * (x.ndim - 1))
             mask = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
             y = transform(x)
             return jnp.where(mask, y / keep.astype(y.dtype), jnp.zeros_like(y))
@@ -116,6 +125,7 @@ class Propagation(nn.Module):
             number of channels; :class:`~optnet_jax.structures.Pairwise` makes one of T.
             A tuple holds several T of a method of one path, over which each layer takes
             a step in turn (Lie-Trotter splitting): a transformer's attention and MLP.
+            :class:`EachLayer` holds one of all these for each layer.
         depth: the number of layers K; with n transforms in turn the method takes n K
             steps, and has coefficients for each.
         tied: one set of weights for all layers (§5.1) instead of one for each (§5.2).
@@ -134,6 +144,9 @@ class Propagation(nn.Module):
             depth. A recurrence over the whole history is written out always.
         remat: recompute each layer in the backward pass instead of storing what is
             inside it.
+
+    Raises:
+        InputError: fields that do not fit together, when the module is made.
     """
 
     recurrence: Recurrence
@@ -149,20 +162,8 @@ class Propagation(nn.Module):
 
     def __post_init__(self):
         fields.check_module(self)
-        in_turn = isinstance(self.transform, tuple)
-        if in_turn and (
-            number_of_paths(self.recurrence) > 1 or takes_history(self.recurrence)
-        ):
-            raise InputError(
-                f"{type(self.recurrence).__name__} takes one transform, several in "
-                f"turn are for methods of one path and one iterate: for weights of its "
-                f"own in each path give one module and separate_paths=True"
-            )
-        if not all(map(callable, self.transforms)) or not self.transforms:
-            raise InputError(
-                f"transform must be a linen module or a function, or a tuple of them, "
-                f"got {type(self.transform).__name__}"
-            )
+        check_recurrence(self.recurrence)
+        _check_transforms(self)
         if template.holds_module(getattr(self.recurrence, "__dict__", None)):
             raise InputError(
                 f"a field of {type(self.recurrence).__name__} is a module, which all "
@@ -179,16 +180,15 @@ class Propagation(nn.Module):
                 )
         super().__post_init__()
 
-    @property
-    def transforms(self) -> tuple:
-        """The transforms that a layer goes through in turn, one as a rule."""
-        one = not isinstance(self.transform, tuple)
-        return (self.transform,) if one else self.transform
+    def of_layer(self, k: int = 0) -> Any:
+        """Return the transform of layer k, or a tuple of those that it has in turn."""
+        one = self.transform
+        return one.transforms[k] if isinstance(one, EachLayer) else one
 
     @property
     def steps(self) -> int:
         """How many steps the method takes."""
-        return check_depth(self.depth) * len(self.transforms)
+        return check_depth(self.depth) * len(_in_turn(self.of_layer()))
 
     @nn.compact
     def __call__(
@@ -206,7 +206,8 @@ class Propagation(nn.Module):
             previous: x_{-1} for a recurrence that remembers one iterate; None: x_0.
             trajectory: return x_0, ..., x_K on a leading axis instead; of a recurrence
                 over the whole history as a tuple, since x_0 may have other channels.
-            both_paths: return (x'_K, x_K) of a two-path method instead.
+            both_paths: return the iterate of each path instead: (x_K,), or (x'_K, x_K)
+                of a two-path method.
             inputs: what T takes beside x, by name, the same in all layers: a flag, a
                 mask, an injected input, pytrees of them. Of a random key each layer
                 has one of its own, which both paths of a method of two share; what
@@ -220,22 +221,24 @@ class Propagation(nn.Module):
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype
         coefficients = self._coefficients(dtype)
-        if previous is None:
-            state = self.recurrence.init(x0)
-        else:
-            state = restart(self.recurrence, x0, jnp.asarray(previous, dtype))
+        if previous is not None:
+            previous = jnp.asarray(previous, dtype)
+        state = first_state(self.recurrence, x0, previous)
         first, history = self.recurrence.output(state), takes_history(self.recurrence)
-        layers = self._unrolled if self.unroll or history else self._scanned
-        taken = self._taken(inputs)
-        if isinstance(self.transform, tuple):
+        transforms = _in_turn(self.of_layer())
+        if history:  # of one more argument, α
+            transforms = (functools.partial(transforms[0], None),)
+        taken = split(transforms, inputs, self.steps)
+        if isinstance(self.of_layer(), tuple):
             coefficients, keys = jax.tree.map(
                 lambda a: a.reshape(self.depth, -1, *a.shape[1:]),
                 (coefficients, taken.keys),
             )
             taken = taken._replace(keys=keys)
+        layers = self._unrolled if self.unroll or history else self._scanned
         state, outputs = layers(state, coefficients, taken, trajectory)
         if both_paths:
-            return iterates(self.recurrence, state)
+            return self._iterates(state)
         if not trajectory:
             return self.recurrence.output(state)
         if history:
@@ -244,10 +247,19 @@ class Propagation(nn.Module):
             lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
         )
 
+    def _iterates(self, state: State) -> tuple:
+        if number_of_paths(self.recurrence) == 1:
+            return (self.recurrence.output(state),)
+        iterates = getattr(self.recurrence, "iterates", lambda state: None)(state)
+        if not isinstance(iterates, tuple) or len(iterates) != 2:
+            raise InputError(
+                f"{type(self.recurrence).__name__} has two paths: give it a method "
+                f"iterates(state) that returns both"
+            )
+        return iterates
+
     def _coefficients(self, dtype: Any) -> Coefficients:
-        steps = self.steps
-        own = self.recurrence.coefficients(steps)
-        coefficients = dict(prepared(self.recurrence, own, steps, dtype))
+        coefficients = dict(prepared(self.recurrence, self.steps, dtype))
         for name in self.learned:
             if name not in coefficients:
                 raise InputError(
@@ -257,20 +269,13 @@ class Propagation(nn.Module):
             value = coefficients[name]
             at_least = jnp.promote_types(dtype, jnp.float32)
             initial = jnp.asarray(packed(value), at_least)
+            shape = initial.shape
             if self.shared:
-                _check_constant(self.recurrence, steps, name)
-                shape, initial = initial.shape, initial[:1]
+                _check_constant(self.recurrence, self.steps, name)
+                initial = initial[:1]
             trained = self.param(name, lambda _, initial=initial: initial)
-            if self.shared:
-                trained = jnp.broadcast_to(trained, shape)
-            coefficients[name] = unpacked(trained, value)
+            coefficients[name] = unpacked(jnp.broadcast_to(trained, shape), value)
         return coefficients
-
-    def _taken(self, inputs: dict[str, Any]) -> Inputs:
-        transforms = self.transforms
-        if takes_history(self.recurrence):  # of one more argument, α
-            transforms = (functools.partial(self.transform, None),)
-        return split(transforms, inputs, self.steps)
 
     def _keep(self) -> jax.Array | None:
         """Return the probability that an example keeps T, [depth]; None: it does."""
@@ -280,29 +285,25 @@ class Propagation(nn.Module):
         return jnp.asarray(keep, jnp.float32)
 
     def _layer(
-        self, layer_class: Any, name: str, inputs: Inputs, trajectory: bool
+        self, layer_class: Any, name: str, inputs: Inputs, trajectory: bool, k: int = 0
     ) -> Any:
+        transform = self.of_layer(k)
         if self.separate_paths and number_of_paths(self.recurrence) == 1:
             raise InputError(
                 f"separate_paths needs a two-path recurrence, and "
                 f"{type(self.recurrence).__name__} has one path"
             )
-        prime = template.copy(self.transform) if self.separate_paths else None
         return layer_class(
             recurrence=self.recurrence,
-            transform=template.copy(self.transform),
-            transform_prime=prime,
+            transform=template.copy(transform),
+            transform_prime=template.copy(transform) if self.separate_paths else None,
             inputs=functools.partial(inputs.join, inputs.arrays),
             trajectory=trajectory,
             name=name,
         )
 
     def _unrolled(
-        self,
-        state: State,
-        coefficients: Coefficients,
-        inputs: Inputs,
-        trajectory: bool,
+        self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
     ) -> tuple:
         if takes_history(self.recurrence):
             combinations = (self._combination(k, inputs) for k in range(self.depth))
@@ -315,7 +316,7 @@ class Propagation(nn.Module):
         outputs = []
         for k in range(self.depth):
             step = _part((coefficients, inputs.keys, self._keep()), k)
-            state, output = (layer or make(f"layer_{k}"))(state, *step)
+            state, output = (layer or make(f"layer_{k}", k=k))(state, *step)
             outputs.append(output)
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
 
@@ -325,7 +326,7 @@ class Propagation(nn.Module):
         def call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
             return layer(sources, alpha, **named)
 
-        layer: Any = template.copy(self.transform)
+        layer: Any = template.copy(self.of_layer(k))
         if isinstance(layer, nn.Module):
             layer = layer.clone(parent=self, name=f"layer_{k}")
             layer = functools.partial(nn.remat(call) if self.remat else call, layer)
@@ -345,41 +346,37 @@ class Propagation(nn.Module):
         return combine
 
     def _scanned(
-        self,
-        state: State,
-        coefficients: Coefficients,
-        inputs: Inputs,
-        trajectory: bool,
+        self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
     ) -> tuple:
         # Inside a scan XLA cannot merge the recomputation with the forward pass.
         layer_class = nn.remat(Layer, prevent_cse=False) if self.remat else Layer
-        if self.tied:
-            # Running statistics pass from layer to layer while they are updated.
-            mutable = self.scope.mutable if self.scope else False
-            carried = subtract_filters(mutable, "params")
-            axes = {
-                "variable_broadcast": subtract_filters(True, carried),
-                "variable_carry": carried,
-                "split_rngs": {"params": False, nn.DenyList("params"): True},
-            }
-        else:
-            axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
         steps = (coefficients, inputs.keys, self._keep())
-        if self.tied and self.is_initializing():
+        if not self.tied:
+            axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
+            scanned = nn.scan(layer_class, length=self.depth, **axes)
+            return self._layer(scanned, "layers", inputs, trajectory)(state, *steps)
+        # Running statistics pass from layer to layer while they are updated.
+        mutable = self.scope.mutable if self.scope else False
+        carried = subtract_filters(mutable, "params")
+        layer = self._layer(layer_class, "layers", inputs, trajectory)
+        first, rest = None, self.depth
+        if self.is_initializing():
             # A scan cannot create the running statistics that it carries.
-            layer = self._layer(layer_class, "layers", inputs, trajectory)
-            state, output = layer(state, *_part(steps, 0))
-            step = nn.scan(
-                lambda layer, state, *step: layer(state, *step),
-                length=self.depth - 1,
-                **axes,
+            state, first = layer(state, *_part(steps, 0))
+            steps, rest = _part(steps, slice(1, None)), self.depth - 1
+        scanned = nn.scan(
+            lambda layer, state, *step: layer(state, *step),
+            length=rest,
+            variable_broadcast=subtract_filters(True, carried),
+            variable_carry=carried,
+            split_rngs={"params": False, nn.DenyList("params"): True},
+        )
+        state, outputs = scanned(layer, state, *steps)
+        if first is not None:
+            outputs = jax.tree.map(
+                lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
             )
-            state, outputs = step(layer, state, *_part(steps, slice(1, None)))
-            return state, jax.tree.map(
-                lambda x, xs: jnp.concatenate([x[None], xs]), output, outputs
-            )
-        scanned = nn.scan(layer_class, length=self.depth, **axes)
-        return self._layer(scanned, "layers", inputs, trajectory)(state, *steps)
+        return state, outputs
 
     def described(self) -> str:
         """Return the method, its number of steps and the range of its coefficients."""
@@ -400,16 +397,13 @@ def check_skips(recurrence: Recurrence) -> None:
     """
     if not takes_history(recurrence):
         with jax.ensure_compile_time_eval():
-            dtype = jnp.dtype(jnp.float32)
-            own = prepared(recurrence, recurrence.coefficients(1), 1, dtype)
-            first = jax.tree.map(lambda values: values[0], own)
-            parts, form = jax.tree.flatten(recurrence.init(jnp.ones(1)))
+            c = _part(prepared(recurrence, 1, jnp.float32), 0)
+            parts, form = jax.tree.flatten(first_state(recurrence, jnp.ones(1)))
             # No two alike, whose difference would be 0.
             parts = [(i + 1.0) ** 2 * part for i, part in enumerate(parts)]
             for sign in (1, -1):  # an activation after the sum may cut one off
                 state = jax.tree.unflatten(form, [sign * part for part in parts])
-                state = recurrence.step(jnp.zeros_like, state, first)
-                if np.any(recurrence.output(state)):
+                if np.any(recurrence.output(recurrence.step(jnp.zeros_like, state, c))):
                     return
     raise InputError(
         f"drop_path needs a method whose step without its T keeps its iterate, and "
@@ -427,8 +421,37 @@ def _check_constant(recurrence: Recurrence, depth: int, name: str) -> None:
         )
 
 
+def _check_transforms(module: Propagation) -> None:
+    method, each = module.recurrence, module.transform
+    name, history = type(method).__name__, takes_history(method)
+    layers = each.transforms if isinstance(each, EachLayer) else (each,)
+    if isinstance(each, EachLayer):
+        if len(layers) != module.depth:
+            raise InputError(
+                f"there are transforms for {len(layers)} layers, depth is "
+                f"{module.depth}"
+            )
+        if module.tied or not (module.unroll or history):
+            raise InputError(
+                "layers with a transform of its own kind each are neither tied nor "
+                "scanned: give unroll=True, and neither tied nor reversible"
+            )
+    for transform in layers:
+        if isinstance(transform, tuple) and (number_of_paths(method) > 1 or history):
+            raise InputError(
+                f"{name} takes one transform, several in turn are for methods of one "
+                f"path and one iterate: for weights of its own in each path give one "
+                f"module and separate_paths=True"
+            )
+        if not all(map(callable, _in_turn(transform))) or transform == ():
+            raise InputError(
+                f"transform must be a linen module or a function, or a tuple of them, "
+                f"got {type(transform).__name__}"
+            )
+
+
 def _check_history(module: Propagation) -> None:
-    name, transform = type(module.recurrence).__name__, module.transform
+    name, transform = type(module.recurrence).__name__, module.of_layer()
     if module.tied or module.separate_paths or module.shared:
         raise InputError(
             f"{name} takes the whole history, which grows: its layers are neither "
@@ -442,6 +465,11 @@ def _check_history(module: Propagation) -> None:
             f"{name} takes the whole history, and {t} is no function of (sources, "
             f"alpha): give Pairwise({t}(...))"
         ) from None
+
+
+def _in_turn(transform: Any) -> tuple:
+    """Return the transforms that a layer goes through, one as a rule."""
+    return transform if isinstance(transform, tuple) else (transform,)
 
 
 def _range(values: np.ndarray) -> str:

@@ -1,8 +1,9 @@
-"""Heavy balls and RevNets run backwards: gradients without stored iterates."""
+"""Methods that can be undone, run backwards: gradients without stored iterates."""
 
 import functools
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -13,14 +14,8 @@ from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.ops.gradient import with_gradient
-from optnet_jax.recurrences import (
-    Coefficients,
-    Coupled,
-    HeavyBall,
-    State,
-    number_of_paths,
-)
-from optnet_jax.recurrences.iterate import step_in_dtype
+from optnet_jax.recurrences import Coefficients, State, number_of_paths
+from optnet_jax.recurrences.iterate import in_form, step_in_dtype
 from optnet_jax.structures import template
 from optnet_jax.structures.inputs import Inputs
 from optnet_jax.structures.propagation import Propagation
@@ -32,7 +27,7 @@ TOLERANCE = 0.01
 
 
 class ReversiblePropagation(Propagation):
-    """A scanned, untied propagation whose backward pass stores two iterates.
+    """A scanned, untied propagation whose backward pass stores one state.
 
     The heavy ball, x_{k+1} = s T(x_k) + β1 x_k + β2 x_{k-1}, is solved for the oldest,
 
@@ -40,13 +35,14 @@ class ReversiblePropagation(Propagation):
 
     and RevNet, :class:`~optnet_jax.recurrences.Coupled`, for both of its paths,
 
-      x_k = x_{k+1} - T(x'_{k+1}),  x'_k = x'_{k+1} - T'(x_k),
+      x_k = x_{k+1} - T(x'_{k+1}),  x'_k = x'_{k+1} - T'(x_k).
 
-    so the backward pass walks from the last iterates to the first and evaluates each T
-    once more, as rematerialisation does. HB-Net's (1, -1) and RevNet need neither
-    division nor product: rounding errors grow as any perturbation does on its way back.
-    With |β2| < 1 they grow like |β2|^{-K}, too; the recomputed x_0, of two paths x'_0,
-    is therefore compared with the true one in every backward pass.
+    Any other method with an ``undo`` is run backwards by it. So the backward pass walks
+    from the last state to the first and evaluates each T once more, as
+    rematerialisation does. HB-Net's (1, -1) and RevNet need neither division nor
+    product: rounding errors grow as any perturbation does on its way back. With
+    |β2| < 1 they grow like |β2|^{-K}, too; the recomputed x_0 is therefore compared
+    with the true one in every backward pass.
 
     Parameters, running statistics and values are those of :class:`Propagation`, the
     statistics are updated in the forward pass only, and the iterates are kept in
@@ -57,13 +53,9 @@ class ReversiblePropagation(Propagation):
     """
 
     def _scanned(
-        self,
-        state: State,
-        coefficients: Coefficients,
-        inputs: Inputs,
-        trajectory: bool,
+        self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
     ) -> tuple:
-        recurrence = self._checked_recurrence()
+        self._check_reversible()
         state = jax.tree.map(
             lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state
         )
@@ -98,10 +90,11 @@ class ReversiblePropagation(Propagation):
             rest = (iter(fixed), iter(moving))
             return inputs.join([next(rest[is_real]) for is_real in real], keys)
 
-        operators = self._operators(mutable, named)
-        run = _make_run(recurrence, operators, mutable, self.depth)
+        run = _make_run(
+            self.recurrence, self._operators(mutable, named), mutable, self.depth
+        )
         constants = (collections, rngs, inputs.keys)
-        state, updated = run(params, constants, moving, fixed, coefficients, *state)
+        state, updated = run(params, constants, moving, fixed, coefficients, state)
         for name in mutable:
             self.put_variable(name, "layers", updated[name])
         return state, None
@@ -115,24 +108,18 @@ class ReversiblePropagation(Propagation):
         return [operator(prime, 1), operator("transform", 0)]
 
     def _unrolled(
-        self,
-        state: State,
-        coefficients: Coefficients,
-        inputs: Inputs,
-        trajectory: bool,
+        self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
     ) -> tuple:
-        self._checked_recurrence()  # refuses tied and unroll
+        self._check_reversible()  # refuses unroll
         return super()._unrolled(state, coefficients, inputs, trajectory)
 
-    def _checked_recurrence(self) -> HeavyBall | Coupled:
+    def _check_reversible(self) -> None:
         method = self.recurrence
-        if not isinstance(method, HeavyBall | Coupled):
+        if not hasattr(method, "undo"):
             raise InputError(
-                f"reversible needs the heavy ball (16), whose x_(k-1) can be solved "
-                f"for, or RevNet's Coupled; {type(method).__name__} has no such form"
+                f"reversible needs the heavy ball (16), RevNet's Coupled or another "
+                f"method with an undo; {type(method).__name__} has no such form"
             )
-        if isinstance(method, HeavyBall):
-            _check_heavy_ball(method)
         if self.tied or self.unroll or self.remat or self.drop_path:
             raise InputError(
                 "reversible excludes tied, unroll, remat and drop_path: it scans "
@@ -142,20 +129,17 @@ class ReversiblePropagation(Propagation):
             raise InputError(
                 "reversible excludes transforms in turn: give one module of them"
             )
-        return method
-
-
-def _check_heavy_ball(method: HeavyBall) -> None:
-    if method.post_activation is not None:
-        raise InputError(
-            "reversible needs post_activation=None: an activation of the sum cannot be "
-            "undone"
-        )
-    if not isinstance(method.beta2, Tracer) and not np.all(method.beta2):
-        raise InputError(
-            "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
-            "dividing by it. Use remat=True to save memory instead"
-        )
+        if getattr(method, "post_activation", None) is not None:
+            raise InputError(
+                "reversible needs post_activation=None: an activation of the sum "
+                "cannot be undone"
+            )
+        beta2 = getattr(method, "beta2", -1.0)
+        if not isinstance(beta2, Tracer) and not np.all(beta2):
+            raise InputError(
+                "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
+                "dividing by it. Use remat=True to save memory instead"
+            )
 
 
 def _is_real(array: Any) -> bool:
@@ -167,12 +151,7 @@ def _pure(
 ) -> Any:
     """Return (params, constants, moving, fixed, x) ↦ (T(x), updated) of one layer.
 
-    Args:
-        transform: T.
-        mutable: the collections that T may update.
-        inputs: what T takes beside x, of (moving, fixed, keys).
-        owner: the name of T's variables in a layer.
-        path: 0; another number draws other random numbers from the layer's keys.
+    ``owner`` is the name of T's variables; each ``path`` draws other random numbers.
     """
     module = template.copy(transform)
 
@@ -195,23 +174,19 @@ def _pure(
 
 
 def _make_run(
-    recurrence: HeavyBall | Coupled,
-    operators: list[Callable],
-    mutable: list[str],
-    depth: int,
+    recurrence: Any, operators: list[Callable], mutable: list[str], depth: int
 ) -> Any:
     """Return the run over all layers, with its gradient.
 
-    It maps (params, constants, moving, fixed, coefficients, x_0, x_{-1}), or (.., x'_0,
-    x_0), to the state after the last layer and the updated collections. What is each
-    layer's own is stacked, [K, ...]: parameters, constants and coefficients; moving and
-    fixed are the inputs of T that all layers share, with a gradient and without.
+    It maps (params, constants, moving, fixed, coefficients, state) to the state after
+    the last layer and the updated collections. What is each layer's own is stacked,
+    [K, ...]: parameters, constants and coefficients; moving and fixed are the inputs of
+    T that all layers share, with a gradient and without.
     """
-    undo = _undo_heavy_ball if isinstance(recurrence, HeavyBall) else _undo_coupled
 
-    def run(params, constants, moving, fixed, coefficients, first, second):
-        def step(state: tuple, layer: tuple) -> tuple:
-            params, (collections, *rest), c = layer
+    def run(params, constants, moving, fixed, coefficients, state):
+        def layer(state: State, own: tuple) -> tuple:
+            params, (collections, *rest), c = own
 
             def bind(apply: Callable) -> Callable:
                 def operator(x: jax.Array) -> jax.Array:
@@ -225,127 +200,110 @@ def _make_run(
 
                 return operator
 
-            bound = [bind(apply) for apply in operators]
-            transform = tuple(bound) if len(bound) > 1 else bound[0]
+            transform = _operator(map(bind, operators))
             state = step_in_dtype(recurrence, transform, state, c)
             return state, {name: collections[name] for name in mutable}
 
-        layers = (params, constants, coefficients)
-        return jax.lax.scan(step, (first, second), layers, depth)
+        return jax.lax.scan(layer, state, (params, constants, coefficients), depth)
 
-    def forward(params, constants, moving, fixed, coefficients, first, second):
-        result = run(params, constants, moving, fixed, coefficients, first, second)
-        shared = (moving, fixed, first)
-        return result, (params, constants, coefficients, shared, result[0])
-
-    def backward_step(shared: tuple, carry: tuple, layer: tuple) -> tuple:
-        *state, g_first, g_second, g_moving = carry
-        params, constants, c = layer
-        moving, fixed = shared
-
-        def with_pullback(apply: Callable) -> Callable:
-            def evaluate(x: jax.Array) -> tuple:
-                t, vjp = jax.vjp(
-                    lambda p, m, x: apply(p, constants, m, fixed, x)[0],
-                    params,
-                    moving,
-                    x,
-                )
-                return t, lambda g: vjp(g.astype(t.dtype))
-
-            return evaluate
-
-        state, gradients, (g_params, g_here), g_c = undo(
-            [with_pullback(apply) for apply in operators],
-            state,
-            (g_first, g_second),
-            c,
-        )
-        g_moving = jax.tree.map(jnp.add, g_moving, g_here)
-        return (*state, *gradients, g_moving), (g_params, g_c)
+    def forward(*arguments: Any) -> tuple:
+        result = run(*arguments)
+        return result, (*arguments, result[0])
 
     def backward(residuals: tuple, cotangents: tuple) -> tuple:
-        params, constants, coefficients, (moving, fixed, x0), last = residuals
-        carry, (g_params, g_coefficients) = jax.lax.scan(
-            functools.partial(backward_step, (moving, fixed)),
-            (*last, *cotangents[0], jax.tree.map(jnp.zeros_like, moving)),
+        params, constants, moving, fixed, coefficients, first, last = residuals
+
+        def layer(carry: tuple, own: tuple) -> Any:
+            state, gradient, g_moving = carry
+            params, constants, c = own
+            values, pullbacks, undone, order = {}, {}, [], []
+
+            def evaluated(i: int, apply: Callable) -> Callable:
+                def operator(x: jax.Array) -> jax.Array:
+                    undone.append(i)
+                    values[i], pullbacks[i] = jax.vjp(
+                        lambda p, m, x: apply(p, constants, m, fixed, x)[0],
+                        params,
+                        moving,
+                        x,
+                    )
+                    return values[i]
+
+                return operator
+
+            transform = _operator(itertools.starmap(evaluated, enumerate(operators)))
+            state = in_form(recurrence.undo(transform, state, c), state, "undo")
+
+            def step(state: State, c: Coefficients, values: Any) -> tuple:
+                """Return the next state, and where T is evaluated."""
+                points = {}
+
+                def constant(i: int) -> Callable:
+                    def operator(x: jax.Array) -> jax.Array:
+                        order.append(i)
+                        points[i] = x
+                        return values[i]
+
+                    return operator
+
+                transform = _operator(map(constant, values))
+                return step_in_dtype(recurrence, transform, state, c), points
+
+            known = dict(sorted(values.items()))
+            stepped: Any = jax.vjp(step, state, c, known)
+            (_, points), pull = stepped
+            if not sorted(undone) == sorted(order) == list(range(len(operators))):
+                raise InputError(
+                    f"step and undo of {type(recurrence).__name__} must evaluate each "
+                    f"of its {len(operators)} T once"
+                )
+            # What T is evaluated at last is what it pulls back first.
+            g_points, g_own = jax.tree.map(jnp.zeros_like, points), []
+            for i in reversed(order):
+                *_, g_values = pull((gradient, g_points))
+                g_params, g_here, g_points[i] = pullbacks[i](g_values[i])
+                g_own.append((g_params, g_here))
+            gradient, g_c, _ = pull((gradient, g_points))
+            g_params, g_here = jax.tree.map(lambda *g: sum(g[1:], g[0]), *g_own)
+            g_moving = jax.tree.map(jnp.add, g_moving, g_here)
+            return (state, gradient, g_moving), (g_params, g_c)
+
+        (recomputed, gradient, g_moving), (g_params, g_coefficients) = jax.lax.scan(
+            layer,
+            (last, cotangents[0], jax.tree.map(jnp.zeros_like, moving)),
             (params, constants, coefficients),
             depth,
             reverse=True,
         )
-        recomputed, _, g_first, g_second, g_moving = carry
-        g_first = _checked(g_first, recomputed, x0, coefficients.get("beta2"))
-        return g_params, None, g_moving, None, g_coefficients, g_first, g_second
+        x0, recomputed = recurrence.output(first), recurrence.output(recomputed)
+        size = jnp.linalg.norm(x0.ravel())
+        end = jnp.linalg.norm(recurrence.output(last).ravel())
+        error = jnp.linalg.norm((recomputed - x0).ravel())
+        # Of x_0 = 0 everything would be an infinite part.
+        scale = jnp.where(size == 0, end, size)
+        accurate = _is_accurate(error, scale, coefficients.get("beta2"))
+        gradient = jax.tree.map(lambda g: jnp.where(accurate, g, jnp.nan), gradient)
+        return g_params, None, g_moving, None, g_coefficients, gradient
 
     return with_gradient(run, forward, backward)
 
 
-def _undo_heavy_ball(
-    operators: Sequence[Callable], state: Sequence, gradients: Sequence, c: Any
-) -> tuple:
-    """Return (x_k, x_{k-1}), their gradients, those of T's variables, and of c.
-
-    Args:
-        operators: x ↦ (T(x), its pullback to (params, moving, x)).
-        state: (x_{k+1}, x_k).
-        gradients: of them.
-        c: the coefficients of the step.
-    """
-    (x_next, x), (g_next, g) = state, gradients
-    t, pull = operators[0](x)
-    scaled, g_t, terms = t, g_next, {"beta1": x}
-    if "scale" in c:
-        scaled, g_t, terms["scale"] = c["scale"] * t, c["scale"] * g_next, t
-    previous = (scaled + c["beta1"] * x - x_next) / -c["beta2"]
-    terms["beta2"] = previous = previous.astype(x.dtype)
-    g_params, g_moving, g_x = pull(g_t)
-    g_c = {
-        name: jnp.vdot(g_next, term).astype(c[name].dtype)
-        for name, term in terms.items()
-    }
-    g_x = (g + g_x + c["beta1"] * g_next).astype(x.dtype)
-    g_previous = (c["beta2"] * g_next).astype(x.dtype)
-    return (x, previous), (g_x, g_previous), (g_params, g_moving), g_c
+def _operator(of_paths: Iterable[Callable]) -> Any:
+    first, *others = of_paths
+    return (first, *others) if others else first
 
 
-def _undo_coupled(
-    operators: Sequence[Callable], state: Sequence, gradients: Sequence, c: Any
-) -> tuple:
-    """Return (x'_k, x_k), their gradients, those of T's variables, and of c.
-
-    Args:
-        operators: x ↦ (T'(x), its pullback to (params, moving, x)), and T's.
-        state: (x'_{k+1}, x_{k+1}).
-        gradients: of them.
-        c: no coefficients.
-    """
-    (x_prime, x), (g_prime, g) = state, gradients
-    t, pull = operators[1](x_prime)
-    x = (x - t).astype(x.dtype)
-    *of_plain, g_through = pull(g)
-    g_prime = (g_prime + g_through).astype(x.dtype)
-    t, pull = operators[0](x)
-    x_prime = (x_prime - t).astype(x.dtype)
-    *of_prime, g_through = pull(g_prime)
-    g = (g + g_through).astype(x.dtype)
-    own = jax.tree.map(jnp.add, of_prime, of_plain)
-    return (x_prime, x), (g_prime, g), own, {}
-
-
-def _checked(
-    gradient: jax.Array, recomputed: jax.Array, x0: jax.Array, beta2: jax.Array | None
-) -> jax.Array:
-    """Return the gradient after comparing the recomputed x_0 with the true one."""
-    error = jnp.linalg.norm((recomputed - x0).ravel())
-    relative = error / jnp.linalg.norm(x0.ravel())
-    accurate = relative <= TOLERANCE  # False for NaN, too
+def _is_accurate(error: Any, scale: Any, beta2: jax.Array | None) -> jax.Array:
+    """Return whether the recomputed x_0 is the true one, and say if it is not."""
+    accurate = error <= TOLERANCE * scale  # False for NaN, too
+    relative = jnp.where(accurate, 0, error / scale)
     found = (relative,) if beta2 is None else (relative, jnp.abs(beta2).min())
     jax.lax.cond(
         accurate,
         lambda: None,
         lambda: jax.debug.callback(_report_if_inaccurate, *found),
     )
-    return jnp.where(accurate, gradient, jnp.nan)
+    return accurate
 
 
 def _report_if_inaccurate(relative: Any, smallest: Any = None) -> None:

@@ -19,14 +19,7 @@ from optnet_jax.errors import InputError
 
 
 class Applied(nn.Module):
-    """A ``functools.partial`` or a method of a module, as a module that linen can bind.
-
-    Attributes:
-        module: what is called, or an argument's owner.
-        args: positional arguments before those of the call.
-        kwargs: keyword arguments.
-        method: the name of the method.
-    """
+    """A partial or a method of a module, as a module that linen can bind."""
 
     module: Callable
     args: tuple = ()
@@ -46,9 +39,6 @@ def copy(value: Any) -> Any:
     The copies are unbound, and so are the modules in their fields, in tuples, lists,
     dicts, partials and methods of theirs, at any depth. A module that stands in two
     places is one module in the copy, too.
-
-    Args:
-        value: a module, a function, or anything that may hold one.
 
     Raises:
         InputError: a module that cannot be copied: an nnx module, or one that a
@@ -96,12 +86,7 @@ def _copy(value: Any, copies: dict[int, Any]) -> Any:
 
 
 def make(factory: Callable[..., nn.Module], name: str) -> Any:
-    """Return a module that shares nothing with the next one of the same factory.
-
-    Args:
-        factory: of a module, called with ``parent=``.
-        name: of the module in the one whose compact method calls this.
-    """
+    """Return a module that shares nothing with the next one of the same factory."""
     return copy(factory(parent=None)).copy(name=name)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
-from optnet_jax.networks.activation import NAMES, SReLU
+from optnet_jax.networks.activation import SReLU
 from optnet_jax.objectives import ACTIVATIONS
 
 IMAGES = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
@@ -36,19 +36,25 @@ def test_srelu_has_three_straight_pieces_each_channel_its_own():
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("phi", ["tanh", "swish"])
-def test_every_relu_of_a_network_is_replaced(name, phi, monkeypatch):
+@pytest.mark.parametrize("several", [False, True])
+def test_every_relu_of_a_network_is_replaced(name, several, monkeypatch):
     """The named network with Φ := ReLU is the network as it always was."""
-    network = create(name, **SMALL[name], activation=phi)
-    usual = create(name, **SMALL[name])
+    fields, phi = SMALL[name], "tanh"
+    if several:
+        units = sum(fields["stage_sizes"])
+        phi = ("tanh", "swish", "tanh", "swish")[:units]
+        fields = fields | ({"post_activation": False} if name == "resnet" else {})
+    network = create(name, **fields, activation=phi)
+    usual = create(name, **fields)
     variables = usual.init(jax.random.key(1), IMAGES)
     same = jax.tree.structure(network.init(jax.random.key(1), IMAGES))
     assert same == jax.tree.structure(variables)
     other = network.apply(variables, IMAGES)
     wanted = usual.apply(variables, IMAGES)
     assert not np.allclose(other, wanted, atol=1e-3)
-    monkeypatch.setitem(ACTIVATIONS, phi, (jax.nn.relu, None))
-    found = create(name, **SMALL[name], activation=phi).apply(variables, IMAGES)
+    for known in ("tanh", "swish"):
+        monkeypatch.setitem(ACTIVATIONS, known, (jax.nn.relu, None))
+    found = create(name, **fields, activation=phi).apply(variables, IMAGES)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -75,11 +81,83 @@ def test_a_learned_activation_has_parameters_of_each_layer_with_a_gradient(name)
     assert all(np.any(leaf) for leaf in slopes)
 
 
-def test_what_a_learned_activation_cannot_follow():
-    with pytest.raises(InputError, match="set post_activation=False"):
-        create("resnet", activation="srelu")
-    with pytest.raises(InputError, match="leave out unit_relu"):
-        create("hb_net", block="pre_activation", unit_relu=True, activation="tanh")
-    with pytest.raises(InputError, match="activation='selu'"):
-        create("hb_net", activation="selu")
-    assert set(ACTIVATIONS) < set(NAMES)
+_one_stage = {"stage_sizes": (3,), "widths": (4,)}
+_two_stages = {"stage_sizes": (2, 3), "num_classes": 2}
+_vit = {"depth": 2, "width": 8, "heads": 2, "patch_size": 4}
+LEARNED = {
+    "hb_net": (
+        {**_two_stages, "widths": (4, 8), "activation": "srelu relu relu srelu tanh"},
+        "stem_norm_activation stage_0/propagation/layer_0/transform/norm_0_activation "
+        "stage_1/propagation/layer_0/transform/norm_0_activation",
+    ),
+    "agd_net": (
+        {**_two_stages, "growth_rate": 4, "activation": "relu srelu tanh srelu srelu"},
+        "stage_0/layer_1/norm_activation transition_0/norm_activation norm_activation "
+        "stage_1/layer_1/norm_activation stage_1/layer_2/norm_activation",
+    ),
+    "vit": (
+        {**_vit, "activation": "srelu gelu"},
+        "encoder/layer_0/transform/branches_1/activation",
+    ),
+    "yurii_vit": (
+        {**_vit, "activation": "relu srelu"},
+        "encoder/layer_1/transform_1/branches_0/activation",
+    ),
+    "lenet5": (
+        {"widths": (4,), "hidden": (8, 8), "activation": "relu srelu tanh"},
+        "dense_activation_0",
+    ),
+    "vgg16": (
+        {"stage_sizes": (2,), "widths": (4,), "hidden": (8,)}
+        | {"activation": "relu srelu srelu"},
+        "activation_0_1 dense_activation_0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_each_unit_has_the_activation_of_its_place(name):
+    fields, where = LEARNED[name]
+    fields = {**fields, "activation": fields["activation"].split()}
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    params = jax.eval_shape(create(name, **fields).init, jax.random.key(0), images)
+    found = {
+        "/".join(key.key for key in path[1:-1])
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+        if path[-1].key == "a_l"
+    }
+    assert found == set(where.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("hb_net56", {"activation": ("relu",)}, "1 names, and the network 27 units: "),
+        ("agd_net", {"activation": ("relu",) * 35}, "35 names, .* 36 units: .* srelu"),
+        ("vit", {"activation": ["gelu"]}, "1 names, and the network 12 layers"),
+        ("lenet5", {"activation": ["tanh"] * 5}, "5 names, and the network 4 layers"),
+        ("vgg16", {"activation": ()}, "0 names, and the network 15 layers"),
+        ("hb_net", {"activation": ("relu", "selu")}, "has 'selu': each is unknown"),
+        ("hb_net", {"activation": 3}, "must be text or a tuple"),
+        ("hb_net", {**_one_stage, "tied": True}, "neither tied, scanned nor rev"),
+        ("hb_net", {**_one_stage, "unroll": False}, "neither tied, scanned"),
+        ("hb_net", {**_one_stage, "reversible": True}, "neither tied, scanned"),
+        ("resnet", {"stage_sizes": (1, 2), "widths": (4, 8)}, "one activation .* set"),
+        (
+            "resnet",
+            {"activation": "srelu"},
+            "without parameters, .*srelu: set post_act",
+        ),
+        (
+            "hb_net",
+            {"block": "pre_activation", "unit_relu": True, "activation": "tanh"},
+            "leave out unit_relu",
+        ),
+        ("vit", {"depth": 3, "tied": True}, "relu, tanh, swish, so they are neither"),
+    ],
+)
+def test_what_cannot_be_activated_is_one_line(name, fields, message):
+    fields = {"activation": ("relu", "tanh", "swish"), **fields}
+    with pytest.raises(InputError, match=message) as caught:
+        create(name, **fields)
+    assert "\n" not in str(caught.value)

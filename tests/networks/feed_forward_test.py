@@ -49,7 +49,7 @@ def test_vgg_dropout_acts_in_training_only(random_variables):
     ("name", "fields", "shape", "message"),
     [
         ("lenet5", {}, (1, 8, 8, 1), "8x8 are smaller .* at least 16x16"),
-        ("lenet5", {"activation": "gelu"}, (1, 32, 32, 1), "use sigmoid or tanh"),
+        ("lenet5", {"activation": "selu"}, (1, 32, 32, 1), "use sigmoid or tanh"),
         ("vgg16", {}, (1, 31, 32, 3), "31x32 are smaller .* at least 32x32"),
         ("vgg16", {"widths": (4,)}, (1, 32, 32, 3), "one entry for each stage"),
         ("vgg16", {}, (32, 32, 3), "images must be"),

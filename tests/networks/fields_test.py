@@ -49,7 +49,9 @@ REFUSED = [
     ("dmr_net", "readout", None),
     ("dmr_net", "memory", None),
     ("vgg16", "batch_norm", "no"),
-    ("lenet5", "activation", "gelu"),
+    ("lenet5", "activation", "selu"),
+    ("vit", "activation", ("gelu", "selu")),
+    ("hb_net", "activation", True),
 ]
 
 

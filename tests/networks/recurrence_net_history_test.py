@@ -331,6 +331,12 @@ def test_matrices_for_each_stage_and_coefficients_by_name(float64):
             lambda: RecurrenceNet((HistorySum(), HeavyBall()), (2, 2), (4, 4)),
             "recurrences of one kind",
         ),
+        (
+            lambda: RecurrenceNet((HistorySum(),)),
+            "one for each of the 3 stages, got 1",
+        ),
+        (lambda: create("hb_net56", block="dense"), "block must be one of basic"),
+        (lambda: create("hb_net56", widths=(16, 32)), "one entry for each stage"),
     ],
 )
 def test_fields_that_do_not_fit(make, message):

@@ -13,7 +13,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.networks.units import BasicUnit
-from optnet_jax.recurrences import GradientDescent, HeavyBall, TwoPath, heavy_ball
+from optnet_jax.recurrences import HeavyBall, TwoPath, heavy_ball
 from optnet_jax.structures import Propagation, stack_layers, unroll_layers
 
 QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
@@ -346,18 +346,6 @@ def test_blocks_have_their_weight_layers(block):
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"block": "dense"}, "block must be one of basic"),
-        ({"widths": (16, 32)}, "one entry for each stage"),
-    ],
-)
-def test_fields_that_do_not_fit_are_refused_at_once(fields, message):
-    with pytest.raises(InputError, match=message):
-        create("hb_net56", **fields)
-
-
-@pytest.mark.parametrize(
     ("fields", "shape", "message"),
     [
         ({}, (1, 3, 8, 3), "images of 3x8 are smaller .* at least 4x4"),
@@ -374,11 +362,6 @@ def test_inputs_that_do_not_fit_are_one_clear_error(fields, shape, message):
     network = create("hb_net20", **fields)
     with pytest.raises(InputError, match=message):
         jax.eval_shape(network.init, jax.random.key(0), jnp.ones(shape))
-
-
-def test_a_recurrence_for_each_stage_must_be_as_many():
-    with pytest.raises(InputError, match="one for each of the 3 stages, got 1"):
-        RecurrenceNet((GradientDescent(),))
 
 
 def test_coefficients_for_each_step_of_a_single_stage():

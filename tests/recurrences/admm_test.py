@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from optnet_jax import objectives
-from optnet_jax.errors import InputError
 from optnet_jax.recurrences import ADMM, iterate
 
 
@@ -68,8 +67,3 @@ def test_each_path_can_have_an_operator_of_its_own():
     x = iterate(ADMM(), (lambda x: 2 * x, lambda x: 4 * x), jnp.ones(1), 1)
     # x' = (2 + 1) / 2, x = (4 + x') / 2
     np.testing.assert_allclose(x, [2.75])
-
-
-def test_unknown_readout():
-    with pytest.raises(InputError, match="unknown readout 'y': use one of x, x_prime"):
-        ADMM("y")  # pyright: ignore

@@ -86,6 +86,11 @@ def test_a_fixed_point_stays_and_has_gradients():
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,)])
+def test_no_sample_and_a_single_number_are_taken(shape):
+    assert iterate(Anderson(2), jnp.cos, jnp.ones(shape), 4).shape == shape
+
+
 @pytest.mark.parametrize("memory", [0, True, 2.0, None])
 def test_a_memory_that_is_none_is_refused(memory):
     with pytest.raises(InputError, match="memory must be a whole number"):

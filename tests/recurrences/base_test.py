@@ -5,7 +5,7 @@ import pytest
 
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import base
+from optnet_jax.recurrences import base, methods
 
 
 class TenLineMethod:
@@ -30,14 +30,11 @@ def test_paths_are_one_unless_the_method_says():
     assert base.number_of_paths(recurrences.TwoPath()) == 2
 
 
-def test_restart_falls_back_to_init():
-    assert base.restart(TenLineMethod(), 1.0, 5.0) == 1.0
-    assert base.restart(recurrences.heavy_ball(0.3), 1.0, 5.0) == (1.0, 5.0)
-
-
-def test_a_method_of_the_users_own_iterates():
-    x = recurrences.iterate(TenLineMethod(), lambda x: x, jnp.ones(2), 2)
-    np.testing.assert_allclose(x, 1.1 * 1.5, rtol=1e-6)
+@pytest.mark.parametrize("mu", [0, -0.1, 1.1, True, "a", [0.1, 0.2]])
+def test_mu_is_a_number_of_which_coefficients_can_be_made(mu):
+    for tuned in (recurrences.triple_momentum, methods.find("hb_tuned").recurrence):
+        with pytest.raises(InputError, match="^mu must be"):
+            tuned(mu)
 
 
 @pytest.mark.parametrize("depth", [0, -1, 2.0, True, "3"])

@@ -1,8 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coupled, iterate
 
 
@@ -28,8 +26,3 @@ def test_is_the_authors_pair_of_sums_and_can_be_undone(float64):
         b = b - np.tanh(second @ a)
         a = a - np.tanh(first @ b)
     np.testing.assert_allclose((a, b), start, atol=1e-13)
-
-
-def test_unknown_readout():
-    with pytest.raises(InputError, match="unknown readout 'both'"):
-        Coupled("both")

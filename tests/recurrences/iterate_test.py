@@ -6,6 +6,7 @@ import pytest
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, HistorySum, iterate, methods
+from optnet_jax.structures import Equilibrium, Propagation
 
 METHODS = {
     **{m.key: m.recurrence(0.01) for m in methods.METHODS},
@@ -109,6 +110,8 @@ class TestStart:
         ("method", "start", "cause"),
         [
             (HeavyBall(), (jnp.ones(3), jnp.ones(3)), "HeavyBall has one path"),
+            (HeavyBall(), "one", "x_0 must be an array of numbers, got 'one'"),
+            (HeavyBall(), None, "x_0 must be an array of numbers, got None"),
             (recurrences.ADMM(), (jnp.ones(3),) * 3, "ADMM has two paths"),
             (recurrences.ADMM(), (jnp.ones(3), jnp.ones(1)), r"shapes \(3,\), \(1,\)"),
         ],
@@ -124,6 +127,7 @@ class TestOperator:
         [
             (HeavyBall(), lambda x: x[:1], r"maps \(2, 3\) to \(1, 3\)"),
             (HeavyBall(), jnp.sum, r"maps \(2, 3\) to \(\)"),
+            (HeavyBall(), lambda x: [x, x], r"maps \(2, 3\) to a list"),
             (recurrences.ADMM(), (jnp.tanh, jnp.sum), r"maps \(2, 3\) to \(\)"),
             (HeavyBall(), lambda x: x * 1j, "real numbers to complex ones"),
             (HeavyBall(), (jnp.tanh, jnp.tanh), "1 of its iterates.* 2 operators"),
@@ -134,6 +138,54 @@ class TestOperator:
     def test_that_does_not_fit_is_refused(self, method, operator, cause):
         with pytest.raises(InputError, match=cause):
             iterate(method, operator, jnp.ones((2, 3)), 2)
+
+
+class Own:
+    """A user's method, some of whose parts a test replaces by mistakes."""
+
+    def __init__(self, **parts):
+        vars(self).update(parts)
+
+    def coefficients(self, depth):
+        return {"a": jnp.ones(depth)}
+
+    def init(self, x0):
+        return x0, 0
+
+    def step(self, transform, state, c):
+        return transform(state[0]), state[1] + 1
+
+    def output(self, state):
+        return state[0]
+
+
+def test_a_state_may_hold_a_python_number():
+    assert iterate(Own(), lambda x: 2 * x, jnp.ones(()), 3) == 8
+
+
+@pytest.mark.parametrize(
+    ("method", "cause"),
+    [
+        (HeavyBall, r"is the class HeavyBall: make one, HeavyBall\(\)"),
+        (None, "None is no recurrence: it has no method coefficients, init"),
+        (Own(step=None), "no method step$"),
+        (Own(coefficients=lambda depth: [1.0]), "Own.coefficients must return a dict"),
+        (Own(init=lambda x: (x, "none")), "the state of Own, .* is no pytree of arr"),
+        (Own(init=lambda x: {1, 2}), "is no pytree of arrays"),
+        (Own(step=lambda t, s, c: s[0]), "Own.step returns a state of another form"),
+        (Own(step=lambda t, s, c: (*s, s[0])), "instead of .*2, 3"),
+        (Own(step=lambda t, s, c: (s[0][:1], s[1])), r"shapes \(\(1, 3\), \(\)\) in"),
+    ],
+)
+def test_a_users_mistake_is_one_line(method, cause):
+    for run in (
+        lambda: iterate(method, jnp.tanh, jnp.ones((2, 3)), 2),
+        lambda: Propagation(method, jnp.tanh, 2).apply({}, jnp.ones((2, 3))),
+        lambda: Equilibrium(method, jnp.tanh).apply({}, jnp.ones((2, 3))),
+    ):
+        with pytest.raises(InputError, match=cause) as caught:
+            run()
+        assert "\n" not in str(caught.value)
 
 
 def test_a_traced_coefficient_has_a_gradient():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import TwoPath, iterate
+from optnet_jax.recurrences import ADMM, Coupled, TwoPath, iterate
 
 
 def run(recurrence, x0, depth):
@@ -60,6 +60,7 @@ def test_printed_refuses_coefficients_of_another_number():
         TwoPath.printed(4, beta=np.ones(4))
 
 
-def test_unknown_readout():
-    with pytest.raises(InputError, match="unknown readout"):
-        TwoPath(readout="both")  # pyright: ignore
+@pytest.mark.parametrize("method", [ADMM, Coupled, TwoPath])
+def test_unknown_readout(method):
+    with pytest.raises(InputError, match="unknown readout 'y': use one of x, x_prime"):
+        method(readout="y")

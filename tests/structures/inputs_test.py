@@ -142,7 +142,7 @@ def test_paths_stages_histories_and_equilibria_take_them():
     np.testing.assert_allclose(
         two, Propagation(ADMM(), lambda x: x / 2 + B, 2).apply({}, X), atol=1e-6
     )
-    stage = Stage(METHOD, shifted, 2).apply({}, X, b=B)
+    stage = Stage(Propagation(METHOD, shifted, 2)).apply({}, X, b=B)
     one = Propagation(METHOD, shifted, 2).apply({}, X, b=B)
     np.testing.assert_allclose(stage[0], one, atol=1e-6)
     dense = Propagation(HistorySum(1.0, 0.0), Pairwise(shifted), 2, remat=True)

@@ -174,7 +174,7 @@ def test_remat_changes_nothing(float64):
 
 def test_a_stage_runs_it_as_well():
     x0 = jnp.ones((2, FEATURES))
-    stage = Stage(HistorySum(), Combination(), DEPTH)
+    stage = Stage(Propagation(HistorySum(), Combination(), DEPTH))
     variables = stage.init(jax.random.key(0), x0)
     inner = {"params": variables["params"]["propagation"]}
     expected = Propagation(HistorySum(), Combination(), DEPTH).apply(inner, x0)

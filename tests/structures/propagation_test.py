@@ -8,8 +8,13 @@ from flax import linen as nn
 
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import HeavyBall, iterate
-from optnet_jax.structures import FullyConnected, Propagation, ReversiblePropagation
+from optnet_jax.recurrences import ADMM, HeavyBall, iterate
+from optnet_jax.structures import (
+    EachLayer,
+    FullyConnected,
+    Propagation,
+    ReversiblePropagation,
+)
 
 DEPTH = 4
 METHODS = [
@@ -167,6 +172,8 @@ def test_each_path_with_weights_of_its_own():
 def test_a_previous_iterate_can_be_given():
     module = Propagation(HeavyBall(0, 1), jnp.zeros_like, 1)
     assert module.apply({}, jnp.ones(2), jnp.full(2, 7.0)).tolist() == [7.0, 7.0]
+    with pytest.raises(InputError, match=r"shape \(2,\), x_\(-1\) \(3,\)"):
+        module.apply({}, jnp.ones(2), jnp.ones(3))
 
 
 def test_compile_time_does_not_grow_with_depth():
@@ -228,6 +235,40 @@ def test_transforms_in_turn_are_steps_with_coefficients_of_their_own(form):
     found = module.apply(variables, X, trajectory=True)
     np.testing.assert_allclose(found, jnp.stack(expected), atol=1e-5)
     assert "6 steps of HeavyBall" in module.described()
+
+
+def test_each_layer_may_have_a_transform_of_its_own_kind():
+    kinds = FullyConnected(jnp.tanh), jnp.sin, FullyConnected(use_bias=True)
+    for method, paths in ((HeavyBall(1, -1), {}), (ADMM(), {"separate_paths": True})):
+        module = Propagation(method, EachLayer(kinds), 3, unroll=True, **paths)
+        variables = module.init(jax.random.key(1), X)
+        params, state = variables["params"], method.init(X)
+        for k, kind in enumerate(kinds):
+            names = ("transform_prime", "transform") if paths else ("transform",)
+            operators = [
+                functools.partial(kind.apply, {"params": params[f"layer_{k}"][name]})
+                if isinstance(kind, nn.Module)
+                else kind
+                for name in names
+            ]
+            c = {n: v[k] for n, v in method.coefficients(3).items()}
+            operator = tuple(operators) if paths else operators[0]
+            state = method.step(operator, state, c)
+        found = module.apply(variables, X)
+        np.testing.assert_allclose(found, method.output(state), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"depth": 2}, "neither tied nor scanned: give unroll=True"),
+        ({"depth": 2, "unroll": True, "tied": True}, "neither tied nor scanned"),
+        ({"depth": 3, "unroll": True}, "transforms for 2 layers, depth is 3"),
+    ],
+)
+def test_transforms_of_several_kinds_are_written_out(fields, cause):
+    with pytest.raises(InputError, match=cause):
+        Propagation(HeavyBall(), EachLayer((jnp.tanh, jnp.sin)), **fields)
 
 
 class QuasiHyperbolic:

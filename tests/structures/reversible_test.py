@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,28 @@ class Unit(nn.Module):
     def __call__(self, x):
         x = nn.Dense(x.shape[-1], param_dtype=x.dtype, name="dense")(x)
         return jnp.tanh(BatchNorm(not self.train, name="norm")(x))
+
+
+@dataclasses.dataclass(frozen=True)
+class Drifting:
+    """A user's own: the step before is kept and doubled back; one state of two."""
+
+    def coefficients(self, depth):
+        return {"rate": np.linspace(0.5, 1, depth)}
+
+    def init(self, x0):
+        return {"x": x0, "v": x0}
+
+    def step(self, transform, state, c):
+        v = state["v"] + c["rate"] * transform(state["x"])
+        return {"x": state["x"] + v, "v": v}
+
+    def undo(self, transform, state, c):
+        x = state["x"] - state["v"]
+        return {"x": x, "v": state["v"] - c["rate"] * transform(x)}
+
+    def output(self, state):
+        return state["x"]
 
 
 def _inputs(dtype=jnp.float64):
@@ -68,6 +92,7 @@ def _largest_difference(a, b):
         (HeavyBall(1, -1), ()),
         (HeavyBall(0.7, np.linspace(-1, -0.5, DEPTH)), ("beta1", "beta2")),
         (HeavyBall(1.9, -0.9, scale=np.linspace(0.1, 1, DEPTH)), ("beta2", "scale")),
+        (Drifting(), ("rate",)),
     ],
 )
 def test_gradients_statistics_and_values_are_backpropagations(
@@ -78,7 +103,7 @@ def test_gradients_statistics_and_values_are_backpropagations(
     found = _gradients(ReversiblePropagation, recurrence, variables, train, learned)
     assert _largest_difference(found, expected) < 1e-10
     if learned:
-        assert jnp.abs(found[0][0]["beta2"]).min() > 0
+        assert jnp.abs(found[0][0][learned[-1]]).min() > 0
 
 
 @pytest.mark.parametrize("separate_paths", [True, False])
@@ -113,6 +138,20 @@ def test_its_memory_does_not_grow_with_depth(recurrence):
     iterate = 64 * 64 * 4
     assert many - few < iterate
     assert stored - many > 70 * iterate
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (0, 3)])
+@pytest.mark.parametrize("method", [HeavyBall(1, -1), Coupled()])
+def test_zeros_and_no_examples_are_not_taken_for_inaccurate(method, shape, caplog):
+    network = ReversiblePropagation(method, jnp.cos, 3)
+    stored = Propagation(method, jnp.cos, 3)
+    found, expected = (
+        jax.grad(lambda x, n=n: n.apply({}, x).sum())(jnp.zeros(shape))
+        for n in (network, stored)
+    )
+    jax.effects_barrier()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not caplog.messages
 
 
 def test_a_revnet_that_cannot_be_undone_is_named(caplog):

@@ -7,8 +7,8 @@ import pytest
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import HeavyBall, TwoPath, heavy_ball
-from optnet_jax.structures import FullyConnected, Stage
+from optnet_jax.recurrences import TwoPath, heavy_ball
+from optnet_jax.structures import FullyConnected, Propagation, Stage
 
 X = jnp.linspace(-1, 1, 8).reshape(2, 4)
 
@@ -26,8 +26,11 @@ class Widen(nn.Module):
         return nn.Dense(self.features, use_bias=False, name="w")(x), shortcut
 
 
-def _run(recurrence, depth=2, transition=Widen, x=X, **fields):
-    stage = Stage(recurrence, FullyConnected(jnp.tanh), depth, transition, **fields)
+def _run(recurrence, depth=2, transition=Widen, x=X, separate_paths=False, **fields):
+    layers = Propagation(
+        recurrence, FullyConnected(jnp.tanh), depth, separate_paths=separate_paths
+    )
+    stage = Stage(layers, transition, **fields)
     y, variables = stage.init_with_output(jax.random.key(0), x)
     return y, variables["params"]
 
@@ -77,18 +80,8 @@ def test_paths_without_weights_of_their_own_share_the_transition():
     np.testing.assert_array_equal(x_prime, x)
 
 
-def test_fields_reach_the_propagation():
-    _, params = _run(heavy_ball(0.5), 2, None, learned=("beta1",), unroll=True)
-    assert set(params["propagation"]) == {"layer_0", "layer_1", "beta1"}
-    _, params = _run(heavy_ball(0.5), 2, None, tied=True)
-    kernel = params["propagation"]["layers"]["transform"]["linear"]["kernel"]
-    assert kernel.shape == (4, 4)
-
-
 def test_bad_fields_are_named():
     with pytest.raises(InputError, match="previous=.* use shortcut or same"):
         _run(heavy_ball(0.5), previous="last")
     with pytest.raises(InputError, match="at least one unit"):
         _run(heavy_ball(0.5), 0, None)
-    with pytest.raises(InputError, match="reversible needs beta2"):
-        _run(HeavyBall(1, 0), reversible=True)

@@ -187,7 +187,8 @@ class Widening(nn.Module):
 
 def test_a_stage_has_weights_of_its_own_in_each_path_and_layer():
     transition = functools.partial(Widening, Holder(dense()))
-    stage = Stage(TwoPath(), Holder(dense()), 2, transition, separate_paths=True)
+    layers = Propagation(TwoPath(), Holder(dense()), 2, separate_paths=True)
+    stage = Stage(layers, transition)
     params = _drawn(stage)["params"]
     assert _count(params["transition"]) == _count(params["transition_prime"]) == 20
     assert _count(params["propagation"]) == 20 * 2 * 2
@@ -274,5 +275,6 @@ def test_modules_that_no_layer_could_own_are_refused():
         Propagation(ADMM(), (dense(), dense()), 2)  # pyright: ignore
     with pytest.raises(InputError, match="a field of HeavyBall is a module"):
         Propagation(HeavyBall(1, -1, nn.PReLU()), dense(), 2)
+    layers = Propagation(heavy_ball(0.3), dense(), 2)
     with pytest.raises(InputError, match="post_activation is a module"):
-        Stage(heavy_ball(0.3), dense(), 2, post_activation=nn.PReLU())
+        Stage(layers, post_activation=nn.PReLU())
