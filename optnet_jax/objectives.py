@@ -55,30 +55,10 @@ def _negative(u: jax.Array) -> jax.Array:
     return jnp.where(u > 0, -u, u)
 
 
-def _sigmoid_potential(u: jax.Array) -> jax.Array:
-    return jax.nn.softplus(u)
-
-
-def _tanh_potential(u: jax.Array) -> jax.Array:
-    return jnp.logaddexp(u, -u)
-
-
 def _softplus_potential(u: jax.Array) -> jax.Array:
     # For u > 0 the inversion Li₂(-e^u) = -π²/6 - u²/2 - Li₂(-e^-u) keeps e^u finite.
     dilogarithm = _dilogarithm(_negative(u))
     return jnp.where(u > 0, np.pi**2 / 6 + u * u / 2 - dilogarithm, dilogarithm)
-
-
-def _softsign_potential(u: jax.Array) -> jax.Array:
-    return jnp.abs(u) - jnp.log1p(jnp.abs(u))
-
-
-def _relu_potential(u: jax.Array) -> jax.Array:
-    return jnp.where(u > 0, u * u / 2, 0)
-
-
-def _leaky_relu_potential(u: jax.Array) -> jax.Array:
-    return jnp.where(u > 0, 1, LEAKY_SLOPE) * u * u / 2
 
 
 def _elu_potential(u: jax.Array) -> jax.Array:
@@ -99,12 +79,15 @@ def _swish_potential(u: jax.Array) -> jax.Array:
 
 ACTIVATIONS: dict[str, tuple[Callable[[Any], jax.Array], Callable[[Any], jax.Array]]]
 ACTIVATIONS = {
-    "sigmoid": (jax.nn.sigmoid, _sigmoid_potential),
-    "tanh": (jnp.tanh, _tanh_potential),
+    "sigmoid": (jax.nn.sigmoid, jax.nn.softplus),
+    "tanh": (jnp.tanh, lambda u: jnp.logaddexp(u, -u)),
     "softplus": (jax.nn.softplus, _softplus_potential),
-    "softsign": (jax.nn.soft_sign, _softsign_potential),
-    "relu": (jax.nn.relu, _relu_potential),
-    "leaky_relu": (jax.nn.leaky_relu, _leaky_relu_potential),
+    "softsign": (jax.nn.soft_sign, lambda u: jnp.abs(u) - jnp.log1p(jnp.abs(u))),
+    "relu": (jax.nn.relu, lambda u: jnp.where(u > 0, u * u / 2, 0)),
+    "leaky_relu": (
+        jax.nn.leaky_relu,
+        lambda u: jnp.where(u > 0, 1, LEAKY_SLOPE) * u * u / 2,
+    ),
     "elu": (jax.nn.elu, _elu_potential),
     "swish": (jax.nn.swish, _swish_potential),
 }
@@ -136,6 +119,14 @@ def _floating(name: str, value: Any) -> jax.Array:
     if array is None or not jnp.issubdtype(array.dtype, jnp.number):
         raise InputError(f"{name} must be an array of numbers, got {value!r:.60}")
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def _vectors(name: str, value: Any, matrix: jax.Array) -> jax.Array:
+    """Return floating-point vectors of the length that a matrix takes."""
+    array, n = _floating(name, value), len(matrix)
+    if array.shape[-1:] != (n,):
+        raise InputError(f"{name} must be [..., {n}], got shape {array.shape}")
+    return array
 
 
 def _square(name: str, value: Any) -> jax.Array:
@@ -181,7 +172,7 @@ def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
     u = _symmetric("U", u)
 
     def f(z: Any) -> jax.Array:
-        z = _floating("z", z)
+        z = _vectors("z", z, u)
         return jnp.sum(z * z / 2 - potential(jnp.dot(z, u)), axis=-1)
 
     return f
@@ -200,7 +191,7 @@ def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
     """
     phi, _ = activation_pair(activation)
     u = _symmetric("U", u)
-    return lambda z: jnp.dot(phi(jnp.dot(_floating("z", z), u)), u)
+    return lambda z: jnp.dot(phi(jnp.dot(_vectors("z", z, u), u)), u)
 
 
 def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
@@ -218,7 +209,7 @@ def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """
     phi, _ = activation_pair(activation)
     w = _square("W", w)
-    return lambda x: phi(jnp.dot(_floating("x", x), w.T))
+    return lambda x: phi(jnp.dot(_vectors("x", x, w), w.T))
 
 
 def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
@@ -236,7 +227,7 @@ def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """
     u = square_root(w)
     f = objective(activation, u)
-    return lambda x: f(jnp.dot(_floating("x", x), u))
+    return lambda x: f(jnp.dot(_vectors("x", x, u), u))
 
 
 def square_root(w: Any) -> jax.Array:

@@ -144,6 +144,13 @@ def test_what_is_no_symmetric_matrix_is_refused(u, cause):
             make("relu", u)
 
 
+def test_vectors_of_another_length_are_refused():
+    made = objectives.objective, objectives.gradient_step, objectives.layer
+    for make in (*made, objectives.network_objective):
+        with pytest.raises(InputError, match=r"must be \[..., 2\], got shape \(3,\)"):
+            make("relu", np.eye(2))(np.ones(3))
+
+
 def test_a_traced_matrix_is_taken():
     slope = jax.grad(lambda u: objectives.objective("relu", u)(jnp.ones(2)))
     np.testing.assert_allclose(slope(jnp.eye(2)), -np.ones((2, 2)))

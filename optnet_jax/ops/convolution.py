@@ -1,10 +1,9 @@
 """Convolutions: explicit padding, and gradients that are fast on a CPU.
 
 The gradients that JAX derives of a convolution are convolutions with permuted operands.
-XLA's CPU backend has a slow path for some of them: inside a ``lax.scan`` a stage of
-residual units takes 16 times as long as written out, and the kernel gradients of a 1×1
-or a many-to-few 3×3 convolution, DenseNet's, take 1.5 to 5 times as long as they need.
-:func:`same_convolution` states them by hand.
+XLA's CPU backend has a slow path for some of them, inside a ``lax.scan`` and for the
+kernels of a 1×1 or a many-to-few 3×3 convolution. :func:`same_convolution` states them
+by hand.
 """
 
 import functools

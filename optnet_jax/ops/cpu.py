@@ -37,13 +37,7 @@ def direct(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
 
 
 def convolution(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
-    """Return x ∗ w, padded to the size of x, in the form that is fastest.
-
-    Args:
-        x: [B, H, W, C].
-        w: [h, w, C, F], odd h and w.
-        precision: as in ``jax.lax``.
-    """
+    """Return x ∗ w, w [h, w, C, F] with odd h and w, in the form that is fastest."""
     size, (channels, features) = w.shape[:2], w.shape[2:]
     few = size == (3, 3) and x.shape[2] % 2 == 0 and channels == features <= VECTOR
     form = in_pairs if few and not onednn_is_on() else direct
@@ -54,12 +48,8 @@ def in_pairs(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
     """Return x ∗ w of few outputs, computed for two neighbours at a time.
 
     The pair is an output of twice the channels and a kernel that is one column wider,
-    at stride 2: a third of the products is with 0, and it is faster all the same.
-
-    Args:
-        x: [B, H, W, C], even W.
-        w: [3, 3, C, F].
-        precision: as in ``jax.lax``.
+    at stride 2: a third of the products is with 0, and it is faster all the same. x has
+    an even width, w is 3×3.
     """
     left, right = (
         jnp.pad(w, ((0, 0), columns, (0, 0), (0, 0))) for columns in ((0, 1), (1, 0))
@@ -78,14 +68,7 @@ def in_pairs(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
 def kernel_gradient(
     x: jax.Array, dy: jax.Array, shape: tuple[int, ...], precision: Any = None
 ) -> jax.Array:
-    """Return ∂w of ⟨∂y, x ∗ w⟩ in the form that is fastest.
-
-    Args:
-        x: [B, H, W, C].
-        dy: [B, H, W, F].
-        shape: of w.
-        precision: as in ``jax.lax``.
-    """
+    """Return ∂w of ⟨∂y, x ∗ w⟩, w of the given shape, in the form that is fastest."""
     if shape[:2] == (1, 1):
         over = (0, 1, 2)
         return jnp.tensordot(x, dy, (over, over), precision=precision)[None, None]
