@@ -180,6 +180,7 @@ class Propagation(nn.Module):
                 )
         super().__post_init__()
 
+    @nn.nowrap
     def of_layer(self, k: int = 0) -> Any:
         """Return the transform of layer k, or a tuple of those that it has in turn."""
         one = self.transform
