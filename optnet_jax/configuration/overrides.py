@@ -160,8 +160,9 @@ def from_text(text: str, kind: Any, name: str) -> Any:
     (False, None)
     >>> from_text("4,4", tuple[int, ...], "sizes"), from_text("1.0", str, "version")
     ((4, 4), '1.0')
-    >>> from_text("tanh", str | tuple[str, ...], "phi")
-    'tanh'
+    >>> names = str | tuple[str, ...]
+    >>> from_text("tanh", names, "phi"), from_text("tanh,relu", names, "phi")
+    ('tanh', ('tanh', 'relu'))
     """
     for value in _readings(text, kind):
         try:
@@ -191,8 +192,10 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
         yield text
     elif kind is not bool:
         literal = _literal(text)
-        yield literal
-        if (origin or kind) is tuple:
+        is_tuple = (origin or kind) is tuple
+        if literal is not text or not is_tuple:
+            yield literal
+        if is_tuple:
             words = tuple(filter(None, (word.strip() for word in text.split(","))))
             yield words if literal is text else (literal,)
 
