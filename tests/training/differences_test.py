@@ -31,8 +31,6 @@ def test_the_networks_own_defaults_count():
     old, new = base(), base()
     new["model"]["name"] = "resnet"
     assert config_differences(old, new) == [
-        # A ResNet has no β1 to set: it is 1.
-        "model.beta1 was 1.0, now not set",
         "model.beta2 was -1.0, now 0.0",
         "model.name was hb_net, now resnet",
         "model.post_activation was False, now True",
