@@ -251,12 +251,13 @@ def _one_of(value: Any, kinds: tuple) -> Any:
         except WrongItemError:
             raise
         except WrongValueError as error:
-            problems.append(str(error).removeprefix("must be "))
+            problems.append(str(error))
     # Of the right kind is what more is said of than what it must be.
     for problem in problems:
-        if problem.startswith("is "):
+        if not problem.startswith("must be "):
             raise WrongValueError(problem)
-    raise WrongValueError(f"must be {' or '.join(dict.fromkeys(problems))}")
+    kinds_said = dict.fromkeys(text.removeprefix("must be ") for text in problems)
+    raise WrongValueError(f"must be {' or '.join(kinds_said)}")
 
 
 def _tuple(value: Any, kinds: tuple) -> tuple:

@@ -61,6 +61,7 @@ def test_a_value_of_its_kind_is_taken(value, kind, expected):
         ((1, "a"), tuple[int, ...], "field has 'a': each must be a whole number"),
         ((1,), tuple[int, int], "field=(1,) must have 2 values"),
         ("x", int | None, "field='x' must be a whole number or None"),
+        ((1,), tuple[int, int] | None, "field=(1,) must have 2 values"),
         (
             "lst",
             Literal["last", "best"],
