@@ -463,7 +463,7 @@ def test_paths_are_dropped_more_often_with_depth(unroll):
         ("hb_net", {"reversible": True}, "reversible excludes drop_path"),
         ("agd_net", {}, "no field 'drop_path'"),
         ("hb_net", {"drop_path": 1.0}, "drop_path=1.0 must be"),
-        ("hb_net", {"drop_path": (0, 0.1, 0.5)}, "drop_path=.* must be"),
+        ("hb_net", {"drop_path": (0, 0.1, 0.5)}, "drop_path=.* must have 2 values"),
     ],
 )
 def test_where_a_path_cannot_be_dropped(name, fields, message):
