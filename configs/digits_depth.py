@@ -1,6 +1,6 @@
 """Five structures at three depths and one parameter count, on scikit-learn's digits.
 
-    python -m optnet_jax.studies.sweep digits_depth --workdir=runs/digits_depth
+    python -m optnet_jax.main --config=configs/tables.py:digits_depth
 
 One run of it: --config=configs/digits_depth.py:structure=hb,depth=26
 

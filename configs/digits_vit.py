@@ -1,7 +1,7 @@
 """A small vision transformer on scikit-learn's digits, by AdamW with a cosine.
 
     python -m optnet_jax.main --config=configs/digits_vit.py:method=yurii
-    python -m optnet_jax.studies.sweep digits_vit
+    python -m optnet_jax.main --config=configs/tables.py:digits_vit
 
 Arguments: as of configs/fashion_vit.py, but for width=28: patches of 2×2, 4 layers,
 40,078 parameters; 32 channels have 51,946.

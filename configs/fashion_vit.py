@@ -1,7 +1,7 @@
 """A small vision transformer on Fashion-MNIST, by AdamW with a cosine.
 
     python -m optnet_jax.main --config=configs/fashion_vit.py:method=yurii
-    python -m optnet_jax.studies.sweep fashion_vit
+    python -m optnet_jax.main --config=configs/tables.py:fashion_vit
 
 Arguments: method=transformer (16) with (1, 0), hb (11) with β = 0.3, nesterov (12),
 yurii, YuriiFormer's update with learned α, β, γ, or triple, with a learned δ as well;

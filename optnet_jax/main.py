@@ -13,7 +13,7 @@ from absl import app, flags
 
 from optnet_jax.configuration import command_line, local_path
 from optnet_jax.runs import program
-from optnet_jax.studies.dispatch import MODES, run
+from optnet_jax.studies.dispatch import MODES, computes, run
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "Config file, or FILE:argument=value,..; see configs/."
@@ -26,7 +26,8 @@ _MODE = flags.DEFINE_enum(
     "train",
     MODES,
     "Train, evaluate a checkpoint, show the network, classify images, or write the "
-    "trained network for other programs.",
+    "trained network for other programs. Of a study: run it, report on what is there, "
+    "or show what is left.",
 )
 _IMAGES = flags.DEFINE_multi_string(
     "images", [], "With --mode=predict: a file or a folder; may be given often."
@@ -71,15 +72,18 @@ def main(argv: Sequence[str]) -> None:
     config: Any = _CONFIG.value  # the config itself, by command_line.parse
     workdir = _WORKDIR.value or str(Path("runs") / config.name)
     workdir = str(local_path(workdir, "--workdir"))
-    if _MODE.value == "summary":
-        from optnet_jax.runs import devices
+    if _MODE.value != "summary":
+        # Said before the imports, which take seconds.
+        print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
+    from optnet_jax.runs import devices
 
+    own = computes(config, _MODE.value)
+    if not own:
         devices.stay_on_the_cpu()
-        run(config, workdir, "summary", _TOPOLOGY.value)
+    if _MODE.value == "summary":
+        run(config, workdir, "summary", _TOPOLOGY.value, _IMAGES.value)
         return
-    # Said before the imports, which take seconds.
-    print(f"{config.name}: {_MODE.value} in {workdir}; loading", flush=True)
-    from optnet_jax.runs import compilation, devices, distributed
+    from optnet_jax.runs import compilation, distributed
 
     if config.get("deterministic", False):
         devices.make_repeatable()
@@ -95,7 +99,8 @@ def main(argv: Sequence[str]) -> None:
     devices.keep_freed_memory()
     kept = config.get("compilation_cache", True) and devices.can_keep_programs()
     compilation.keep_programs(kept)
-    devices.say_library()
+    if own:
+        devices.say_library()
     with distributed.together():
         run(config, workdir, _MODE.value, _TOPOLOGY.value, _IMAGES.value)
 

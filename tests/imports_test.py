@@ -100,10 +100,8 @@ TESTED_ELSEWHERE = {
     "structures/pairwise.py": "networks/dense_layer_test.py",
     "studies/dispatch.py": "main_test.py",
     "studies/kinds.py": "training/config_fuzz_test.py",
-    "studies/report/__main__.py": "studies/report/main_test.py",
-    "studies/report/figure.py": "studies/report/main_test.py",
-    "studies/report/markdown.py": "studies/report/main_test.py",
-    "studies/report/summary.py": "studies/report/main_test.py",
+    "studies/report/__main__.py": "studies/report/page_test.py",
+    "studies/table_views.py": "studies/tables_test.py",
     "training/quiet.py": "training/checkpoint_test.py",
     "weights/torchvision_names.py": "weights/torchvision_test.py",
 }

@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ STUDIES = [
     "sparse_coding",
     "stability",
     "table2",
+    "tables",
 ]
 
 
@@ -156,11 +158,38 @@ def test_studies_are_called_by_name(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_is_not_started_by_an_evaluation(name, monkeypatch, tmp_path):
+@pytest.mark.parametrize("mode", ["predict", "export", "eval", "summary"])
+def test_a_study_is_not_started_by_other_modes(name, mode, monkeypatch, tmp_path):
     monkeypatch.setattr(Study, "run", None)
     config = configuration.load(f"configs/{name}.py")
-    with pytest.raises(InputError, match=f"{name} is a study, which has no checkpoint"):
-        main.run(config, str(tmp_path), "eval")
+    ending = contextlib.nullcontext()
+    if mode in ("predict", "export"):
+        ending = pytest.raises(InputError, match=f"{name} is a study, which has no che")
+    elif mode == "eval" and name != "tables":
+        ending = pytest.raises(InputError, match=f"{name} is a study that has a report")
+    with ending:
+        main.run(config, str(tmp_path), mode)
+    assert (tmp_path / "tables.md").exists() == (name == "tables" and mode == "eval")
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "said"),
+    [
+        ("summary", {"topology": "v5e:2x2"}, "only compiled for it: add"),
+        ("summary", {"images": ["x.png"]}, "--images is for --mode=predict"),
+    ],
+)
+def test_what_a_mode_has_no_use_for_is_refused(mode, more, said, tmp_path):
+    config = configuration.load("configs/convergence.py")
+    with pytest.raises(InputError, match=said):
+        main.run(config, str(tmp_path), mode, **more)
+
+
+def test_a_table_of_runs_leaves_the_devices_to_its_runs():
+    for name in ("digits_agd", *STUDIES):
+        config = configuration.load(f"configs/{name}.py")
+        assert dispatch.computes(config, "train") == (name != "tables")
+        assert not dispatch.computes(config, "summary")
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -246,7 +275,7 @@ def test_summary_of_a_network_without_stages_draws_nothing(tmp_path, capsys):
 
 def test_a_topology_is_for_a_summary_alone(tmp_path):
     config = configuration.load("configs/digits_hb.py")
-    with pytest.raises(InputError, match="'v5e:4x4', it is only compiled for: add --m"):
+    with pytest.raises(InputError, match="'v5e:4x4', a training step is only compiled"):
         main.run(config, str(tmp_path), "train", "v5e:4x4")
     with pytest.raises(InputError, match="no TPU topology is called 'v5e:4'"):
         main.run(config, str(tmp_path), "summary", "v5e:4")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
-from optnet_jax.studies.tables import table
+from optnet_jax.studies.markdown import table
 
 Row = dict[str, Any]
 """What was measured of one case, JSON-able."""

@@ -4,6 +4,7 @@
 Lemma 1, ``hypothesis`` trains them on argmin F, ``equilibrium`` trains argmin F and
 reads it out by them, ``stability`` asks what they do to gradients, ``line`` what those
 of (s, -1) do at depth, ``sparse_coding`` runs and trains methods where the problem is
-given; ``study`` is the form of these seven. ``sweep`` and ``report`` make Tables 4 and
-5, ``figures`` draws one run. Import what you need from its file: most need matplotlib.
+given, ``tables`` trains the networks of Tables 4 and 5 and their like; ``study`` is the
+form of these eight. ``report`` is a page about runs, ``figures`` draws one. Import what
+you need from its file: most need matplotlib.
 """

@@ -1,10 +1,11 @@
-"""The cells of a study: each is worked out once, kept in a file, and never again.
+"""The cells of a study: each is worked out once, kept, and never again.
 
 A file is named by a digest of what defines its cell, and holds that definition: a
 method that is renamed, moved to another row or given other coefficients is another
 cell, and never reads the file that it had before.
 """
 
+import abc
 import concurrent.futures
 import dataclasses
 import datetime
@@ -12,14 +13,16 @@ import hashlib
 import json
 import math
 import re
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import jax
 
 from optnet_jax.errors import InputError
+from optnet_jax.runs import program
 from optnet_jax.runs.files import read_object
 from optnet_jax.runs.progress import duration, say
 from optnet_jax.training.workdir import write_json
@@ -51,66 +54,147 @@ class Cell(Protocol):
 AnyCell = TypeVar("AnyCell", bound=Cell)
 
 
-def complete(
-    cells: Sequence[AnyCell],
-    folder: Path,
-    begin: Callable[[], Callable[[AnyCell], Row]],
-    outcome: Callable[[Row], str],
-    workers: int,
-    config: Mapping[str, Any],
-) -> list[Row]:
-    """Measure the cells that have no file yet, a few at a time, and read them all.
+class Store(abc.ABC, Generic[AnyCell]):
+    """Where the rows of a study are, and how another one is made.
+
+    Args:
+        places: where each cell of the study has its row.
+        found: all that is there.
+    """
+
+    def __init__(self, places: Mapping[AnyCell, Path], found: Iterable[Path]):
+        self.places = places
+        foreign = sorted(set(found) - set(places.values()))
+        if foreign:
+            text = f"{len(foreign)} of {foreign[0].parent}, such as {foreign[0].name}"
+            program.tell(f"not used, of no cell of this study: {text}", sys.stderr)
+
+    @abc.abstractmethod
+    def read(self, cell: AnyCell) -> Row | None:
+        """Return a cell's row; ``None`` if it has not been measured.
+
+        Raises:
+            InputError: what is there is damaged, or of another cell.
+        """
+
+    @abc.abstractmethod
+    def begin(self) -> Callable[[AnyCell], Row]:
+        """Make what all cells share; return what measures one and keeps its row."""
+
+    def left(self, cell: AnyCell) -> str:
+        """Say what is to be done for a cell that has no row."""
+        return cell.name
+
+    def stop(self) -> None:
+        """Ask what is being measured in other programs to save its state and end."""
+
+    def rows(self) -> list[Row]:
+        """Return the rows that there are, in the order of the cells."""
+        return [row for cell in self.places if (row := self.read(cell)) is not None]
+
+
+class Files(Store[AnyCell]):
+    """Rows in JSON files, each named by its cell and a digest of what defines it.
 
     Args:
         cells: all cells of the study.
-        folder: where each leaves its JSON file; made where it is missing.
-        begin: makes what all cells share, where any is missing, and returns the
-            function that measures one: a cell -> numbers, texts, and lists and dicts of
-            them.
-        outcome: a row -> what is printed of it, behind the name of its cell.
-        workers: how many at once on a CPU, where small matrices leave most of a second
-            core idle; an accelerator is filled by one.
+        folder: where each leaves its file; made where it is missing.
+        begin: makes what all cells share and returns the function that measures one: a
+            cell -> numbers, texts, and lists and dicts of them.
         config: what all cells depend on, in JSON types.
-
-    Returns:
-        The rows in the order of the cells: the plain fields of the cell, what was
-        measured, ``wall_seconds`` and ``finished``, in UTC.
-
-    Raises:
-        InputError: from a cell, or a file that is damaged or of another cell.
-        SystemExit: after Ctrl-C, with status 130; finished cells are kept.
     """
-    folder.mkdir(exist_ok=True)
-    definitions = {cell: {"cell": described(cell), "config": config} for cell in cells}
-    files = {cell: folder / file_name(cell.name, definitions[cell]) for cell in cells}
-    foreign = set(folder.glob("*.json")) - set(files.values())
-    if foreign:
-        say(f"not used: {len(foreign)} file(s) in {folder} of cells defined otherwise")
-    missing = [cell for cell in cells if not files[cell].exists()]
-    if len(missing) < len(cells):
-        say(f"resuming: {len(cells) - len(missing)} of {len(cells)} cells are done")
-    if missing:
-        measure = begin()
+
+    def __init__(
+        self,
+        cells: Iterable[AnyCell],
+        folder: Path,
+        begin: Callable[[], Callable[[AnyCell], Row]],
+        config: Mapping[str, Any],
+    ):
+        self._folder, self._begin = folder, begin
+        self._definitions = {
+            cell: {"cell": described(cell), "config": config} for cell in cells
+        }
+        places = {
+            cell: folder / file_name(cell.name, definition)
+            for cell, definition in self._definitions.items()
+        }
+        super().__init__(places, folder.glob("*.json"))
+
+    def read(self, cell: AnyCell) -> Row | None:
+        """Return what the file of a cell holds besides its definition."""
+        file = self.places[cell]
+        if not file.exists():
+            return None
+        row = read_json(file)
+        if row.pop("definition", None) != self._definitions[cell]:
+            raise InputError(
+                f"{file} holds another cell than its name says: delete it, and the "
+                "same command makes it again"
+            )
+        return row
+
+    def begin(self) -> Callable[[AnyCell], Row]:
+        """Return what measures a cell and writes its file."""
+        self._folder.mkdir(exist_ok=True)
+        measure = self._begin()
 
         def measure_and_keep(cell: AnyCell) -> Row:
             row = _measured(cell, measure)
             # In the worker, so that a cell that ends after Ctrl-C is not lost.
-            write_json(files[cell], {**row, "definition": definitions[cell]})
+            definition = self._definitions[cell]
+            write_json(self.places[cell], {**row, "definition": definition})
             return row
 
-        _run(missing, len(cells), measure_and_keep, outcome, workers)
-    return [_read_cell(files[cell], definitions[cell]) for cell in cells]
+        return measure_and_keep
+
+
+def complete(
+    store: Store[AnyCell], outcome: Callable[[Row], str], workers: int
+) -> list[Row]:
+    """Measure the cells that have no row yet, a few at a time, and read them all.
+
+    A cell that fails does not end the others.
+
+    Args:
+        store: of the study.
+        outcome: a row -> what is printed of it, behind the name of its cell.
+        workers: how many at once on a CPU, where small matrices leave most of a second
+            core idle; an accelerator is filled by one.
+
+    Returns:
+        The rows in the order of the cells. Those of files hold the plain fields of the
+        cell, what was measured, ``wall_seconds`` and ``finished``, in UTC.
+
+    Raises:
+        InputError: for a file that is damaged or of another cell.
+        SystemExit: with status 1 if cells failed; after a request to stop as a program
+            ends by that, with status 130 for Ctrl-C. Finished cells are kept.
+    """
+    missing = [cell for cell in store.places if store.read(cell) is None]
+    number = len(store.places)
+    if len(missing) < number:
+        say(f"resuming: {number - len(missing)} of {number} cells are done")
+    if missing:
+        failed = _run(missing, number, store, outcome, workers)
+        if failed:
+            raise SystemExit(
+                f"error: {failed} of {number} cells failed, as is said above; the same "
+                "command tries them again"
+            )
+    return store.rows()
 
 
 def _run(
     missing: Sequence[AnyCell],
     number: int,
-    measure: Callable[[AnyCell], Row],
+    store: Store[AnyCell],
     outcome: Callable[[Row], str],
     workers: int,
-) -> None:
-    """Measure a few cells at a time, and print a line for each with the time left."""
-    start, count = time.perf_counter(), number - len(missing)
+) -> int:
+    """Measure a few cells at a time, with a line for each; return how many failed."""
+    measure = store.begin()
+    start, count, failed = time.perf_counter(), number - len(missing), 0
     done, total = 0.0, sum(cell.work for cell in missing)
     pool = concurrent.futures.ThreadPoolExecutor(
         workers if jax.default_backend() == "cpu" else 1
@@ -118,20 +202,29 @@ def _run(
     try:
         futures = {pool.submit(measure, cell): cell for cell in missing}
         for future in concurrent.futures.as_completed(futures):
-            row = future.result()
             done += futures[future].work
             left = (time.perf_counter() - start) / done * (total - done)
             count += 1
+            try:
+                row = future.result()
+                told = f"{outcome(row)}; {row['wall_seconds']:.0f} s"
+            except InputError as error:
+                told = f"failed: {error}"
+                failed += 1
             say(
-                f"[{count:{len(str(number))}}/{number}] {futures[future].name}: "
-                f"{outcome(row)}; {row['wall_seconds']:.0f} s, about {duration(left)} "
-                "left"
+                f"[{count:{len(str(number))}}/{number}] {futures[future].name}: {told}"
+                f", about {duration(left)} left"
             )
-    except KeyboardInterrupt:
-        say("stopping when the cells in training are done; the same command resumes")
-        raise SystemExit(130) from None
+    except (KeyboardInterrupt, program.Interrupted) as stopped:
+        pool.shutdown(wait=False, cancel_futures=True)
+        say("stopping when the cells under way have ended; the same command resumes")
+        store.stop()
+        if isinstance(stopped, KeyboardInterrupt):
+            raise SystemExit(130) from None
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+    return failed
 
 
 def _measured(cell: AnyCell, measure: Callable[[AnyCell], Row]) -> Row:
@@ -189,16 +282,6 @@ def file_name(name: str, definition: Any) -> str:
     text = json.dumps(definition, sort_keys=True)
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
     return f"{re.sub(r'[^a-zA-Z0-9.=-]+', '_', name).strip('_')}-{digest}.json"
-
-
-def _read_cell(file: Path, definition: Any) -> dict[str, Any]:
-    result = read_json(file)
-    if result.pop("definition", None) != definition:
-        raise InputError(
-            f"{file} holds another cell than its name says: delete it, and the same "
-            "command makes it again"
-        )
-    return result
 
 
 def read_json(

@@ -33,10 +33,10 @@ from optnet_jax.studies.kinds import (
     Positive,
     printed_apart,
 )
+from optnet_jax.studies.markdown import number, select, table
 from optnet_jax.studies.minimiser import Problem, make_problem
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import number, select, table
 
 SHOWN = 400
 """Layers that a figure shows at most."""

@@ -37,7 +37,17 @@ def run(
         InputError: if there is no such experiment, or from the work itself.
     """
     workdir = str(local_path(workdir, "workdir"))
-    if mode == "summary":
+    if images and mode != "predict":
+        raise InputError("--images is for --mode=predict: add it, or leave them out")
+    name = experiment(config)
+    if topology and (mode != "summary" or name != "train"):
+        raise InputError(
+            f"nothing is run on {shown(topology)}, a training step is only compiled "
+            "for it: add --mode=summary, or leave out --topology"
+        )
+    if name != "train":
+        _run_study(name, config, Path(workdir), mode)
+    elif mode == "summary":
         # On standard error: the table may be redirected.
         program.tell(
             "tracing the network; one of hundreds of layers takes minutes", sys.stderr
@@ -45,19 +55,6 @@ def run(
         from optnet_jax.training import summary
 
         summary.show(config, Path(workdir), topology)
-        return
-    if topology:
-        raise InputError(
-            f"nothing is run on {shown(topology)}, it is only compiled for: add "
-            "--mode=summary, or leave out --topology"
-        )
-    if images and mode != "predict":
-        raise InputError("--images is for --mode=predict: add it, or leave them out")
-    fields = config.as_mapping() if isinstance(config, Block) else config
-    experiment = fields.get("experiment", "train")
-    # An array, from Python, would be compared entry by entry.
-    if not isinstance(experiment, str) or experiment != "train":
-        _run_study(experiment, config, workdir, mode)
     elif mode == "predict":
         from optnet_jax.inference import report
 
@@ -77,17 +74,30 @@ def run(
         _draw(workdir)
 
 
+def experiment(config: Config | Block) -> Any:
+    """Return what is done with a config: ``train``, or what should name a study."""
+    fields = config.as_mapping() if isinstance(config, Block) else config
+    name = fields.get("experiment", "train")
+    # An array, from Python, would be compared entry by entry.
+    return name if isinstance(name, str) else repr(name)
+
+
+def computes(config: Config, mode: str) -> bool:
+    """Say whether this process computes, or leaves devices to those that it starts."""
+    found = study(experiment(config))
+    return mode != "summary" and (found is None or found.runs is None)
+
+
 def study(name: Any) -> Any:
     """Return the ``STUDY`` of the module of that name in ``studies/``; None without."""
-    if not isinstance(name, str) or not name.isidentifier():
-        return None
     module = f"optnet_jax.studies.{name}"
-    if importlib.util.find_spec(module) is None:
+    known = isinstance(name, str) and name.isidentifier()
+    if not known or importlib.util.find_spec(module) is None:
         return None
     return getattr(importlib.import_module(module), "STUDY", None)
 
 
-def _run_study(name: Any, config: Config, workdir: str, mode: str) -> None:
+def _run_study(name: str, config: Config, workdir: Path, mode: str) -> None:
     from optnet_jax import studies
     from optnet_jax.runs import distributed
 
@@ -98,17 +108,23 @@ def _run_study(name: Any, config: Config, workdir: str, mode: str) -> None:
             f"config.experiment={shown(name)} is unknown: use train, "
             + ", ".join(module for module in modules if study(module))
         )
-    if mode != "train":
+    if mode in ("predict", "export"):
         raise InputError(
-            f"{name} is a study, which has no checkpoint to evaluate: leave out "
-            f"--mode={mode} to run it, or to see its report again"
+            f"{name} is a study, which has no checkpoint: --mode={mode} is for a "
+            "training run"
         )
     if distributed.group() is not None:
         raise InputError(
             f"the study {name} runs in one process: start it without --distributed "
             "or --coordinator_address"
         )
-    found.run(config, workdir)
+    if mode == "summary":
+        for line in found.left(config, workdir):
+            program.tell(line)
+    elif mode == "eval":
+        found.report_so_far(config, workdir)
+    else:
+        found.run(config, workdir)
 
 
 def _draw(workdir: str) -> None:

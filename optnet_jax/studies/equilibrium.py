@@ -44,9 +44,9 @@ from optnet_jax.studies.kinds import (
     Size,
     printed_apart,
 )
+from optnet_jax.studies.markdown import bullets, number, pivot, select, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import bullets, number, pivot, select, with_sd
 from optnet_jax.studies.verdict import (
     FEWER,
     MORE,

@@ -27,9 +27,9 @@ from optnet_jax.studies import kinds, learnable
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import student_interval
 from optnet_jax.studies.fit import best, in_parts
+from optnet_jax.studies.markdown import bullets, number, pivot, select, table
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import bullets, number, pivot, select, table
 from optnet_jax.studies.verdict import (
     TESTED,
     against,

@@ -32,10 +32,10 @@ from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import best, in_parts
 from optnet_jax.studies.images import Images, load
+from optnet_jax.studies.markdown import bullets, number, select, table, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import bullets, number, select, table, with_sd
 from optnet_jax.studies.trial import KINDS
 from optnet_jax.studies.verdict import TESTED, against, mark
 

@@ -32,9 +32,9 @@ from optnet_jax.structures import Propagation, Shrinkage, shrinkage
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import descend, members
 from optnet_jax.studies.kinds import SOME, Layers, Positive, Seeds, Size, printed_apart
+from optnet_jax.studies.markdown import bullets, number, select, table, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import bullets, number, select, table, with_sd
 from optnet_jax.studies.verdict import (
     TESTED,
     against,

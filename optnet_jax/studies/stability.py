@@ -25,11 +25,11 @@ from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.images import load
+from optnet_jax.studies.markdown import bullets, number, select, table
 from optnet_jax.studies.norms import measure
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots, radius_over_slopes
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import bullets, number, select, table
 from optnet_jax.studies.trial import KINDS, count_failed
 from optnet_jax.studies.verdict import TESTED
 

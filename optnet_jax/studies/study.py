@@ -21,7 +21,15 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import picture
 from optnet_jax.runs.files import write_output
 from optnet_jax.runs.progress import say
-from optnet_jax.studies.cells import AnyCell, Row, complete, finite, read_json
+from optnet_jax.studies.cells import (
+    AnyCell,
+    Files,
+    Row,
+    Store,
+    complete,
+    finite,
+    read_json,
+)
 from optnet_jax.studies.kinds import Workers
 from optnet_jax.training.differences import config_differences, listed
 from optnet_jax.training.result import commit, describe_devices, versions
@@ -65,16 +73,20 @@ class Study(Generic[AnyConfig, AnyCell]):
         text: report -> paragraphs and tables in Markdown.
         figures: report -> figures by the name of their file.
         conclude: config, rows -> what is worked out from all of them.
+        runs: of a study whose cells are programs of their own, which compute while this
+            one starts no device: cells, workdir, measurement -> the store of what they
+            leave. Its views bear with rows that are missing.
     """
 
     name: str
     config: type[AnyConfig]
     plan: Callable[[AnyConfig], Sequence[AnyCell]]
-    measurement: Callable[[AnyConfig], Callable[[AnyCell], Row]]
+    measurement: Callable[[AnyConfig], Callable[..., Any]]
     outcome: Callable[[Row], str]
     text: Callable[[Report], Iterable[str]]
     figures: Callable[[Report], Mapping[str, Figure]]
     conclude: Callable[[AnyConfig, list[Row]], Report] = lambda config, rows: {}
+    runs: Callable[..., Store[AnyCell]] | None = None
 
     def run(self, config: Config | AnyConfig, workdir: str | Path) -> Report:
         """Measure the cells that a workdir lacks, then write and print the report.
@@ -94,25 +106,48 @@ class Study(Generic[AnyConfig, AnyCell]):
         """
         config = self.config.of(config)
         cells = self.plan(config)
-        own = identity(config)
-        with Workdir(workdir, own) as claimed:
+        with Workdir(workdir, identity(config)) as claimed:
             folder = claimed.path
             file = folder / f"{self.name}.json"
-            if file.exists():
+            # Of runs, there may be more by now; the report of them is soon made.
+            if file.exists() and self.runs is None:
                 return self._finished(file, config)
             claimed.write_config()
             commit()  # asked now: the code may change while this runs
-            rows = complete(
-                cells,
-                folder / "cells",
-                functools.partial(self.measurement, config),
-                self.outcome,
-                config.parallel_cells,
-                own,
+            store = self._store(config, cells, folder)
+            rows = complete(store, self.outcome, config.parallel_cells)
+            return self._write(self.report(config, rows), folder)
+
+    def left(self, config: Config | AnyConfig, workdir: Path) -> list[str]:
+        """Return what is left to be done: a line for each cell without a row."""
+        config = self.config.of(config)
+        store = self._store(config, self.plan(config), workdir)
+        return [store.left(cell) for cell in store.places if store.read(cell) is None]
+
+    def report_so_far(self, config: Config | AnyConfig, workdir: Path) -> Report:
+        """Write and print the report of the rows that there are, also while it runs.
+
+        Raises:
+            InputError: there is no such folder, or this study has no report in parts.
+        """
+        config = self.config.of(config)
+        if self.runs is None:
+            raise InputError(
+                f"{self.name} is a study that has a report when it is finished: leave "
+                "out --mode=eval to run it, or to see its report again"
             )
-            report = self.report(config, rows)
-            self._write(report, folder)
-            return report
+        if not workdir.is_dir():
+            raise InputError(f"there is no directory {workdir}: give --workdir=DIR")
+        rows = self._store(config, self.plan(config), workdir).rows()
+        return self._write(self.report(config, rows), workdir)
+
+    def _store(
+        self, config: AnyConfig, cells: Sequence[AnyCell], folder: Path
+    ) -> Store[AnyCell]:
+        begin = functools.partial(self.measurement, config)
+        if self.runs is not None:
+            return self.runs(cells, folder, begin)
+        return Files(cells, folder / "cells", begin, identity(config))
 
     def report(self, config: AnyConfig, rows: list[Row]) -> Report:
         """Put the rows together with what they were made from and what they show."""
@@ -160,7 +195,7 @@ class Study(Generic[AnyConfig, AnyCell]):
         say(f"finished before, in {file.parent}: --workdir=DIR starts another run")
         return report
 
-    def _write(self, report: Report, folder: Path) -> None:
+    def _write(self, report: Report, folder: Path) -> Report:
         text = self.markdown(report)
         write_output(folder / f"{self.name}.md", text.encode(), "make room")
         pictures = [
@@ -173,6 +208,7 @@ class Study(Generic[AnyConfig, AnyCell]):
         say(f"\n{text}")
         written = [folder / f"{self.name}.md", file, *pictures]
         say(f"written: {', '.join(map(str, written))}")
+        return report
 
 
 def provenance(config: Any) -> Report:

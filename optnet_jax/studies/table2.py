@@ -44,10 +44,7 @@ from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
 from optnet_jax.studies.kinds import SOME, Activation, Depths, Layers, Seeds
-from optnet_jax.studies.panels import legend, panels
-from optnet_jax.studies.simulation import readings, simulate
-from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.tables import (
+from optnet_jax.studies.markdown import (
     mean_and_sd,
     number,
     pivot,
@@ -55,6 +52,9 @@ from optnet_jax.studies.tables import (
     table,
     with_sd,
 )
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.simulation import readings, simulate
+from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.verdict import TESTED, against
 
 PAPER = {

@@ -1,100 +1,252 @@
-"""Markdown tables that also read well on a terminal."""
+"""Tables of training runs beside the paper's: 4 and 5, and their like on small sets.
 
+Each cell is a training run, a program of its own in ``<workdir>/runs/<its name>`` that
+is resumed and kept like any other; one that was made elsewhere is copied there. Methods
+are compared with their baselines by the exact sign-flip test over paired seeds, which
+is corrected for the tests of the table.
+"""
+
+import dataclasses
+import functools
+import shlex
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from flax.traverse_util import flatten_dict
+
+from optnet_jax import networks
+from optnet_jax.configuration import as_json
+from optnet_jax.configuration.overrides import override
+from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import OneOf
+from optnet_jax.runs import program
+from optnet_jax.studies import comparison
+from optnet_jax.studies.cells import Row, Store
+from optnet_jax.studies.entries import TABLES, Entry
+from optnet_jax.studies.kinds import Seeds
+from optnet_jax.studies.report.runs import is_ignored
+from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.table_views import each, errors_of, figures, text
+from optnet_jax.studies.verdict import together
+from optnet_jax.training import result as results
+from optnet_jax.training.differences import differing, settled
+from optnet_jax.training.summary import network
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table with padded columns: the first to the left, others to the right.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(StudyConfig):
+    """The fields of the study's config.
 
-    >>> print(markdown_table(["depth", "MSE"], [["10", "1.00644"]]))
-    | depth |     MSE |
-    | :---- | ------: |
-    | 10    | 1.00644 |
+    Attributes:
+        table: Which.
+        seeds: Of each entry.
+        overrides: Of every run's config, such as ``data.data_dir=/shared/tfds``.
     """
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(3, *map(len, column)) for column in columns]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (w - 1) + ":" for w in widths[1:])]
 
-    def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        others = (c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
-        return f"| {' | '.join([first, *others])} |"
-
-    return "\n".join([line(header), line(rule), *map(line, rows)])
+    experiment: Literal["tables"] = "tables"
+    table: Annotated[str, OneOf(tuple(TABLES))]
+    seeds: Seeds
+    overrides: tuple[str, ...] = ()
 
 
-def select(rows: Iterable[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
-    """Return the rows that have these values in these fields.
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training run: an entry of the table, a seed, and what every config is given.
 
-    >>> select([{"depth": 1, "mse": 0.5}, {"depth": 2, "mse": 0.4}], depth=2)
-    [{'depth': 2, 'mse': 0.4}]
+    Raises:
+        InputError: for an override that no run could take, or of what tells runs apart.
     """
-    return [row for row in rows if all(row[name] == fields[name] for name in fields)]
+
+    entry: Entry
+    seed: int
+    overrides: tuple[str, ...] = ()
+    work: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Name of its config."""
+        return self.config["name"]
+
+    @functools.cached_property
+    def flags(self) -> list[str]:
+        """What it is run with besides ``--workdir``."""
+        changes = [f"--config.{change}" for change in self.overrides]
+        return [f"--config={self.entry.config_flag(self.seed)}", *changes]
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """What it is to be run with, in plain JSON types."""
+        config = self.entry.get_config(self.seed)
+        own = config.name, config.seed
+        rest = override(config, self.flags[1:], networks.field_kinds)
+        if rest or (config.name, config.seed) != own:
+            raise InputError(
+                f"config.overrides={shown(self.overrides)}: write field=value, for "
+                "other fields than name and seed"
+            )
+        network(config)  # refuses what none could be made of
+        return as_json(config)
 
 
-def table(
-    rows: Iterable[Any],
-    columns: Sequence[tuple[str, Callable[[Any], str]]],
-) -> str:
-    """Lay out a line for each row: the columns are names, and what each has of a row.
+def plan(config: Config) -> list[Cell]:
+    """List the runs seed by seed, so that a part of them is a whole table."""
+    entries = list(TABLES[config.table].entries())
+    cells = [Cell(e, s, config.overrides) for s in config.seeds for e in entries]
+    for cell in cells:
+        cell.config  # noqa: B018 (which refuses what could not be run)
+    return cells
 
-    >>> print(table([{"k": 3}], [("layers", lambda row: str(row["k"]))]))
-    | layers |
-    | :----- |
-    | 3      |
+
+class Runs(Store[Cell]):
+    """What training runs have left in their workdirs.
+
+    Args:
+        cells: Of the study.
+        workdir: Of the study.
+        begin: Returns the function that runs ``python`` with some arguments until it
+            ends or an event asks for that, and returns its exit status.
     """
-    lines = [[entry(row) for _, entry in columns] for row in rows]
-    return markdown_table([name for name, _ in columns], lines)
+
+    def __init__(
+        self,
+        cells: Iterable[Cell],
+        workdir: Path,
+        begin: Callable[[], Callable[[Sequence[str], threading.Event], int]],
+    ):
+        folder = workdir / "runs"
+        self._begin, self._stopping = begin, threading.Event()
+        super().__init__({cell: folder / cell.name for cell in cells}, folder.glob("*"))
+
+    def read(self, cell: Cell) -> Row | None:
+        """Return what the report needs of a run that has finished.
+
+        Raises:
+            InputError: its directory holds another run, which is not replaced.
+        """
+        folder = self.places[cell]
+        try:
+            found = results.read(folder)
+        except results.DamagedResultError as error:
+            program.say_error(str(error))  # as the run does, which is not finished so
+            return None
+        if found is None:
+            return None
+        strange = differences(found["config"], cell.config)
+        if found["seed"] != cell.seed:
+            strange.insert(0, f"seed = {found['seed']}, not {cell.seed}")
+        if strange:
+            raise InputError(
+                f"{folder} holds another run ({'; '.join(strange)}): move it away or "
+                "choose another --workdir"
+            )
+        return {
+            "model": cell.entry.row.label,
+            "column": cell.entry.column.label,
+            "seed": cell.seed,
+            "top1_error": found["final"]["top1_error"],
+            "top5_error": found["final"]["top5_error"],
+            "best": found["best"]["top1_error"],
+            **{name: found[name] for name in ("network", "parameters", "epochs")},
+            **{name: found[name] for name in ("wall_seconds", "date", "device")},
+            **{name: found.get(name) for name in ("versions", "commit", "checksum")},
+        }
+
+    def begin(self) -> Callable[[Cell], Row]:
+        """Return what runs a cell's command until it has a result."""
+        start = self._begin()
+
+        def measure(cell: Cell) -> Row:
+            status = start(self._arguments(cell), self._stopping)
+            row = self.read(cell)
+            if row is None:
+                raise InputError(f"it ended with status {status} and no result")
+            return row
+
+        return measure
+
+    def _arguments(self, cell: Cell) -> list[str]:
+        flags = [cell.flags[0], f"--workdir={self.places[cell]}", *cell.flags[1:]]
+        return ["-m", "optnet_jax.main", *flags]
+
+    def left(self, cell: Cell) -> str:
+        """Return a run's command, to be pasted into a shell."""
+        return shlex.join(["python", *self._arguments(cell)])
+
+    def stop(self) -> None:
+        """Let what runs save its state and end."""
+        self._stopping.set()
 
 
-def pivot(first: str, entries: Iterable[tuple[str, str, str]]) -> str:
-    """Lay out entries (line, column, text), both in the order in which they come first.
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Say in what a run's config differs from the one that is asked for.
 
-    >>> print(pivot("", [("GD", "K = 2", "9.1"), ("HB", "K = 2", "8.2")]))
-    |     | K = 2 |
-    | :-- | ----: |
-    | GD  |   9.1 |
-    | HB  |   8.2 |
+    A field that one of them lacks has its default; one that this version knows in none
+    of its blocks does not count.
+
+    Returns:
+        Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
     """
-    lines: dict[str, dict[str, str]] = {}
-    for line, column, text in entries:
-        lines.setdefault(line, {})[column] = text
-    columns = dict.fromkeys(column for line in lines.values() for column in line)
-    return markdown_table(
-        [first, *columns],
-        [[name, *(line.get(c, "") for c in columns)] for name, line in lines.items()],
-    )
+    ours, theirs = (flatten_dict(settled(c), sep=".") for c in (ours, theirs))
+    return [
+        f"{field} = {value}, not {asked}"
+        for field, value, asked in differing(ours, theirs)
+        if (field in ours and field in theirs) or field.startswith("model.")
+        if not is_ignored(field)
+    ]
 
 
-def bullets(verdicts: Mapping[str, str]) -> str:
-    """Return a list of what each verdict is of and, in bold, the verdict."""
-    return "\n".join(f"* {name}: **{verdict}**" for name, verdict in verdicts.items())
+def start(arguments: Sequence[str], stopping: threading.Event) -> int:
+    """Run ``python`` and return its status; a request to stop is handed on, once."""
+    command = [sys.executable, *arguments]
+    # A session of its own: from a terminal Ctrl-C would reach it as well, and a second
+    # signal ends a run without saving.
+    process = subprocess.Popen(command, start_new_session=True)
+    while process.poll() is None and not stopping.wait(0.1):
+        pass
+    process.terminate()  # nothing, where it has ended
+    return process.wait()
 
 
-def number(value: float | None, form: str = ".2g") -> str:
-    """Format a number; None, NaN and ±∞ are a dash.
+def conclude(config: Config, rows: list[Row]) -> Report:
+    """Compare each method with its baseline, wherever both were run.
 
-    >>> number(0.125), number(None)
-    ('0.12', '-')
+    Returns:
+        ``comparisons``, corrected together; and of which devices, versions and commits
+        the runs are, which need not be this one's.
     """
-    return "-" if value is None or not np.isfinite(value) else format(value, form)
+    pairs = []
+    for entry in TABLES[config.table].entries():
+        models, column = (entry.row.label, entry.row.baseline), entry.column.label
+        both = (errors_of(rows, model=model, column=column) for model in models)
+        found = comparison.compare(*both)
+        if found is not None:
+            names = "model", "baseline", "column"
+            pairs.append((dict(zip(names, (*models, column), strict=True)), found))
+    compared = {"comparisons": together(pairs)}
+    if not rows:
+        return compared
+    used = [row["versions"] or {"jax": "not recorded"} for row in rows]
+    packages = dict.fromkeys(name for versions in used for name in versions)
+    return {
+        **compared,
+        "device": each(row["device"] for row in rows),
+        "versions": {p: each(v[p] for v in used if p in v) for p in packages},
+        "commit": each(row["commit"] or "not recorded" for row in rows),
+    }
 
 
-def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the sample standard deviation (n - 1), None of one seed."""
-    array = np.asarray(values, float)
-    return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
-
-
-def with_sd(values: Sequence[float], digits: int = 5) -> str:
-    """Format mean ± standard deviation over the seeds.
-
-    >>> with_sd([1.0, 1.002]), with_sd([1.0])
-    ('1.00100 ± 0.00141', '1.00000')
-    """
-    mean, sd = mean_and_sd(values)
-    text = f"{mean:.{digits}f}"
-    return text if sd is None else f"{text} ± {sd:.{digits}f}"
+STUDY = Study(
+    name="tables",
+    config=Config,
+    plan=plan,
+    measurement=lambda config: start,
+    outcome=lambda row: f"{row['top1_error']:.2f} % (best {row['best']:.2f} %)",
+    text=text,
+    figures=figures,
+    conclude=conclude,
+    runs=Runs,
+)

@@ -18,7 +18,7 @@ import optax
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import Steps, descend
-from optnet_jax.studies.tables import select
+from optnet_jax.studies.markdown import select
 from optnet_jax.studies.verdict import against
 
 STRUCTURES: dict[str, Recurrence] = {

@@ -19,7 +19,7 @@ from typing import Any
 
 from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.tables import select
+from optnet_jax.studies.markdown import select
 
 FEWER, MORE, SAME = "fewer", "more", "no more than chance"
 

@@ -7,6 +7,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, heavy_ball
+from optnet_jax.runs import program
 from optnet_jax.studies import cells
 
 
@@ -24,15 +25,10 @@ def work_out(cell):
     return {"value": cell.number**2}
 
 
-def complete(folder, numbers, work=work_out, config=None):
-    return cells.complete(
-        [Square(n) for n in numbers],
-        folder,
-        lambda: work,
-        lambda row: f"is {row['value']}",
-        1,
-        config or {},
-    )
+def complete(folder, numbers, work=work_out, config=None, begin=None):
+    squares = [Square(n) for n in numbers]
+    files = cells.Files(squares, folder, begin or (lambda: work), config or {})
+    return cells.complete(files, lambda row: f"is {row['value']}", 1)
 
 
 def file_of(folder, number):
@@ -49,31 +45,37 @@ def test_results_come_in_the_order_of_the_cells(tmp_path, capsys):
 
 def test_what_cells_share_is_made_only_where_one_is_missing(tmp_path):
     complete(tmp_path, [1])
-    found = cells.complete([Square(1)], tmp_path, lambda: 1 / 0, str, 1, {})
+    found = complete(tmp_path, [1], begin=lambda: 1 / 0)
     assert found[0]["value"] == 1
 
 
-def test_a_cell_that_fails_leaves_the_finished_ones(tmp_path):
+def test_a_cell_that_fails_leaves_the_others(tmp_path, capsys):
     def failing(cell):
         if cell.number == 2:
             raise InputError("it diverged")
         return work_out(cell)
 
-    with pytest.raises(InputError, match="it diverged"):
-        complete(tmp_path, [1, 2], failing)
-    assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
+    with pytest.raises(SystemExit, match="error: 1 of 3 cells failed"):
+        complete(tmp_path, [1, 2, 3], failing)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert "[2/3] square2: failed: it diverged, about" in capsys.readouterr().out
+    assert len(complete(tmp_path, [1, 2, 3])) == 3
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("signal", "status"),
+    [(KeyboardInterrupt(), 130), (program.Interrupted(15), 143)],
+)
+def test_a_request_to_stop_keeps_what_is_done(tmp_path, capsys, signal, status):
     def interrupted(cell):
         if cell.number == 2:
-            raise KeyboardInterrupt
+            raise signal
         return work_out(cell)
 
     with pytest.raises(SystemExit) as caught:
-        complete(tmp_path, [1, 2], interrupted)
-    assert caught.value.code == 130
-    assert list(tmp_path.glob("*.json")) == [file_of(tmp_path, 1)]
+        complete(tmp_path, [1, 2, 3], interrupted)
+    assert caught.value.code == status
+    assert file_of(tmp_path, 1).exists()
     assert "the same command resumes" in capsys.readouterr().out
 
 
@@ -107,7 +109,8 @@ def test_the_files_of_earlier_versions_are_not_read(tmp_path, capsys):
     old = tmp_path / "square1.json"
     old.write_text(json.dumps({"value": 7}), "utf-8")
     assert complete(tmp_path, [1])[0]["value"] == 1
-    assert "not used: 1 file(s)" in capsys.readouterr().out
+    said = f"not used, of no cell of this study: 1 of {tmp_path}, such as square1.json"
+    assert said in capsys.readouterr().err
     assert old.exists()
 
 
@@ -129,14 +132,9 @@ def test_a_cell_is_its_definition_and_not_its_place(tmp_path):
             done.append(cell.recurrence.beta1)
             return {"value": cell.recurrence.beta1}
 
-        found = cells.complete(
-            [Method(recurrence) for recurrence in recurrences],
-            tmp_path,
-            lambda: work,
-            str,
-            1,
-            {},
-        )
+        methods = [Method(recurrence) for recurrence in recurrences]
+        files = cells.Files(methods, tmp_path, lambda: work, {})
+        found = cells.complete(files, str, 1)
         return [result["value"] for result in found]
 
     assert run(heavy_ball(0.3), heavy_ball(0.5)) == [0.3, 0.5]

@@ -2,25 +2,8 @@
 
 import dataclasses
 import json
-import types
 
 import pytest
-
-from optnet_jax.configuration import as_json
-from optnet_jax.studies.report import entries
-
-
-def cell_of(table, network, column=0):
-    found = entries.get_table(table)
-    cells = list(found.cells())[column :: len(found.columns)]
-    return next(c for c in cells if network in (c.row.network, c.row.label))
-
-
-def make_run(root, cell, seed=0, *, change=None, **fields):
-    config = cell.get_config(seed)
-    with config.unlocked():
-        config.update(change or {})
-    return finish(root / config.name, as_json(config), **fields)
 
 
 def finish(directory, config, *, last=5.0, best=4.0, top5=1.0, **more):
@@ -46,9 +29,9 @@ def finish(directory, config, *, last=5.0, best=4.0, top5=1.0, **more):
     return directory
 
 
-@pytest.fixture
-def made_runs():
-    return types.SimpleNamespace(cell_of=cell_of, make_run=make_run, finish=finish)
+@pytest.fixture(name="finish")
+def finished():
+    return finish
 
 
 @pytest.fixture(scope="session")

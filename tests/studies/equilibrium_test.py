@@ -10,7 +10,7 @@ from optnet_jax.recurrences import methods
 from optnet_jax.studies import equilibrium
 from optnet_jax.studies.equilibrium import STUDY, EquilibriumConfig
 from optnet_jax.studies.images import Images
-from optnet_jax.studies.tables import select
+from optnet_jax.studies.markdown import select
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from optnet_jax.studies.hypothesis import (
     plan,
     train_cell,
 )
-from optnet_jax.studies.tables import select
+from optnet_jax.studies.markdown import select
 
 METHODS = ("GD (7)", "AGD (12), θ_k")
 

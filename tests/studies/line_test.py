@@ -11,7 +11,7 @@ from optnet_jax.studies import line
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.images import Images
 from optnet_jax.studies.line import BASELINE, STUDY, LineConfig
-from optnet_jax.studies.tables import select
+from optnet_jax.studies.markdown import select
 
 WIDTH, UNITS = 4, 3
 

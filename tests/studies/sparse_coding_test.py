@@ -11,8 +11,8 @@ from optnet_jax.configs import sparse_coding as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, methods
 from optnet_jax.studies import sparse_coding
+from optnet_jax.studies.markdown import select
 from optnet_jax.studies.sparse_coding import STUDY, SparseCodingConfig, by_depth
-from optnet_jax.studies.tables import select
 from optnet_jax.studies.verdict import FEWER, MORE, SAME, direction, layers_needed
 
 

@@ -9,8 +9,8 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import stability
 from optnet_jax.studies.images import Images
+from optnet_jax.studies.markdown import select, table
 from optnet_jax.studies.stability import STUDY
-from optnet_jax.studies.tables import select, table
 
 
 def test_norms_that_overflow_are_dashes_and_gaps(tmp_path):

@@ -16,7 +16,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from optnet_jax.studies.study import Study, StudyConfig
-from optnet_jax.studies.tables import markdown_table
+from optnet_jax.studies.markdown import markdown_table
 
 MEASURED = []
 

@@ -11,6 +11,7 @@ from optnet_jax.configs import table2 as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, NesterovSum
 from optnet_jax.studies import table2
+from optnet_jax.studies.markdown import select, with_sd
 from optnet_jax.studies.simulation import readings
 from optnet_jax.studies.table2 import (
     PAPER,
@@ -19,7 +20,6 @@ from optnet_jax.studies.table2 import (
     make_network,
     train_cell,
 )
-from optnet_jax.studies.tables import select, with_sd
 
 
 def small_config():

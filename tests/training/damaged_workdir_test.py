@@ -213,9 +213,6 @@ class Runs:
     def draw(self, workdir):
         assert all(file.stat().st_size > 1000 for file in figures.draw(workdir))
 
-    def report(self, workdir):
-        report.main([str(workdir)])
-
     def page(self, workdir):
         page = workdir.parent / "page.html"
         report.main([str(workdir), f"--html={page}"])
@@ -226,7 +223,6 @@ class Runs:
         ("half", train),
         ("done", evaluate),
         ("half", draw),
-        ("done", report),
         ("done", page),
         ("half", page),
     )

@@ -1,1 +1,1 @@
-"""Tables 4 and 5, and their like on digits, from ``result.json`` files."""
+"""A page about runs of training, from their workdirs."""

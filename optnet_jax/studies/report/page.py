@@ -18,7 +18,7 @@ import plotly.offline
 
 from optnet_jax.recurrences.history_sum import alpha_matrix
 from optnet_jax.runs.json_lines import is_number
-from optnet_jax.studies.report.markdown import seeds
+from optnet_jax.studies.markdown import ranges, with_sd
 from optnet_jax.studies.report.runs import (
     NOT_SET,
     Group,
@@ -26,7 +26,6 @@ from optnet_jax.studies.report.runs import (
     differing_fields,
     group,
 )
-from optnet_jax.studies.tables import with_sd
 
 NOT_YET = "not yet"
 # Okabe and Ito's, which colour-blind readers can tell apart.
@@ -89,7 +88,7 @@ def _result(label: str, runs: Sequence[Run]) -> list[str]:
     """Return a row of the results: of runs that differ in their seed, or of one."""
     return [
         label,
-        seeds([run.seed for run in runs]),
+        ranges([run.seed for run in runs]),
         _spread(run.error("final") for run in runs),
         _spread(run.error("best") for run in runs),
         _of_result(runs, "parameters", "{:,}"),

@@ -1,4 +1,4 @@
-"""Training runs, read from their workdirs: which are alike, and which count where."""
+"""Training runs, read from their workdirs, and which of them are alike."""
 
 import dataclasses
 import functools
@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from optnet_jax.configuration import TrainConfig, as_json
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.runs import json_lines
 from optnet_jax.studies.cells import read_json
-from optnet_jax.studies.report import entries
 from optnet_jax.training import coefficients, result
-from optnet_jax.training.differences import NOT_SET, differing, settled
+from optnet_jax.training.differences import NOT_SET, within
 
-# What may differ between a run and the entry that it counts for: the seed, and where
-# and how often something is written.
+# What sets no runs apart but their seeds: where and how often something is written.
 IGNORED = (
     "name",
     "seed",
@@ -97,22 +95,19 @@ class Run:
         return float(values[-1] if which == "final" else np.nanmin(values))
 
 
-def find(directories: Iterable[Path], *, unfinished: bool = False) -> list[Run]:
+def find(directories: Iterable[Path]) -> list[Run]:
     """Read every run in or under the directories, each once.
 
-    With ``unfinished`` also those without a ``result.json``; a directory without any
-    run is a mistake then.
-
     Raises:
-        InputError: if a directory does not exist or a file is damaged.
+        InputError: if a directory does not exist or holds no run, or a file is damaged.
     """
-    names = ("result.json", "metrics.jsonl") if unfinished else ("result.json",)
+    names = "result.json", "metrics.jsonl"
     folders: dict[Path, None] = {}
     for directory in directories:
         if not directory.is_dir():
             raise InputError(f"there is no directory {directory}: give runs' workdirs")
         found = [file for name in names for file in directory.rglob(name)]
-        if unfinished and not found:
+        if not found:
             raise InputError(
                 f"{directory} holds no run: neither {' nor '.join(names)} is in it or "
                 "below it"
@@ -137,64 +132,6 @@ def read(folder: Path) -> Run:
     return Run(folder, config, {})
 
 
-def place(
-    runs: Iterable[Run],
-) -> tuple[dict[entries.Cell, list[Run]], dict[Run, list[str]]]:
-    """Sort finished runs into the entries of all tables.
-
-    Returns:
-        The runs of each cell that has any, one per seed and by ascending seed; and the
-        runs that count for none, with what sets each apart from the cell that it comes
-        nearest to (nothing if no table has its network and dataset).
-
-    Raises:
-        InputError: if two runs of one entry have the same seed.
-    """
-    placed: dict[entries.Cell, dict[int, Run]] = {}
-    apart = {}
-    for run in runs:
-        cells = [cell for cell in entries.CELLS if _same_place(run, cell)]
-        found = [differences(run, as_json(c.get_config(run.seed))) for c in cells]
-        least = min(found, key=len, default=[])
-        if least or not found:
-            apart[run] = least
-            continue
-        seeds = placed.setdefault(cells[found.index([])], {})
-        if run.seed in seeds:
-            raise InputError(
-                f"{seeds[run.seed].path} and {run.path} are the same run (seed "
-                f"{run.seed}): give only one of them"
-            )
-        seeds[run.seed] = run
-    return {cell: [s[k] for k in sorted(s)] for cell, s in placed.items()}, apart
-
-
-def _same_place(run: Run, cell: entries.Cell) -> bool:
-    augment = run.config.get("data", {}).get("augment")
-    expected = (cell.row.network, cell.column.dataset, cell.column.augment)
-    return (run.result["network"], run.result["dataset"], augment) == expected
-
-
-def differences(run: Run, expected: Mapping[str, Any]) -> list[str]:
-    """Say in what a run's config differs from the one that is asked for.
-
-    A field that one of them lacks has its default; one that this version knows in none
-    of its blocks does not count.
-
-    Returns:
-        Lines such as ``schedule.epochs = 1.0, not 300.0``; empty if the run counts.
-    """
-    ours, theirs = (
-        flatten_dict(settled(config), sep=".") for config in (run.config, expected)
-    )
-    return [
-        f"{field} = {value}, not {asked}"
-        for field, value, asked in differing(ours, theirs)
-        if (field in ours and field in theirs) or field.startswith("model.")
-        if not is_ignored(field)
-    ]
-
-
 def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the fields that set configs, by dotted names, apart.
 
@@ -212,7 +149,7 @@ def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def is_ignored(field: str) -> bool:
     """Return whether a field does not set runs apart, as the seed and paths do not."""
-    return any(f"{field}.".startswith(f"{name}.") for name in IGNORED)
+    return within(field, IGNORED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,8 +69,8 @@ def make_workdir(
 
 
 @pytest.fixture
-def make_run(made_runs):
-    return functools.partial(make_workdir, made_runs.finish)
+def make_run(finish):
+    return functools.partial(make_workdir, finish)
 
 
 @pytest.fixture(scope="session")

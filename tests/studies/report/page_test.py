@@ -12,7 +12,7 @@ TRIANGLE = np.array([1.0, 0.75, -1.25])
 
 
 def rendered(*directories):
-    return page.render(runs.find(directories, unfinished=True))
+    return page.render(runs.find(directories))
 
 
 def figures(text):

@@ -5,31 +5,39 @@ import jax
 import pytest
 
 from optnet_jax.configuration import TrainConfig, as_json
-from optnet_jax.studies.report import entries
+from optnet_jax.studies import entries
 from optnet_jax.training import experiment
 
-CELLS = [
-    pytest.param(table, cell, id=f"{table.name}-{cell.row.network}-{cell.column.label}")
+ENTRIES = [
+    pytest.param(entry, id=f"{table.name}-{entry.row.network}-{entry.column.label}")
     for table in entries.TABLES.values()
-    for cell in table.cells()
+    for entry in table.entries()
 ]
+DATASETS = {
+    "C10": "cifar10",
+    "C100": "cifar100",
+    "ImageNet": "imagenet2012",
+    "Fashion-MNIST": "fashion_mnist",
+}
 
 
-@pytest.mark.parametrize(("table", "cell"), CELLS)
-def test_the_config_is_what_the_entry_says(table, cell):
-    config = cell.get_config(3)
-    assert config.model.name == cell.row.network
-    assert config.data.dataset == cell.column.dataset
-    assert config.data.augment == cell.column.augment
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_the_config_is_what_the_entry_says(entry):
+    config, column = entry.get_config(3), entry.column.label
+    assert config.model.name == entry.row.network
+    assert config.data.dataset == DATASETS.get(column.rstrip("+"), "optnet_digits")
+    if config.data.dataset.startswith("cifar"):
+        assert config.data.augment == column.endswith("+")
     assert config.seed == 3
 
 
 def test_column_sums_of_the_papers_tables():
     """Added up from the printed page: a slip of the pen in one entry shows here."""
     sums = collections.defaultdict(list)
-    for cell in entries.CELLS:
-        for place, error in enumerate(cell.paper):
-            sums[cell.column.label, place].append(error)
+    for table in entries.TABLES.values():
+        for entry in table.entries():
+            for place, error in enumerate(entry.paper):
+                sums[entry.column.label, place].append(error)
     assert {column: round(sum(errors), 2) for column, errors in sums.items()} == {
         ("C10", 0): 63.29,
         ("C100", 0): 257.80,
@@ -61,9 +69,9 @@ def test_who_is_better_where_in_table_4(method, worse_on):
 
 def test_runs_have_names_of_their_own():
     names = [
-        cell.get_config(seed).name
+        entry.get_config(seed).name
         for table in entries.TABLES.values()
-        for cell, seed in itertools.product(table.cells(), (0, 1))
+        for entry, seed in itertools.product(table.entries(), (0, 1))
     ]
     assert len(set(names)) == len(names)
 
@@ -76,15 +84,15 @@ def test_a_method_differs_from_its_baseline_in_the_model_only(table):
     assert {row.label for pair in pairs for row in pair} == set(rows)
     for column, (row, baseline) in itertools.product(table.columns, pairs):
         ours, theirs = (
-            as_json(entries.Cell(r, column).get_config(0)) for r in (row, baseline)
+            as_json(entries.Entry(r, column).get_config(0)) for r in (row, baseline)
         )
         for fields in (ours, theirs):
             del fields["model"], fields["name"]
         assert ours == theirs
 
 
-def parameters(cell):
-    config = cell.get_config(0)
+def parameters(entry):
+    config = entry.get_config(0)
     module = experiment.create_network(TrainConfig.of(config), 10)
     shapes = jax.eval_shape(
         lambda key, images: module.init(key, images, train=False),
@@ -95,12 +103,14 @@ def parameters(cell):
 
 
 def test_the_networks_of_every_depth_have_42_000_parameters():
-    counts = [parameters(cell) for cell in entries.DIGITS_DEPTH.cells()]
+    counts = [parameters(entry) for entry in entries.DIGITS_DEPTH.entries()]
     assert all(abs(count / 42_000 - 1) < 0.02 for count in counts)
 
 
 def test_the_digits_networks_have_matched_parameters():
-    counts = {cell.row.network: parameters(cell) for cell in entries.DIGITS.cells()}
+    counts = {
+        entry.row.network: parameters(entry) for entry in entries.DIGITS.entries()
+    }
     assert counts["hb_net"] == counts["resnet"]
     # α^j_{k+1}, 1 + 2 + 3 + 4 of them in each of two stages.
     assert counts["agd_net"] - counts["densenet"] == 20
@@ -108,7 +118,9 @@ def test_the_digits_networks_have_matched_parameters():
 
 
 def test_a_transformers_methods_have_matched_parameters_and_a_wider_control():
-    plain, wider, *methods = (parameters(cell) for cell in entries.DIGITS_VIT.cells())
+    plain, wider, *methods = (
+        parameters(entry) for entry in entries.DIGITS_VIT.entries()
+    )
     # A method adds its learned coefficients: three or four for each of eight steps.
     assert [count - plain for count in methods] == [0, 0, 24, 32]
     assert wider > 1.25 * plain

@@ -1,14 +1,9 @@
-"""Which runs make up Tables 4 and 5, and their like on digits.
-
-The sweep trains, and the report expects, one list of cells.
-"""
+"""Which runs make up Tables 4 and 5, and their like on digits and Fashion-MNIST."""
 
 import dataclasses
 import importlib
 from collections.abc import Iterator
 from typing import Any
-
-from optnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,22 +30,18 @@ class Column:
     """A dataset of a table.
 
     Attributes:
-        label: As printed.
-        dataset: TFDS name.
-        augment: With the standard augmentation ("+" in Table 4).
+        label: As printed; "+" in Table 4: with the standard augmentation.
         arguments: Of every row's config.
         value: Of ``Table.against``, if the columns differ in it.
     """
 
     label: str
-    dataset: str
-    augment: bool
     arguments: str = ""
     value: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Entry:
     """One entry of a table: all runs of it differ in their seed only.
 
     Attributes:
@@ -97,13 +88,13 @@ class Table:
     top5: bool = False
     against: str = ""
 
-    def cells(self) -> Iterator[Cell]:
+    def entries(self) -> Iterator[Entry]:
         """All entries, row by row."""
         width = 2 if self.top5 else 1
         for row in self.rows:
             printed = PAPER.get(row.network, ())
             for place, column in enumerate(self.columns):
-                yield Cell(row, column, printed[width * place : width * (place + 1)])
+                yield Entry(row, column, printed[width * place : width * (place + 1)])
 
 
 PAPER = {
@@ -122,8 +113,8 @@ PAPER = {
 }
 """Errors (%) of the paper's Tables 4 and 5, a row as it is printed."""
 
-# Not run by the authors of the paper: "*" in its Table 4.
-BORROWED = {"densenet40": "Table 4, taken from Huang et al. 2017, Table 2"}
+BORROWED = {"densenet40": "Huang et al. 2017, Table 2"}
+"""From where the paper has what its authors did not run: "*" in its Table 4."""
 
 NO_RELU = "ResNet, no ReLU after the sum"
 
@@ -138,7 +129,7 @@ DIGITS = Table(
         Row("DenseNet", "densenet", "digits_densenet"),
         Row("AGD-Net (21)", "agd_net", "digits_agd", baseline="DenseNet"),
     ),
-    columns=(Column("digits", "optnet_digits", True),),
+    columns=(Column("digits"),),
     seeds=tuple(range(10)),
 )
 
@@ -157,8 +148,7 @@ DIGITS_DEPTH = Table(
         )
     ),
     columns=tuple(
-        Column(f"{depth} layers", "optnet_digits", True, f"depth={depth}", depth)
-        for depth in (6, 14, 26)
+        Column(f"{depth} layers", f"depth={depth}", depth) for depth in (6, 14, 26)
     ),
     seeds=tuple(range(6)),
     against="weight layers",
@@ -176,7 +166,7 @@ FASHION = Table(
         Row("AGD-Net, β = 0", "agd_net", "fashion_agd", "beta=0.0", "DenseNet"),
         Row("AGD-Net, α = 1", "agd_net", "fashion_agd", "learned=False", "DenseNet"),
     ),
-    columns=(Column("Fashion-MNIST", "fashion_mnist", True),),
+    columns=(Column("Fashion-MNIST"),),
     seeds=tuple(range(6)),
 )
 
@@ -206,10 +196,10 @@ TABLE_4 = Table(
         ),
     ),
     columns=(
-        Column("C10", "cifar10", False, "dataset=cifar10,augment=False"),
-        Column("C100", "cifar100", False, "dataset=cifar100,augment=False"),
-        Column("C10+", "cifar10", True, "dataset=cifar10,augment=True"),
-        Column("C100+", "cifar100", True, "dataset=cifar100,augment=True"),
+        Column("C10", "dataset=cifar10,augment=False"),
+        Column("C100", "dataset=cifar100,augment=False"),
+        Column("C10+", "dataset=cifar10,augment=True"),
+        Column("C100+", "dataset=cifar100,augment=True"),
     ),
 )
 
@@ -222,7 +212,7 @@ TABLE_5 = Table(
         Row("DenseNet-121", "densenet121", "imagenet_densenet"),
         Row("AGD-Net-121", "agd_net121", "imagenet_agd", baseline="DenseNet-121"),
     ),
-    columns=(Column("ImageNet", "imagenet2012", True, "augment=True"),),
+    columns=(Column("ImageNet", "augment=True"),),
     top5=True,
 )
 
@@ -252,14 +242,14 @@ DIGITS_VIT = _vision(
     "digits_vit",
     "Vision transformers on digits: top-1 error (%) at 40,000 parameters; "
     "wider: 52,000",
-    Column("digits", "optnet_digits", False),
+    Column("digits"),
     32,
 )
 FASHION_VIT = _vision(
     "fashion_vit",
     "Vision transformers on Fashion-MNIST: top-1 error (%) at 0.27 million parameters; "
     "wider: 0.34",
-    Column("Fashion-MNIST", "fashion_mnist", True),
+    Column("Fashion-MNIST"),
     68,
 )
 
@@ -275,15 +265,3 @@ TABLES = {
         FASHION_VIT,
     )
 }
-CELLS = tuple(cell for table in TABLES.values() for cell in table.cells())
-
-
-def get_table(name: str) -> Table:
-    """Look up a table.
-
-    Raises:
-        InputError: listing those that there are.
-    """
-    if name not in TABLES:
-        raise InputError(f"there is no table {name!r}: choose {', '.join(TABLES)}")
-    return TABLES[name]
