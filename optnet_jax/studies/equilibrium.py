@@ -52,7 +52,7 @@ from optnet_jax.studies.verdict import (
     MORE,
     TESTED,
     against,
-    direction,
+    directions,
     judge,
     mark,
 )
@@ -407,8 +407,7 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
 def _verdict(compared: list[Row]) -> str:
     """Say whether methods that reach x* sooner need fewer layers to its test error."""
     iterations, networks = (
-        {r["method"]: direction(r["verdict"]) for r in select(compared, what=what)}
-        for what in LAYERS
+        directions(compared, "method", what=what) for what in LAYERS
     )
     head = judge(iterations, networks).partition(":")[0]
     faster = [key for key, found in iterations.items() if found == FEWER]

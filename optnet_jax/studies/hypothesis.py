@@ -34,6 +34,7 @@ from optnet_jax.studies.verdict import (
     TESTED,
     against,
     direction,
+    directions,
     doublings,
     judge,
     layers_needed,
@@ -307,18 +308,16 @@ def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
             deepest = [math.log10(by_depth[max(study.depths)]) for by_depth in errors]
             values.append(({**place, "what": "error"}, deepest))
     compared = against({"label": BASELINE}, values)
-    directions = {
-        tying: {
-            each["label"]: direction(each["verdict"])
-            for each in select(compared, tying=tying, what="layers")
-        }
+    method, *networks = (
+        directions(compared, "label", tying=tying, what="layers")
         for tying in (TRUE, *study.tyings)
-    }
+    )
     return {
         "largest_target_residual": max(row["largest_target_residual"] for row in rows),
         "compared": compared,
         "verdicts": {
-            tying: judge(directions[TRUE], directions[tying]) for tying in study.tyings
+            tying: judge(method, network)
+            for tying, network in zip(study.tyings, networks, strict=True)
         },
     }
 

@@ -42,6 +42,7 @@ from optnet_jax.studies.verdict import (
     doublings,
     judge,
     layers_needed,
+    shown,
 )
 
 BASELINE = "gd"
@@ -354,7 +355,7 @@ def _columns(report: Report, depth: int) -> tuple:
     def against_gd(show: Any) -> Any:
         def entry(row: Row) -> str:
             place = {"form": row["form"], "method": row["method"]}
-            return "".join(map(show, select(report["compared"], **place)))
+            return shown(report["compared"], show, **place)
 
         return entry
 

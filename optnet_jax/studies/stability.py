@@ -31,7 +31,7 @@ from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots, radius_over_slopes
 from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.trial import KINDS, count_failed
-from optnet_jax.studies.verdict import TESTED
+from optnet_jax.studies.verdict import TESTED, difference
 
 ROOTS_DEPTH = 100
 """The step whose roots are taken: (3) is near its limit there."""
@@ -317,8 +317,7 @@ def _trial_columns(report: Report) -> tuple:
         return number(_median(trials.largest_rates(row, rates)) or None)
 
     def compared(row: Row) -> str:
-        found = select(report["compared"], **trials.place(row))
-        return "".join(f"{r['mean']:+.2f} (p = {r['p_corrected']:.2g})" for r in found)
+        return difference(report["compared"], "+.2f", **trials.place(row))
 
     return (
         ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),

@@ -55,7 +55,7 @@ from optnet_jax.studies.markdown import (
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.simulation import readings, simulate
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.verdict import TESTED, against
+from optnet_jax.studies.verdict import TESTED, against, difference
 
 PAPER = {
     "ADMM": {10: 1.07576, 20: 1.07495, 30: 1.07665, 40: 1.07749},
@@ -386,13 +386,10 @@ def comparison_table(report: Report) -> str:
             place = {"structure": structure, "depth": depth}
             (cell,) = select(report["cells"], **place)
             paper = PAPER.get(cell["column"], {}).get(depth)
-            found = "".join(
-                f"{each['mean']:+.5f} (p = {each['p_corrected']:.2g})"
-                for each in select(report["compared"], **place)
-            )
             label = cell["label"]
             yield label, f"{depth} layers", with_sd(cell["final"]["excess"])
             yield label, f"{depth}, paper", number(paper and paper - 1, ".5f")
+            found = difference(report["compared"], "+.5f", **place)
             yield label, f"{depth}, - GD", found
 
     return pivot("structure", entries())

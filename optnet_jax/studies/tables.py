@@ -28,12 +28,12 @@ from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row, Store
 from optnet_jax.studies.entries import TABLES, Entry
 from optnet_jax.studies.kinds import Seeds
-from optnet_jax.studies.report.runs import is_ignored
+from optnet_jax.studies.report.runs import IGNORED
 from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.table_views import each, errors_of, figures, text
 from optnet_jax.studies.verdict import together
 from optnet_jax.training import result as results
-from optnet_jax.training.differences import differing, settled
+from optnet_jax.training.differences import differing, settled, within
 from optnet_jax.training.summary import network
 
 
@@ -195,7 +195,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         f"{field} = {value}, not {asked}"
         for field, value, asked in differing(ours, theirs)
         if (field in ours and field in theirs) or field.startswith("model.")
-        if not is_ignored(field)
+        if not within(field, IGNORED)
     ]
 
 

@@ -14,7 +14,7 @@ reaches one, twice the deepest counts.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optnet_jax.studies import comparison
@@ -113,13 +113,29 @@ def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> lis
     return together([(place, found) for place, found in pairs if found])
 
 
+def directions(compared: Sequence[Row], by: str, **place: Any) -> dict[str, str]:
+    """Return which way comparisons of layers fall, by what a field of them names."""
+    return {r[by]: direction(r["verdict"]) for r in select(compared, **place)}
+
+
 TESTED = "the exact sign-flip test over the seeds, corrected by Holm's method"
+
+
+def shown(compared: Sequence[Row], show: Callable[[Row], str], **place: Any) -> str:
+    """Return what is shown of the comparison of a place; nothing of a baseline's."""
+    return "".join(map(show, select(compared, **place)))
 
 
 def mark(compared: Sequence[Row], **place: Any) -> str:
     """Return an arrow for what is lower or higher than its baseline, or nothing."""
     arrows = {"better": " ↓", "worse": " ↑"}
-    return "".join(arrows.get(r["verdict"], "") for r in select(compared, **place))
+    return shown(compared, lambda row: arrows.get(row["verdict"], ""), **place)
+
+
+def difference(compared: Sequence[Row], form: str, **place: Any) -> str:
+    """Return the mean difference from the baseline, and its corrected p-value."""
+    text = f"{{mean:{form}}} (p = {{p_corrected:.2g}})"
+    return shown(compared, lambda row: text.format(**row), **place)
 
 
 def judge(

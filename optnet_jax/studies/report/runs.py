@@ -143,13 +143,8 @@ def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         name
         for name in names
         if any(config.get(name) != configs[0].get(name) for config in configs)
-        and not is_ignored(name)
+        and not within(name, IGNORED)
     ]
-
-
-def is_ignored(field: str) -> bool:
-    """Return whether a field does not set runs apart, as the seed and paths do not."""
-    return within(field, IGNORED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +170,7 @@ def group(runs: Iterable[Run]) -> list[Group]:
     alike: dict[str, list[Run]] = {}
     for run in runs:
         flat = flatten_dict(run.config, sep=".").items()
-        kept = {name: value for name, value in flat if not is_ignored(name)}
+        kept = {name: value for name, value in flat if not within(name, IGNORED)}
         alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
     members = [sorted(found, key=lambda run: run.seed) for found in alike.values()]
     configs = [flatten_dict(found[0].config, sep=".") for found in members]
