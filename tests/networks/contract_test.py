@@ -28,7 +28,6 @@ SMALL = {
     "vit": _small_vit,
     "yurii_vit": {**_small_vit, "pool": "mean", "unroll": False},
 }
-QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
 IMAGES = (4, 16, 16, 3)
 
 
@@ -55,7 +54,7 @@ def test_logits_of_bfloat16_networks_are_not_rounded_to_it(random_variables, nam
     network = create(name, num_classes=3, dtype="bfloat16", **SMALL[name])
     images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
     variables = random_variables(network, images)
-    logits = jax.jit(network.apply, compiler_options=QUICK)(variables, images)
+    logits = jax.jit(network.apply)(variables, images)
     rounded = logits.astype(jnp.bfloat16).astype(jnp.float32)
     assert (logits != rounded).mean() > 0.5
 
@@ -87,7 +86,7 @@ def test_training_and_evaluation(random_variables, name):
     images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
     variables = random_variables(network, images)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(variables):
         def loss(params):
             logits, updated = network.apply(
@@ -176,7 +175,7 @@ def test_derivatives_in_both_modes_and_second_ones_agree(
         )
         return jnp.sin((logits[0] if train else logits) / 10).sum()
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def derivatives(t):
         slope, curvature = jax.jvp(jax.grad(loss), (t,), (1.0,))
         return jax.jacfwd(loss)(t), slope, curvature, jax.grad(jax.grad(loss))(t)

@@ -16,7 +16,6 @@ from optnet_jax.networks.units import BasicUnit
 from optnet_jax.recurrences import HeavyBall, TwoPath, heavy_ball
 from optnet_jax.structures import Propagation, stack_layers, unroll_layers
 
-QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile
 CIFAR = {"stage_sizes": (2, 2), "widths": (4, 8), "num_classes": 3}
 IMAGENET = {**CIFAR, "stem": "imagenet", "shortcut": "projection"}
 
@@ -165,7 +164,7 @@ def _run(network, evaluation, variables, images, **options):
         )
         return (logits**2 * jnp.arange(1, 4)[None]).sum(), (logits, updated)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(variables):
         gradient, (logits, updated) = jax.grad(loss, has_aux=True)(variables["params"])
         evaluated = evaluation.apply(variables, images)

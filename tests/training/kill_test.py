@@ -15,12 +15,11 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "small_run.py"
 # Long enough that a kill falls into it, with a checkpoint every two steps.
 CONFIG = ("schedule.epochs=6.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
-COMPILED_FAST = "--xla_backend_optimization_level=0"
 ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "default"}
 
 
 def start(workdir, *arguments, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices} {COMPILED_FAST}"
+    flags = os.environ["XLA_FLAGS"].replace("count=8", f"count={devices}")
     return subprocess.Popen(
         [sys.executable, SCRIPT, workdir, *CONFIG, *arguments],
         stdout=subprocess.PIPE,

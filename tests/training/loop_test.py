@@ -89,8 +89,11 @@ def test_two_epochs_are_one_epoch_and_a_resume(
     for name in ("checksum", "final", "best"):
         assert parts[name] == whole[name]
     assert metrics_of(tmp_path / "parts") == metrics_of(tmp_path / "whole")
-    archives = [np.load(tmp_path / d / "coefficients.npz") for d in ("whole", "parts")]
-    jax.tree.map(np.testing.assert_array_equal, *map(dict, archives))
+    with (
+        np.load(tmp_path / "whole" / "coefficients.npz") as ours,
+        np.load(tmp_path / "parts" / "coefficients.npz") as theirs,
+    ):
+        jax.tree.map(np.testing.assert_array_equal, dict(ours), dict(theirs))
     for workdir in (tmp_path / "whole", tmp_path / "parts"):
         profiled = list((workdir / "profile").rglob("*.xplane.pb"))
         assert bool(profiled) == bool(recipe)
