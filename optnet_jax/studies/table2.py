@@ -295,17 +295,13 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
             f"config.optimizer.learning_rate={config.optimizer.learning_rate}"
         )
     found = {name: values.tolist() for name, values in record._asdict().items()}
-    return {
-        "seeds": list(config.seeds),
-        **found,
-        "final": _final(found, cell.checkpoints.index(config.steps)),
+    at = cell.checkpoints.index(config.steps)
+    final = {
+        name: [seed[at] for seed in found[name]]
+        for name in ("mse", "output_power", "output_spread")
     }
-
-
-def _final(found: Row, at: int) -> dict[str, list[float]]:
-    names = ("mse", "output_power", "output_spread")
-    final = {name: [seed[at] for seed in found[name]] for name in names}
-    return {**final, "excess": _minus(final["mse"], found["target_power"])}
+    final["excess"] = _minus(final["mse"], found["target_power"])
+    return {"seeds": list(config.seeds), **found, "final": final}
 
 
 def text(report: Report) -> Iterator[str]:
@@ -363,17 +359,13 @@ def conclude(config: Table2Config, rows: list[Row]) -> Report:
     compared = against(
         BASELINE,
         [
-            (_place(row), row["final"]["excess"])
+            ({n: row[n] for n in ("structure", "depth")}, row["final"]["excess"])
             for row in rows
             if row["structure"] in (*config.structures, *BASELINE.values())
         ],
     )
     paper = {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()}
     return {"paper": paper, "compared": compared}
-
-
-def _place(row: Row) -> Row:
-    return {name: row[name] for name in ("structure", "depth")}
 
 
 def comparison_table(report: Report) -> str:
