@@ -295,13 +295,17 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
             f"config.optimizer.learning_rate={config.optimizer.learning_rate}"
         )
     found = {name: values.tolist() for name, values in record._asdict().items()}
-    at = cell.checkpoints.index(config.steps)
-    final = {
-        name: [seed[at] for seed in found[name]]
-        for name in ("mse", "output_power", "output_spread")
+    return {
+        "seeds": list(config.seeds),
+        **found,
+        "final": _final(found, cell.checkpoints.index(config.steps)),
     }
-    final["excess"] = _minus(final["mse"], found["target_power"])
-    return {"seeds": list(config.seeds), **found, "final": final}
+
+
+def _final(found: Row, at: int) -> dict[str, list[float]]:
+    names = ("mse", "output_power", "output_spread")
+    final = {name: [seed[at] for seed in found[name]] for name in names}
+    return {**final, "excess": _minus(final["mse"], found["target_power"])}
 
 
 def text(report: Report) -> Iterator[str]:
