@@ -3,7 +3,7 @@
 Nothing that takes seconds to import is imported before it is needed.
 """
 
-import importlib.util
+import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def experiment(config: Config | Block) -> Any:
     fields = config.as_mapping() if isinstance(config, Block) else config
     name = fields.get("experiment", "train")
     # An array, from Python, would be compared entry by entry.
-    return name if isinstance(name, str) else repr(name)
+    return name if isinstance(name, str) else shown(name)
 
 
 def computes(config: Config, mode: str) -> bool:
@@ -90,23 +90,26 @@ def computes(config: Config, mode: str) -> bool:
 
 def study(name: Any) -> Any:
     """Return the ``STUDY`` of the module of that name in ``studies/``; None without."""
-    module = f"optnet_jax.studies.{name}"
-    known = isinstance(name, str) and name.isidentifier()
-    if not known or importlib.util.find_spec(module) is None:
+    if name not in _modules():
         return None
-    return getattr(importlib.import_module(module), "STUDY", None)
+    return getattr(importlib.import_module(f"optnet_jax.studies.{name}"), "STUDY", None)
+
+
+def _modules() -> list[str]:
+    """List them; no path is made of a name, which may be anything."""
+    from optnet_jax import studies
+
+    return [module.name for module in pkgutil.iter_modules(studies.__path__)]
 
 
 def _run_study(name: str, config: Config, workdir: Path, mode: str) -> None:
-    from optnet_jax import studies
     from optnet_jax.runs import distributed
 
     found = study(name)
     if found is None:
-        modules = (module.name for module in pkgutil.iter_modules(studies.__path__))
         raise InputError(
             f"config.experiment={shown(name)} is unknown: use train, "
-            + ", ".join(module for module in modules if study(module))
+            + ", ".join(filter(study, _modules()))
         )
     if mode in ("predict", "export"):
         raise InputError(

@@ -28,6 +28,8 @@ CONFIGS = (
     "sparse_coding",
     "stability",
     "hypothesis",
+    "line",
+    "tables",
 )
 NESTED = [0.5]
 for _ in range(2000):
@@ -59,9 +61,7 @@ def begin(small):
     """Take a config as far as a run takes it before its first step."""
 
     def begin(config):
-        name = config.get("experiment", "train")
-        trains = isinstance(name, str) and name == "train"
-        if not trains and (study := dispatch.study(name)):
+        if study := dispatch.study(dispatch.experiment(config)):
             study.plan(study.config.of(config))
         elif str(config.get("name")) in ("cifar_densenet", "imagenet_resnet"):
             summary.network(config)
