@@ -49,7 +49,7 @@ def call(*arguments):
         ),
         (
             [DIGITS, "--config.data.batch_size=1.5"],
-            "--config.data.batch_size='1.5' must be a whole number",
+            "--config.data.batch_size=1.5 must be a whole number",
         ),
         (
             [DIGITS, "--config.deterministic=maybe"],
@@ -82,6 +82,10 @@ def call(*arguments):
             [DIGITS, "train"],
             "'train' is not a flag: write --config=FILE, --workdir=DIR or "
             "--config.field=value",
+        ),
+        (
+            [DIGITS, "--config.seed=-1"],
+            "--config.seed=-1 must be at least 0 and at most 4294967295",
         ),
         # Of more than one field, before anything slow.
         (

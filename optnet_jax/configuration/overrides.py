@@ -164,11 +164,14 @@ def from_text(text: str, kind: Any, name: str) -> Any:
     >>> from_text("tanh", names, "phi"), from_text("tanh,relu", names, "phi")
     ('tanh', ('tanh', 'relu'))
     """
+    problem: InputError | None = None
     for value in _readings(text, kind):
         try:
             return convert(value, kind, name)
-        except InputError:
-            continue
+        except InputError as error:
+            problem = problem or error  # of what it most likely means
+    if problem:
+        raise problem
     return convert(text, kind, name)
 
 

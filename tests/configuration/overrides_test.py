@@ -45,7 +45,7 @@ def config():
         ("--config.deterministic=maybe", "='maybe' must be True or False"),
         ("--config.model.tied=best", "tied='best' must be True or False"),
         ("--config.model.tied=2", "tied='2' must be True or False"),
-        ("--config.model.batch_norm_group=5.5", "'5.5' must be a whole number or None"),
+        ("--config.model.batch_norm_group=5.5", "=5.5 must be a whole number or None"),
         ("--config.model.beta=nan", "beta='nan' must be a finite number"),
     ],
 )
