@@ -19,7 +19,7 @@ from optnet_jax.networks.images import check_images
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
-from optnet_jax.ops.normalization import BatchNorm
+from optnet_jax.ops.normalization import BatchNorm, Neighbours
 from optnet_jax.ops.pooling import max_pool
 from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, takes_history
@@ -187,7 +187,7 @@ class RecurrenceNet(nn.Module):
         halvings = len(self.stage_sizes) - 1 + (2 if self.stem == "imagenet" else 0)
         check_images(images, 2**halvings)
         names = self.activations
-        norm = functools.partial(self._norm, train)
+        norm = functools.partial(self._norm, train, Neighbours())
         x: Any = self._stem(images, norm(names[0][0]))
         for i in range(len(self.stage_sizes)):
             x = (self._dense if self.dense else self._stage)(i, x, norm, train)
@@ -206,11 +206,12 @@ class RecurrenceNet(nn.Module):
         names = iter(each(self.activation, sum(sizes), "units"))
         return [tuple(itertools.islice(names, size)) for size in sizes]
 
-    def _norm(self, train: bool, phi: str) -> Callable[..., Any]:
+    def _norm(self, train: bool, neighbours: Any, phi: str) -> Callable[..., Any]:
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
             group_size=self.batch_norm_group,
+            neighbours=neighbours,
             dtype=self.dtype,
         )
         return norm if phi == "relu" else functools.partial(activated, norm, phi)

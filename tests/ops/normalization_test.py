@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.ops.normalization import BatchNorm, batch_normalize
+from optnet_jax.ops.normalization import BatchNorm, Neighbours, batch_normalize
 
 SHAPE = (6, 4, 3, 5)
 
@@ -163,6 +163,45 @@ def test_parts_are_their_concatenation(float64, relu, train, group_size):
     actual = _loss_and_gradient(apply_to_parts, x, variables, target)
     expected = _loss_and_gradient(apply, x, variables, target)
     _assert_close(actual, expected, 1e-12)
+
+
+def test_neighbouring_parts_are_joined_once_for_all_layers():
+    parts = tuple(jnp.full((2, 1 + i), i) for i in range(14))
+    neighbours = Neighbours()
+    pieces = [neighbours(parts[:count]) for count in (2, 5, 14)]
+    assert [[x.shape[1] for x in of] for of in pieces] == [
+        [1, 2],
+        [6, 4, 5],
+        [45, 33, 13, 14],
+    ]
+    assert neighbours(parts[:4])[0] is pieces[1][0]
+    for of in pieces[1:]:
+        whole = jnp.concatenate(of, 1)
+        expected = jnp.concatenate(parts, 1)[:, : whole.shape[1]]
+        np.testing.assert_array_equal(whole, expected)
+
+
+@pytest.mark.parametrize("group_size", [None, 2])
+def test_off_a_cpu_pieces_are_normalised_as_parts_are(float64, group_size, monkeypatch):
+    x, variables, target = _setup()
+    parts = [x[..., i : i + 1] for i in range(5)]
+    norm = BatchNorm(False, True, group_size, neighbours=Neighbours())
+    plain = BatchNorm(False, True, group_size)
+
+    def run(norm):
+        def both(variables, parts):
+            fewer = jax.tree.map(lambda values: values[:4], variables)
+            y, state = norm.apply(variables, parts, mutable=["batch_stats"])
+            z, _ = norm.apply(fewer, parts[:4], mutable=["batch_stats"])
+            return y.at[..., :4].multiply(z), state
+
+        return _loss_and_gradient(both, parts, variables, target)
+
+    expected = run(plain)
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *args, default, **_: default(*args)
+    )
+    _assert_close(run(norm), expected, 1e-12)
 
 
 def test_moments_of_a_part_are_computed_once_for_all_who_normalise_it():
