@@ -26,13 +26,14 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    # TensorFlow, which prepares and streams data sets, has only a candidate for a
-    # release for Python 3.14, and nothing for 3.15.
-    python_requires=">=3.11,<3.14",
+    # TensorFlow, which prepares and streams data sets, has nothing for Python 3.15. For
+    # 3.14 it has only candidates for a release, which pip takes where nothing else is.
+    python_requires=">=3.11,<3.15",
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
     ],
     packages=[*find_packages(include=["optnet_jax*"]), "optnet_jax.configs"],
     # The configs are read as files (--config=configs/X.py) and, after any install,

@@ -31,9 +31,9 @@ def keep_programs(wanted: bool = True) -> Path | None:
     """Keep compiled programs for later starts, if wanted, in a folder of the user's.
 
     It is ``optnet_jax`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, and in it one for each
-    kind of processor, whose instructions the programs hold; a user's own
-    ``JAX_COMPILATION_CACHE_DIR`` stays. A folder that cannot be used, or a program
-    there that is damaged, is one line and no error.
+    kind of processor, whose instructions the programs hold, and each version of Python;
+    a user's own ``JAX_COMPILATION_CACHE_DIR`` stays. A folder that cannot be used, or a
+    program there that is damaged, is one line and no error.
 
     Returns:
         The folder; None without.
@@ -76,15 +76,20 @@ def _own_folder() -> Path:
     # The specification has relative ones ignored:
     # https://specifications.freedesktop.org/basedir-spec/latest/
     root = (base if base.is_absolute() else Path.home() / ".cache") / "optnet_jax"
-    folder = root / f"compiled-{_processor()}"
+    folder = root / f"compiled-{_kind()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _drop_oldest(root)
     return folder
 
 
-def _processor() -> str:
-    """Return a digest of what tells one kind of processor from another."""
-    kind = [platform.machine(), platform.processor()]
+def _kind() -> str:
+    """Return a digest of the kind of processor and the version of Python.
+
+    JAX compresses programs by what Python has, zstd from 3.14 on, and gives them the
+    same names.
+    """
+    version, _, _ = platform.python_version().rpartition(".")
+    kind = [platform.machine(), platform.processor(), version]
     with contextlib.suppress(OSError):
         described = Path("/proc/cpuinfo").read_text("utf-8", "replace")
         first = described.split("\n\n")[0].splitlines()

@@ -54,10 +54,13 @@ def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     first, second = starts(next(numbers))
     assert first == 0
     assert second == len(programs(folder)) > 0
-    # Another processor has another folder.
-    jax.config.update("jax_compilation_cache_dir", None)
-    monkeypatch.setattr(compilation.platform, "processor", lambda: "another")
-    assert compilation.keep_programs() != folder
+    # Another processor, or version of Python, has another folder.
+    folders = {folder}
+    for name, value in (("processor", "another"), ("python_version", "3.99.1")):
+        monkeypatch.setattr(compilation.platform, name, lambda value=value: value)
+        jax.config.update("jax_compilation_cache_dir", None)
+        folders.add(compilation.keep_programs())
+    assert len(folders) == 3
 
 
 def test_it_is_turned_off(tmp_path):
