@@ -3,6 +3,7 @@
 Set before JAX starts its backend: nothing above this file may import JAX first.
 """
 
+import contextlib
 import functools
 import gc
 import importlib.metadata
@@ -130,3 +131,21 @@ def small(monkeypatch) -> ModuleType:
     module = _small_run()
     module.install(monkeypatch.setitem, monkeypatch.setattr)
     return module
+
+
+@pytest.fixture
+def as_nobody():
+    """A context in which this process is a user whom permissions bind; root is not."""
+
+    @contextlib.contextmanager
+    def nobody():
+        if os.geteuid():
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return nobody

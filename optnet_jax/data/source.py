@@ -61,7 +61,7 @@ def _ready_builder(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> 
     if spec.manual:  # others come from the genuine archives only, which do not change
         paths |= {name: where / name for name in archives.archives_of(builder)}
     # Asked first: a folder gets its name when it is complete.
-    there = Path(builder.data_dir).exists()
+    there = files.exists(builder.data_dir)
     if not is_prepared(builder):
         if there and "dataset_info.json" not in os.listdir(builder.data_dir):
             raise InputError(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from optnet_jax.errors import InputError, shown
 from optnet_jax.inference import images as images_lib
 from optnet_jax.inference.features import iterates_and_layers
 from optnet_jax.inference.predictions import Predictions
+from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training import sharding
 from optnet_jax.training.checkpoint import Checkpoints
@@ -226,13 +226,13 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     """
     path = local_path(workdir, "workdir").absolute()
     if str(workdir) in released():
-        if not path.exists():
+        if not files.exists(path):
             path = RELEASED / f"{workdir}.safetensors"
         else:
             say(f"{workdir} is read from {path}, which has a released network's name")
     if path.suffix == ".safetensors":
         return _load_exported(path, str(checkpoint))
-    if not os.path.isdir(path):
+    if not files.is_folder(path):
         raise InputError(
             f"there is no workdir {path}, and no released network of that name; those "
             f"are {', '.join(released()) or 'none'}"

@@ -53,13 +53,43 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
     sync_folder(path.parent)
 
 
+def exists(path: str | Path) -> bool:
+    """Return whether there is something at a path, which may be a link to it.
+
+    ``Path.exists`` of Python 3.14 says no where nobody may look, too.
+
+    Raises:
+        InputError: it may not be looked at.
+    """
+    return _mode(path) is not None
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is a folder at a path; raises as :func:`exists`."""
+    return stat.S_ISDIR(_mode(path) or 0)
+
+
+def _mode(
+    path: str | Path, look: Callable[..., os.stat_result] = os.stat
+) -> int | None:
+    try:
+        return look(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): give read permission, or name "
+            "another"
+        ) from error
+
+
 def make_folder(path: Path) -> list[Path]:
     """Make a folder and its missing parents, and bring their entries to the disk.
 
     Returns:
         What was missing, the innermost first.
     """
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing = [folder for folder in (path, *path.parents) if not exists(folder)]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         sync_folder(folder.parent)
@@ -193,12 +223,9 @@ def take_lock(file: io.FileIO) -> str:
 
 def check_kind(path: Path, *, folder: bool = False) -> None:
     """Raise InputError for what is neither missing nor a regular file (or a folder)."""
-    try:
-        mode = path.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    mode = _mode(path, os.lstat)
+    if mode is None:
         return
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
     if folder and not stat.S_ISDIR(mode):
         raise InputError(f"{path} is not a folder: move it away")
     if not folder and not stat.S_ISREG(mode):

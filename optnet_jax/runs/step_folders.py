@@ -61,7 +61,7 @@ def check_kinds(directory: Path, step: int) -> None:
 
 def steps(directory: Path) -> list[int]:
     """Return the steps that are there, oldest first."""
-    if not directory.is_dir():
+    if not files.is_folder(directory):
         return []
     names = [entry.name for entry in directory.iterdir()]
     return sorted(int(n) for n in names if n.isascii() and n.isdigit())

@@ -22,8 +22,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import jax
 
 from optnet_jax.errors import InputError
-from optnet_jax.runs import program
-from optnet_jax.runs.files import read_object
+from optnet_jax.runs import files, program
 from optnet_jax.runs.progress import duration, say
 from optnet_jax.training.workdir import write_json
 
@@ -124,7 +123,7 @@ class Files(Store[AnyCell]):
     def read(self, cell: AnyCell) -> Row | None:
         """Return what the file of a cell holds besides its definition."""
         file = self.places[cell]
-        if not file.exists():
+        if not files.exists(file):
             return None
         row = read_json(file)
         if row.pop("definition", None) != self._definitions[cell]:
@@ -293,7 +292,7 @@ def read_json(
         InputError: it is damaged, or no regular file.
     """
     try:
-        return read_object(file)
+        return files.read_object(file)
     except InputError:
         raise
     except ValueError as error:

@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from optnet_jax.configuration import Block, Config, as_json
 from optnet_jax.configuration.train import Name
 from optnet_jax.errors import InputError
-from optnet_jax.runs import picture
-from optnet_jax.runs.files import write_output
+from optnet_jax.runs import files, picture
 from optnet_jax.runs.progress import say
 from optnet_jax.studies.cells import (
     AnyCell,
@@ -110,7 +109,7 @@ class Study(Generic[AnyConfig, AnyCell]):
             folder = claimed.path
             file = folder / f"{self.name}.json"
             # Of runs, there may be more by now; the report of them is soon made.
-            if file.exists() and self.runs is None:
+            if files.exists(file) and self.runs is None:
                 return self._finished(file, config)
             claimed.write_config()
             commit()  # asked now: the code may change while this runs
@@ -136,7 +135,7 @@ class Study(Generic[AnyConfig, AnyCell]):
                 f"{self.name} is a study that has a report when it is finished: leave "
                 "out --mode=eval to run it, or to see its report again"
             )
-        if not workdir.is_dir():
+        if not files.is_folder(workdir):
             raise InputError(f"there is no directory {workdir}: give --workdir=DIR")
         rows = self._store(config, self.plan(config), workdir).rows()
         return self._write(self.report(config, rows), workdir)
@@ -197,7 +196,7 @@ class Study(Generic[AnyConfig, AnyCell]):
 
     def _write(self, report: Report, folder: Path) -> Report:
         text = self.markdown(report)
-        write_output(folder / f"{self.name}.md", text.encode(), "make room")
+        files.write_output(folder / f"{self.name}.md", text.encode(), "make room")
         pictures = [
             picture.save(figure, folder / "plots" / f"{name}.png", DPI)
             for name, figure in self.figures(report).items()

@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.runs import distributed, program
+from optnet_jax.runs import distributed, files, program
 from optnet_jax.runs.distributed import Group
 from optnet_jax.training.differences import differing
 from optnet_jax.training.experiment import Experiment
@@ -50,7 +50,7 @@ def check_workdir(workdir: str | Path) -> None:
     """Compare what every process sees in the workdir, which all must share."""
     lock, result = Path(workdir, ".lock"), Path(workdir, "result.json")
     owner = lock.read_text("utf-8", "replace") if lock.is_file() else "nobody"
-    compare({f"owner of {workdir}": owner, "finished": result.exists()})
+    compare({f"owner of {workdir}": owner, "finished": files.exists(result)})
 
 
 def check_found(experiment: Experiment) -> None:

@@ -62,7 +62,7 @@ def evaluate_checkpoint(
     workdir = local_path(workdir, "workdir").absolute()
     check_kinds(workdir)
     directory = workdir / "checkpoints"
-    if not directory.is_dir():
+    if not files.is_folder(directory):
         raise InputError(
             f"there is no checkpoint in {directory}: train first, or name the workdir "
             "of a run with --workdir"

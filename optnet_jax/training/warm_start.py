@@ -15,6 +15,7 @@ import jax
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training.checkpoint import Checkpoints, DamagedCheckpointError
 from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
@@ -58,7 +59,7 @@ def read_source(
             is of another network.
     """
     path, which = _locate(source)
-    if path.is_dir():
+    if files.is_folder(path):
         leaves = _from_checkpoint(path, which or "last", sharding, config)
     elif which:
         raise InputError(

@@ -112,7 +112,7 @@ class Workdir:
             self._refuse_what_is_not_ours(stored)
         has_results = (
             step_folders.steps(self.checkpoints)
-            or (self.path / "result.json").exists()
+            or files.exists(self.path / "result.json")
             or any(self.path.glob("cells/*.json"))
         )
         if stored is None or not has_results:

@@ -1,10 +1,8 @@
 """Small archives in the layout of the genuine ones, and a machine without a network."""
 
-import contextlib
 import functools
 import gzip
 import io
-import os
 import socket
 import tarfile
 
@@ -222,21 +220,3 @@ def own_set(tmp_path, monkeypatch):
         return {"dataset": "optnet_own", "data_dir": str(tmp_path), "batch_size": 2}
 
     return make
-
-
-@pytest.fixture
-def as_nobody():
-    """A context in which this process is a user whom permissions bind; root is not."""
-
-    @contextlib.contextmanager
-    def nobody():
-        if os.geteuid():
-            yield
-            return
-        os.seteuid(65534)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-
-    return nobody

@@ -1,9 +1,7 @@
 """Files that are whole or absent, and never links."""
 
-import errno
 import io
 import os
-from pathlib import Path
 
 import pytest
 
@@ -112,10 +110,14 @@ def test_a_folder_is_made_with_its_parents_and_their_entries(tmp_path, monkeypat
     assert len(synced) == 2
 
 
-def test_a_path_that_may_not_be_seen_is_named(tmp_path, monkeypatch):
-    def denied(path):
-        raise PermissionError(errno.EACCES, "Permission denied")
+def test_what_may_not_be_looked_at_is_not_missing(tmp_path, as_nobody):
+    (tmp_path / "file").touch()
+    paths = tmp_path, tmp_path / "file", tmp_path / "none", tmp_path / "file" / "none"
+    assert [files.exists(path) for path in paths] == [True, True, False, False]
+    assert [files.is_folder(path) for path in paths] == [True, False, False, False]
 
-    monkeypatch.setattr(Path, "lstat", denied)
-    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
-        files.check_kind(tmp_path)
+    (tmp_path / "locked").mkdir(mode=0)
+    for look in (files.exists, files.is_folder, files.check_kind):
+        denied = r"cannot be read \(Permission denied\): give read permission"
+        with as_nobody(), pytest.raises(InputError, match=denied):
+            look(tmp_path / "locked" / "none")

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
-from optnet_jax.runs import json_lines
+from optnet_jax.runs import files, json_lines
 from optnet_jax.studies.cells import read_json
 from optnet_jax.training import coefficients, result
 from optnet_jax.training.differences import NOT_SET, within
@@ -104,7 +104,7 @@ def find(directories: Iterable[Path]) -> list[Run]:
     names = "result.json", "metrics.jsonl"
     folders: dict[Path, None] = {}
     for directory in directories:
-        if not directory.is_dir():
+        if not files.is_folder(directory):
             raise InputError(f"there is no directory {directory}: give runs' workdirs")
         found = [file for name in names for file in directory.rglob(name)]
         if not found:
@@ -125,7 +125,7 @@ def read(folder: Path) -> Run:
     found, file = result.read(folder), folder / "config.json"
     if found is not None:
         return Run(folder, found["config"], found)
-    if not file.exists():
+    if not files.exists(file):
         raise InputError(f"{folder} is no run of training: {file} is missing")
     config = read_json(file, "run it again")
     result.check_fields(file, config, result.CONFIG)
