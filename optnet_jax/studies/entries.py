@@ -150,7 +150,7 @@ DIGITS_DEPTH = Table(
     columns=tuple(
         Column(f"{depth} layers", f"depth={depth}", depth) for depth in (6, 14, 26)
     ),
-    seeds=tuple(range(6)),
+    seeds=tuple(range(10)),
     against="weight layers",
 )
 

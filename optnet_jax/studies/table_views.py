@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row
@@ -184,7 +185,9 @@ def draw_curves(shown: Table, rows: Sequence[Row]) -> Figure:
     # Student's interval of a few errors may reach below 0.
     least = min((y for line in axis.lines for y in line.get_ydata()), default=1.0)
     axis.set_ylim(bottom=max(least / 3, 1e-2))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.set_xticks([column.value for column in shown.columns])
     axis.set_xlabel(shown.against, fontsize=8)
     axis.set_ylabel("top-1 error (%), last epoch", fontsize=8)
     axis.legend(fontsize=7)

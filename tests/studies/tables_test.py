@@ -263,21 +263,20 @@ def test_the_tables_have_seeds_of_their_own(name):
     assert own.name == config.name
 
 
-@pytest.fixture(scope="module")
-def digits():
-    """What every seed of the printed table of digits left."""
-    return json.loads((RESULTS / "seeds.json").read_text("utf-8"))["digits"]
-
-
-def test_the_page_has_the_errors_of_the_seeds(digits):
-    page = (RESULTS / "tables.md").read_text("utf-8")
-    for entry in entries.TABLES["digits"].entries():
-        run = digits["runs"][Cell(entry, 0).name]
+@pytest.mark.parametrize(
+    ("name", "page"), [("digits", "tables.md"), ("digits_depth", "digits_depth.md")]
+)
+def test_the_page_has_the_errors_of_the_seeds(name, page):
+    printed = json.loads((RESULTS / "seeds.json").read_text("utf-8"))[name]
+    page = (RESULTS / page).read_text("utf-8")
+    for entry in entries.TABLES[name].entries():
+        run = printed["runs"][Cell(entry, 0).name]
         last, best = (
-            with_sd([100 * n / digits["test_images"] for n in run[name]], 2)
-            for name in ("wrong", "wrong_best")
+            with_sd([100 * n / printed["test_images"] for n in run[wrong]], 2)
+            for wrong in ("wrong", "wrong_best")
         )
-        assert f"| {entry.row.label} | {last} | {best} |" in page
+        names = [entry.row.label, *([entry.column.label] if "_" in name else [])]
+        assert f"| {' | '.join([*names, last, best])} |" in page
 
 
 def test_digits_with_means_deviations_and_the_paired_test(made, tmp_path, capsys):
