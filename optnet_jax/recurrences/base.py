@@ -107,15 +107,34 @@ def check_recurrence(recurrence: Any) -> None:
     Raises:
         InputError: it is a class that was not called, or lacks a method.
     """
-    if inspect.isclass(recurrence):
-        name = recurrence.__name__
-        raise InputError(f"the recurrence is the class {name}: make one, {name}()")
+    _check_made("recurrence", recurrence)
     missing = [n for n in METHODS if not callable(getattr(recurrence, n, None))]
     if missing:
         raise InputError(
             f"{shown(recurrence)} is no recurrence: it has no method "
             f"{', '.join(missing)}"
         )
+
+
+def check_transforms(*transforms: Any) -> None:
+    """Check that each T is a module or a function.
+
+    Raises:
+        InputError: one is a class that was not called, or cannot be called.
+    """
+    for transform in transforms:
+        _check_made("transform", transform)
+        if not callable(transform):
+            raise InputError(
+                f"the transform must be a linen module or a function, got "
+                f"{shown(transform)}"
+            )
+
+
+def _check_made(what: str, value: Any) -> None:
+    if inspect.isclass(value):
+        name = value.__name__
+        raise InputError(f"the {what} is the class {name}: make one, {name}()")
 
 
 def number_of_paths(recurrence: Recurrence) -> int:

@@ -1,6 +1,5 @@
 """The driver: it knows no method and no operator."""
 
-import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from optnet_jax.recurrences.base import (
     at_step,
     check_depth,
     check_recurrence,
+    check_transforms,
     number_of_paths,
     numbers,
     takes_history,
@@ -213,10 +213,7 @@ def _check_operators(recurrence: Recurrence, transform: Any) -> None:
             f"{type(recurrence).__name__} applies T to {paths} of its iterates, and "
             f"there are {len(operators)} operators: give it {cure}"
         )
-    if not all(map(callable, operators)):
-        raise InputError(
-            f"the operator T must be a function, not {reprlib.repr(transform)}"
-        )
+    check_transforms(*operators)
 
 
 def step_in_dtype(

@@ -16,7 +16,11 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence
-from optnet_jax.recurrences.base import check_recurrence, takes_history
+from optnet_jax.recurrences.base import (
+    check_recurrence,
+    check_transforms,
+    takes_history,
+)
 from optnet_jax.recurrences.iterate import (
     as_start,
     first_state,
@@ -74,11 +78,7 @@ class Equilibrium(nn.Module):
                 f"{type(self.recurrence).__name__} takes the whole history, which "
                 f"grows without end: give a method of one state, such as NesterovSum"
             )
-        if not callable(self.transform):
-            raise InputError(
-                f"transform must be a linen module or a function, got "
-                f"{type(self.transform).__name__}"
-            )
+        check_transforms(self.transform)
         super().__post_init__()
 
     @nn.compact

@@ -17,6 +17,7 @@ from optnet_jax.recurrences import Coefficients, Recurrence, State
 from optnet_jax.recurrences.base import (
     check_depth,
     check_recurrence,
+    check_transforms,
     number_of_paths,
     packed,
     takes_history,
@@ -444,11 +445,7 @@ def _check_transforms(module: Propagation) -> None:
                 f"path and one iterate: for weights of its own in each path give one "
                 f"module and separate_paths=True"
             )
-        if not all(map(callable, _in_turn(transform))) or transform == ():
-            raise InputError(
-                f"transform must be a linen module or a function, or a tuple of them, "
-                f"got {type(transform).__name__}"
-            )
+        check_transforms(*_in_turn(transform) or (None,))
 
 
 def _check_history(module: Propagation) -> None:

@@ -6,7 +6,7 @@ import pytest
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, HistorySum, iterate, methods
-from optnet_jax.structures import Equilibrium, Propagation
+from optnet_jax.structures import Equilibrium, FullyConnected, Propagation
 
 METHODS = {
     **{m.key: m.recurrence(0.01) for m in methods.METHODS},
@@ -132,7 +132,6 @@ class TestOperator:
             (HeavyBall(), lambda x: x * 1j, "real numbers to complex ones"),
             (HeavyBall(), (jnp.tanh, jnp.tanh), "1 of its iterates.* 2 operators"),
             (recurrences.ADMM(), (jnp.tanh,) * 3, "2 of its iterates.* 3 operators"),
-            (HeavyBall(), None, "must be a function, not None"),
         ],
     )
     def test_that_does_not_fit_is_refused(self, method, operator, cause):
@@ -186,6 +185,24 @@ def test_a_users_mistake_is_one_line(method, cause):
         with pytest.raises(InputError, match=cause) as caught:
             run()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("transform", "cause"),
+    [
+        (FullyConnected, r"the class FullyConnected: make one, FullyConnected\(\)"),
+        (None, "must be a linen module or a function, got None"),
+        ("relu", "got 'relu'"),
+    ],
+)
+def test_a_transform_that_is_none_is_one_line(transform, cause):
+    for run in (
+        lambda: iterate(HeavyBall(), transform, jnp.ones(3), 2),
+        lambda: Propagation(HeavyBall(), transform, 2),
+        lambda: Equilibrium(HeavyBall(), transform),
+    ):
+        with pytest.raises(InputError, match=cause):
+            run()
 
 
 def test_a_traced_coefficient_has_a_gradient():

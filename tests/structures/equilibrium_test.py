@@ -268,7 +268,6 @@ def test_structures_that_have_no_such_limit_say_so(name, caplog):
     ("fields", "says"),
     [
         ({"recurrence": HistorySum()}, "HistorySum takes the whole history"),
-        ({"transform": 3}, "transform must be a linen module or a function, got int"),
         ({"tolerance": 0.0}, "tolerance=0.0 must be above 0 and below 1"),
         ({"max_steps": 0}, "max_steps=0 must be at least 1"),
     ],
