@@ -127,10 +127,7 @@ class Files(Store[AnyCell]):
             return None
         row = read_json(file)
         if row.pop("definition", None) != self._definitions[cell]:
-            raise InputError(
-                f"{file} holds another cell than its name says: delete it, and the "
-                "same command makes it again"
-            )
+            raise InputError(f"{file} holds another cell than its name says: {CURE}")
         return row
 
     def begin(self) -> Callable[[AnyCell], Row]:
@@ -139,7 +136,19 @@ class Files(Store[AnyCell]):
         measure = self._begin()
 
         def measure_and_keep(cell: AnyCell) -> Row:
-            row = _measured(cell, measure)
+            start = time.perf_counter()
+            found = measure(cell)
+            seconds = round(time.perf_counter() - start, 2)
+            fields = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell)}
+            plain = (bool, int, float, str, tuple)
+            row = finite(
+                {
+                    **{n: v for n, v in fields.items() if type(v) in plain},
+                    **found,
+                    "wall_seconds": seconds,
+                    "finished": now(),
+                }
+            )
             # In the worker, so that a cell that ends after Ctrl-C is not lost.
             definition = self._definitions[cell]
             write_json(self.places[cell], {**row, "definition": definition})
@@ -226,23 +235,6 @@ def _run(
     return failed
 
 
-def _measured(cell: AnyCell, measure: Callable[[AnyCell], Row]) -> Row:
-    start = time.perf_counter()
-    found = measure(cell)
-    fields = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell)}
-    plain = (bool, int, float, str, tuple)
-    return finite(
-        {
-            **{name: value for name, value in fields.items() if type(value) in plain},
-            **found,
-            "wall_seconds": round(time.perf_counter() - start, 2),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(
-                timespec="seconds"
-            ),
-        }
-    )
-
-
 def described(value: Any) -> Any:
     """Return what a value is, in JSON types, the same in every process.
 
@@ -283,9 +275,10 @@ def file_name(name: str, definition: Any) -> str:
     return f"{re.sub(r'[^a-zA-Z0-9.=-]+', '_', name).strip('_')}-{digest}.json"
 
 
-def read_json(
-    file: Path, cure: str = "delete it, and the same command makes it again"
-) -> dict[str, Any]:
+CURE = "delete it, and the same command makes it again"
+
+
+def read_json(file: Path, cure: str = CURE) -> dict[str, Any]:
     """Read a file of a study or of a run.
 
     Raises:
@@ -297,6 +290,11 @@ def read_json(
         raise
     except ValueError as error:
         raise InputError(f"{file} is damaged: {cure}") from error
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def finite(value: Any) -> Any:

@@ -85,7 +85,7 @@ def experiment(config: Config | Block) -> Any:
 def computes(config: Config, mode: str) -> bool:
     """Say whether this process computes, or leaves devices to those that it starts."""
     found = study(experiment(config))
-    return mode != "summary" and (found is None or found.runs is None)
+    return mode != "summary" and not (found and found.starts_programs)
 
 
 def study(name: Any) -> Any:

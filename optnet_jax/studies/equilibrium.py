@@ -32,7 +32,7 @@ from optnet_jax.structures import Equilibrium, SymmetricMap
 from optnet_jax.structures.shrinkage import soft_threshold
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
-from optnet_jax.studies.fit import descend
+from optnet_jax.studies.fit import fit
 from optnet_jax.studies.images import Images, load
 from optnet_jax.studies.kinds import (
     SOME,
@@ -340,12 +340,12 @@ def _train(network: Network, study: Settings, seed: jax.Array, batches: tuple) -
     optimizer = optax.adam(optax.cosine_decay_schedule(study.learning_rate, steps))
 
     def loss(variables: Any, step: jax.Array) -> jax.Array:
-        images, labels = (each[step] for each in batches)
+        images, labels = (each[order[step]] for each in batches)
         logits, _ = network.apply(variables, images, tolerance=study.tolerance)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     order = jax.random.permutation(keys[1], steps)
-    return descend(loss, variables, optimizer, order)[0]
+    return fit(jax.value_and_grad(loss), variables, optimizer, (steps,))[0]
 
 
 LAYERS = ("layers_residual", "layers_error")

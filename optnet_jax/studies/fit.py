@@ -1,5 +1,6 @@
 """Training of small networks, many seeds and learning rates in one program."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,99 +14,89 @@ SLICE = 500
 """Samples of a slice: of §5.3's 40 layers in 100 dimensions it keeps 8 MB."""
 
 Loss = Callable[[Any, jax.Array, jax.Array], jax.Array]
+Slope = Callable[[Any, jax.Array], tuple[jax.Array, Any]]
 
 
-def fit(
-    apply: Callable[[Any, jax.Array], jax.Array],
-    params: Any,
-    pairs: tuple[jax.Array, jax.Array],
-    *,
-    optimizer: optax.GradientTransformation,
-    batch_size: int,
-    checkpoints: tuple[int, ...],
-    measure: Callable[[Any], Any],
-) -> Any:
-    """Minimise mean (apply(params, x) - f)² over samples and dimensions.
-
-    The samples are taken for independent draws, so the batches are consecutive slices,
-    each sample once an epoch.
-
-    Args:
-        apply: (params, inputs) → outputs.
-        params: to begin with.
-        pairs: inputs x and targets f, [samples, ...] each.
-        optimizer: the update rule.
-        batch_size: samples of a step; what is left over at the end of them is not seen.
-        checkpoints: the steps after which ``measure`` is called, increasing; training
-            ends at the last.
-        measure: params → a pytree of arrays.
-
-    Returns:
-        What ``measure`` returned, with a leading axis of the checkpoints.
-    """
-    batches = len(pairs[0]) // batch_size
-
-    def loss(params: Any, x: jax.Array, f: jax.Array) -> jax.Array:
-        return jnp.mean((apply(params, x) - f) ** 2)
-
-    def step(number: jax.Array, state: tuple) -> tuple:
-        params, memory = state
-        start = number % batches * batch_size
-        x, f = (lax.dynamic_slice_in_dim(a, start, batch_size) for a in pairs)
-        updates, memory = optimizer.update(gradient(loss, params, x, f), memory, params)
-        return optax.apply_updates(params, updates), memory
-
-    def to_checkpoint(state: tuple, span: tuple) -> tuple:
-        start, stop = span
-        # The bounds are traced, so the step is compiled once for all checkpoints.
-        state = lax.fori_loop(start, stop, step, state)
-        return state, measure(state[0])
-
-    stops = jnp.asarray(checkpoints)
-    starts = jnp.concatenate([jnp.zeros_like(stops[:1]), stops[:-1]])
-    state = params, optimizer.init(params)
-    return lax.scan(to_checkpoint, state, (starts, stops))[1]
-
-
-class Steps(NamedTuple):
-    """What training left behind at each step.
+class Step(NamedTuple):
+    """What the last step of training left behind.
 
     Attributes:
-        loss: before the update. [steps]
-        gradient_norm: of the gradient of all parameters. [steps]
+        loss: before the update.
+        gradient_norm: of the gradient of all parameters.
     """
 
     loss: jax.Array
     gradient_norm: jax.Array
 
 
-def descend(
-    loss: Callable[[Any, Any], jax.Array],
+def fit(
+    slope: Slope,
     params: Any,
     optimizer: optax.GradientTransformation,
-    draws: Any,
-) -> tuple[Any, Steps]:
-    """Take a step of the optimiser for each draw.
+    checkpoints: Sequence[int],
+    measure: Callable[[Any, Step], Any] = lambda params, step: (),
+) -> tuple[Any, Any]:
+    """Take steps of an optimiser, and measure on the way.
 
     Args:
-        loss: (params, draw) → scalar.
+        slope: (params, number of the step, from 0 on) → the loss and its gradient.
         params: to begin with.
         optimizer: the update rule.
-        draws: what the steps differ in, [steps, ...] each.
+        checkpoints: the steps after which ``measure`` is called, increasing; training
+            ends at the last.
+        measure: the parameters, and what the step left → a pytree of arrays.
 
     Returns:
-        The parameters after the last step, and what the steps left behind.
+        The parameters after the last step, and what ``measure`` returned, with a
+        leading axis of the checkpoints.
     """
 
-    def step(state: tuple, draw: Any) -> tuple:
-        params, memory = state
-        value, slope = jax.value_and_grad(loss)(params, draw)
-        updates, memory = optimizer.update(slope, memory, params)
-        state = optax.apply_updates(params, updates), memory
-        return state, Steps(value, optax.tree.norm(slope))
+    def step(number: jax.Array, state: tuple) -> tuple:
+        params, memory, _ = state
+        loss, gradient = slope(params, number)
+        updates, memory = optimizer.update(gradient, memory, params)
+        left = Step(loss, optax.tree.norm(gradient))
+        return optax.apply_updates(params, updates), memory, left
 
-    (params, _), steps = lax.scan(step, (params, optimizer.init(params)), draws)
-    return params, steps
+    def to_checkpoint(state: tuple, span: tuple) -> tuple:
+        start, stop = span
+        # The bounds are traced, so the step is compiled once for all checkpoints.
+        state = lax.fori_loop(start, stop, step, state)
+        return state, measure(state[0], state[2])
+
+    stops = jnp.asarray([*checkpoints])
+    starts = jnp.concatenate([jnp.zeros_like(stops[:1]), stops[:-1]])
+    none = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(step, 0, (params, optimizer.init(params), None))[2],
+    )
+    state = params, optimizer.init(params), none
+    (params, *_), found = lax.scan(to_checkpoint, state, (starts, stops))
+    return params, found
+
+
+def on_pairs(
+    apply: Callable[[Any, jax.Array], jax.Array],
+    pairs: tuple[jax.Array, jax.Array],
+    batch_size: int,
+) -> Slope:
+    """Return the slope of mean (apply(params, x) - f)² over samples and dimensions.
+
+    The samples are taken for independent draws, so the batches are consecutive slices
+    of the inputs x and targets f, [samples, ...] each; what is left over at the end of
+    them is not seen.
+    """
+    batches = len(pairs[0]) // batch_size
+
+    def loss(params: Any, x: jax.Array, f: jax.Array) -> jax.Array:
+        return jnp.mean((apply(params, x) - f) ** 2)
+
+    def slope(params: Any, number: jax.Array) -> tuple[jax.Array, Any]:
+        start = number % batches * batch_size
+        x, f = (lax.dynamic_slice_in_dim(a, start, batch_size) for a in pairs)
+        return loss_and_gradient(loss, params, x, f)
+
+    return slope
 
 
 def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., Any]:
@@ -141,21 +132,41 @@ def in_parts(program: Callable[..., Any], runs: Sequence[tuple], at_once: int) -
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(runs)], *found)
 
 
-def best(scores: Any, *grid: Sequence[float]) -> tuple[float, ...]:
-    """Return the values of a grid that have the least score, [len(values), ...]."""
-    at = np.unravel_index(np.argmin(scores), [len(values) for values in grid])
-    return tuple(values[int(i)] for values, i in zip(grid, at, strict=True))
+def tune(
+    train: Callable[[Sequence[tuple]], Any],
+    grid: Sequence[Sequence[float]],
+    seeds: Sequence[int],
+    score: Callable[[np.ndarray], np.ndarray],
+) -> tuple[tuple[float, ...], np.ndarray]:
+    """Train at every point of a grid with the tuning seeds, and choose one.
+
+    Args:
+        train: members, each the values of a point and a seed → a number of each.
+        grid: the values that are tried.
+        seeds: others than those that are reported.
+        score: numbers [*grid, seeds] → [*grid]; the least is chosen.
+
+    Returns:
+        The values that are chosen, and the numbers.
+    """
+    found = np.asarray(train(list(itertools.product(*grid, seeds))))
+    found = found.reshape([*map(len, grid), -1])
+    at = np.unravel_index(np.argmin(score(found)), found.shape[:-1])
+    chosen = tuple(values[int(i)] for values, i in zip(grid, at, strict=True))
+    return chosen, found
 
 
-def gradient(loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array) -> Any:
-    """Return ∂loss/∂params, on a CPU as the mean of the slices' gradients.
+def loss_and_gradient(
+    loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Return the loss and ∂loss/∂params, on a CPU as the means of those of slices.
 
     A deep structure keeps every layer's output for its backward pass; of 10,000 samples
     they lie in memory, of a slice in the cache. An accelerator takes the batch as a
     whole, as does a CPU a batch that is no multiple of :data:`SLICE`. The loss is a
     mean over the samples, the first axis of ``inputs`` and ``targets``.
     """
-    whole = jax.grad(loss)
+    whole = jax.value_and_grad(loss)
     if inputs.shape[0] % SLICE or inputs.shape[0] == SLICE:
         return whole(params, inputs, targets)
 
@@ -165,7 +176,8 @@ def gradient(loss: Loss, params: Any, inputs: jax.Array, targets: jax.Array) -> 
         def add(total: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, whole(params, *part)), None
 
-        total, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, params), slices)
-        return jax.tree.map(lambda g: g / len(slices[0]), total)
+        none = jnp.zeros((), inputs.dtype), jax.tree.map(jnp.zeros_like, params)
+        total, _ = lax.scan(add, none, slices)
+        return jax.tree.map(lambda each: each / len(slices[0]), total)
 
     return lax.platform_dependent(params, inputs, targets, cpu=sliced, default=whole)

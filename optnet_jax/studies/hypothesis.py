@@ -26,7 +26,7 @@ from optnet_jax.recurrences.base import number_of_paths
 from optnet_jax.studies import kinds, learnable
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import student_interval
-from optnet_jax.studies.fit import best, in_parts
+from optnet_jax.studies.fit import in_parts, tune
 from optnet_jax.studies.markdown import bullets, number, pivot, select, table
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
@@ -240,20 +240,23 @@ def train_cell(
         return in_parts(part, members, len(study.seeds))
 
     grid = study.weight_scales, study.learning_rates
-    tried = list(itertools.product(*grid, study.tuning_seeds))
-    # The mean of the logarithms: one seed on which it diverges counts against it.
-    errors = np.log(run(tried, VALIDATION).error)
-    scores = errors.reshape(*map(len, grid), -1).mean(-1)
-    scale, rate = best(scores, *grid)
+    (scale, rate), errors = tune(
+        lambda tried: run(tried, VALIDATION).error, grid, study.tuning_seeds, _mean_log
+    )
     final = run([(scale, rate, seed) for seed in study.seeds], TEST)
     return {
         "learning_rate": rate,
         "weight_scale": scale,
-        "validation_error": np.exp(scores).tolist(),
+        "validation_error": np.exp(_mean_log(errors)).tolist(),
         "seeds": list(study.seeds),
         "error": final.error.tolist(),
         "diverged": int((~final.finite).sum()),
     }
+
+
+def _mean_log(errors: np.ndarray) -> np.ndarray:
+    # Of the logarithms: one seed on which it diverges counts against it.
+    return np.log(errors).mean(-1)
 
 
 def run_untrained(

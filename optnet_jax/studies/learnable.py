@@ -24,7 +24,7 @@ import optax
 from optnet_jax.errors import InputError
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Nesterov, Recurrence, iterate
-from optnet_jax.studies.fit import fit, members
+from optnet_jax.studies.fit import fit, members, on_pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,15 +184,6 @@ def initial_weights(
     return jax.random.normal(key, shape) / np.sqrt(dimension)
 
 
-def measure(
-    task: Task, recurrence: Recurrence, depth: int, w: jax.Array, held_out: Split
-) -> Outcome:
-    """Measure one network on one split."""
-    outputs = task.propagate(recurrence, w, held_out.inputs, depth)
-    error = jnp.mean((outputs - held_out.targets) ** 2) / scale(held_out.targets)
-    return Outcome(capped(error), jnp.isfinite(w).all())
-
-
 def make_program(
     task: Task,
     recurrence: Recurrence,
@@ -210,20 +201,22 @@ def make_program(
         see the same batches.
     """
 
+    def apply(w: jax.Array, inputs: jax.Array) -> jax.Array:
+        return task.propagate(recurrence, w, inputs, depth)
+
     def train(
         training: Split, held_out: Split, seed: Any, rate: Any, weight_scale: Any
     ) -> Outcome:
         adam = optax.adam(optax.cosine_decay_schedule(1.0, steps))
         xavier = initial_weights(jax.random.key(seed), depth, task.dimension, tied)
-        found = fit(
-            lambda w, inputs: task.propagate(recurrence, w, inputs, depth),
+        w, _ = fit(
+            on_pairs(apply, training, batch_size),
             weight_scale * xavier,
-            training,
-            optimizer=optax.chain(adam, optax.scale(rate)),
-            batch_size=batch_size,
-            checkpoints=(steps,),
-            measure=lambda w: measure(task, recurrence, depth, w, held_out),
+            optax.chain(adam, optax.scale(rate)),
+            (steps,),
         )
-        return jax.tree.map(lambda leaf: leaf[0], found)
+        missed = jnp.mean((apply(w, held_out.inputs) - held_out.targets) ** 2)
+        error = capped(missed / scale(held_out.targets))
+        return Outcome(error, jnp.isfinite(w).all())
 
     return members(train)

@@ -12,7 +12,6 @@ each by its loss of training, with seeds that are not used again.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -30,7 +29,7 @@ from optnet_jax.recurrences import HeavyBall, iterate
 from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.fit import best, in_parts
+from optnet_jax.studies.fit import in_parts, tune
 from optnet_jax.studies.images import Images, load
 from optnet_jax.studies.markdown import bullets, number, select, table, with_sd
 from optnet_jax.studies.panels import legend, panels
@@ -154,10 +153,12 @@ def measure(cell: Cell, config: LineConfig, programs: "Programs") -> Row:
     """
     study = config.line
     grid = study.scales, study.learning_rates
-    tried = list(itertools.product(*grid, study.tuning_seeds))
-    tuned, _ = programs.train(cell.recurrence, tried)
-    tuned = tuned.reshape([*map(len, grid), -1])
-    chosen = best(worst(tuned), *grid)
+    chosen, tuned = tune(
+        lambda tried: programs.train(cell.recurrence, tried)[0],
+        grid,
+        study.tuning_seeds,
+        worst,
+    )
     loss, error = programs.train(cell.recurrence, [(*chosen, s) for s in study.seeds])
     signal, gradient = programs.norms(cell.recurrence)
     return {

@@ -22,7 +22,7 @@ from optnet_jax.recurrences import (
     methods,
     momentum,
 )
-from optnet_jax.studies.fit import fit
+from optnet_jax.studies.fit import Step, fit, on_pairs
 
 
 class Record(NamedTuple):
@@ -70,6 +70,7 @@ def simulate(
     *,
     samples: int,
     dim: int,
+    batch_size: int,
     **training: Any,
 ) -> Record:
     """Train a structure on random pairs and measure it: one seed of one cell.
@@ -79,14 +80,15 @@ def simulate(
         seed: of the pairs and of the weights.
         samples: the number of pairs (x_0, f).
         dim: the dimension of x_0 and f.
-        **training: ``optimizer``, ``batch_size`` and ``checkpoints`` of :func:`fit`.
+        batch_size: samples of a step.
+        **training: ``optimizer`` and ``checkpoints`` of :func:`fit`.
     """
     inputs, targets = draw(seed, samples, dim)
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
         return network.apply({"params": params}, x)  # pyright: ignore
 
-    def measure(params: Any) -> tuple[jax.Array, ...]:
+    def measure(params: Any, _: Step) -> tuple[jax.Array, ...]:
         outputs = apply(params, inputs)
         return (
             jnp.mean((outputs - targets) ** 2),
@@ -94,10 +96,9 @@ def simulate(
             jnp.mean(jnp.var(outputs, axis=0)),
         )
 
-    mse, power, spread = fit(
-        apply,
+    _, (mse, power, spread) = fit(
+        on_pairs(apply, (inputs, targets), batch_size),
         initial_parameters(network, seed, dim),
-        (inputs, targets),
         measure=measure,
         **training,
     )

@@ -30,7 +30,7 @@ from optnet_jax.kinds import OneOf, Range
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.structures import Propagation, Shrinkage, shrinkage
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.fit import descend, members
+from optnet_jax.studies.fit import fit, members
 from optnet_jax.studies.kinds import SOME, Layers, Positive, Seeds, Size, printed_apart
 from optnet_jax.studies.markdown import bullets, number, select, table, with_sd
 from optnet_jax.studies.panels import legend, panels
@@ -285,7 +285,7 @@ def _train(network: Network, study: Settings, key: jax.Array) -> Any:
         return error_db(network.apply(variables, b)[1:], x).mean()
 
     variables = network.init(key, jnp.zeros((1, study.rows)))
-    return descend(loss, variables, optimizer, jnp.arange(study.steps))[0]
+    return fit(jax.value_and_grad(loss), variables, optimizer, (study.steps,))[0]
 
 
 def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:

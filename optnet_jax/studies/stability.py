@@ -24,6 +24,7 @@ from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
+from optnet_jax.studies.fit import members
 from optnet_jax.studies.images import load
 from optnet_jax.studies.markdown import bullets, number, select, table
 from optnet_jax.studies.norms import measure
@@ -219,8 +220,12 @@ def run_trial(
     """
     settings = config.trial
     trial = trials.Trial(cell.recurrence, cell.depth, settings.width, cell.normalize)
-    seeds, rates = jnp.asarray(settings.seeds), jnp.asarray(settings.learning_rates)
-    loss, norm = map(np.asarray, trials.run(trial, *batches, seeds, rates))
+    program = members(lambda rate, seed: trials.train(trial, *batches, seed, rate)[1])
+    grid = np.meshgrid(settings.learning_rates, settings.seeds, indexing="ij")
+    rates, seeds = (jnp.asarray(each.ravel()) for each in grid)
+    loss, norm = (
+        np.reshape(each, (*grid[0].shape, -1)) for each in program(rates, seeds)
+    )
     final = loss[..., -max(1, settings.steps // 10) :].mean(-1)
     return {
         "final_loss": final.tolist(),

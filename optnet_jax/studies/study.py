@@ -7,7 +7,6 @@ the rows are kept with what they were made from as JSON, told in Markdown, and d
 """
 
 import dataclasses
-import datetime
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,12 +20,14 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import files, picture
 from optnet_jax.runs.progress import say
 from optnet_jax.studies.cells import (
+    CURE,
     AnyCell,
     Files,
     Row,
     Store,
     complete,
     finite,
+    now,
     read_json,
 )
 from optnet_jax.studies.kinds import Workers
@@ -58,6 +59,22 @@ DPI = 110
 
 
 @dataclasses.dataclass(frozen=True)
+class Programs(Generic[AnyCell]):
+    """Of a study whose cells are programs of their own, in place of a measurement.
+
+    They compute while this one starts no device. The study has a report at any time;
+    its views bear with rows that are missing.
+
+    Attributes:
+        store: cells, workdir -> what the programs leave, and how one is run.
+        bound: the fields of the config that a workdir is bound to.
+    """
+
+    store: Callable[[Sequence[AnyCell], Path], Store[AnyCell]]
+    bound: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Study(Generic[AnyConfig, AnyCell]):
     """A study as data.
 
@@ -67,25 +84,26 @@ class Study(Generic[AnyConfig, AnyCell]):
         plan: config -> the cells, each once; refuses what cannot be run before anything
             slow.
         measurement: config -> the function that measures a cell. Called where a cell is
-            missing: what all cells share, such as images, is made in it.
+            missing: what all cells share, such as images, is made in it. Or programs.
         outcome: a row -> what is printed of it, behind the name of its cell.
         text: report -> paragraphs and tables in Markdown.
         figures: report -> figures by the name of their file.
         conclude: config, rows -> what is worked out from all of them.
-        runs: of a study whose cells are programs of their own, which compute while this
-            one starts no device: cells, workdir, measurement -> the store of what they
-            leave. Its views bear with rows that are missing.
     """
 
     name: str
     config: type[AnyConfig]
     plan: Callable[[AnyConfig], Sequence[AnyCell]]
-    measurement: Callable[[AnyConfig], Callable[..., Any]]
+    measurement: Callable[[AnyConfig], Callable[[AnyCell], Row]] | Programs[AnyCell]
     outcome: Callable[[Row], str]
     text: Callable[[Report], Iterable[str]]
     figures: Callable[[Report], Mapping[str, Figure]]
     conclude: Callable[[AnyConfig, list[Row]], Report] = lambda config, rows: {}
-    runs: Callable[..., Store[AnyCell]] | None = None
+
+    @property
+    def starts_programs(self) -> bool:
+        """Whether its cells are programs of their own."""
+        return isinstance(self.measurement, Programs)
 
     def run(self, config: Config | AnyConfig, workdir: str | Path) -> Report:
         """Measure the cells that a workdir lacks, then write and print the report.
@@ -108,9 +126,10 @@ class Study(Generic[AnyConfig, AnyCell]):
         with Workdir(workdir, identity(config)) as claimed:
             folder = claimed.path
             file = folder / f"{self.name}.json"
+            earlier = self._earlier(file, config)
             # Of runs, there may be more by now; the report of them is soon made.
-            if files.exists(file) and self.runs is None:
-                return self._finished(file, config)
+            if earlier is not None and not self.starts_programs:
+                return self._finished(file, earlier, config)
             claimed.write_config()
             commit()  # asked now: the code may change while this runs
             store = self._store(config, cells, folder)
@@ -130,22 +149,23 @@ class Study(Generic[AnyConfig, AnyCell]):
             InputError: there is no such folder, or this study has no report in parts.
         """
         config = self.config.of(config)
-        if self.runs is None:
+        if not self.starts_programs:
             raise InputError(
                 f"{self.name} is a study that has a report when it is finished: leave "
                 "out --mode=eval to run it, or to see its report again"
             )
         if not files.is_folder(workdir):
             raise InputError(f"there is no directory {workdir}: give --workdir=DIR")
+        self._earlier(workdir / f"{self.name}.json", config)
         rows = self._store(config, self.plan(config), workdir).rows()
         return self._write(self.report(config, rows), workdir)
 
     def _store(
         self, config: AnyConfig, cells: Sequence[AnyCell], folder: Path
     ) -> Store[AnyCell]:
+        if isinstance(self.measurement, Programs):
+            return self.measurement.store(cells, folder)
         begin = functools.partial(self.measurement, config)
-        if self.runs is not None:
-            return self.runs(cells, folder, begin)
         return Files(cells, folder / "cells", begin, identity(config))
 
     def report(self, config: AnyConfig, rows: list[Row]) -> Report:
@@ -169,27 +189,34 @@ class Study(Generic[AnyConfig, AnyCell]):
         parts = [part for part in self.text(report) if part]
         return "\n\n".join([*parts, made]) + "\n"
 
-    def _finished(self, file: Path, config: AnyConfig) -> Report:
-        """Print a report that is there, if it is one of this config.
-
-        What its rows show is worked out anew: they outlive the form of a report.
-        """
-        cure = "delete it, and the same command makes it again"
+    def _earlier(self, file: Path, config: AnyConfig) -> Report | None:
+        """Read the report that is there; refuse one of another config."""
+        if not files.exists(file):
+            return None
         report = read_json(file)
         if not isinstance(report.get("config"), dict):
-            raise InputError(f"{file} is damaged: {cure}")
-        differences = config_differences(identity(report["config"]), identity(config))
+            raise InputError(f"{file} is damaged: {CURE}")
+        of = self.measurement
+        differences = config_differences(
+            identity(report["config"]),
+            identity(config),
+            of.bound if isinstance(of, Programs) else None,
+        )
         if differences:
             raise InputError(
                 f"{file.parent} belongs to a study with another config "
                 f"({listed(differences)}): use that config or another --workdir"
             )
+        return report
+
+    def _finished(self, file: Path, report: Report, config: AnyConfig) -> Report:
+        """Print a report; what its rows show, which outlive its form, is worked out."""
         try:
             report |= finite(self.conclude(config, report["cells"]))
             say(self.markdown(report))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(
-                f"{file} is damaged or of another version: {cure}"
+                f"{file} is damaged or of another version: {CURE}"
             ) from error
         say(f"finished before, in {file.parent}: --workdir=DIR starts another run")
         return report
@@ -223,7 +250,7 @@ def provenance(config: Any) -> Report:
         "device": describe_devices(),
         "versions": versions(),
         "commit": commit(),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": now(),
     }
 
 

@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -477,6 +477,7 @@ def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
 def figures(report: Report) -> dict[str, Figure]:
     """Draw the excess against depth, and the distance to the floor against time."""
     config = report["config"]
+    rate, steps = config["optimizer"]["learning_rate"], config["steps"]
     figure, ((depth, time_),) = panels(1, 2, 6, 6)
     columns = [*PAPER, *dict.fromkeys(cell["column"] for cell in report["cells"])]
     seen: set[str] = set()
@@ -493,9 +494,20 @@ def figures(report: Report) -> dict[str, Figure]:
             label = f"paper, {column}: MSE - 1"
             depth.plot([*PAPER[column]], excess, "x", ms=9, mew=2, c=color, label=label)
         seen.add(column)
-        _draw_depth(depth, cells, config["depths"], style)
-        _draw_time(time_, cells, config, style)
-    rate, steps = config["optimizer"]["learning_rate"], config["steps"]
+        excess = [
+            mean_and_sd(select(cells, depth=k)[0]["final"]["excess"])
+            for k in config["depths"]
+        ]
+        means, deviations = zip(*excess, strict=True)
+        spread = [deviation or 0.0 for deviation in deviations]
+        label = cells[0]["label"]
+        depth.errorbar(config["depths"], means, spread, capsize=3, label=label, **style)
+        (cell,) = select(cells, depth=config["timing"]["depth"])
+        floor = np.array(cell["constant_mse"])[:, None]
+        distance = (np.array(cell["mse"]) - floor).mean(0)
+        # Below this float32 means of numbers near 1 say nothing.
+        distance = np.maximum(distance, 1e-7)
+        time_.plot(rate * np.array(cell["checkpoints"]), distance, **style)
     depth.set_yscale("symlog", linthresh=1e-3)
     depth.set_ylim(bottom=-1e-3)
     depth.axhline(0, color="black", linewidth=0.6)
@@ -514,22 +526,6 @@ def figures(report: Report) -> dict[str, Figure]:
         title=f"{config['timing']['depth']} layers, against the training time",
     )
     return {"table2": legend(figure)}
-
-
-def _draw_depth(axis: Any, cells: list[Row], depths: list[int], style: dict) -> None:
-    excess = [mean_and_sd(select(cells, depth=k)[0]["final"]["excess"]) for k in depths]
-    means, deviations = zip(*excess, strict=True)
-    spread = [deviation or 0.0 for deviation in deviations]
-    axis.errorbar(depths, means, spread, capsize=3, label=cells[0]["label"], **style)
-
-
-def _draw_time(axis: Any, cells: list[Row], config: Report, style: dict) -> None:
-    (cell,) = select(cells, depth=config["timing"]["depth"])
-    floor = np.array(cell["constant_mse"])[:, None]
-    distance = (np.array(cell["mse"]) - floor).mean(0)
-    time_ = config["optimizer"]["learning_rate"] * np.array(cell["checkpoints"])
-    # Below this float32 means of numbers near 1 say nothing.
-    axis.plot(time_, np.maximum(distance, 1e-7), **style)
 
 
 STUDY = Study(

@@ -29,7 +29,7 @@ from optnet_jax.studies.cells import Row, Store
 from optnet_jax.studies.entries import TABLES, Entry
 from optnet_jax.studies.kinds import Seeds
 from optnet_jax.studies.report.runs import IGNORED
-from optnet_jax.studies.study import Report, Study, StudyConfig
+from optnet_jax.studies.study import Programs, Report, Study, StudyConfig
 from optnet_jax.studies.table_views import each, errors_of, figures, text
 from optnet_jax.studies.verdict import together
 from optnet_jax.training import result as results
@@ -107,18 +107,11 @@ class Runs(Store[Cell]):
     Args:
         cells: Of the study.
         workdir: Of the study.
-        begin: Returns the function that runs ``python`` with some arguments until it
-            ends or an event asks for that, and returns its exit status.
     """
 
-    def __init__(
-        self,
-        cells: Iterable[Cell],
-        workdir: Path,
-        begin: Callable[[], Callable[[Sequence[str], threading.Event], int]],
-    ):
+    def __init__(self, cells: Iterable[Cell], workdir: Path):
         folder = workdir / "runs"
-        self._begin, self._stopping = begin, threading.Event()
+        self._stopping = threading.Event()
         super().__init__({cell: folder / cell.name for cell in cells}, folder.glob("*"))
 
     def read(self, cell: Cell) -> Row | None:
@@ -157,16 +150,26 @@ class Runs(Store[Cell]):
 
     def begin(self) -> Callable[[Cell], Row]:
         """Return what runs a cell's command until it has a result."""
-        start = self._begin()
+        return self._measure
 
-        def measure(cell: Cell) -> Row:
-            status = start(self._arguments(cell), self._stopping)
-            row = self.read(cell)
-            if row is None:
-                raise InputError(f"it ended with status {status} and no result")
-            return row
+    def _measure(self, cell: Cell) -> Row:
+        status = self.start(self._arguments(cell), self._stopping)
+        row = self.read(cell)
+        if row is None:
+            raise InputError(f"it ended with status {status} and no result")
+        return row
 
-        return measure
+    @staticmethod
+    def start(arguments: Sequence[str], stopping: threading.Event) -> int:
+        """Run ``python``, return its status; a request to stop is handed on, once."""
+        command = [sys.executable, *arguments]
+        # A session of its own: from a terminal Ctrl-C would reach it as well, and a
+        # second signal ends a run without saving.
+        process = subprocess.Popen(command, start_new_session=True)
+        while process.poll() is None and not stopping.wait(0.1):
+            pass
+        process.terminate()  # nothing, where it has ended
+        return process.wait()
 
     def _arguments(self, cell: Cell) -> list[str]:
         flags = [cell.flags[0], f"--workdir={self.places[cell]}", *cell.flags[1:]]
@@ -197,18 +200,6 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         if (field in ours and field in theirs) or field.startswith("model.")
         if not within(field, IGNORED)
     ]
-
-
-def start(arguments: Sequence[str], stopping: threading.Event) -> int:
-    """Run ``python`` and return its status; a request to stop is handed on, once."""
-    command = [sys.executable, *arguments]
-    # A session of its own: from a terminal Ctrl-C would reach it as well, and a second
-    # signal ends a run without saving.
-    process = subprocess.Popen(command, start_new_session=True)
-    while process.poll() is None and not stopping.wait(0.1):
-        pass
-    process.terminate()  # nothing, where it has ended
-    return process.wait()
 
 
 def conclude(config: Config, rows: list[Row]) -> Report:
@@ -243,10 +234,9 @@ STUDY = Study(
     name="tables",
     config=Config,
     plan=plan,
-    measurement=lambda config: start,
+    measurement=Programs(Runs, ("table",)),  # more seeds are more runs of one
     outcome=lambda row: f"{row['top1_error']:.2f} % (best {row['best']:.2f} %)",
     text=text,
     figures=figures,
     conclude=conclude,
-    runs=Runs,
 )

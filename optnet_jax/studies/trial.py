@@ -17,7 +17,7 @@ import optax
 
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.fit import Steps, descend
+from optnet_jax.studies.fit import Step, fit
 from optnet_jax.studies.markdown import select
 from optnet_jax.studies.verdict import against
 
@@ -115,7 +115,7 @@ def train(
     seed: Any,
     rate: Any,
     scale: Any = 1.0,
-) -> tuple[Any, Steps]:
+) -> tuple[Any, Step]:
     """Train one network from scratch.
 
     Args:
@@ -127,34 +127,18 @@ def train(
         scale: factor of the initial T, see :func:`scaled`.
 
     Returns:
-        The parameters after the last step, and what it left behind.
+        The parameters after the last step, and what each step left behind, [steps].
     """
     params = initial_parameters(trial, jax.random.key(seed), images.shape[-1], 10)
     params = scaled(params, scale)
     optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
 
-    def loss(params: Any, batch: tuple) -> jax.Array:
-        images, labels = batch
-        outputs = logits(trial, params, images)
-        return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+    def loss(params: Any, step: jax.Array) -> jax.Array:
+        outputs, own = logits(trial, params, images[step]), labels[step]
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, own).mean()
 
-    return descend(loss, params, optimizer, (images, labels))
-
-
-def run(
-    trial: Trial,
-    images: jax.Array,
-    labels: jax.Array,
-    seeds: jax.Array,
-    rates: jax.Array,
-) -> Steps:
-    """Train every seed at every rate, in one program: an outcome of [rates, seeds]."""
-
-    def one(seed: jax.Array, rate: jax.Array) -> Steps:
-        return train(trial, images, labels, seed, rate)[1]
-
-    by_seed = jax.vmap(one, (0, None))
-    return jax.jit(jax.vmap(by_seed, (None, 0)))(seeds, rates)
+    every = range(1, len(images) + 1)
+    return fit(jax.value_and_grad(loss), params, optimizer, every, lambda _, step: step)
 
 
 def place(row: Row) -> Row:

@@ -3,7 +3,11 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from optnet_jax.studies.images import Images
 
 
 def finish(directory, config, *, last=5.0, best=4.0, top5=1.0, **more):
@@ -57,3 +61,12 @@ def run_study():
         return report, text
 
     return run
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Four batches of random images; the first is the test set, too."""
+    rng = np.random.default_rng(0)
+    pixels = jnp.asarray(rng.normal(size=(4, 8, 5)), jnp.float32)
+    labels = jnp.asarray(rng.integers(10, size=(4, 8)))
+    return Images((pixels, labels), (pixels[0], labels[0]), 10)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from optnet_jax.studies.fit import SLICE, fit, gradient, members
+from optnet_jax.studies.fit import SLICE, fit, loss_and_gradient, members, on_pairs
 
 
 def loss(params, inputs, targets):
@@ -25,8 +25,8 @@ def make(samples):
 @pytest.mark.parametrize("samples", [7, SLICE, SLICE + 1, 2 * SLICE, 6 * SLICE])
 def test_slices_have_the_gradient_of_the_whole(samples):
     arguments = make(samples)
-    sliced = jax.jit(lambda *a: gradient(loss, *a))(*arguments)
-    whole = jax.grad(loss)(*arguments)
+    sliced = jax.jit(lambda *a: loss_and_gradient(loss, *a))(*arguments)
+    whole = jax.value_and_grad(loss)(*arguments)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
         sliced,
@@ -35,7 +35,7 @@ def test_slices_have_the_gradient_of_the_whole(samples):
 
 
 def lowered(samples, platform):
-    traced = jax.jit(lambda *a: gradient(loss, *a)).trace(*make(samples))
+    traced = jax.jit(lambda *a: loss_and_gradient(loss, *a)).trace(*make(samples))
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -50,30 +50,34 @@ def train(seed, rate):
     """Fit x ↦ w x to 2 x, from a start drawn by the seed."""
     inputs = jnp.arange(1.0, 7.0)[:, None] / 6
     return fit(
-        lambda w, x: w * x,
+        on_pairs(lambda w, x: w * x, (inputs, 2 * inputs), 2),
         jax.random.normal(jax.random.key(seed), (1, 1)),
-        (inputs, 2 * inputs),
-        optimizer=optax.sgd(rate),
-        batch_size=2,
-        checkpoints=(1, 4),
-        measure=lambda w: {"w": w[0, 0]},
+        optax.sgd(rate),
+        (1, 4),
+        lambda w, step: {"w": w[0, 0], **step._asdict()},
     )
 
 
 def by_hand(seed, rate):
     w = float(jax.random.normal(jax.random.key(seed), (1, 1))[0, 0])
-    found = []
+    ws, losses, norms = [], [], []
     for batch in ([1, 2], [3, 4], [5, 6], [1, 2]):
         x = np.array(batch) / 6
-        w -= rate * np.mean(2 * (w * x - 2 * x) * x)
-        found.append(w)
-    return found[0], found[3]
+        gradient = np.mean(2 * (w * x - 2 * x) * x)
+        losses.append(np.mean((w * x - 2 * x) ** 2))
+        norms.append(abs(gradient))
+        w -= rate * gradient
+        ws.append(w)
+    return [[values[0], values[3]] for values in (ws, losses, norms)]
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_members_are_plain_loops_over_consecutive_batches(at_once):
     seeds, rates = [0, 0, 1], [0.1, 1.0, 0.1]
-    found = members(train, at_once)(jnp.array(seeds), jnp.array(rates))
+    params, found = members(train, at_once)(jnp.array(seeds), jnp.array(rates))
     expected = [by_hand(*member) for member in zip(seeds, rates, strict=True)]
-    assert found["w"].shape == (3, 2)
-    np.testing.assert_allclose(found["w"], expected, rtol=1e-5)
+    names = "w", "loss", "gradient_norm"
+    np.testing.assert_allclose(
+        np.stack([found[name] for name in names], 1), expected, rtol=2e-5
+    )
+    np.testing.assert_array_equal(params[:, 0, 0], found["w"][:, -1])

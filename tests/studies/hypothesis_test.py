@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from optnet_jax.configs import hypothesis as config_file
 
-from optnet_jax.errors import InputError
-from optnet_jax.recurrences.methods import minimisers
 from optnet_jax.studies.hypothesis import (
     STUDY,
     HypothesisConfig,
@@ -103,39 +101,3 @@ def test_rate_and_weights_are_chosen_without_what_is_reported():
     again = train_cell(cell, config, other)
     assert again["validation_error"] == scores
     assert again["error"] != found["error"]
-
-
-def test_every_default_cell_has_a_file_of_its_own():
-    for arguments in ("", "quick"):
-        cells = plan(HypothesisConfig.of(config_file.get_config(arguments)))
-        assert len({cell.name for cell in cells}) == len(cells)
-    config = config_file.get_config()
-    labels = [method.label for method in minimisers()]
-    config.hypothesis.methods = tuple(labels)
-    cells = plan(HypothesisConfig.of(config))
-    assert len({cell.name for cell in cells}) == len(cells)
-    assert {cell.tying for cell in cells} == {"tied", "untied", "true W"}
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "match"),
-    [
-        ("methods", ("GD (7)", "SGD"), "has 'SGD': each is unknown: use GD"),
-        ("methods", ("ADMM (14)",), "lacks the baseline, 'GD"),
-        ("tuning_seeds", (5,), "tuning_seeds must differ"),
-        ("tyings", ("loose",), "has 'loose': each is unknown: use untied or tied"),
-        ("untrained_depth", 8, "must be at least the deepest network's 16"),
-        ("tolerances", (0.01, 0.01000001), "must be different as they are printed"),
-        ("batch_size", 10_000, "must be at least batch_size=10000"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_at_once(field, value, match):
-    config = config_file.get_config()
-    config.hypothesis[field] = value
-    with pytest.raises(InputError, match=match):
-        HypothesisConfig.of(config)
-
-
-def test_an_unknown_argument_is_named():
-    with pytest.raises(InputError, match="the only argument is quick"):
-        config_file.get_config("slow")

@@ -1,27 +1,16 @@
 """The study end to end on random images; its norms by NumPy's own backpropagation."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from optnet_jax.configs import line as config_file
 
-from optnet_jax.errors import InputError
 from optnet_jax.studies import line
 from optnet_jax.studies import trial as trials
-from optnet_jax.studies.images import Images
 from optnet_jax.studies.line import BASELINE, STUDY, LineConfig
 from optnet_jax.studies.markdown import select
 
 WIDTH, UNITS = 4, 3
-
-
-@pytest.fixture(scope="module")
-def images():
-    rng = np.random.default_rng(0)
-    pixels = jnp.asarray(rng.normal(size=(4, 8, 5)), jnp.float32)
-    labels = jnp.asarray(rng.integers(10, size=(4, 8)))
-    return Images((pixels, labels), (pixels[0], labels[0]), 10)
 
 
 @pytest.fixture(scope="module")
@@ -98,20 +87,3 @@ def test_a_verdict_counts_the_depths():
         "(1, -1)": f"lower error than {BASELINE} at 2, higher at 0 of 2 depths",
         "(2, -1)": f"lower error than {BASELINE} at 0, higher at 1 of 2 depths",
     }
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "says"),
-    [
-        ("depths", (7,), "has 7: each must be even"),
-        ("seeds", (3, 100), "has 100, a tuning seed"),
-        ("s", (2.5,), "at most 2"),
-        # Both are called (1, -1): one of them would be lost.
-        ("s", (1.0, 1.001), "must be different as they are printed"),
-    ],
-)
-def test_what_cannot_be_run_is_refused(field, value, says):
-    config = config_file.get_config("quick")
-    config.line[field] = value
-    with pytest.raises(InputError, match=says):
-        LineConfig.of(config)

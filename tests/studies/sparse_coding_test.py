@@ -1,7 +1,5 @@
 """The study on a small A: signals by their moments, errors and layers by NumPy."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,30 +116,6 @@ def test_layers_are_compared_by_seed_and_judged():
     assert verdicts["tied"].startswith("cannot tell with n = 6 and 2 tests")
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "says"),
-    [
-        ("snr_db", float("nan"), "snr_db"),
-        ("snr_db", 1e6, "must be at least -100 and at most 300"),
-        ("rows", 0, "rows=0 must be at least 1"),
-        ("columns", 10**6, "columns=1000000 must be at least 1 and at most 4096"),
-        ("support", 1.5, "support=1.5 must be above 0 and at most 1"),
-        ("support", 0.01, "leaves 0.16 of 16 entries of x"),
-        ("batch_size", 4, "raise it, or batch_size and test_signals"),
-        ("penalty", 0.0, "penalty=0.0 must be above 0"),
-        ("levels_db", (3.0,), "levels_db has 3.0: each"),
-        ("methods", ("agd",), "methods lacks gd"),
-        ("methods", ("gd", "agd_tuned"), "methods has 'agd_tuned'"),
-        ("seeds", (), "seeds=() must have at least 1"),
-    ],
-)
-def test_what_cannot_be_is_one_line(field, value, says):
-    with pytest.raises(InputError, match="config.sparse_coding") as caught:
-        settings(**{field: value})
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_what_diverges_is_one_line():
     class Growing(GradientDescent):
         """It has no limit."""
@@ -152,11 +126,3 @@ def test_what_diverges_is_one_line():
     cell = sparse_coding.Cell("method", "growing", 40, Growing())
     with pytest.raises(InputError, match="method growing: an error is infinite or NaN"):
         sparse_coding.measure(cell, settings(seeds=(0,)))
-
-
-def test_the_plan_has_each_method_in_each_form():
-    config = SparseCodingConfig.of(config_file.get_config())
-    cells = sparse_coding.plan(config)
-    assert len({cell.name for cell in cells}) == len(cells) == 12
-    assert {cell.depth for cell in cells} == {16, 200}
-    assert dataclasses.replace(cells[0], depth=1).work < cells[0].work

@@ -1,14 +1,10 @@
 """Made-up trials and the verdict that they must give, and the study end to end."""
 
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from optnet_jax.configs import stability as config_file
 
-from optnet_jax.errors import InputError
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import stability
-from optnet_jax.studies.images import Images
 from optnet_jax.studies.markdown import select, table
 from optnet_jax.studies.stability import STUDY
 
@@ -42,33 +38,13 @@ def small_config():
     return config
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """Two methods and random images in place of digits."""
+def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, images, run_study):
+    """Two methods, and random images in place of digits."""
     chosen = methods.find("gd"), methods.find("hb_net")
     monkeypatch.setattr(methods, "METHODS", chosen)
-    rng = np.random.default_rng(0)
-    batches = jnp.asarray(rng.normal(size=(4, 8, 5))), jnp.zeros((4, 8), int)
-    images = Images(batches, (batches[0][0], batches[1][0]), 10)
     monkeypatch.setattr(stability, "load", lambda *_: images)
-
-
-@pytest.mark.usefixtures("small")
-def test_it_leaves_its_files_and_goes_on(tmp_path, run_study):
     report, text = run_study(STUDY, small_config(), tmp_path)
     assert len(report["cells"]) == 7
     assert "* with batch normalisation: **" in text
     (hb_net,) = select(report["cells"], part="roots", label="HB-Net (16): 1, -1")
     assert hb_net["period"] == pytest.approx(6)
-
-
-def test_a_depth_that_no_units_make_is_refused():
-    config = config_file.get_config()
-    config.trial.depths = (20, 55)
-    with pytest.raises(InputError, match="has 55: each must be even and at least 4"):
-        STUDY.config.of(config)
-
-
-def test_an_unknown_argument_is_named():
-    with pytest.raises(InputError, match="the only argument is quick"):
-        config_file.get_config("slow")

@@ -205,3 +205,86 @@ def test_a_workdir_that_is_a_file_is_refused(run, tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(InputError, match="not writable"):
         run()
+
+
+STUDIES = {
+    name: ("", "full" if name == "table2" else "quick")
+    for name in ("table2", "hypothesis", "equilibrium", "sparse_coding", "line")
+} | {"stability": ("", "quick"), "convergence": ("",), "tables": ("digits", "table5")}
+
+
+def cells_of(study, arguments="", **fields):
+    """The cells that a study would measure, with some fields of its config changed."""
+    config = configuration.load(f"configs/{study}.py{arguments and f':{arguments}'}")
+    with config.unlocked():
+        config.update_from_flattened_dict(fields)
+    found = dispatch.study(study)
+    return found.plan(found.config.of(config))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_cell_has_a_name_and_what_defines_it_of_its_own(study):
+    for arguments in STUDIES[study]:
+        planned = cells_of(study, arguments)
+        assert len({cell.name for cell in planned}) == len(set(planned)) == len(planned)
+        assert all(cell.work > 0 for cell in planned)
+    if study not in ("tables", "convergence"):
+        with pytest.raises(InputError, match="the only argument is (quick|full)"):
+            cells_of(study, "slow")
+
+
+TWICE = "must name each once"
+APART = "must be different as they are printed"
+
+
+@pytest.mark.parametrize(
+    ("study", "field", "value", "message"),
+    [
+        ("table2", "structures", ("gd", "sgd"), "'sgd'"),
+        ("table2", "structures", ("gd", "gd"), f"structures=.* {TWICE}"),
+        ("table2", "structures", ("gd", "agd_readout"), f"readout.structures {TWICE}"),
+        ("table2", "structures", (), "structures=.* must have at least 1"),
+        ("table2", "depths", (10, 0), "depths has 0: each must be at least 1"),
+        ("table2", "depths", (10, 10), f"depths=.* {TWICE}"),
+        ("table2", "seeds", (), "seeds=.* must have at least 1"),
+        ("table2", "seeds", ("a",), "seeds has 'a': each must be a whole number"),
+        ("table2", "steps", 0, "steps=0 must be at least 1"),
+        ("table2", "batch_size", 7, "batch_size=7 must divide config.task.samples="),
+        ("table2", "timing.checkpoints", (0, 5), "checkpoints has 0: each must be at"),
+        ("table2", "readout.depths", (-1,), "readout.depths has -1: each must be at"),
+        ("table2", "parallel_cells", 0, "parallel_cells=0 must be at least 1"),
+        ("table2", "network.activation", "sigmoyd", "is unknown: use sigmoid or"),
+        ("table2", "network.init", "xavier", "xavier_normal"),
+        ("table2", "optimizer.learning_rate", 0.0, "rate=0.0 must be at least"),
+        ("table2", "optimizer.momentum", 1.0, "must be at least 0 and below 1"),
+        ("table2", "matmul_precision", "high-est", "matmul_precision"),
+        ("hypothesis", "methods", ("GD (7)", "SGD"), "'SGD': each is unknown: use GD"),
+        ("hypothesis", "methods", ("ADMM (14)",), "lacks the baseline, 'GD"),
+        ("hypothesis", "tuning_seeds", (5,), "tuning_seeds must differ"),
+        ("hypothesis", "tyings", ("loose",), "each is unknown: use untied or tied"),
+        ("hypothesis", "untrained_depth", 8, "at least the deepest network's 16"),
+        ("hypothesis", "tolerances", (0.01, 0.01000001), APART),
+        ("hypothesis", "batch_size", 10_000, "must be at least batch_size=10000"),
+        ("sparse_coding", "snr_db", float("nan"), "snr_db"),
+        ("sparse_coding", "snr_db", 1e6, "must be at least -100 and at most 300"),
+        ("sparse_coding", "columns", 10**6, "must be at least 1 and at most 4096"),
+        ("sparse_coding", "support", 1.5, "support=1.5 must be above 0 and at most 1"),
+        ("sparse_coding", "support", 0.001, "leaves 0.5 of 500 entries of x.*: raise"),
+        ("sparse_coding", "penalty", 0.0, "penalty=0.0 must be above 0"),
+        ("sparse_coding", "levels_db", (3.0,), "levels_db has 3.0: each"),
+        ("sparse_coding", "methods", ("agd",), "methods lacks gd"),
+        ("sparse_coding", "methods", ("gd", "agd_tuned"), "methods has 'agd_tuned'"),
+        ("stability", "trial.depths", (20, 55), "has 55: each must be even and at lea"),
+        ("line", "seeds", (3, 100), "has 100, a tuning seed"),
+        ("line", "s", (2.5,), "at most 2"),
+        # Both are called (1, -1): one of them would be lost.
+        ("line", "s", (1.0, 1.001), APART),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_before_anything_slow(
+    study, field, value, message
+):
+    block = f"{study}." if study in ("hypothesis", "sparse_coding", "line") else ""
+    with pytest.raises(InputError, match=message) as caught:
+        cells_of(study, **{block + field: value})
+    assert "\n" not in str(caught.value)

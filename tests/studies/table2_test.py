@@ -213,14 +213,6 @@ def test_a_depth_for_the_timing_alone_is_added():
     assert {c.depth for c in plan(config) if c.structure == "agd"} == {5, 20}
 
 
-def test_full_is_a_thousand_full_batches():
-    config = config_file.get_config("full")
-    assert (config.steps, config.batch_size) == (1000, config.task.samples)
-    assert config.name != config_file.get_config().name
-    with pytest.raises(InputError, match="the only argument is full"):
-        config_file.get_config("fulll")
-
-
 def test_a_cells_network_is_the_structure_untied():
     config = small_config()
     config.network.use_bias = True
@@ -247,38 +239,6 @@ def test_divergence_is_said_and_not_tabulated():
     config = Table2Config.of(config)
     with pytest.raises(InputError, match=r"GD \(7\) with 2 layers diverged: lower"):
         train_cell(dataclasses.replace(cell, learning_rate=float("inf")), config)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("structures", ("gd", "sgd"), "'sgd'"),
-        ("structures", ("gd", "gd"), "structures=.* must name each once"),
-        ("structures", (), "structures=.* must have at least 1"),
-        ("depths", (10, 0), "depths has 0: each must be at least 1"),
-        ("depths", (10, 10), "depths=.* must name each once"),
-        ("seeds", (), "seeds=.* must have at least 1"),
-        ("seeds", ("a",), "seeds has 'a': each must be a whole number"),
-        ("steps", 0, "steps=0 must be at least 1"),
-        ("batch_size", 7, "batch_size=7 must divide config.task.samples=40"),
-        ("task.dim", 0, "task.dim=0 must be at least 1"),
-        ("timing.checkpoints", (0, 5), "timing.checkpoints has 0: each must be at"),
-        ("readout.depths", (-1,), "readout.depths has -1: each must be at"),
-        ("parallel_cells", 0, "parallel_cells=0 must be at least 1"),
-        ("network.activation", "sigmoyd", "'sigmoyd' is unknown: use sigmoid or"),
-        ("network.init", "xavier", "xavier_normal"),
-        ("optimizer.learning_rate", 0.0, "learning_rate=0.0 must be at least"),
-        ("optimizer.momentum", 1.0, r"momentum=1\.0 must be at least 0 and below 1"),
-        ("matmul_precision", "high-est", "matmul_precision"),
-    ],
-)
-def test_what_cannot_be_run_is_one_line_before_anything_slow(field, value, message):
-    config = small_config()
-    with config.unlocked():
-        config.update_from_flattened_dict({field: value})
-    with pytest.raises(InputError, match=message) as caught:
-        plan(config)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_printed_number_is_measured_again():

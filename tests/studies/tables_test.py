@@ -14,7 +14,8 @@ from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies import entries, table_views, tables
 from optnet_jax.studies.markdown import with_sd
-from optnet_jax.studies.tables import STUDY, Cell, start
+from optnet_jax.studies.study import Programs
+from optnet_jax.studies.tables import STUDY, Cell, Runs
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -61,9 +62,13 @@ def config_of(arguments, **fields):
 
 def started_by(start):
     """The study, whose runs are started by a function of the arguments."""
-    return dataclasses.replace(
-        STUDY, measurement=lambda config: lambda arguments, stop: start(arguments)
-    )
+
+    class Started(Runs):
+        @staticmethod
+        def start(arguments, stopping):
+            return start(arguments)
+
+    return dataclasses.replace(STUDY, measurement=Programs(Started, ("table",)))
 
 
 def row(markdown, begin):
@@ -217,22 +222,25 @@ def test_a_damaged_result_is_no_result(tmp_path, capsys, content):
 
 
 def test_runs_the_command_and_returns_its_status():
-    assert start(["-c", "import sys; sys.exit(5)"], threading.Event()) == 5
+    command = ["-c", "import sys; sys.exit(5)"]
+    assert Runs.start(command, threading.Event()) == 5
 
 
 def test_a_request_to_stop_is_handed_on_and_nothing_more_is_started(tmp_path, capsys):
     """The study is asked by its run, once that is under way."""
 
-    def run(arguments, stopping):
-        folder = arguments[-1].removeprefix("--workdir=")
-        return start(["-c", CHILD, folder], stopping)
+    class Started(Runs):
+        @staticmethod
+        def start(arguments, stopping):
+            folder = arguments[-1].removeprefix("--workdir=")
+            return Runs.start(["-c", CHILD, folder], stopping)
 
     def asked(number, frame):
         raise program.Interrupted(number)
 
     before = signal.signal(signal.SIGTERM, asked)
     try:
-        study = dataclasses.replace(STUDY, measurement=lambda config: run)
+        study = dataclasses.replace(STUDY, measurement=Programs(Started, ("table",)))
         with pytest.raises(program.Interrupted):
             study.run(config_of("digits,seeds=0"), tmp_path)
     finally:
@@ -367,6 +375,19 @@ def test_runs_of_another_table_are_not_counted_and_said(made, tmp_path, capsys):
     said = f"1 of {tmp_path / 'runs'}, such as digits_agd-seed=12"
     assert said in capsys.readouterr().err
     assert report["cells"] == []
+
+
+@pytest.mark.parametrize("use", ["run", "report_so_far"])
+def test_a_workdir_belongs_to_one_table(tmp_path, use):
+    """Another one would replace its report; another part of it may."""
+    STUDY.report_so_far(config_of("digits"), tmp_path)
+    STUDY.report_so_far(config_of("digits,seeds=0"), tmp_path)
+    kept = (tmp_path / "tables.json").read_bytes()
+    said = r"belongs to a study with another config \(table was digits, now table5\)"
+    study = started_by(lambda arguments: pytest.fail("a run is started"))
+    with pytest.raises(InputError, match=said):
+        getattr(study, use)(config_of("table5"), tmp_path)
+    assert (tmp_path / "tables.json").read_bytes() == kept
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
