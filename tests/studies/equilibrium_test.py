@@ -36,7 +36,7 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, run_study):
     assert len(select(report["cells"], part="cut", depth=2)) == 2
     (other,) = select(report["cells"], part="varied")
     assert (other["setting"], other["value"]) == ("scale", 3.0)
-    assert other["error"] != row["error"]
+    assert other["residual"] != row["residual"]
     assert "* 3, scale: **cannot tell with n = 2" in text
 
 
