@@ -121,9 +121,10 @@ class BatchNorm(nn.Module):
             )
         groups = self._number_of_groups(shape[0])
         options = (groups, self.epsilon, self.relu, dtype)
-        y, batch_mean, batch_var = _on_pieces(
-            self.neighbours, parts, lambda x: batch_normalize(x, scale, bias, *options)
-        )
+        pieces = ()
+        if self.neighbours and not self.is_initializing():
+            pieces = self.neighbours(parts)
+        y, batch_mean, batch_var = batch_normalize(parts, scale, bias, *options, pieces)
         if not self.is_initializing():
             for running, value in ((mean, batch_mean), (var, batch_var)):
                 value = jax.lax.stop_gradient(value).reshape(-1, *channels).mean(0)
@@ -177,21 +178,6 @@ def normalize(
     return (jnp.maximum(y, 0) if relu else y).astype(dtype)
 
 
-def _on_pieces(
-    neighbours: Neighbours | None, parts: tuple[jax.Array, ...], run: Callable
-) -> Any:
-    """Return what a function returns for the parts' pieces; on a CPU, for the parts."""
-    pieces = neighbours(parts) if neighbours else parts
-    if len(pieces) == len(parts):
-        return run(parts)
-    return jax.lax.platform_dependent(
-        parts,
-        pieces,
-        cpu=lambda parts, pieces: run(parts),
-        default=lambda parts, pieces: run(pieces),
-    )
-
-
 def batch_normalize(
     parts: tuple[jax.Array, ...],
     scale: jax.Array,
@@ -200,33 +186,71 @@ def batch_normalize(
     epsilon: float,
     relu: bool,
     dtype: Any,
+    pieces: tuple[jax.Array, ...] = (),
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalise concatenated parts with mean and variance of each group of samples.
 
-    Arguments are as of :func:`normalize`, with x in parts [N, ..., C_j] and the number
-    of groups a divisor of N. Returns y in x's shape, means and biased variances,
-    [R, 1, ..., C]: of the only group, R = 1, or of each sample's group, R = N.
+    Arguments are as of :func:`normalize`, with x in parts [N, ..., C_j], the number
+    of groups a divisor of N, and larger pieces of x, which are taken instead of the
+    parts where the program runs on no CPU. Returns y in x's shape, means and biased
+    variances, [R, 1, ..., C]: of the only group, R = 1, or each sample's, R = N.
     """
-    return _batch_normalization(groups, epsilon, relu, dtype)(parts, scale, bias)
+    pieces = pieces if len(pieces) < len(parts) else ()
+    run = _batch_normalization(groups, epsilon, relu, dtype)
+    return run(parts, pieces, scale, bias)
 
 
 @functools.cache
 def _batch_normalization(
     groups: int, epsilon: float, relu: bool, dtype: Any
 ) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
-    def run(parts, scale, bias):
+    @jax.jit
+    def normalized(parts, scale, bias):
         moments = [_moments(part, groups) for part in parts]
         mean, var = (jnp.concatenate(of, -1) for of in zip(*moments, strict=True))
         x = jnp.concatenate(parts, -1)
         return normalize(x, mean, var, scale, bias, epsilon, relu, dtype), mean, var
 
-    return with_gradient(
-        run,
-        functools.partial(_forward, (groups, epsilon, relu, dtype)),
-        functools.partial(_backward, groups),
-    )
+    def run(parts, pieces, *others):
+        if not pieces:
+            return normalized(parts, *others)
+        return jax.lax.platform_dependent(
+            parts,
+            pieces,
+            *others,
+            cpu=lambda parts, pieces, *others: normalized(parts, *others),
+            default=lambda parts, pieces, *others: normalized(pieces, *others),
+        )
+
+    def forward(parts, pieces, scale, bias):
+        y, mean, var = run(parts, pieces, scale, bias)
+        inverse = jax.lax.rsqrt(var + epsilon)
+        # The operation that follows keeps y for its own gradient: the mask is free.
+        kept = y if relu else None, mean, inverse, scale, bias
+        return (y, mean, var), (parts, pieces, kept)
+
+    def backward(residuals, cotangents):
+        parts, pieces, kept = residuals
+        if not pieces:
+            of_parts, *others = _gradients(groups, parts, kept, cotangents)
+            return of_parts, (), *others
+
+        def by_parts(parts, pieces, *others):
+            of_parts, *others = _gradients(groups, parts, *others)
+            return of_parts, tuple(map(jnp.zeros_like, pieces)), *others
+
+        def by_pieces(parts, pieces, *others):
+            of_pieces, *others = _gradients(groups, pieces, *others)
+            return tuple(map(jnp.zeros_like, parts)), of_pieces, *others
+
+        return jax.lax.platform_dependent(
+            parts, pieces, kept, cotangents, cpu=by_parts, default=by_pieces
+        )
+
+    return with_gradient(run, forward, backward)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
     """Return mean and biased variance of each group, [R, 1, ..., C]."""
     precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -258,15 +282,8 @@ def _over_groups(
     return jnp.broadcast_to(reduced, split.shape).reshape(rows.shape)
 
 
-def _forward(options, parts, scale, bias):
-    _, epsilon, relu, _ = options
-    y, mean, var = _batch_normalization(*options)(parts, scale, bias)
-    inverse = jax.lax.rsqrt(var + epsilon)
-    # The operation that follows keeps y for its own gradient: the mask is free.
-    return (y, mean, var), (parts, y if relu else None, mean, inverse, scale, bias)
-
-
-def _backward(groups, residuals, cotangents):
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(groups, parts, kept, cotangents):
     """Return the gradients with respect to the parts of x, scale and bias.
 
     With x̂ = (x - mean) / √(var + ε), g the gradient at the ReLU's input and M elements
@@ -275,7 +292,7 @@ def _backward(groups, residuals, cotangents):
     with numbers a, b, c for each channel. The moments, which second derivatives go
     through, add dmean/M + 2 (x - mean) dvar/M.
     """
-    parts, y, mean, inverse, scale, bias = residuals
+    y, mean, inverse, scale, bias = kept
     g, mean_gradient, var_gradient = cotangents
     precise = mean.dtype
     if y is not None:
