@@ -2,9 +2,8 @@
 
 import dataclasses
 import functools
-import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from optnet_jax.networks import fields
 from optnet_jax.networks.activation import LEARNED, activated, activation, each
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
 from optnet_jax.networks.images import check_images
+from optnet_jax.networks.layers import check_layers, flag, propagation
 from optnet_jax.networks.units import BLOCKS, Shortcut, Transition
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
@@ -23,17 +23,8 @@ from optnet_jax.ops.normalization import BatchNorm, Neighbours
 from optnet_jax.ops.pooling import max_pool
 from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, takes_history
-from optnet_jax.structures import (
-    EachLayer,
-    Propagation,
-    ReversiblePropagation,
-    Stage,
-)
-from optnet_jax.structures.propagation import check_skips
-
-UNROLLED_DEPTH = 18
-"""Up to this many steps with weights of their own a stage is written out: it compiles
-in seconds all the same."""
+from optnet_jax.structures import Stage
+from optnet_jax.structures.checks import check_skips
 
 RESIDUAL_FIELDS = (
     "unit_relu",
@@ -206,7 +197,9 @@ class RecurrenceNet(nn.Module):
         names = iter(each(self.activation, sum(sizes), "units"))
         return [tuple(itertools.islice(names, size)) for size in sizes]
 
-    def _norm(self, train: bool, neighbours: Any, phi: str) -> Callable[..., Any]:
+    def _norm(
+        self, train: bool, neighbours: Neighbours, phi: str
+    ) -> Callable[..., Any]:
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
@@ -309,7 +302,7 @@ class RecurrenceNet(nn.Module):
             self._steps(i),
             name=f"stage_{i}",
         )
-        return layers(x, trajectory=True, **_flag(layers, train))
+        return layers(x, trajectory=True, **flag(layers, train))
 
     def _stage(self, i: int, x: Any, norm: Any, train: bool) -> tuple:
         features, names = self.widths[i], self.activations[i]
@@ -348,70 +341,11 @@ class RecurrenceNet(nn.Module):
             post_activation=getattr(recurrence, "post_activation", None),
             name=f"stage_{i}",
         )
-        return stage(x, **_flag(layers, train))
+        return stage(x, **flag(layers, train))
 
     def _block(self, blocks: Any, default: str) -> Callable[..., nn.Module]:
         block: Any = self.block or default
         return blocks[block] if isinstance(block, str) else block
-
-
-def propagation(
-    network: Any,
-    recurrence: Recurrence,
-    make: Callable[..., Any],
-    names: Sequence[str],
-    depth: int,
-    deepest: int = UNROLLED_DEPTH,
-    **fields: Any,
-) -> Propagation:
-    """Return the layers of a network in the form that its fields ask for.
-
-    Args:
-        network: has the fields ``tied``, ``learned``, ``shared``, ``unroll``, ``remat``
-            and ``reversible``.
-        recurrence: the method.
-        make: makes the transform of a layer, ``make(phi=...)``.
-        names: of Φ in each layer.
-        depth: the number of layers.
-        deepest: up to this depth layers are written out if ``unroll`` is None.
-        **fields: others of the propagation.
-    """
-    transform, unroll = make(phi=names[0]), network.unroll
-    if len(set(names)) > 1:
-        transform = EachLayer(tuple(make(phi=name) for name in names))
-    if unroll is None:
-        unroll = not network.tied and (depth <= deepest or len(set(names)) > 1)
-    return (ReversiblePropagation if network.reversible else Propagation)(
-        recurrence,
-        transform,
-        depth,
-        tied=network.tied,
-        learned=network.learned,
-        shared=network.shared,
-        unroll=unroll and not network.reversible,
-        remat=network.remat,
-        **fields,
-    )
-
-
-def check_layers(network: Any, names: Sequence[str]) -> None:
-    """Check that layers of several Φ are written out.
-
-    Raises:
-        InputError: a field of the network asks for another form.
-    """
-    scanned = network.tied or network.reversible or network.unroll is False
-    if len(set(names)) > 1 and scanned:
-        raise InputError(
-            f"activation differs from layer to layer, {', '.join(names)}, so they are "
-            f"neither tied, scanned nor reversible: leave these fields out"
-        )
-
-
-def _flag(layers: Propagation, train: bool) -> dict[str, Any]:
-    """Return what T takes beside x: the train flag, where it asks for it."""
-    takes = "train" in inspect.signature(layers.of_layer()).parameters
-    return {"train": train} if takes else {}
 
 
 def _check_kind(network: RecurrenceNet) -> None:

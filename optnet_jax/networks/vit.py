@@ -20,7 +20,7 @@ from optnet_jax.networks import fields
 from optnet_jax.networks.activation import GELU, each
 from optnet_jax.networks.branches import EPSILON, MLP, Attention, PatchStem, Skip
 from optnet_jax.networks.images import check_images
-from optnet_jax.networks.recurrence_net import check_layers, propagation
+from optnet_jax.networks.layers import check_layers, propagation
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
 from optnet_jax.structures import Propagation

@@ -2,9 +2,10 @@
 
 from optnet_jax.structures.equilibrium import Equilibrium
 from optnet_jax.structures.fully_connected import FullyConnected
+from optnet_jax.structures.layer import EachLayer
 from optnet_jax.structures.layout import stack_layers, unroll_layers
 from optnet_jax.structures.pairwise import Pairwise
-from optnet_jax.structures.propagation import EachLayer, Propagation
+from optnet_jax.structures.propagation import Propagation
 from optnet_jax.structures.reversible import ReversiblePropagation
 from optnet_jax.structures.shrinkage import Shrinkage, shrinkage
 from optnet_jax.structures.stage import Stage

@@ -1,8 +1,6 @@
 """A recurrence as a linen module: the structures (7), (11)-(14), (16)-(18), (20)."""
 
-import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +15,6 @@ from optnet_jax.recurrences import Coefficients, Recurrence, State
 from optnet_jax.recurrences.base import (
     check_depth,
     check_recurrence,
-    check_transforms,
     number_of_paths,
     packed,
     takes_history,
@@ -28,81 +25,16 @@ from optnet_jax.recurrences.iterate import (
     first_state,
     prepared,
     run_over_history,
-    shape_preserving,
-    step_in_dtype,
 )
 from optnet_jax.structures import fields, template
+from optnet_jax.structures.checks import (
+    check_constant,
+    check_history,
+    check_operators,
+    check_skips,
+)
 from optnet_jax.structures.inputs import Inputs, split
-
-
-@dataclasses.dataclass(frozen=True)
-class EachLayer:
-    """T_0..T_{K-1}, each of its own kind, for layers that are written out.
-
-    Attributes:
-        transforms: one for each layer, as :class:`Propagation` takes one for all.
-    """
-
-    transforms: tuple
-
-
-class Layer(nn.Module):
-    """One step of a recurrence over a linen transform: one layer of the network.
-
-    Attributes:
-        recurrence: the method.
-        transform: T, shape-preserving; a tuple: one step over each of them in turn, and
-            c and keys then have a leading axis of the steps.
-        transform_prime: T' of a two-path method with weights of its own, or None.
-        inputs: the layer's random keys ↦ what T takes beside x; a function, since linen
-            would freeze a dict and trace a flag.
-        trajectory: also hand out the output of every layer.
-    """
-
-    recurrence: Recurrence
-    transform: Any
-    transform_prime: Any = None
-    inputs: Callable[[list], dict[str, Any]] = lambda keys: {}
-    trajectory: bool = False
-
-    @nn.compact
-    def __call__(
-        self, state: State, c: Coefficients, keys: list, keep: Any
-    ) -> tuple[State, Any]:
-        """Return the next state and, for a trajectory, its output.
-
-        Args:
-            state: of the recurrence.
-            c: the step's coefficients.
-            keys: its random keys.
-            keep: the probability that an example keeps its T; None: all do.
-        """
-        in_turn = isinstance(self.transform, tuple)
-        for i, transform in enumerate(self.transform if in_turn else (self.transform,)):
-            own, own_keys = _part((c, keys), i) if in_turn else (c, keys)
-            inputs = self.inputs(own_keys)
-            operator: Any = self._operator(transform, inputs, keep)
-            if self.transform_prime is not None:
-                prime = self._operator(self.transform_prime, inputs, keep)
-                operator = (prime, operator)
-            state = step_in_dtype(self.recurrence, operator, state, own)
-        return state, self.recurrence.output(state) if self.trajectory else None
-
-    def _operator(
-        self, transform: Callable, inputs: dict[str, Any], keep: Any
-    ) -> Callable:
-        """Return x ↦ m T(x) / keep, m 1 with probability keep for each example."""
-        transform = shape_preserving(functools.partial(transform, **inputs))
-        if keep is None:
-            return transform
-
-        def dropped(x: jax.Array) -> jax.Array:
-            shape = (*x.shape[:1], *(1,) * (x.ndim - 1))
-            mask = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
-            y = transform(x)
-            return jnp.where(mask, y / keep.astype(y.dtype), jnp.zeros_like(y))
-
-        return dropped
+from optnet_jax.structures.layer import EachLayer, Layer, in_turn, part_of
 
 
 class Propagation(nn.Module):
@@ -164,14 +96,14 @@ class Propagation(nn.Module):
     def __post_init__(self):
         fields.check_module(self)
         check_recurrence(self.recurrence)
-        _check_transforms(self)
+        check_operators(self)
         if template.holds_module(getattr(self.recurrence, "__dict__", None)):
             raise InputError(
                 f"a field of {type(self.recurrence).__name__} is a module, which all "
                 f"layers would share: give a function without parameters"
             )
         if takes_history(self.recurrence):
-            _check_history(self)
+            check_history(self)
         if self.drop_path:
             check_skips(self.recurrence)
             if np.ndim(self.drop_path) and np.size(self.drop_path) != self.depth:
@@ -190,7 +122,7 @@ class Propagation(nn.Module):
     @property
     def steps(self) -> int:
         """How many steps the method takes."""
-        return check_depth(self.depth) * len(_in_turn(self.of_layer()))
+        return check_depth(self.depth) * len(in_turn(self.of_layer()))
 
     @nn.compact
     def __call__(
@@ -227,7 +159,7 @@ class Propagation(nn.Module):
             previous = jnp.asarray(previous, dtype)
         state = first_state(self.recurrence, x0, previous)
         first, history = self.recurrence.output(state), takes_history(self.recurrence)
-        transforms = _in_turn(self.of_layer())
+        transforms = in_turn(self.of_layer())
         if history:  # of one more argument, α
             transforms = (functools.partial(transforms[0], None),)
         taken = split(transforms, inputs, self.steps)
@@ -273,7 +205,7 @@ class Propagation(nn.Module):
             initial = jnp.asarray(packed(value), at_least)
             shape = initial.shape
             if self.shared:
-                _check_constant(self.recurrence, self.steps, name)
+                check_constant(self.recurrence, self.steps, name)
                 initial = initial[:1]
             trained = self.param(name, lambda _, initial=initial: initial)
             coefficients[name] = unpacked(jnp.broadcast_to(trained, shape), value)
@@ -317,13 +249,13 @@ class Propagation(nn.Module):
         layer = make("layers") if self.tied else None
         outputs = []
         for k in range(self.depth):
-            step = _part((coefficients, inputs.keys, self._keep()), k)
+            step = part_of((coefficients, inputs.keys, self._keep()), k)
             state, output = (layer or make(f"layer_{k}", k=k))(state, *step)
             outputs.append(output)
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
 
     def _combination(self, k: int, inputs: Inputs) -> Callable:
-        named = inputs.join(inputs.arrays, _part(inputs.keys, k))
+        named = inputs.join(inputs.arrays, part_of(inputs.keys, k))
 
         def call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
             return layer(sources, alpha, **named)
@@ -364,8 +296,8 @@ class Propagation(nn.Module):
         first, rest = None, self.depth
         if self.is_initializing():
             # A scan cannot create the running statistics that it carries.
-            state, first = layer(state, *_part(steps, 0))
-            steps, rest = _part(steps, slice(1, None)), self.depth - 1
+            state, first = layer(state, *part_of(steps, 0))
+            steps, rest = part_of(steps, slice(1, None)), self.depth - 1
         scanned = nn.scan(
             lambda layer, state, *step: layer(state, *step),
             length=rest,
@@ -391,90 +323,7 @@ class Propagation(nn.Module):
         return "; ".join(parts)
 
 
-def check_skips(recurrence: Recurrence) -> None:
-    """Refuse to drop the transforms of a method that has nothing beside them.
-
-    Raises:
-        InputError: if a step without its transform forgets what it has been given.
-    """
-    if not takes_history(recurrence):
-        with jax.ensure_compile_time_eval():
-            c = _part(prepared(recurrence, 1, jnp.float32), 0)
-            parts, form = jax.tree.flatten(first_state(recurrence, jnp.ones(1)))
-            # No two alike, whose difference would be 0.
-            parts = [(i + 1.0) ** 2 * part for i, part in enumerate(parts)]
-            for sign in (1, -1):  # an activation after the sum may cut one off
-                state = jax.tree.unflatten(form, [sign * part for part in parts])
-                if np.any(recurrence.output(recurrence.step(jnp.zeros_like, state, c))):
-                    return
-    raise InputError(
-        f"drop_path needs a method whose step without its T keeps its iterate, and "
-        f"{type(recurrence).__name__} is none: leave it 0"
-    )
-
-
-def _check_constant(recurrence: Recurrence, depth: int, name: str) -> None:
-    with jax.ensure_compile_time_eval():
-        values = np.asarray(recurrence.coefficients(depth)[name])
-    if np.any(values != values[0]):
-        raise InputError(
-            f"shared: {name} is not the same number in all layers to begin with: give "
-            f"it one, such as {name}=1.0"
-        )
-
-
-def _check_transforms(module: Propagation) -> None:
-    method, each = module.recurrence, module.transform
-    name, history = type(method).__name__, takes_history(method)
-    layers = each.transforms if isinstance(each, EachLayer) else (each,)
-    if isinstance(each, EachLayer):
-        if len(layers) != module.depth:
-            raise InputError(
-                f"there are transforms for {len(layers)} layers, depth is "
-                f"{module.depth}"
-            )
-        if module.tied or not (module.unroll or history):
-            raise InputError(
-                "layers with a transform of its own kind each are neither tied nor "
-                "scanned: give unroll=True, and neither tied nor reversible"
-            )
-    for transform in layers:
-        if isinstance(transform, tuple) and (number_of_paths(method) > 1 or history):
-            raise InputError(
-                f"{name} takes one transform, several in turn are for methods of one "
-                f"path and one iterate: for weights of its own in each path give one "
-                f"module and separate_paths=True"
-            )
-        check_transforms(*_in_turn(transform) or (None,))
-
-
-def _check_history(module: Propagation) -> None:
-    name, transform = type(module.recurrence).__name__, module.of_layer()
-    if module.tied or module.separate_paths or module.shared:
-        raise InputError(
-            f"{name} takes the whole history, which grows: its layers are neither "
-            f"tied nor paths, nor are its coefficients shared: leave these at False"
-        )
-    try:
-        inspect.signature(transform).bind((), None)
-    except TypeError:
-        t = getattr(transform, "__name__", type(transform).__name__)
-        raise InputError(
-            f"{name} takes the whole history, and {t} is no function of (sources, "
-            f"alpha): give Pairwise({t}(...))"
-        ) from None
-
-
-def _in_turn(transform: Any) -> tuple:
-    """Return the transforms that a layer goes through, one as a rule."""
-    return transform if isinstance(transform, tuple) else (transform,)
-
-
 def _range(values: np.ndarray) -> str:
     values = values.astype(float) + 0.0  # no -0
     low, high = f"{values.min():.4g}", f"{values.max():.4g}"
     return low if low == high else f"{low}..{high}"
-
-
-def _part(steps: Any, k: int | slice) -> Any:
-    return jax.tree.map(lambda values: values[k], steps)

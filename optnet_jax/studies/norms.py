@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.structures import Propagation
-from optnet_jax.structures.propagation import Layer
+from optnet_jax.structures.layer import Layer
 
 TOLERANCE = 0.05
 """Growth a layer above 1 that is let through; 1.05 is x 200 over 110 layers."""

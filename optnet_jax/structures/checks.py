@@ -1,0 +1,103 @@
+"""What a propagation refuses: fields that do not fit the recurrence or one another."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optnet_jax.errors import InputError
+from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
+from optnet_jax.recurrences.base import check_transforms
+from optnet_jax.recurrences.iterate import first_state, prepared
+from optnet_jax.structures.layer import EachLayer, in_turn, part_of
+
+
+def check_skips(recurrence: Recurrence) -> None:
+    """Refuse to drop the transforms of a method that has nothing beside them.
+
+    Raises:
+        InputError: if a step without its transform forgets what it has been given.
+    """
+    if not takes_history(recurrence):
+        with jax.ensure_compile_time_eval():
+            c = part_of(prepared(recurrence, 1, jnp.float32), 0)
+            parts, form = jax.tree.flatten(first_state(recurrence, jnp.ones(1)))
+            # No two alike, whose difference would be 0.
+            parts = [(i + 1.0) ** 2 * part for i, part in enumerate(parts)]
+            for sign in (1, -1):  # an activation after the sum may cut one off
+                state = jax.tree.unflatten(form, [sign * part for part in parts])
+                if np.any(recurrence.output(recurrence.step(jnp.zeros_like, state, c))):
+                    return
+    raise InputError(
+        f"drop_path needs a method whose step without its T keeps its iterate, and "
+        f"{type(recurrence).__name__} is none: leave it 0"
+    )
+
+
+def check_constant(recurrence: Recurrence, depth: int, name: str) -> None:
+    """Refuse to share a coefficient that differs from layer to layer.
+
+    Raises:
+        InputError: if it does.
+    """
+    with jax.ensure_compile_time_eval():
+        values = np.asarray(recurrence.coefficients(depth)[name])
+    if np.any(values != values[0]):
+        raise InputError(
+            f"shared: {name} is not the same number in all layers to begin with: give "
+            f"it one, such as {name}=1.0"
+        )
+
+
+def check_operators(module: Any) -> None:
+    """Check the transforms of a propagation, and how many it has for its layers.
+
+    Raises:
+        InputError: what is no transform, or does not go with the recurrence.
+    """
+    method, each = module.recurrence, module.transform
+    name, history = type(method).__name__, takes_history(method)
+    layers = each.transforms if isinstance(each, EachLayer) else (each,)
+    if isinstance(each, EachLayer):
+        if len(layers) != module.depth:
+            raise InputError(
+                f"there are transforms for {len(layers)} layers, depth is "
+                f"{module.depth}"
+            )
+        if module.tied or not (module.unroll or history):
+            raise InputError(
+                "layers with a transform of its own kind each are neither tied nor "
+                "scanned: give unroll=True, and neither tied nor reversible"
+            )
+    for transform in layers:
+        if isinstance(transform, tuple) and (number_of_paths(method) > 1 or history):
+            raise InputError(
+                f"{name} takes one transform, several in turn are for methods of one "
+                f"path and one iterate: for weights of its own in each path give one "
+                f"module and separate_paths=True"
+            )
+        check_transforms(*in_turn(transform) or (None,))
+
+
+def check_history(module: Any) -> None:
+    """Check a propagation whose recurrence takes the whole history.
+
+    Raises:
+        InputError: fields that mean nothing there, or a T that takes one iterate.
+    """
+    name, transform = type(module.recurrence).__name__, module.of_layer()
+    if module.tied or module.separate_paths or module.shared:
+        raise InputError(
+            f"{name} takes the whole history, which grows: its layers are neither "
+            f"tied nor paths, nor are its coefficients shared: leave these at False"
+        )
+    try:
+        inspect.signature(transform).bind((), None)
+    except TypeError:
+        t = getattr(transform, "__name__", type(transform).__name__)
+        raise InputError(
+            f"{name} takes the whole history, and {t} is no function of (sources, "
+            f"alpha): give Pairwise({t}(...))"
+        ) from None
