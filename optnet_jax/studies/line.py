@@ -206,7 +206,7 @@ class Programs:
         self, beta1: Any, beta2: Any, scale: Any, rate: Any, seed: Any
     ) -> tuple:
         trial, (pixels, labels) = self._of(beta1, beta2), self.images.test
-        params, found = trials.train(trial, *self.images.batches, seed, rate, scale)
+        params, found = trials.train(trial, self.images, seed, rate, scale)
         missed = trials.logits(trial, params, pixels).argmax(-1) != labels
         last = max(1, self.study.steps // 10)
         return found.loss[-last:].mean(), 100 * missed.mean()
@@ -227,8 +227,8 @@ class Programs:
     def _norms_of_one(self, beta1: Any, beta2: Any, seed: jax.Array) -> tuple:
         trial = self._of(beta1, beta2)
         pixels, labels = (each[0] for each in self.images.batches)
-        inputs = pixels.shape[-1]
-        params = trials.initial_parameters(trial, jax.random.key(seed), inputs, 10)
+        key, inputs = jax.random.key(seed), pixels.shape[-1]
+        params = trials.initial_parameters(trial, key, inputs, self.images.classes)
 
         def loss(x0: jax.Array, added: jax.Array) -> tuple:
             xs = iterate(

@@ -25,7 +25,7 @@ from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
-from optnet_jax.studies.images import load
+from optnet_jax.studies.images import Images, load
 from optnet_jax.studies.markdown import bullets, number, select, table
 from optnet_jax.studies.norms import measure
 from optnet_jax.studies.panels import legend, panels
@@ -160,11 +160,11 @@ def plan(config: StabilityConfig) -> list[Cell]:
 
 def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the images are loaded once."""
-    batches = load(config.data, config.seed, config.trial.steps).batches
+    images = load(config.data, config.seed, config.trial.steps)
     parts: dict[str, Callable[[Cell], Row]] = {
         "roots": measure_roots,
         "norms": functools.partial(measure_norms, config=config),
-        "trial": functools.partial(run_trial, config=config, batches=batches),
+        "trial": functools.partial(run_trial, config=config, images=images),
     }
     return lambda cell: parts[cell.part](cell)
 
@@ -209,9 +209,7 @@ def measure_norms(cell: Cell, config: StabilityConfig) -> Row:
     }
 
 
-def run_trial(
-    cell: Cell, config: StabilityConfig, batches: tuple[jax.Array, jax.Array]
-) -> Row:
+def run_trial(cell: Cell, config: StabilityConfig, images: Images) -> Row:
     """Train every seed at every rate.
 
     Returns:
@@ -220,7 +218,7 @@ def run_trial(
     """
     settings = config.trial
     trial = trials.Trial(cell.recurrence, cell.depth, settings.width, cell.normalize)
-    program = members(lambda rate, seed: trials.train(trial, *batches, seed, rate)[1])
+    program = members(lambda rate, seed: trials.train(trial, images, seed, rate)[1])
     grid = np.meshgrid(settings.learning_rates, settings.seeds, indexing="ij")
     rates, seeds = (jnp.asarray(each.ravel()) for each in grid)
     loss, norm = (

@@ -18,6 +18,7 @@ import optax
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import Step, fit
+from optnet_jax.studies.images import Images
 from optnet_jax.studies.markdown import select
 from optnet_jax.studies.verdict import against
 
@@ -110,8 +111,7 @@ def logits(trial: Trial, params: Any, images: jax.Array) -> jax.Array:
 
 def train(
     trial: Trial,
-    images: jax.Array,
-    labels: jax.Array,
+    images: Images,
     seed: Any,
     rate: Any,
     scale: Any = 1.0,
@@ -120,8 +120,7 @@ def train(
 
     Args:
         trial: what is trained.
-        images: a batch for each step. [steps, B, pixels]
-        labels: [steps, B]
+        images: a batch for each step.
         seed: of the initial parameters.
         rate: the learning rate.
         scale: factor of the initial T, see :func:`scaled`.
@@ -129,15 +128,17 @@ def train(
     Returns:
         The parameters after the last step, and what each step left behind, [steps].
     """
-    params = initial_parameters(trial, jax.random.key(seed), images.shape[-1], 10)
+    pixels, labels = images.batches
+    inputs, classes = pixels.shape[-1], images.classes
+    params = initial_parameters(trial, jax.random.key(seed), inputs, classes)
     params = scaled(params, scale)
     optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
 
     def loss(params: Any, step: jax.Array) -> jax.Array:
-        outputs, own = logits(trial, params, images[step]), labels[step]
+        outputs, own = logits(trial, params, pixels[step]), labels[step]
         return optax.softmax_cross_entropy_with_integer_labels(outputs, own).mean()
 
-    every = range(1, len(images) + 1)
+    every = range(1, len(pixels) + 1)
     return fit(jax.value_and_grad(loss), params, optimizer, every, lambda _, step: step)
 
 

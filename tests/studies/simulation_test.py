@@ -30,14 +30,7 @@ DIM, DEPTH, RATE, BETA = 8, 3, 1.0, 0.3
 SAMPLES, BATCH, CHECKPOINTS = 40, 10, (3, 7)
 
 
-def run(network, seed, checkpoints=CHECKPOINTS):
-    return _trained(network, seed, checkpoints, jax.config.jax_enable_x64)
-
-
-@functools.cache
-def _trained(network, seed, checkpoints, double):
-    """What several tests ask for, in one precision, is trained once."""
-    del double
+def run(network, seed):
     one = functools.partial(
         simulate,
         network,
@@ -45,7 +38,7 @@ def _trained(network, seed, checkpoints, double):
         dim=DIM,
         batch_size=BATCH,
         optimizer=optax.sgd(RATE),
-        checkpoints=checkpoints,
+        checkpoints=CHECKPOINTS,
     )
     return jax.jit(one)(seed)
 

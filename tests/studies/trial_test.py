@@ -6,21 +6,19 @@ import pytest
 from optnet_jax.recurrences import HeavyBall
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.fit import members
+from optnet_jax.studies.images import Images
 
 
 def make(recurrence=None, normalize=True, depth=6):
     return trials.Trial(recurrence or HeavyBall(1, -1), depth, 8, normalize)
 
 
-@pytest.fixture(scope="module")
-def batches():
-    """Two classes told apart by the sign of the first pixel."""
-    images = jax.random.normal(jax.random.key(0), (30, 16, 4))
-    return images, (images[..., 0] > 0).astype(int)
-
-
-def test_it_learns_and_says_how_large_its_gradients_were(batches):
-    train = members(lambda *member: trials.train(make(), *batches, *member)[1])
+def test_it_learns_and_says_how_large_its_gradients_were():
+    """Two of twelve classes, told apart by the sign of the first pixel."""
+    pixels = jax.random.normal(jax.random.key(0), (30, 16, 4))
+    batches = pixels, 11 * (pixels[..., 0] > 0).astype(int)
+    images = Images(batches, (pixels[0], batches[1][0]), classes=12)
+    train = members(lambda *member: trials.train(make(), images, *member)[1])
     found = train(jnp.array([0, 1, 0]), jnp.array([0.1, 0.1, 0.0]))
     assert found.loss.shape == found.gradient_norm.shape == (3, 30)
     assert (found.loss[:2, -5:].mean(-1) < 0.5 * found.loss[:2, 0]).all()
