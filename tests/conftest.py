@@ -94,6 +94,14 @@ def signals_are_heard():
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.fixture(scope="session")
+def xla_flags():
+    """``XLA_FLAGS`` of a program that a test starts, with so many devices."""
+    return lambda devices: os.environ["XLA_FLAGS"].replace(
+        "count=8", f"count={devices}"
+    )
+
+
 class Store:
     """JAX's coordination service, in one process."""
 

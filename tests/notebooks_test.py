@@ -41,10 +41,9 @@ def test_is_committed_with_its_outputs(path):
     "ignore:unclosed:ResourceWarning",
 )
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path, tmp_path, monkeypatch):
+def test_runs(path, tmp_path, monkeypatch, xla_flags):
     # A reader's machine has one CPU device.
-    flags = os.environ["XLA_FLAGS"].replace("count=8", "count=1")
-    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setenv("XLA_FLAGS", xla_flags(1))
     monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     shorter = {

@@ -42,7 +42,7 @@ def _read_plain(builder: Any, split: str) -> Split | None:
         return Split(*examples.read(*files, image.shape[-1]))
     except PermissionError as error:
         raise InputError(
-            f"{error.filename} cannot be read ({error.strerror})"
+            f"{error.filename} cannot be read ({error.strerror}): give read permission"
         ) from error
     except Exception as error:
         # Whatever it is: TensorFlow reads it, or finds what is wrong.

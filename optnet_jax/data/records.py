@@ -120,9 +120,21 @@ def damaged_file(builder: Any, split: str) -> str | None:
 def describe(file: str) -> str:
     """Say how far a TFRecord file can be read, and what follows there.
 
+    Raises:
+        InputError: if it is whole for all that is known, but may not be read.
+
     >>> describe("nowhere.tfrecord")
     '0 records can be read, then: nowhere.tfrecord; No such file or directory'
     """
+    try:
+        open(file, "rb").close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}): give read permission, or see "
+            "to its disk"
+        ) from error
     count, end = _count(file)
     return f"{count:,} records can be read, then: {end}"
 

@@ -33,7 +33,7 @@ def sources(images: Any) -> list[Source]:
         images: A path, of a file or of a folder with image files at any depth; an image
             of Pillow; an array [H, W], [H, W, C], [N, H, W] or [N, H, W, C]; or a
             sequence of these. Of three axes the last is that of the channels if its
-            length is 1, 3 or 4.
+            length is at most 4.
 
     Returns:
         The images one by one; the files of a folder in the order of their names.
@@ -126,7 +126,7 @@ def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
             return preprocessing.fit(pixels)
         if pixels.shape[2] not in pictures.MODES:
             raise InputError(
-                f"{name} has {pixels.shape[2]} channels: an image has 1, 3 or 4"
+                f"{name} has {pixels.shape[2]} channels: an image has 1 to 4"
             )
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if channels not in (1, 3):
@@ -153,7 +153,8 @@ def _bytes(array: np.ndarray, name: str) -> np.ndarray:
     if not (least >= 0 and most <= white):  # NaN is neither
         kind = "whole numbers" if whole else "floats"
         raise InputError(
-            f"{name} has {kind} from {least} to {most}: an image's are 0 to {white}"
+            f"{name} has {kind} from {least} to {most}: bring them to an image's, "
+            "uint8 from 0 to 255 or floats from 0 to 1"
         )
     if whole:
         return array.astype(np.uint8)

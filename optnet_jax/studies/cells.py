@@ -186,9 +186,10 @@ def complete(
     if missing:
         failed = _run(missing, number, store, outcome, workers)
         if failed:
+            names = [*failed[:3], *(["more"] if len(failed) > 3 else [])]
             raise SystemExit(
-                f"error: {failed} of {number} cells failed, as is said above; the same "
-                "command tries them again"
+                f"error: {len(failed)} of {number} cells failed, {', '.join(names)}: "
+                "mend what is said of each above; the same command tries them again"
             )
     return store.rows()
 
@@ -199,10 +200,10 @@ def _run(
     store: Store[AnyCell],
     outcome: Callable[[Row], str],
     workers: int,
-) -> int:
-    """Measure a few cells at a time, with a line for each; return how many failed."""
+) -> list[str]:
+    """Measure a few cells at a time, with a line for each; return which failed."""
     measure = store.begin()
-    start, count, failed = time.perf_counter(), number - len(missing), 0
+    start, count, failed = time.perf_counter(), number - len(missing), []
     done, total = 0.0, sum(cell.work for cell in missing)
     pool = concurrent.futures.ThreadPoolExecutor(
         workers if jax.default_backend() == "cpu" else 1
@@ -218,7 +219,7 @@ def _run(
                 told = f"{outcome(row)}; {row['wall_seconds']:.0f} s"
             except InputError as error:
                 told = f"failed: {error}"
-                failed += 1
+                failed.append(futures[future].name)
             say(
                 f"[{count:{len(str(number))}}/{number}] {futures[future].name}: {told}"
                 f", about {duration(left)} left"

@@ -250,7 +250,7 @@ class Checkpoints:
         meta = self.read_meta(step)
         with self._reading(step) as folder:
             items = self._orbax.metadata(folder).item_metadata
-            if items is None:
+            if items is None or items["state"] is None:
                 raise ValueError("its arrays are not there")
             shapes = {
                 name: jax.ShapeDtypeStruct(
@@ -263,6 +263,9 @@ class Checkpoints:
             for name, checksum in leaf_checksums(leaves).items():
                 if meta.checksums.get(name) != checksum:
                     raise ValueError(f"{name} does not match its checksum")
+            inside = int(leaves.get("step", step))
+            if inside != step:
+                raise ValueError(f"it holds step {inside}: rename the folder to that")
         return leaves, meta
 
     def read_meta(self, step: int) -> Meta:

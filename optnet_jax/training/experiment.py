@@ -174,12 +174,15 @@ def build(
     spec = data.spec_of(config.data)
     module = create_network(config, spec.num_classes)
     check_classes(module, spec)
-    if config.data.image_size:
-        # A size that the network cannot take: it would be found later, too, after hours
-        # where the set is prepared first.
+    excluded = config.optimizer.decay_exclude
+    if config.data.image_size or excluded:
+        # A size that the network cannot take, and a name of no parameter: they would be
+        # found later, too, after hours where the set is prepared first.
         image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
         init = functools.partial(module.init, train=False)
-        jax.eval_shape(init, jax.random.key(0), image)
+        check_excluded(
+            excluded, jax.eval_shape(init, jax.random.key(0), image)["params"]
+        )
     mesh = sharding.data_mesh(devices)
     options = StepOptions(
         label_smoothing=config.loss.label_smoothing,
@@ -205,7 +208,13 @@ def build(
     rate = learning_rate_schedule(
         config.schedule, config.optimizer.learning_rate, per_epoch
     )
-    experiment = Experiment(
+    total_steps = steps_in_run(config.schedule, per_epoch)
+    if config.schedule.warmup_epochs * per_epoch > total_steps:
+        say(
+            f"the warm-up is longer than the run, whose learning rate ends at "
+            f"{jnp.asarray(rate(total_steps - 1)).item():.3g}"
+        )
+    return Experiment(
         config=config,
         dataset=dataset,
         module=module,
@@ -213,11 +222,8 @@ def build(
         optimizer=create_optimizer(config.optimizer, rate),
         options=options,
         mesh=mesh,
-        total_steps=steps_in_run(config.schedule, per_epoch),
+        total_steps=total_steps,
     )
-    if config.optimizer.decay_exclude:
-        check_excluded(config.optimizer.decay_exclude, experiment.state_shapes().params)
-    return experiment
 
 
 def check_classes(module: nn.Module, spec: data.Spec) -> None:

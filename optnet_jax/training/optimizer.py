@@ -59,7 +59,12 @@ def create_optimizer(
     try:
         optimizer = optax.chain(*clip, *l2, function(schedule, **options))
         params = {"kernel": jnp.ones((2, 2))}
-        jax.eval_shape(lambda: optimizer.update(params, optimizer.init(params), params))
+        _, state = jax.eval_shape(
+            lambda: optimizer.update(params, optimizer.init(params), params)
+        )
+        for leaf in jax.tree.leaves(state):
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                raise TypeError("its state has a PRNG key, which no checkpoint holds")
     except Exception as error:
         # Whatever a wrong value of an option, or an argument that lacks, leads to.
         raise InputError(

@@ -158,19 +158,23 @@ def read_variables(
             f"there is no checkpoint in {checkpoints.directory}: train first, or name "
             "the workdir of a run that has one"
         )
+    step = steps[-1]
     try:
         if which == "best":
             which = _best_step(checkpoints, steps)
         known = {str(step): step for step in steps} | {"last": steps[-1]}
-        step = known.get(which.lstrip("0"))
-        if step is None:
+        found = known.get(which.lstrip("0"))
+        if found is None:
             raise InputError(
                 f"there is no checkpoint {which!r}: use last, best, or a step of "
                 f"{steps}"
             )
+        step = found
         leaves, meta = checkpoints.read(step)
     except DamagedCheckpointError as error:
-        raise InputError(f"{error}: choose another step of {steps}") from error
+        others = [other for other in steps if other != step]
+        cure = f"choose another step of {others}" if others else "copy the run again"
+        raise InputError(f"{error}: {cure}") from error
     file = checkpoints.directory.parent / "config.json"
     trained = meta.origin.config if meta.origin else read_json(file)
     averaged = any(name.startswith("average.") for name in leaves)

@@ -3,6 +3,7 @@ import pytest
 
 from optnet_jax.data import records
 from optnet_jax.data.records import Streams
+from optnet_jax.errors import InputError
 
 
 def numbered(streams, index):
@@ -33,6 +34,11 @@ def test_streams_have_every_record_once_in_order(lengths, count):
     sizes = {len(part) for part in found}
     assert max(sizes) - min(sizes) <= 1
     assert streams.take.min() > 0
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read \(Is a dir.*: give read per"):
+        records.describe(str(tmp_path))
 
 
 @pytest.mark.parametrize("batch_size", [1, 48, 64, 96, 100, 127, 256, 300, 4096])

@@ -41,6 +41,11 @@ def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
     assert found.probabilities.sum(1) == pytest.approx(np.ones(len(images)), abs=1e-5)
     floats = run.predict([image / 255 for image in images])
     np.testing.assert_allclose(floats.probabilities, found.probabilities, atol=1e-6)
+    with_alpha = np.concatenate([images[0], np.full((8, 8, 1), 255, np.uint8)], -1)
+    opaque = run.predict(with_alpha).probabilities
+    np.testing.assert_allclose(opaque, found.probabilities[:1], atol=1e-6)
+    with pytest.raises(InputError, match=r"255\.0: bring them to an image's, uint8"):
+        run.predict(np.full((8, 8), 255.0))
     best = optnet_jax.load_run(finished, "best")
     assert best.step == result["best"]["step"]
     assert optnet_jax.load_run(finished, run.step).step == run.step
@@ -72,6 +77,10 @@ def test_a_folder_here_goes_before_a_released_network(finished, monkeypatch, cap
     [
         (lambda w: shutil.rmtree(w), "there is no workdir"),
         (lambda w: shutil.rmtree(w / "checkpoints"), "checkpoint"),
+        (
+            lambda w: (w / "checkpoints" / "8").rename(w / "checkpoints" / "9"),
+            r"step 9 .* holds step 8: .*\): choose another step of \[4\]",
+        ),
         (lambda w: (w / "dataset.json").write_text('{"name": 3}'), "data set is damag"),
     ],
 )

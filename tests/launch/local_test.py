@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -110,7 +109,7 @@ def test_sigterm_reaches_all_and_is_waited_for(launch, tmp_path):
 
 
 @pytest.mark.long
-def test_two_real_processes_of_which_one_is_killed(launch, tmp_path):
+def test_two_real_processes_of_which_one_is_killed(launch, tmp_path, xla_flags):
     """Real training on 2 x 2 virtual devices; one dies after the first epoch."""
     marker = tmp_path / "killed"
     launch.stand_in(
@@ -134,7 +133,7 @@ def test_two_real_processes_of_which_one_is_killed(launch, tmp_path):
         folder=tmp_path,
         REAL_PYTHON=sys.executable,
         JAX_PLATFORMS="cpu",
-        XLA_FLAGS=os.environ["XLA_FLAGS"].replace("count=8", "count=2"),
+        XLA_FLAGS=xla_flags(2),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert marker.exists()

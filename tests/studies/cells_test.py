@@ -55,7 +55,7 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, capsys):
             raise InputError("it diverged")
         return work_out(cell)
 
-    with pytest.raises(SystemExit, match="error: 1 of 3 cells failed"):
+    with pytest.raises(SystemExit, match="error: 1 of 3 cells failed, square2: mend"):
         complete(tmp_path, [1, 2, 3], failing)
     assert len(list(tmp_path.glob("*.json"))) == 2
     assert "[2/3] square2: failed: it diverged, about" in capsys.readouterr().out

@@ -157,7 +157,7 @@ ELSEWHERE = "/proc/self/cwd/run"
 
 
 @pytest.fixture
-def mains(tmp_path):
+def mains(tmp_path, xla_flags):
     """Runs main in processes that train together; returns statuses and outputs."""
 
     def call(*every, differing=((), ())):
@@ -174,8 +174,7 @@ def mains(tmp_path):
                 *(f"--process_id={index}", f"--num_processes={len(differing)}"),
                 *(*every, *own),
             ]
-            flags = os.environ["XLA_FLAGS"].replace("count=8", "count=1")
-            own_data = {"TFDS_DATA_DIR": str(folder / "data"), "XLA_FLAGS": flags}
+            own_data = {"TFDS_DATA_DIR": f"{folder}/data", "XLA_FLAGS": xla_flags(1)}
             both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
             environment = {**os.environ, **own_data}
             started.append(

@@ -72,13 +72,15 @@ def test_shapes_are_those_of_the_state(small):
         ("data.image_size", 32, "image_size=32 cannot be had of optnet_digits"),
         ("optimizer.name", "adamm", "did you mean 'adam'"),
         ("optimizer.options", "b1=0.9", "write name=value"),
+        ("optimizer.name", "noisy_sgd", "PRNG key, which no checkpoint holds"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Specifying a key will be:UserWarning")
 def test_bad_input(small, monkeypatch, field, value, match):
     config = small.small_config()
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
-    if field not in ("optimizer.decay_exclude", "schedule.warmup_epochs"):
+    if field != "schedule.warmup_epochs":
         # It is found before the data are prepared, which may take hours.
         monkeypatch.setattr(experiment_lib.data, "load", None)
     with pytest.raises(InputError, match=match):

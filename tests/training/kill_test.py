@@ -15,17 +15,24 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "small_run.py"
 # Long enough that a kill falls into it, with a checkpoint every two steps.
 CONFIG = ("schedule.epochs=6.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
-ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "default"}
+ENVIRONMENTS = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment(xla_flags):
+    """Set what a program is started in, by its number of devices."""
+    shared = {**os.environ, "PYTHONWARNINGS": "default"}
+    for devices in (1, 4):
+        ENVIRONMENTS[devices] = {**shared, "XLA_FLAGS": xla_flags(devices)}
 
 
 def start(workdir, *arguments, devices=1):
-    flags = os.environ["XLA_FLAGS"].replace("count=8", f"count={devices}")
     return subprocess.Popen(
         [sys.executable, SCRIPT, workdir, *CONFIG, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**ENVIRONMENT, "XLA_FLAGS": flags},
+        env=ENVIRONMENTS[devices],
     )
 
 
