@@ -228,7 +228,9 @@ def check_kind(path: Path, *, folder: bool = False) -> None:
         return
     if folder and not stat.S_ISDIR(mode):
         if stat.S_ISLNK(mode):
-            raise InputError(f"{path} is a link: put the folder itself there")
+            raise InputError(
+                f"{path} is not a folder: put the folder itself there, no link"
+            )
         raise InputError(f"{path} is not a folder: move it away")
     if not folder and not stat.S_ISREG(mode):
         raise _not_regular(path)

@@ -75,7 +75,5 @@ def test_a_step_with_a_link_or_fifo_in_it_is_refused(tmp_path, name, kind):
         path.symlink_to(tmp_path / "moved")
     else:
         os.mkfifo(path)
-    with pytest.raises(
-        InputError, match=rf"{name} is (not a (regular file|folder)|a link): "
-    ):
+    with pytest.raises(InputError, match=rf"{name} is not a (regular file|folder): "):
         step_folders.check_kinds(directory, 2)
