@@ -80,7 +80,9 @@ class StreamDataset(Dataset):
             for split in ("train", spec.eval_split)
         }
         # Traced once, and not twice in every epoch.
-        self._example = quiet.import_tensorflow().function(self._decode)
+        self._example = quiet.import_tensorflow().function(
+            self._decode, autograph=False
+        )
         self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:

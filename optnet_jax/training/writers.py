@@ -3,8 +3,8 @@
 TensorBoard's events are written without TensorFlow, whose import takes seconds.
 """
 
-import itertools
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -21,8 +21,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from optnet_jax.runs.json_lines import JsonLines
 from optnet_jax.training.coefficients import write_arrays
 
-# Two files of one second and one process have different names.
-_numbers = itertools.count()
+_SECOND = re.compile(r"events\.out\.tfevents\.(\d{10})\.")
 
 
 class EventFile(RecordWriter):
@@ -35,8 +34,12 @@ class EventFile(RecordWriter):
     """
 
     def __init__(self, folder: Path, start_step: int):
-        place = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-        path = folder / f"events.out.tfevents.{int(time.time()):010d}.{place}.v2"
+        # TensorBoard reads files in the order of their names, and so of the seconds in
+        # them, whatever clock wrote those.
+        names = (_SECOND.match(file.name) for file in folder.iterdir())
+        second = max([int(time.time()), *(int(name[1]) + 1 for name in names if name)])
+        place = f"{socket.gethostname()}.{os.getpid()}.0"
+        path = folder / f"events.out.tfevents.{second:010d}.{place}.v2"
         super().__init__(path.open("xb"))
         self.add(file_version="brain.Event:2")
         self.add(step=start_step + 1, session_log=SessionLog(status=SessionLog.START))
