@@ -227,11 +227,9 @@ def check_kind(path: Path, *, folder: bool = False) -> None:
     if mode is None:
         return
     if folder and not stat.S_ISDIR(mode):
-        if stat.S_ISLNK(mode):
-            raise InputError(
-                f"{path} is not a folder: put the folder itself there, no link"
-            )
-        raise InputError(f"{path} is not a folder: move it away")
+        link = "put the folder itself there, no link"
+        cure = link if stat.S_ISLNK(mode) else "move it away"
+        raise InputError(f"{path} is not a folder: {cure}")
     if not folder and not stat.S_ISREG(mode):
         raise _not_regular(path)
 

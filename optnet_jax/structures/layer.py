@@ -55,9 +55,9 @@ class Layer(nn.Module):
             keys: its random keys.
             keep: the probability that an example keeps its T; None: all do.
         """
-        in_turn = isinstance(self.transform, tuple)
-        for i, transform in enumerate(self.transform if in_turn else (self.transform,)):
-            own, own_keys = part_of((c, keys), i) if in_turn else (c, keys)
+        several = isinstance(self.transform, tuple)
+        for i, transform in enumerate(in_turn(self.transform)):
+            own, own_keys = part_of((c, keys), i) if several else (c, keys)
             inputs = self.inputs(own_keys)
             operator: Any = self._operator(transform, inputs, keep)
             if self.transform_prime is not None:

@@ -37,7 +37,11 @@ _NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
 
 
 class DamagedCheckpointError(Exception):
-    """A committed checkpoint cannot be read back as it was written."""
+    """A committed checkpoint, of ``step``, cannot be read back as it was written."""
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 class Checkpoints:
@@ -284,5 +288,6 @@ class Checkpoints:
             # Orbax and TensorStore raise whatever the damaged byte leads to.
             raise DamagedCheckpointError(
                 f"the checkpoint of step {step} in {self.directory} is damaged "
-                f"({one_line(error, 160)})"
+                f"({one_line(error, 160)})",
+                step,
             ) from error

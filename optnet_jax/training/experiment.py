@@ -208,12 +208,6 @@ def build(
     rate = learning_rate_schedule(
         config.schedule, config.optimizer.learning_rate, per_epoch
     )
-    total_steps = steps_in_run(config.schedule, per_epoch)
-    if config.schedule.warmup_epochs * per_epoch > total_steps:
-        say(
-            f"the warm-up is longer than the run, whose learning rate ends at "
-            f"{jnp.asarray(rate(total_steps - 1)).item():.3g}"
-        )
     return Experiment(
         config=config,
         dataset=dataset,
@@ -222,7 +216,7 @@ def build(
         optimizer=create_optimizer(config.optimizer, rate),
         options=options,
         mesh=mesh,
-        total_steps=total_steps,
+        total_steps=steps_in_run(config.schedule, per_epoch),
     )
 
 

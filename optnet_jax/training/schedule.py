@@ -6,6 +6,7 @@ import optax
 from optnet_jax.configuration.train import Schedule
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import INT32
+from optnet_jax.runs.progress import say
 
 
 def steps_in_run(config: Schedule, steps_per_epoch: int) -> int:
@@ -45,7 +46,7 @@ def learning_rate_schedule(
     It is multiplied by ``drop_factor`` at each fraction in ``drop_at``: the first step
     after 50 % of the run is the first one with the lower rate. Or it falls smoothly,
     from the end of the warm-up to 0 at that of the run. In a warm-up of w steps the
-    rate of step k is scaled by (k + 1) / w.
+    rate of step k is scaled by (k + 1) / w; one that is longer than the run is said.
 
     Returns:
         A function of the step (counted from 0) that gives the rate of that step.
@@ -73,4 +74,9 @@ def learning_rate_schedule(
         warmup = jnp.minimum(1.0, (step + 1) / max(1, rising))
         return forms[config.decay](jnp.maximum(step - begin, 0)) * warmup
 
+    if rising > total:
+        say(
+            f"the warm-up is longer than the run, whose learning rate ends at "
+            f"{float(schedule(total - 1)):.3g}"
+        )
     return schedule

@@ -158,21 +158,19 @@ def read_variables(
             f"there is no checkpoint in {checkpoints.directory}: train first, or name "
             "the workdir of a run that has one"
         )
-    step = steps[-1]
     try:
         if which == "best":
             which = _best_step(checkpoints, steps)
         known = {str(step): step for step in steps} | {"last": steps[-1]}
-        found = known.get(which.lstrip("0"))
-        if found is None:
+        step = known.get(which.lstrip("0"))
+        if step is None:
             raise InputError(
                 f"there is no checkpoint {which!r}: use last, best, or a step of "
                 f"{steps}"
             )
-        step = found
         leaves, meta = checkpoints.read(step)
     except DamagedCheckpointError as error:
-        others = [other for other in steps if other != step]
+        others = [step for step in steps if step != error.step]
         cure = f"choose another step of {others}" if others else "copy the run again"
         raise InputError(f"{error}: {cure}") from error
     file = checkpoints.directory.parent / "config.json"

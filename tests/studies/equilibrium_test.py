@@ -9,15 +9,21 @@ from optnet_jax.configs import equilibrium as config_file
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import equilibrium
 from optnet_jax.studies.equilibrium import STUDY, EquilibriumConfig
+from optnet_jax.studies.images import Images
 from optnet_jax.studies.markdown import select
 
 
-@pytest.fixture(autouse=True)
-def two_methods(monkeypatch, images):
-    """And random images in place of digits."""
+@pytest.fixture
+def images(monkeypatch):
+    """Two methods and random images in place of digits."""
     chosen = methods.find("gd"), methods.find("agd_tuned")
     monkeypatch.setattr(methods, "METHODS", chosen)
-    monkeypatch.setattr(equilibrium, "load", lambda *_: images)
+    rng = np.random.default_rng(0)
+    pixels = jnp.asarray(rng.normal(size=(3, 8, 5)), jnp.float32)
+    labels = jnp.asarray(rng.integers(3, size=(3, 8)))
+    made = Images((pixels, labels), (pixels[0], labels[0]), 3)
+    monkeypatch.setattr(equilibrium, "load", lambda *_: made)
+    return made
 
 
 def small_config():
@@ -27,6 +33,7 @@ def small_config():
     return config
 
 
+@pytest.mark.usefixtures("images")
 def test_it_leaves_its_files_and_goes_on(tmp_path, run_study):
     report, text = run_study(STUDY, small_config(), tmp_path)
     assert "* μ = 0.1: **cannot tell with n = 2" in text
@@ -36,7 +43,7 @@ def test_it_leaves_its_files_and_goes_on(tmp_path, run_study):
     assert len(select(report["cells"], part="cut", depth=2)) == 2
     (other,) = select(report["cells"], part="varied")
     assert (other["setting"], other["value"]) == ("scale", 3.0)
-    assert other["residual"] != row["residual"]
+    assert other["error"] != row["error"]
     assert "* 3, scale: **cannot tell with n = 2" in text
 
 

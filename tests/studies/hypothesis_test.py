@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from optnet_jax.configs import hypothesis as config_file
 
+from optnet_jax.recurrences.methods import minimisers
 from optnet_jax.studies.hypothesis import (
     STUDY,
     HypothesisConfig,
@@ -101,3 +102,15 @@ def test_rate_and_weights_are_chosen_without_what_is_reported():
     again = train_cell(cell, config, other)
     assert again["validation_error"] == scores
     assert again["error"] != found["error"]
+
+
+def test_every_default_cell_has_a_file_of_its_own():
+    for arguments in ("", "quick"):
+        cells = plan(HypothesisConfig.of(config_file.get_config(arguments)))
+        assert len({cell.name for cell in cells}) == len(cells)
+    config = config_file.get_config()
+    labels = [method.label for method in minimisers()]
+    config.hypothesis.methods = tuple(labels)
+    cells = plan(HypothesisConfig.of(config))
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert {cell.tying for cell in cells} == {"tied", "untied", "true W"}

@@ -130,6 +130,12 @@ def test_the_initial_weights_have_the_scale_that_is_asked_for(split):
         assert float(error) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_a_member_does_not_depend_on_the_others(split):
+    both = run(split, [3, 5], [0.1, 0.1])
+    alone = run(split, [5], [0.1])
+    np.testing.assert_allclose(both.error[1], alone.error[0], rtol=1e-4)
+
+
 def test_divergence_has_the_worst_error(split):
     found = run(split, [0], [1e38], depth=2)
     assert found.error[0] == learnable.WORST or found.error[0] > 1

@@ -30,7 +30,7 @@ DIM, DEPTH, RATE, BETA = 8, 3, 1.0, 0.3
 SAMPLES, BATCH, CHECKPOINTS = 40, 10, (3, 7)
 
 
-def run(network, seed):
+def run(network, seed, checkpoints=CHECKPOINTS):
     one = functools.partial(
         simulate,
         network,
@@ -38,7 +38,7 @@ def run(network, seed):
         dim=DIM,
         batch_size=BATCH,
         optimizer=optax.sgd(RATE),
-        checkpoints=CHECKPOINTS,
+        checkpoints=checkpoints,
     )
     return jax.jit(one)(seed)
 
@@ -186,6 +186,14 @@ def test_agd_read_out_as_agd2_trains_to_agd2s_value():
     )
     difference = np.abs(records["agd"].mse - records["agd2"].mse)
     assert difference.min() > 1e-3  # the read-out is what matters
+
+
+@pytest.mark.usefixtures("float64")
+def test_checkpoints_do_not_change_the_training():
+    network = make(GradientDescent())
+    few = run(network, 3).mse
+    many = run(network, 3, (1, 3, 5, 7)).mse
+    np.testing.assert_allclose(few, many[jnp.array([1, 3])], rtol=1e-6)
 
 
 def test_seeds_draw_anew_and_structures_of_one_seed_share_the_draw():

@@ -1,5 +1,7 @@
 """The study on a small A: signals by their moments, errors and layers by NumPy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,3 +128,11 @@ def test_what_diverges_is_one_line():
     cell = sparse_coding.Cell("method", "growing", 40, Growing())
     with pytest.raises(InputError, match="method growing: an error is infinite or NaN"):
         sparse_coding.measure(cell, settings(seeds=(0,)))
+
+
+def test_the_plan_has_each_method_in_each_form():
+    config = SparseCodingConfig.of(config_file.get_config())
+    cells = sparse_coding.plan(config)
+    assert len({cell.name for cell in cells}) == len(cells) == 12
+    assert {cell.depth for cell in cells} == {16, 200}
+    assert dataclasses.replace(cells[0], depth=1).work < cells[0].work

@@ -67,7 +67,7 @@ def test_a_run_too_long_for_its_counter_is_refused():
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
-def test_a_smooth_decay_begins_after_the_warm_up_and_ends_at_0(decay):
+def test_a_smooth_decay_begins_after_the_warm_up_and_ends_at_0(decay, capsys):
     found = rates(25, 0.2, decay=decay, warmup_epochs=4)
     rising = [0.05, 0.1, 0.15, 0.2]
     share = np.arange(21) / 21
@@ -75,5 +75,10 @@ def test_a_smooth_decay_begins_after_the_warm_up_and_ends_at_0(decay):
     np.testing.assert_allclose(found, [*rising, *(0.2 * falling)], rtol=1e-5)
     rate = schedule_lib.learning_rate_schedule(Schedule(steps=25, decay=decay), 0.2, 1)
     assert float(rate(25)) < 1e-8
+    assert "warm-up" not in capsys.readouterr().out
     short = rates(2, 0.2, decay=decay, warmup_epochs=4)
+    assert (
+        "longer than the run, whose learning rate ends at 0.1"
+        in capsys.readouterr().out
+    )
     np.testing.assert_allclose(short, [0.05, 0.1], rtol=1e-6)
