@@ -3,18 +3,22 @@
 import ast
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from optnet_jax.configuration.train import Optimizer
+from optnet_jax.configuration.train import FLOAT32, Momentum, Optimizer
 from optnet_jax.errors import InputError, did_you_mean, one_line, shown
+from optnet_jax.kinds import Range, convert
 from optnet_jax.training.leaves import flatten
 
 OWN_FIELDS = ("learning_rate", "weight_decay", "mask", "weight_decay_mask")
 """Arguments of optax's functions that other fields than ``options`` give."""
+
+DECAY_RATES = ("b1", "b2", "b3", "beta", "decay", "momentum", "rho")
+"""What optax calls the rate at which a moving mean forgets: 1 would not, 2 diverges."""
 
 
 def create_optimizer(
@@ -57,6 +61,9 @@ def create_optimizer(
         l2, options = [], {**options, "weight_decay": config.weight_decay}
         options[masks[0]] = decayed
     try:
+        for name, value in options.items():
+            if value is not None:
+                convert(value, _kind(name, takes[name].default), name)
         optimizer = optax.chain(*clip, *l2, function(schedule, **options))
         params = {"kernel": jnp.ones((2, 2))}
         _, state = jax.eval_shape(
@@ -106,6 +113,17 @@ def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
         except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
             found[name] = text
     return found
+
+
+def _kind(name: str, default: Any) -> Any:
+    """Say what an option may hold, of which optax itself checks next to nothing."""
+    if isinstance(default, bool):
+        return bool
+    if name in DECAY_RATES and (default is None or default < 1):
+        return Momentum
+    if isinstance(default, int | float):
+        return Annotated[float, Range(least=0, most=FLOAT32)]
+    return Any
 
 
 def check_excluded(names: Sequence[str], params: Any) -> None:

@@ -215,11 +215,12 @@ class Run:
         good = self._checkpoints.last_saved
         kept = "no checkpoint yet" if good is None else f"last good checkpoint: {good}"
         rate = self._experiment.rate(step)
+        decay = self._experiment.config.optimizer.weight_decay
         raise DivergedError(
             f"the {name} became {value} in step {step + 1} of "
-            f"{self._total} (learning rate {rate:g}, {kept}): lower "
-            "--config.optimizer.learning_rate or set --config.schedule.warmup_epochs, "
-            "with another --workdir"
+            f"{self._total} (weight decay {decay:g}, learning rate {rate:g}, {kept}): "
+            "lower --config.optimizer.learning_rate or --config.optimizer.weight_decay "
+            "or set --config.schedule.warmup_epochs, with another --workdir"
         )
 
     def _log_train(self, done: int) -> None:

@@ -146,6 +146,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, caplog):
     message = str(error.value)
     assert "the loss became nan in step 6 of 16" in message
     assert "learning rate 0.05, last good checkpoint: 5" in message
+    assert "weight decay 0.0001" in message
+    assert "--config.optimizer.weight_decay or set" in message
     assert "\n" not in message
     assert not (tmp_path / "result.json").exists()
 

@@ -109,6 +109,21 @@ WRONG = {
         {"name": "adam", "options": "b1=high"},
         "cannot be used with options",
     ),
+    "a decay rate": (
+        {"name": "adam", "options": "b1=2"},
+        r"with options='b1=2' \(b1=2 must be at least 0 and below 1\)$",
+    ),
+    "a decay rate of 1": ({"name": "adadelta", "options": "rho=1"}, "rho=1 must be"),
+    "a momentum that is none by default": (
+        {"name": "rmsprop", "options": "momentum=-1"},
+        "momentum=-1 must be",
+    ),
+    "a negative number": ({"name": "adam", "options": "eps=-1"}, "eps=-1 must be at"),
+    "an infinite one": ({"name": "adam", "options": "eps=1e400"}, "eps=inf must be"),
+    "none in float32": ({"name": "adam", "options": "eps=1e39"}, r"at most 1e\+38"),
+    "no type": ({"name": "adam", "options": "mu_dtype=foo"}, "'foo' not understood"),
+    "no number": ({"name": "adam", "options": "b1=nan"}, "b1='nan' must be a finite"),
+    "no switch": ({"name": "adam", "options": "nesterov=3"}, "nesterov=3 must be True"),
     "a closure": ({"name": "lbfgs"}, "optax.lbfgs cannot be used"),
 }
 
@@ -119,6 +134,19 @@ def test_what_optax_does_not_take_is_said_in_one_line(case):
     with pytest.raises(InputError, match=message) as caught:
         create_optimizer(config(**changes), lambda _: 0.1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adam", "b1=0,b2=0.9,eps=0,nesterov=True,mu_dtype=bfloat16"),
+        ("rmsprop", "momentum=None,initial_scale=1"),
+        ("optimistic_gradient_descent", "beta=1.5"),
+        ("adafactor", "min_dim_size_to_factor=8,clipping_threshold=None"),
+    ],
+)
+def test_what_an_optimiser_can_use_is_taken(name, options):
+    create_optimizer(config(name=name, options=options), lambda _: 0.1)
 
 
 def test_momentum_is_of_sgd():
