@@ -132,8 +132,8 @@ class Files(Store[AnyCell]):
 
     def begin(self) -> Callable[[AnyCell], Row]:
         """Return what measures a cell and writes its file."""
-        self._folder.mkdir(exist_ok=True)
         measure = self._begin()
+        self._folder.mkdir(exist_ok=True)
 
         def measure_and_keep(cell: AnyCell) -> Row:
             start = time.perf_counter()
@@ -158,7 +158,10 @@ class Files(Store[AnyCell]):
 
 
 def complete(
-    store: Store[AnyCell], outcome: Callable[[Row], str], workers: int
+    store: Store[AnyCell],
+    outcome: Callable[[Row], str],
+    workers: int,
+    begun: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """Measure the cells that have no row yet, a few at a time, and read them all.
 
@@ -169,6 +172,7 @@ def complete(
         outcome: a row -> what is printed of it, behind the name of its cell.
         workers: how many at once on a CPU, where small matrices leave most of a second
             core idle; an accelerator is filled by one.
+        begun: called when what all cells share is made, and before the first of them.
 
     Returns:
         The rows in the order of the cells. Those of files hold the plain fields of the
@@ -183,8 +187,10 @@ def complete(
     number = len(store.places)
     if len(missing) < number:
         say(f"resuming: {number - len(missing)} of {number} cells are done")
-    if missing:
-        failed = _run(missing, number, store, outcome, workers)
+    measure = store.begin() if missing else None
+    begun()
+    if measure is not None:
+        failed = _run(missing, number, store, measure, outcome, workers)
         if failed:
             names = [*failed[:3], *(["more"] if len(failed) > 3 else [])]
             raise SystemExit(
@@ -198,11 +204,11 @@ def _run(
     missing: Sequence[AnyCell],
     number: int,
     store: Store[AnyCell],
+    measure: Callable[[AnyCell], Row],
     outcome: Callable[[Row], str],
     workers: int,
 ) -> list[str]:
     """Measure a few cells at a time, with a line for each; return which failed."""
-    measure = store.begin()
     start, count, failed = time.perf_counter(), number - len(missing), []
     done, total = 0.0, sum(cell.work for cell in missing)
     pool = concurrent.futures.ThreadPoolExecutor(

@@ -81,7 +81,7 @@ class Settings(Block, path="hypothesis."):
     methods: Annotated[tuple[Label, ...], kinds.SOME]
     depths: kinds.Depths
     tyings: Annotated[tuple[Literal["untied", "tied"], ...], kinds.SOME]
-    activation: kinds.Activation
+    activation: learnable.Activation
     condition: kinds.Condition
     dimension: Annotated[int, Range(least=2, most=4096)]
     samples: Samples

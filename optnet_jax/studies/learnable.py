@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,17 @@ import numpy as np
 import optax
 
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import Rule
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Nesterov, Recurrence, iterate
+from optnet_jax.studies import kinds
 from optnet_jax.studies.fit import fit, members, on_pairs
+
+SLOPES_ABOVE_ONE = ("swish",)
+Activation = Annotated[
+    kinds.Activation,
+    Rule("one with slopes in [0, 1]", lambda name: name not in SLOPES_ABOVE_ONE),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +105,6 @@ class Problem(NamedTuple):
 
     w: np.ndarray
     splits: tuple[Split, ...]
-
-
-SLOPES_ABOVE_ONE = ("swish",)
 
 
 def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:

@@ -130,10 +130,14 @@ class Study(Generic[AnyConfig, AnyCell]):
             # Of runs, there may be more by now; the report of them is soon made.
             if earlier is not None and not self.starts_programs:
                 return self._finished(file, earlier, config)
-            claimed.write_config()
             commit()  # asked now: the code may change while this runs
-            store = self._store(config, cells, folder)
-            rows = complete(store, self.outcome, config.parallel_cells)
+            rows = complete(
+                self._store(config, cells, folder),
+                self.outcome,
+                config.parallel_cells,
+                # Of a config that is known to work: what cannot begin leaves nothing.
+                begun=claimed.write_config,
+            )
             return self._write(self.report(config, rows), folder)
 
     def left(self, config: Config | AnyConfig, workdir: Path) -> list[str]:

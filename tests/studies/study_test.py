@@ -15,6 +15,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from optnet_jax.errors import InputError
 from optnet_jax.studies.study import Study, StudyConfig
 from optnet_jax.studies.markdown import markdown_table
 
@@ -38,6 +39,9 @@ class Cell:
 
 
 def measurement(config):
+    if config.power < 0:
+        raise InputError("there is no such power")
+
     def measure(cell):
         MEASURED.append(cell.number)
         return {"value": cell.number**config.power}
@@ -127,6 +131,13 @@ def test_one_file_and_one_config_are_a_study(run, measured, capsys):
     run()
     assert measured == [2, 3]
     assert "finished before" in capsys.readouterr().out
+
+
+def test_a_study_that_cannot_begin_leaves_no_workdir(run, tmp_path):
+    """Its fault may be known only where what all cells share is made."""
+    with pytest.raises(InputError, match="there is no such power"):
+        run(power=-1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_missing_is_measured(run, measured, capsys):
@@ -305,6 +316,7 @@ APART = "must be different as they are printed"
             "must be at least the deepest network's 16",
         ),
         ("hypothesis", "tolerances", (0.01, 0.01000001), APART),
+        ("hypothesis", "activation", "swish", "'swish' must be one with slopes in"),
         ("hypothesis", "batch_size", 10_000, "must be at least batch_size=10000"),
         ("sparse_coding", "snr_db", float("nan"), "snr_db"),
         ("sparse_coding", "snr_db", 1e6, "must be at least -100 and at most 300"),
