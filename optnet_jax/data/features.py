@@ -10,7 +10,7 @@ import numpy as np
 
 from optnet_jax.data import quiet
 from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, named
 
 
 def check(spec: Spec, builder: Any) -> None:
@@ -69,7 +69,9 @@ def _misfits(spec: Spec, builder: Any) -> Iterator[str]:
 
 
 def measured(spec: Spec, builder: Any) -> Spec:
-    """Return an entry with the mean and deviation that a prepared set has measured.
+    """Return an entry with what a prepared set has measured: its mean and deviation.
+
+    Of a folder its note says, too, how many pictures lie both in train and in test.
 
     Args:
         spec: the entry; one that has them is returned as it is.
@@ -93,7 +95,11 @@ def measured(spec: Spec, builder: Any) -> Spec:
             "colour"
         )
     # A channel that is the same everywhere is 0 once its mean is off.
-    return dataclasses.replace(spec, mean=mean, std=tuple(s or 1.0 for s in std))
+    std = tuple(s or 1.0 for s in std)
+    note = spec.note
+    if twice := metadata.get("tested_and_trained_on"):
+        note += f"; {twice[0]} of test are in train, too, such as {named(twice[1])}"
+    return dataclasses.replace(spec, mean=mean, std=std, note=note)
 
 
 def class_names(builder: Any) -> tuple[str, ...]:

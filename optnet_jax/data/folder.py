@@ -116,7 +116,8 @@ def scan(root: Path) -> Folder:
 
     Raises:
         InputError: if a folder cannot be read, there are fewer than two classes or two
-            of one name, a class has no pictures, or one is tested and not trained on.
+            of one name, a class has no pictures, or one is tested and not trained on;
+            or if a folder beside ``train`` may be meant to be tested on.
     """
     inside = _entries(root)
     tested = next((name for name in TEST_FOLDERS if name in inside), "")
@@ -126,8 +127,20 @@ def scan(root: Path) -> Folder:
             f"{named(root)} has a folder {tested} and none called train: the "
             "classes to train on belong into it"
         )
+    beside = [
+        name
+        for name, found in inside.items()
+        if trained and name not in (trained, tested) and stat.S_ISDIR(found.st_mode)
+    ]
     left_out: list[str] = []
     classes = _classes(root, trained, left_out, least=2)
+    if beside and not tested:
+        raise InputError(
+            f"{named(root)} has a folder {shown(beside[0])} beside {trained}: call it "
+            f"{TEST_FOLDERS[0]} to test on it, or move it away to test on a fifth of "
+            f"each class of {trained}"
+        )
+    left_out += beside
     if tested:
         train, test = classes, _classes(root, tested, left_out, least=1)
         for name in test:
@@ -141,7 +154,7 @@ def scan(root: Path) -> Folder:
         train, test = _split(root, classes)
         note = f"a fifth of each class to test on, split seed {SPLIT_SEED}"
     if left_out:
-        note += f"; no pictures and left out: {len(left_out)}, such as {left_out[0]}"
+        note += f"; left out: {len(left_out)}, such as {left_out[0]}"
     labels = list(classes)
 
     def labelled(part: dict[str, Files]) -> tuple[Picture, ...]:
@@ -199,6 +212,7 @@ def _classes(
 
 def _pictures(root: Path, folder: str, left_out: list[str]) -> Files:
     found: Files = {}
+    others = len(left_out)
     for name, file in _entries(root / folder).items():
         path = os.path.join(folder, name)
         if name.lower().endswith(SUFFIXES) and stat.S_ISREG(file.st_mode):
@@ -206,8 +220,10 @@ def _pictures(root: Path, folder: str, left_out: list[str]) -> Files:
         else:
             left_out.append(named(path))
     if not found:
+        but = "".join(f", but {named(other)}" for other in left_out[others:][:1])
         raise InputError(
-            f"{named(root / folder)} has no pictures: put some into it, or delete it"
+            f"{named(root / folder)} has no pictures{but}: put some into it, or delete "
+            "it"
         )
     return found
 

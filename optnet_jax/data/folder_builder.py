@@ -2,11 +2,12 @@
 
 Importing this module registers the builder. What it prepares is decoded, upright RGB:
 the central square at the network's size, or, of a set to be streamed, JPEGs that are no
-larger than random crops have a use for. The training pictures' mean and deviation are
-in its metadata.
+larger than random crops have a use for. The training pictures' mean and deviation, and
+how many of them are tested on, too, are in its metadata.
 """
 
 import dataclasses
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -69,6 +70,7 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager  # Nothing to download.
         found = self.builder_config.found
+        self._trained_on: set[bytes] = set()
         return {
             "train": self._generate_examples(found.train, measure=True),
             "test": self._generate_examples(found.test),
@@ -78,7 +80,7 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
         self, files: Sequence[Picture], measure: bool = False
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
         config = self.builder_config
-        unreadable, moments = [], np.zeros((2, 3))
+        unreadable, twice, moments = [], [], np.zeros((2, 3))
         # That of evaluation and prediction, whose mean and deviation are measured here.
         fit = Preprocessing((config.size, config.size, 3), (0.0,) * 3, (1.0,) * 3).fit
         for file in files:
@@ -93,9 +95,13 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             except OSError as error:  # a JPEG has 65,500 pixels at a side at most
                 unreadable.append(f"{named(path)} is too large ({one_line(error)})")
                 continue
+            digest = hashlib.sha256(image).digest()
             if measure:
+                self._trained_on.add(digest)
                 pixels = seen.astype(np.float64).reshape(-1, 3) / 255
                 moments += [pixels.mean(0), (pixels**2).mean(0)]
+            elif digest in self._trained_on:
+                twice.append(file.path)
             name = file.path.encode(errors="surrogateescape")
             yield (
                 name,
@@ -115,6 +121,8 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             # Rounding leaves 1e-17 of a channel that is the same everywhere.
             std = np.sqrt(np.where(variance > 1e-9, variance, 0))
             self.info.metadata.update(mean=mean.tolist(), std=std.tolist())
+        elif twice:
+            self.info.metadata.update(tested_and_trained_on=[len(twice), twice[0]])
 
 
 def _encoded(picture: Any, seen: np.ndarray, config: FolderConfig) -> bytes:

@@ -35,6 +35,8 @@ def load(source: str | Path | Image.Image, name: str = "") -> Image.Image:
             return _upright_rgb(source)
         if os.path.exists(source) and not os.path.isfile(source):
             raise ValueError("it is no file")  # a pipe would keep its reader waiting
+        if not os.path.getsize(source):
+            raise ValueError("it is empty")
         with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
             return _upright_rgb(image)
     except Exception as error:

@@ -1,6 +1,7 @@
 """Where every figure is written: whole, and never through a link."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,10 @@ def save(figure: "Figure", file: Path, dpi: int) -> Path:
         )
     drawn = io.BytesIO()
     # Not into the file: Pillow does not say that the disk is full.
-    figure.savefig(drawn, dpi=dpi, format=format_)
+    with warnings.catch_warnings():
+        # A letter that the font lacks is seen to be a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(drawn, dpi=dpi, format=format_)
     return files.write_output(
         file, drawn.getvalue(), "make room or choose another place for it"
     )

@@ -132,6 +132,19 @@ def test_broken_files_are_named_together(tmp_path, options):
     assert "\n" not in message
 
 
+def test_pictures_that_are_trained_and_tested_on_are_said(tmp_path, options):
+    for i, name in enumerate(("train/a", "train/b", "test/a")):
+        (tmp_path / name).mkdir(parents=True)
+        for j in range(2):
+            picture = Image.new("RGB", (9, 9), (i % 2, j, 0))
+            picture.save(tmp_path / name / f"{j}.{('png', 'bmp')[i // 2]}")
+    changes = {"folder": str(tmp_path), "batch_size": 2}
+    for _ in range(2):  # of a set that is prepared already, too
+        dataset = data.load({**options, **changes}, seed=0)
+        said = "(tested on test; 2 of test are in train, too, such as test/a/0.bmp)"
+        assert dataset.split.endswith(said)
+
+
 def test_a_picture_that_no_jpeg_can_hold_is_named(tmp_path, options, monkeypatch):
     monkeypatch.setattr(folder, "MOST_IN_MEMORY", 0)
     for name in ("a", "b"):

@@ -58,6 +58,13 @@ def test_what_is_no_picture_is_left_out_and_said(tmp_path):
     assert found.note.endswith("left out: 3, such as a/notes.txt")
 
 
+def test_a_second_folder_to_test_on_is_left_out_and_said(tmp_path):
+    fill(tmp_path, train__a=2, train__b=2, test__a=1, val__a=1)
+    found = folder.scan(tmp_path)
+    assert paths(found.test) == {"test/a/0.png"}
+    assert found.note == "tested on test; left out: 1, such as val"
+
+
 def config_name(root, size=8):
     return folder.spec_of(str(root), size).builder_config["name"]
 
@@ -91,6 +98,12 @@ WRONG = {
     "has one class folder only, a": {"a": 3},
     "train has one class folder only, a": {"train__a": 3, "a": 3, "b": 3},
     "b has no pictures": {"a": 3, "b": 0},
+    "b has no pictures, but b/deep: put": {"a": 3, "b__deep": 3},
+    "has a folder 'Test' beside train: call it test": {
+        "train__a": 3,
+        "train__b": 3,
+        "Test__a": 3,
+    },
     "test/a has no pictures": {
         "train__a": 3,
         "train__b": 3,

@@ -170,6 +170,7 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
         assert message.startswith(start)
         assert "\n" not in message
         assert message.count(name) == 1
+        assert ("(it is empty)" in message) is (name == "empty.jpg")
     with pytest.raises(InputError, match=r"gone.png.*\(No such file or directory\)"):
         pictures.load(tmp_path / "gone.png")
     with pytest.raises(InputError, match=r"^image 3 is not .* \(it has no pixels\)"):

@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import FancyArrowPatch
 
@@ -72,6 +73,12 @@ def test_file(tmp_path):
     assert np.ptp(imread(file)[..., :3]) > 0.5
     with pytest.raises(InputError, match=r"a\.doc is no picture: .* end in .*png"):
         draw_network(network, tmp_path / "a.doc")
+
+
+def test_a_letter_that_the_font_lacks_is_no_warning(tmp_path):
+    figure = Figure()
+    figure.suptitle("猫")
+    assert picture.save(figure, tmp_path / "a.png", 20).exists()
 
 
 def test_figure_of_several_structures_has_one_scale(figures):
