@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -255,10 +255,8 @@ def _moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
     """Return mean and biased variance of each group, [R, 1, ..., C]."""
     precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = _summed(x, groups)
-    mean, square = (
-        _over_groups(value.mean(axes, keepdims=True), groups, jnp.mean)
-        for value in (precise, precise * precise)
-    )
+    rows = (v.mean(axes, keepdims=True) for v in (precise, precise * precise))
+    mean, square = _over_groups(rows, groups, jnp.mean)
     return mean, jnp.maximum(square - mean * mean, 0)  # rounding can make it negative
 
 
@@ -272,14 +270,21 @@ def _summed(x: jax.Array, groups: int) -> tuple[int, ...]:
 
 
 def _over_groups(
-    rows: jax.Array, groups: int, reduce: Callable[..., jax.Array]
-) -> jax.Array:
-    """Reduce the rows of a group, [N, 1, ..., C], and give each sample the result."""
+    rows: Iterable[jax.Array], groups: int, reduce: Callable[..., jax.Array]
+) -> Iterable[jax.Array]:
+    """Reduce the rows of a group, [N, 1, ..., C], and give each sample the result.
+
+    They are reduced side by side. Of a sum of sums alone XLA makes another sum over x,
+    and a TPU then writes out what several sums of different shapes are taken of.
+    """
     if groups == 1:
         return rows
-    split = rows.reshape(groups, -1, *rows.shape[1:])
-    reduced = reduce(split, axis=1, keepdims=True)
-    return jnp.broadcast_to(reduced, split.shape).reshape(rows.shape)
+    split = [row.reshape(groups, -1, *row.shape[1:]) for row in rows]
+    reduced = reduce(jnp.concatenate(split, -1), axis=1, keepdims=True)
+    return [
+        jnp.broadcast_to(part, whole.shape).reshape(-1, *whole.shape[2:])
+        for part, whole in zip(jnp.split(reduced, len(split), -1), split, strict=True)
+    ]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -302,15 +307,16 @@ def _gradients(groups, parts, kept, cotangents):
     bias_rows = g.astype(precise).sum(axes, keepdims=True)
     products = (g.astype(precise) * x).sum(axes, keepdims=True)
     scale_rows = inverse * (products - mean * bias_rows)
-    bias_gradient, scale_gradient, mean_gradient, var_gradient = (
-        _over_groups(rows, groups, jnp.sum)
-        for rows in (bias_rows, scale_rows, mean_gradient, var_gradient)
-    )
+    rows = scale_rows, bias_rows
+    of_moments = mean_gradient, var_gradient
+    scale_gradient, bias_gradient = _over_groups(rows, groups, jnp.sum)
+    mean_gradient, var_gradient = _over_groups(of_moments, groups, jnp.sum)
     count = math.prod(x.shape[:-1]) // groups
     a = _over_channels(scale, inverse) * inverse
     b = (2 * var_gradient - a * inverse * scale_gradient) / count
     c = (mean_gradient - a * bias_gradient) / count - b * mean
-    channels = x.shape[-1:]
+    total = jnp.concatenate(rows, -1).sum(tuple(range(x.ndim - 1)))
+    of_scale, of_bias = jnp.split(total, 2)
     ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
     # g is split in its own precision: what is kept of it for several parts is half.
     pieces = zip(*(jnp.split(v, ends, -1) for v in (g, a, b, c)), strict=True)
@@ -319,8 +325,8 @@ def _gradients(groups, parts, kept, cotangents):
             (a * g.astype(precise) + b * part.astype(precise) + c).astype(part.dtype)
             for part, (g, a, b, c) in zip(parts, pieces, strict=True)
         ),
-        scale_rows.reshape(-1, *channels).sum(0).astype(scale.dtype),
-        bias_rows.reshape(-1, *channels).sum(0).astype(bias.dtype),
+        of_scale.astype(scale.dtype),
+        of_bias.astype(bias.dtype),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.errors import TracerArrayConversionError
@@ -174,6 +175,16 @@ def unpacked(array: Any, value: Any) -> Any:
     return tuple(
         array[end - np.size(row) : end] for end, row in zip(ends, value, strict=True)
     )
+
+
+def scaled(c: Any, x: Any) -> Any:
+    """Return c x, without a product where c is known to be 0.
+
+    A compiler keeps the product with 0, since of an infinite x it is none, and with it
+    x, for the gradient, too. What is trained or scanned is not known.
+    """
+    known = not isinstance(c, jax.Array)
+    return jnp.zeros_like(x) if known and not np.any(c) else c * x
 
 
 def pair(shared: Any) -> tuple:

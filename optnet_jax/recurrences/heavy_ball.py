@@ -12,6 +12,7 @@ from optnet_jax.recurrences.base import (
     Transform,
     TwoIterates,
     numbers,
+    scaled,
 )
 
 
@@ -43,7 +44,7 @@ class HeavyBall(FieldCoefficients, TwoIterates):
         t = transform(x)
         if "scale" in c:
             t = c["scale"] * t
-        x_next = t + c["beta1"] * x + c["beta2"] * x_previous
+        x_next = t + scaled(c["beta1"], x) + scaled(c["beta2"], x_previous)
         if self.post_activation is not None:
             x_next = self.post_activation(x_next)
         return x_next, x

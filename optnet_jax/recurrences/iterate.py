@@ -261,6 +261,7 @@ def prepared(
 ) -> Coefficients:
     """Return the coefficients of all steps, arrays of ``dtype``, at least float32.
 
+    What is known before anything is traced stays a NumPy array, see :func:`scaled`.
     Those over the whole history stay as they are: one that is 0 or 1 needs no product.
     Those that are ``given`` take the place of the method's own.
 
@@ -288,14 +289,11 @@ def prepared(
         return coefficients
     dtype = jnp.promote_types(dtype, jnp.float32)
     coefficients = {
-        key: jnp.asarray(
-            c if isinstance(c, jax.Array) else numbers(f"coefficients[{key!r}]", c),
-            dtype,
-        )
+        key: (c if isinstance(c, jax.Array) else numbers(f"coefficients[{key!r}]", c))
         for key, c in coefficients.items()
     }
     _check_lengths(coefficients, depth, "coefficients")
-    return coefficients
+    return {key: c.astype(dtype) for key, c in coefficients.items()}
 
 
 def _check_lengths(tree: Any, depth: int, name: str) -> None:

@@ -8,6 +8,7 @@ from optnet_jax.recurrences.base import (
     FieldCoefficients,
     Transform,
     TwoIterates,
+    scaled,
 )
 
 
@@ -30,4 +31,5 @@ class LinearMultistep(FieldCoefficients, TwoIterates):
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return (x_{k+1}, x_k)."""
         x, previous = state
-        return transform(x) + (1 - c["k"]) * x + c["k"] * previous, x
+        t = transform(x)
+        return t + scaled(1 - c["k"], x) + scaled(c["k"], previous), x

@@ -8,6 +8,7 @@ from optnet_jax.recurrences.base import (
     FieldCoefficients,
     Transform,
     TwoIterates,
+    scaled,
 )
 from optnet_jax.recurrences.coefficients import momentum
 
@@ -37,4 +38,5 @@ class Nesterov(FieldCoefficients, TwoIterates):
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return (x_{k+1}, x_k)."""
         x, x_previous = state
-        return transform(c["beta1"] * x + c["beta2"] * x_previous), x
+        y = scaled(c["beta1"], x) + scaled(c["beta2"], x_previous)
+        return transform(y), x

@@ -107,10 +107,11 @@ class Equilibrium(nn.Module):
 
     def _fixed_point(self, transform: Callable, x0: jax.Array) -> tuple:
         """Return x*, with its implicit derivative, and ``steps`` and ``residual``."""
+        coefficients = prepared(self.recurrence, self.max_steps, x0.dtype)
         run = functools.partial(
             _run,
             self.recurrence,
-            prepared(self.recurrence, self.max_steps, x0.dtype),
+            jax.tree.map(jnp.asarray, coefficients),
             self.tolerance,
             self.max_steps,
         )

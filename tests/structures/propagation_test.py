@@ -131,6 +131,25 @@ def test_tied_statistics_see_every_layer():
     np.testing.assert_allclose(variance, 0.9 * after_first + 0.1 * 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("recurrence", "learned"),
+    [
+        (HeavyBall(1, 0), ("beta1",)),
+        (recurrences.Nesterov(1, 0), ("beta1",)),
+        (recurrences.LinearMultistep(0), ()),
+    ],
+)
+def test_an_iterate_with_the_coefficient_0_is_not_read(recurrence, learned):
+    """ResNet would else keep x_{k-1}, and its gradient, for a product with 0."""
+    fields = {"depth": 1, "learned": learned, "unroll": True}
+    module = Propagation(recurrence, jnp.tanh, **fields)
+    variables = module.init(jax.random.key(1), X)
+    infinite = jnp.full_like(X, jnp.inf)
+    expected = module.apply(variables, X)
+    assert jnp.isfinite(expected).all()
+    np.testing.assert_array_equal(module.apply(variables, X, infinite), expected)
+
+
 def test_learned_coefficients_start_as_the_methods_own_and_train():
     module = Propagation(
         recurrences.Nesterov(), FullyConnected(), DEPTH, learned=("beta1", "beta2")
