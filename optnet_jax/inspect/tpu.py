@@ -104,7 +104,8 @@ class Program(NamedTuple):
         memory: bytes that are needed at once.
         capacity: bytes that there are.
         flops: operations of a run; 0, as all that follows, if it does not fit.
-        traffic: bytes that its operations read and write, as the compiler counts them.
+        traffic: bytes that its operations read and write, as the compiler counts them:
+            on-chip memory is counted, too.
         collectives: kind -> number in the program.
         loops: how many there are: of each, one turn is counted.
     """
@@ -237,8 +238,9 @@ def images_per_second(
 ) -> tuple[float, str]:
     """Return the bound of a slice, and what sets it.
 
-    A step takes no less time than its operations at the peak of the chip, nor than its
-    traffic at the bandwidth of the memory. What chips tell each other is left out.
+    A step takes no less time than its operations at the peak of the chip. Its traffic
+    at the bandwidth of the memory is longer than what that memory asks for, since what
+    stays on the chip is in it. What chips tell each other is left out.
 
     Args:
         place: the slice.
