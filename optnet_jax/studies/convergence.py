@@ -23,18 +23,11 @@ from optnet_jax.configuration.train import Seed
 from optnet_jax.kinds import Range
 from optnet_jax.objectives import gradient_step, layer, objective
 from optnet_jax.recurrences import Recurrence, iterate, methods
+from optnet_jax.studies import kinds
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.kinds import (
-    SOME,
-    Activation,
-    Condition,
-    Fractions,
-    Layers,
-    Positive,
-    printed_apart,
-)
 from optnet_jax.studies.markdown import number, select, table
 from optnet_jax.studies.minimiser import Problem, make_problem
+from optnet_jax.studies.norms import fit_growth
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
 
@@ -57,12 +50,14 @@ class Settings(Block, path="convergence."):
         radius: ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
     """
 
-    activations: Annotated[tuple[Activation, ...], SOME]
-    conditions: Annotated[tuple[Condition, ...], SOME, printed_apart()]
+    activations: Annotated[tuple[kinds.Activation, ...], kinds.SOME]
+    conditions: Annotated[
+        tuple[kinds.Condition, ...], kinds.SOME, kinds.printed_apart()
+    ]
     dimension: Annotated[int, Range(least=2, most=4096)]
-    depth: Layers
-    tolerances: Fractions
-    radius: Positive
+    depth: kinds.Layers
+    tolerances: kinds.Fractions
+    radius: kinds.Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,14 +223,11 @@ def _trajectory(recurrence: Recurrence, activation: str, depth: int) -> Callable
 
 
 def _fit_rate(distance: np.ndarray) -> float:
-    log = np.log(np.maximum(distance, 1e-300))
     # Rounding leaves about 1e-10 of the distance at a condition number of 1000.
-    inside = np.flatnonzero((distance < 1e-2) & (distance > 1e-8))
-    if len(inside) < 3:
-        return math.nan
+    inside = (distance < 1e-2) & (distance > 1e-8)
     # Momentum makes the distance oscillate: a line through all of it, not two points.
-    slope = np.polyfit(inside, log[inside], 1)[0]
-    return float(np.exp(slope))
+    fitted = fit_growth(np.where(inside, distance, np.nan))
+    return fitted if inside.sum() > 2 else math.nan
 
 
 def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) -> float:

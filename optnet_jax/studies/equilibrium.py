@@ -30,32 +30,14 @@ from optnet_jax.kinds import Items, OneOf
 from optnet_jax.recurrences import NesterovSum, Recurrence, iterate, methods
 from optnet_jax.structures import Equilibrium, SymmetricMap
 from optnet_jax.structures.shrinkage import soft_threshold
+from optnet_jax.studies import kinds, verdict
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
 from optnet_jax.studies.fit import fit
 from optnet_jax.studies.images import Images, load
-from optnet_jax.studies.kinds import (
-    SOME,
-    Fraction,
-    Fractions,
-    Layers,
-    Positive,
-    Seeds,
-    Size,
-    printed_apart,
-)
 from optnet_jax.studies.markdown import bullets, number, pivot, select, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.verdict import (
-    FEWER,
-    MORE,
-    TESTED,
-    against,
-    directions,
-    judge,
-    mark,
-)
 
 BASELINE = {"method": "gd"}
 FINAL_TOLERANCE = 1e-6
@@ -78,8 +60,8 @@ class Cut(Block, path="equilibrium.cut."):
         depths: K.
     """
 
-    mu: Fraction
-    depths: Annotated[tuple[Layers, ...], Items(distinct=True)]
+    mu: kinds.Fraction
+    depths: Annotated[tuple[kinds.Layers, ...], Items(distinct=True)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,9 +74,9 @@ class Varied(Block, path="equilibrium.varied."):
         tolerance: Of x* in training.
     """
 
-    learning_rate: Annotated[tuple[Rate, ...], printed_apart()]
-    scale: Annotated[tuple[Positive, ...], printed_apart()]
-    tolerance: Annotated[tuple[Fraction, ...], printed_apart()]
+    learning_rate: Annotated[tuple[Rate, ...], kinds.printed_apart()]
+    scale: Annotated[tuple[kinds.Positive, ...], kinds.printed_apart()]
+    tolerance: Annotated[tuple[kinds.Fraction, ...], kinds.printed_apart()]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,18 +98,20 @@ class Settings(Block, path="equilibrium."):
         seeds: Of weights and order of batches.
     """
 
-    activations: Annotated[tuple[Annotated[str, OneOf(tuple(PROXIMAL))], ...], SOME]
-    mus: Fractions
-    width: Size
+    activations: Annotated[
+        tuple[Annotated[str, OneOf(tuple(PROXIMAL))], ...], kinds.SOME
+    ]
+    mus: kinds.Fractions
+    width: kinds.Size
     steps: Count
     learning_rate: Rate
-    scale: Positive
-    tolerance: Fraction
-    depth: Layers
-    residual: Fraction
+    scale: kinds.Positive
+    tolerance: kinds.Fraction
+    depth: kinds.Layers
+    residual: kinds.Fraction
     cut: Cut
     varied: Varied
-    seeds: Seeds
+    seeds: kinds.Seeds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -349,11 +333,7 @@ def _train(network: Network, study: Settings, seed: jax.Array, batches: tuple) -
 
 
 LAYERS = ("layers_residual", "layers_error")
-TABLES = (
-    *(("solved", what) for what in LAYERS),
-    *(("varied", what) for what in LAYERS),
-    ("cut", "error"),
-)
+TABLES = (*itertools.product(("solved", "varied"), LAYERS), ("cut", "error"))
 
 
 def _values(
@@ -391,7 +371,7 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
         each
         for phi in study.activations
         for table in TABLES
-        for each in against(BASELINE, _values(rows, study.depth, phi, *table))
+        for each in verdict.against(BASELINE, _values(rows, study.depth, phi, *table))
     ]
     verdicts: Report = {"solved": {}, "varied": {}}
     for (part, of_part), phi in itertools.product(verdicts.items(), study.activations):
@@ -407,11 +387,13 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
 def _verdict(compared: list[Row]) -> str:
     """Say whether methods that reach x* sooner need fewer layers to its test error."""
     iterations, networks = (
-        directions(compared, "method", what=what) for what in LAYERS
+        verdict.directions(compared, "method", what=what) for what in LAYERS
     )
-    head = judge(iterations, networks).partition(":")[0]
-    faster = [key for key, found in iterations.items() if found == FEWER]
-    counts = [sum(networks[key] == d for key in faster) for d in (FEWER, MORE)]
+    head = verdict.judge(iterations, networks).partition(":")[0]
+    faster = [key for key, found in iterations.items() if found == verdict.FEWER]
+    counts = [
+        sum(networks[key] == d for key in faster) for d in (verdict.FEWER, verdict.MORE)
+    ]
     return (
         f"{head}: of {len(faster)} method(s) that reach x* sooner than GD, {counts[0]} "
         f"need fewer layers to its test error, {counts[1]} more"
@@ -426,8 +408,8 @@ def text(report: Report) -> Iterator[str]:
         f"x* = Φ(W x* + b(image)), 0 ⪯ W ⪯ (1 - μ) I, so κ ≤ 1/μ; n = "
         f"{study['width']}, trained {study['steps']} steps of Adam on "
         f"{config['data']['dataset']}, {len(study['seeds'])} seeds. ↓ and ↑: fewer and "
-        f"more than GD (or lower and higher error), p ≤ 0.05 by {TESTED} for the "
-        "number of tests in the table."
+        f"more than GD (or lower and higher error), p ≤ 0.05 by {verdict.TESTED} for "
+        "the number of tests in the table."
     )
     for phi in study["activations"]:
         table = functools.partial(_table, report, study, phi)
@@ -466,7 +448,7 @@ def _table(report: Report, study: Report, phi: str, part: str, what: str) -> str
         means.setdefault(place["method"], []).append(layers)
         shown = with_sd(values, 2) if part == "cut" else f"{layers:.1f}"
         label = methods.find(place["method"]).label
-        marked = shown + mark(report["compared"], **place)
+        marked = shown + verdict.mark(report["compared"], **place)
         entries.append((label, place["column"], marked))
     if part == "solved":
         conditions = [1 / mu for mu in study["mus"]]

@@ -23,22 +23,13 @@ from optnet_jax.errors import InputError
 from optnet_jax.kinds import OneOf, Range
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.recurrences.base import number_of_paths
-from optnet_jax.studies import kinds, learnable
+from optnet_jax.studies import kinds, learnable, verdict
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.comparison import student_interval
 from optnet_jax.studies.fit import in_parts, tune
 from optnet_jax.studies.markdown import bullets, number, pivot, select, table
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.verdict import (
-    TESTED,
-    against,
-    direction,
-    directions,
-    doublings,
-    judge,
-    layers_needed,
-)
 
 Label = Annotated[str, OneOf(lambda: tuple(m.label for m in methods.minimisers()))]
 BASELINE = methods.find("gd").label
@@ -305,21 +296,21 @@ def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
     for tying, label in itertools.product((TRUE, *study.tyings), study.methods):
         place = {"tying": tying, "label": label}
         errors = errors_by_depth(report, label, tying)
-        layers = [doublings(by_depth, study.tolerances) for by_depth in errors]
+        layers = [verdict.doublings(by_depth, study.tolerances) for by_depth in errors]
         values.append(({**place, "what": "layers"}, layers))
         if tying != TRUE:
             deepest = [math.log10(by_depth[max(study.depths)]) for by_depth in errors]
             values.append(({**place, "what": "error"}, deepest))
-    compared = against({"label": BASELINE}, values)
+    compared = verdict.against({"label": BASELINE}, values)
     method, *networks = (
-        directions(compared, "label", tying=tying, what="layers")
+        verdict.directions(compared, "label", tying=tying, what="layers")
         for tying in (TRUE, *study.tyings)
     )
     return {
         "largest_target_residual": max(row["largest_target_residual"] for row in rows),
         "compared": compared,
         "verdicts": {
-            tying: judge(method, network)
+            tying: verdict.judge(method, network)
             for tying, network in zip(study.tyings, networks, strict=True)
         },
     }
@@ -343,7 +334,7 @@ def text(report: Report) -> Iterator[str]:
     yield bullets({f"{t} weights": said for t, said in report["verdicts"].items()})
     yield (
         f"Each verdict is of layers, over {len(study['seeds'])} seeds, at 5 % by "
-        f"{TESTED} for "
+        f"{verdict.TESTED} for "
         f"the {len(report['compared'])} comparisons of this page. What could "
         "overturn it and was varied: the rate "
         f"({_listed(study['learning_rates'])}) and the scale of the initial weights "
@@ -424,7 +415,7 @@ def _layers(report: Report, tying: str) -> Entries:
 
 
 def _needed(errors: Sequence[dict[int, float]], tolerance: float) -> str:
-    found = [layers_needed(by_depth, tolerance) for by_depth in errors]
+    found = [verdict.layers_needed(by_depth, tolerance) for by_depth in errors]
     deepest = max(errors[0])
     median = float(np.median([n or 2 * deepest for n in found]))
     reached = sum(n is not None for n in found)
@@ -446,12 +437,14 @@ def _comparison_table(report: Report, tying: str, deepest: int) -> str:
         ("against GD", lambda m: m),
         (
             "method",
-            lambda m: f"{method[m]['mean']:+.2f} ({direction(method[m]['verdict'])})",
+            lambda m: (
+                f"{method[m]['mean']:+.2f} ({verdict.direction(method[m]['verdict'])})"
+            ),
         ),
         ("network", lambda m: _with_interval(layers[m])),
         ("detectable", lambda m: number(layers[m]["detectable"])),
         ("p", lambda m: f"{layers[m]['p_corrected']:.2g}"),
-        ("layers", lambda m: direction(layers[m]["verdict"])),
+        ("layers", lambda m: verdict.direction(layers[m]["verdict"])),
         (f"error, {deepest} layers", lambda m: f"x {10 ** error[m]['mean']:.2g}"),
         ("p", lambda m: f"{error[m]['p_corrected']:.2g}"),
         ("error", lambda m: error[m]["verdict"]),

@@ -36,7 +36,7 @@ from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots
 from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.trial import KINDS
-from optnet_jax.studies.verdict import TESTED, against, mark
+from optnet_jax.studies.verdict import TESTED, against, mark, p_value
 
 BASELINE = "ResNet (1, 0)"
 
@@ -294,10 +294,6 @@ def text(report: Report) -> Iterator[str]:
         f"{TESTED} for the number of tests in the table."
     )
 
-    def p_value(row: Row) -> float | None:
-        found = select(report["compared"], **trials.place(row))
-        return found[0]["p_corrected"] if found else None
-
     columns = (
         ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
         ("period", lambda row: number(row["period"], ".3g")),
@@ -314,7 +310,7 @@ def text(report: Report) -> Iterator[str]:
                 with_sd(row["error"], 2) + mark(report["compared"], **trials.place(row))
             ),
         ),
-        ("p", lambda row: number(p_value(row))),
+        ("p", lambda row: p_value(report["compared"], **trials.place(row)) or "-"),
     )
     for normalize in study["normalize"]:
         yield f"## {KINDS[normalize].capitalize()}"

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
@@ -29,21 +28,12 @@ from optnet_jax.errors import InputError
 from optnet_jax.kinds import OneOf, Range
 from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.structures import Propagation, Shrinkage, shrinkage
+from optnet_jax.studies import kinds, verdict
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import fit, members
-from optnet_jax.studies.kinds import SOME, Layers, Positive, Seeds, Size, printed_apart
 from optnet_jax.studies.markdown import bullets, number, select, table, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
-from optnet_jax.studies.verdict import (
-    TESTED,
-    against,
-    direction,
-    doublings,
-    judge,
-    layers_needed,
-    shown,
-)
 
 BASELINE = "gd"
 FORMS = {
@@ -80,25 +70,25 @@ class Settings(Block, path="sparse_coding."):
         seeds: Of A, all signals and the noise.
     """
 
-    rows: Size
-    columns: Size
+    rows: kinds.Size
+    columns: kinds.Size
     support: Annotated[float, Range(above=0, most=1)]
     snr_db: Annotated[float, Range(least=-100, most=300)]
-    penalty: Positive
-    methods: Annotated[tuple[Annotated[str, OneOf(_usable)], ...], SOME]
-    iterations: Layers
-    depth: Layers
+    penalty: kinds.Positive
+    methods: Annotated[tuple[Annotated[str, OneOf(_usable)], ...], kinds.SOME]
+    iterations: kinds.Layers
+    depth: kinds.Layers
     levels_db: Annotated[
         tuple[Annotated[float, Range(least=-300, below=0)], ...],
-        SOME,
-        printed_apart(),
+        kinds.SOME,
+        kinds.printed_apart(),
     ]
     coupled: bool
     steps: Count
     batch_size: Count
     learning_rate: Rate
     test_signals: Count
-    seeds: Seeds
+    seeds: kinds.Seeds
 
     def check(self) -> None:
         """Refuse a problem without signal, and methods without their baseline."""
@@ -171,39 +161,18 @@ def plan(config: SparseCodingConfig) -> list[Cell]:
     ]
 
 
-class Network(nn.Module):
-    """b ↦ x_0 = 0, x_1, ..., x_K of a recurrence over T with learned weights.
+def make_network(cell: Cell, a: jax.Array, study: Settings) -> Propagation:
+    """Build x_0 = 0 and b ↦ x_1, ..., x_K over T with learned weights; GD is LISTA.
 
     The coefficients of the recurrence, where it has any, are learned, too.
-
-    Attributes:
-        recurrence: any; GD makes it LISTA.
-        matrix: A. [m, n]
-        penalty: λ with which it begins.
-        depth: K.
-        tied: one set of weights for all layers.
-        coupled: as in :class:`~optnet_jax.structures.Shrinkage`.
     """
-
-    recurrence: Recurrence
-    matrix: Any
-    penalty: float
-    depth: int
-    tied: bool = False
-    coupled: bool = False
-
-    @nn.compact
-    def __call__(self, b: jax.Array) -> jax.Array:
-        """Return all iterates, [K + 1, ..., n], of b, [..., m]."""
-        propagation = Propagation(
-            self.recurrence,
-            Shrinkage(self.matrix, self.penalty, self.coupled, parent=None),
-            self.depth,
-            tied=self.tied,
-            learned=tuple(self.recurrence.coefficients(self.depth)),
-        )
-        zeros = jnp.zeros((*b.shape[:-1], self.matrix.shape[1]), b.dtype)
-        return propagation(zeros, trajectory=True, b=b)
+    return Propagation(
+        cell.recurrence,
+        Shrinkage(a, study.penalty, study.coupled),
+        cell.depth,
+        tied=cell.form == "tied",
+        learned=tuple(cell.recurrence.coefficients(cell.depth)),
+    )
 
 
 def draw_matrix(key: jax.Array, study: Settings) -> jax.Array:
@@ -232,6 +201,14 @@ def error_db(iterates: Any, x: jax.Array) -> jax.Array:
     return 10 * jnp.log10(missed / jnp.sum(x**2))
 
 
+def errors_of(
+    network: Propagation, variables: Any, x: jax.Array, b: jax.Array
+) -> jax.Array:
+    """Return the errors (dB) of x_0 = 0, x_1, ..., x_K, [K + 1]."""
+    iterates = network.apply(variables, jnp.zeros_like(x), trajectory=True, b=b)
+    return error_db(iterates, x)
+
+
 def measure(cell: Cell, config: SparseCodingConfig) -> Row:
     """Run, or train, a method for all seeds.
 
@@ -252,15 +229,8 @@ def measure(cell: Cell, config: SparseCodingConfig) -> Row:
             return error_db(
                 iterate(cell.recurrence, step, x0, cell.depth, trajectory=True), x
             )
-        network = Network(
-            cell.recurrence,
-            a,
-            study.penalty,
-            cell.depth,
-            tied=cell.form == "tied",
-            coupled=study.coupled,
-        )
-        return error_db(network.apply(_train(network, study, of_training), b), x)
+        network = make_network(cell, a, study)
+        return errors_of(network, _train(network, study, of_training, a), x, b)
 
     # One network after the other: a matrix product for each is slower on a CPU.
     errors = members(one, at_once=False)(jnp.asarray(study.seeds))
@@ -272,19 +242,20 @@ def measure(cell: Cell, config: SparseCodingConfig) -> Row:
     return {"error": np.asarray(errors).round(4).tolist()}
 
 
-def _train(network: Network, study: Settings, key: jax.Array) -> Any:
+def _train(network: Propagation, study: Settings, key: jax.Array, a: jax.Array) -> Any:
     """Train one network with Adam, each step on signals of its own."""
     optimizer = optax.adam(
         optax.cosine_decay_schedule(study.learning_rate, study.steps)
     )
 
     def loss(variables: Any, step: jax.Array) -> jax.Array:
-        x, b = draw_signals(
-            jax.random.fold_in(key, step), network.matrix, study.batch_size, study
-        )
-        return error_db(network.apply(variables, b)[1:], x).mean()
+        own = jax.random.fold_in(key, step)
+        return errors_of(
+            network, variables, *draw_signals(own, a, study.batch_size, study)
+        )[1:].mean()
 
-    variables = network.init(key, jnp.zeros((1, study.rows)))
+    x0, b = jnp.zeros((1, study.columns)), jnp.zeros((1, study.rows))
+    variables = network.init(key, x0, b=b)
     return fit(jax.value_and_grad(loss), variables, optimizer, (study.steps,))[0]
 
 
@@ -297,12 +268,12 @@ def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:
     compared = [
         each
         for form in FORMS
-        for each in against(
+        for each in verdict.against(
             {"method": BASELINE},
             [
                 (
                     {"form": form, "method": row["method"]},
-                    [doublings(errors, levels) for errors in by_depth(row)],
+                    [verdict.doublings(errors, levels) for errors in by_depth(row)],
                 )
                 for row in select(rows, form=form)
             ],
@@ -310,13 +281,15 @@ def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:
     ]
     found = {
         form: {
-            methods.find(each["method"]).title: direction(each["verdict"])
+            methods.find(each["method"]).title: verdict.direction(each["verdict"])
             for each in select(compared, form=form)
         }
         for form in FORMS
     }
     own = found.pop("method")
-    verdicts = {form: judge(own, found[form], FORMS["method"]) for form in found}
+    verdicts = {
+        form: verdict.judge(own, found[form], FORMS["method"]) for form in found
+    }
     return {"compared": compared, "verdicts": verdicts}
 
 
@@ -342,7 +315,7 @@ def text(report: Report) -> Iterator[str]:
     yield (
         "Layers until the error is reached: geometric mean over the seeds that reach "
         "it. Beside them, against GD, the factor of the layers (what is not reached "
-        f"counts as twice the deepest), and p by {TESTED} for "
+        f"counts as twice the deepest), and p by {verdict.TESTED} for "
         "the number of tests in the table."
     )
     for form, title in FORMS.items():
@@ -355,7 +328,7 @@ def _columns(report: Report, depth: int) -> tuple:
     def against_gd(show: Any) -> Any:
         def entry(row: Row) -> str:
             place = {"form": row["form"], "method": row["method"]}
-            return shown(report["compared"], show, **place)
+            return verdict.shown(report["compared"], show, **place)
 
         return entry
 
@@ -367,13 +340,13 @@ def _columns(report: Report, depth: int) -> tuple:
         ),
         ("factor", against_gd(lambda each: number(2 ** each["mean"]))),
         ("p", against_gd(lambda each: number(each["p_corrected"]))),
-        ("against GD", against_gd(lambda each: direction(each["verdict"]))),
+        ("against GD", against_gd(lambda each: verdict.direction(each["verdict"]))),
         (f"dB after {depth}", _last),
     )
 
 
 def _mean_layers(row: Row, level: float) -> str:
-    layers = [layers_needed(errors, level) for errors in by_depth(row)]
+    layers = [verdict.layers_needed(errors, level) for errors in by_depth(row)]
     reached = [n for n in layers if n is not None]
     if not reached:
         return f"> {row['depth']}"

@@ -19,7 +19,7 @@ from typing import Any
 
 from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row
-from optnet_jax.studies.markdown import select
+from optnet_jax.studies.markdown import number, select
 
 FEWER, MORE, SAME = "fewer", "more", "no more than chance"
 
@@ -130,6 +130,11 @@ def mark(compared: Sequence[Row], **place: Any) -> str:
     """Return an arrow for what is lower or higher than its baseline, or nothing."""
     arrows = {"better": " ↓", "worse": " ↑"}
     return shown(compared, lambda row: arrows.get(row["verdict"], ""), **place)
+
+
+def p_value(compared: Sequence[Row], **place: Any) -> str:
+    """Return the corrected p-value of a comparison, or nothing."""
+    return shown(compared, lambda row: number(row["p_corrected"]), **place)
 
 
 def difference(compared: Sequence[Row], form: str, **place: Any) -> str:
