@@ -334,9 +334,8 @@ def text(report: Report) -> Iterator[str]:
     yield bullets({f"{t} weights": said for t, said in report["verdicts"].items()})
     yield (
         f"Each verdict is of layers, over {len(study['seeds'])} seeds, at 5 % by "
-        f"{verdict.TESTED} for "
-        f"the {len(report['compared'])} comparisons of this page. What could "
-        "overturn it and was varied: the rate "
+        f"{verdict.TESTED} for the {len(report['compared'])} comparisons of this "
+        "page. What could overturn it and was varied: the rate "
         f"({_listed(study['learning_rates'])}) and the scale of the initial weights "
         f"({_listed(study['weight_scales'])} times Xavier's), chosen for each network "
         f"at each depth on the validation splits of {len(study['tuning_seeds'])} seeds "
@@ -424,15 +423,10 @@ def _needed(errors: Sequence[dict[int, float]], tolerance: float) -> str:
 
 
 def _comparison_table(report: Report, tying: str, deepest: int) -> str:
-    of = {
-        name: {r["label"]: r for r in select(report["compared"], tying=kind, what=what)}
-        for name, kind, what in (
-            ("method", TRUE, "layers"),
-            ("layers", tying, "layers"),
-            ("error", tying, "error"),
-        )
-    }
-    method, layers, error = of["method"], of["layers"], of["error"]
+    method, layers, error = (
+        {r["label"]: r for r in select(report["compared"], tying=kind, what=what)}
+        for kind, what in ((TRUE, "layers"), (tying, "layers"), (tying, "error"))
+    )
     columns = (
         ("against GD", lambda m: m),
         (
@@ -443,10 +437,10 @@ def _comparison_table(report: Report, tying: str, deepest: int) -> str:
         ),
         ("network", lambda m: _with_interval(layers[m])),
         ("detectable", lambda m: number(layers[m]["detectable"])),
-        ("p", lambda m: f"{layers[m]['p_corrected']:.2g}"),
+        ("p", lambda m: number(layers[m]["p_corrected"])),
         ("layers", lambda m: verdict.direction(layers[m]["verdict"])),
         (f"error, {deepest} layers", lambda m: f"x {10 ** error[m]['mean']:.2g}"),
-        ("p", lambda m: f"{error[m]['p_corrected']:.2g}"),
+        ("p", lambda m: number(error[m]["p_corrected"])),
         ("error", lambda m: error[m]["verdict"]),
     )
     return table(method, columns)

@@ -413,19 +413,15 @@ def readout_table(report: Report) -> str:
 
 
 def _readout_sentence(report: Report) -> str:
-    differences = []
-    for depth in report["config"]["readout"]["depths"]:
-        ours, agd2 = (
-            select(report["cells"], structure=name, depth=depth)
-            for name in ("agd_readout", "agd2")
-        )
-        for a, b in zip(ours, agd2, strict=False):
-            differences += map(abs, _minus(a["final"]["mse"], b["final"]["mse"]))
-    rest = max(
-        abs(difference)
-        for cell in report["cells"]
-        for difference in _minus(cell["final"]["excess"], cell["final"]["output_power"])
-    )
+    agd2 = select(report["cells"], structure="agd2")
+    differences = [
+        _furthest(ours["final"]["mse"], theirs["final"]["mse"])
+        for depth in report["config"]["readout"]["depths"]
+        for ours in select(report["cells"], structure="agd_readout", depth=depth)
+        for theirs in select(agd2, depth=depth)
+    ]
+    final = [cell["final"] for cell in report["cells"]]
+    rest = max(_furthest(each["excess"], each["output_power"]) for each in final)
     words = (
         "Over all cells and seeds the excess is mean out² to within "
         f"{rest:.1e}; *depends on input* is the part of it that is variance over "
@@ -439,39 +435,37 @@ def _readout_sentence(report: Report) -> str:
     )
 
 
-def _excess_in_time(report: Report) -> dict[str, list[float]]:
-    """Return structure -> its mean excess over M at each checkpoint of the timing."""
-    timing = report["config"]["timing"]
-    found = {}
-    for structure in report["config"]["structures"]:
-        for cell in select(report["cells"], structure=structure, depth=timing["depth"]):
-            excess = np.subtract(np.transpose(cell["mse"]), cell["target_power"])
-            at = [cell["checkpoints"].index(step) for step in timing["checkpoints"]]
-            found[structure] = excess.mean(1)[at].tolist()
-    return found
-
-
 def timing_table(report: Report) -> str:
     """Lay out the excess over M, and the order, against the training time."""
-    rate = report["config"]["optimizer"]["learning_rate"]
-    excess = _excess_in_time(report)
+    timing, rate = report["config"]["timing"], report["config"]["optimizer"]
+    cells = {
+        cell["structure"]: cell
+        for structure in report["config"]["structures"]
+        for cell in select(report["cells"], structure=structure, depth=timing["depth"])
+    }
+
+    def excess(name: str, step: int) -> float:
+        at = cells[name]["checkpoints"].index(step)
+        return float(np.mean(_final(cells[name], at)["excess"]))
+
     columns = (
-        ("rate x steps", lambda step: f"{rate * step[1]:g}"),
-        ("steps", lambda step: str(step[1])),
-        *(
-            (name, lambda step, values=values: f"{values[step[0]]:+.5f}")
-            for name, values in excess.items()
-        ),
+        ("rate x steps", lambda step: f"{rate['learning_rate'] * step:g}"),
+        ("steps", str),
+        *((n, lambda step, n=n: f"{excess(n, step):+.5f}") for n in cells),
         (
             "order of MSE",
-            lambda step: " < ".join(sorted(excess, key=lambda n: excess[n][step[0]])),
+            lambda step: " < ".join(sorted(cells, key=lambda n: excess(n, step))),
         ),
     )
-    return table(enumerate(report["config"]["timing"]["checkpoints"]), columns)
+    return table(timing["checkpoints"], columns)
 
 
 def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
     return [float(x - y) for x, y in zip(a, b, strict=True)]
+
+
+def _furthest(a: Sequence[float], b: Sequence[float]) -> float:
+    return max(map(abs, _minus(a, b)))
 
 
 def figures(report: Report) -> dict[str, Figure]:
