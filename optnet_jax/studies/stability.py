@@ -8,7 +8,7 @@ more stably than ResNet at depth, as §7.2 says (:mod:`.trial`).
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots, radius_over_slopes
 from optnet_jax.studies.study import Report, Study, StudyConfig
 from optnet_jax.studies.trial import KINDS, count_failed
-from optnet_jax.studies.verdict import TESTED, difference
+from optnet_jax.studies.verdict import TESTED
 
 ROOTS_DEPTH = 100
 """The step whose roots are taken: (3) is near its limit there."""
@@ -278,7 +278,7 @@ def text(report: Report) -> Iterator[str]:
     for normalize in settings["normalize"]:
         yield f"### {KINDS[normalize].capitalize()}"
         trial = select(report["cells"], part="trial", normalize=normalize)
-        yield table(trial, _trial_columns(report))
+        yield table(trial, trials.columns(report))
         yield (
             "Medians over the seeds. The last column: at how many rates more HB-Net "
             "fails than this structure does, and the corrected p-value."
@@ -308,39 +308,8 @@ def _ratio(value: float | None, to: float | None) -> str:
     return number(value / to if value and to else None)
 
 
-def _trial_columns(report: Report) -> tuple:
-    rates = report["config"]["trial"]["learning_rates"]
-
-    def least_loss(row: Row) -> str:
-        loss = trials.median_loss(row)
-        least = int(np.argmin(loss))
-        return f"{number(loss[least])} @ {rates[least]:g}"
-
-    def largest_rate(row: Row) -> str:
-        return number(_median(trials.largest_rates(row, rates)) or None)
-
-    def compared(row: Row) -> str:
-        return difference(report["compared"], "+.2f", **trials.place(row))
-
-    return (
-        ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
-        ("first gradient", lambda row: number(_median(row["first_gradient_norm"]))),
-        ("largest rate that trains", largest_rate),
-        ("least loss @ rate", least_loss),
-        ("failed", count_failed),
-        ("not finite", lambda row: str(np.sum(row["diverged"]))),
-        ("HB-Net fails at", compared),
-    )
-
-
-def _median(values: Any) -> float:
-    return float(np.median(np.array(values, float)))
-
-
 # More recurrences than one cycle of colours tells apart at a glance.
 STYLES = ("-", "--", ":")
-TOP = 3.0
-"""A loss that is larger, or none, is drawn here."""
 
 
 def figures(report: Report) -> dict[str, Figure]:
@@ -348,7 +317,7 @@ def figures(report: Report) -> dict[str, Figure]:
     return {
         "roots": draw_roots(select(report["cells"], part="roots")),
         "norms": draw_norms(select(report["cells"], part="norms")),
-        "trial": draw_trial(report),
+        "trial": trials.draw(report),
     }
 
 
@@ -377,30 +346,6 @@ def draw_norms(rows: list[Row]) -> Figure:
     first.set_title("signal x_k / x_1")
     second.set_title("gradient at k / at K")
     return legend(figure, "right upper", 1)
-
-
-def draw_trial(report: Report) -> Figure:
-    """Draw the final loss against the learning rate, a panel for each depth."""
-    settings = report["config"]["trial"]
-    rates, depths = settings["learning_rates"], settings["depths"]
-    kinds = settings["normalize"]
-    # At least as wide as the legend.
-    width = max(4, 7.5 / len(depths))
-    figure, axes = panels(len(kinds), len(depths), width, 3, sharex=True, sharey=True)
-    for row in select(report["cells"], part="trial"):
-        axis = axes[kinds.index(row["normalize"]), depths.index(row["depth"])]
-        loss = np.array(row["final_loss"], float)
-        capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=TOP)
-        low, middle, high = np.quantile(capped, (0.25, 0.5, 0.75), axis=1)
-        axis.plot(rates, middle, marker=".", label=row["label"])
-        axis.fill_between(rates, low, high, alpha=0.2)
-        kind = "with" if row["normalize"] else "without"
-        axis.set(title=f"{row['depth']} layers, {kind} BN", xscale="log")
-    for axis in axes.flat:
-        axis.axhline(settings["failed_above"], color="black", linewidth=0.8)
-    figure.supxlabel("learning rate")
-    figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
-    return legend(figure, "upper center", 3)
 
 
 def outcome(row: Row) -> str:

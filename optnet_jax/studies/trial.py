@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 from optnet_jax.recurrences import HeavyBall, Recurrence, iterate, methods
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import Step, fit
 from optnet_jax.studies.images import Images
-from optnet_jax.studies.markdown import select
-from optnet_jax.studies.verdict import against
+from optnet_jax.studies.markdown import number, select
+from optnet_jax.studies.panels import legend, panels
+from optnet_jax.studies.verdict import against, difference
 
 STRUCTURES: dict[str, Recurrence] = {
     "ResNet (1, 0), ReLU after the sum": HeavyBall(1, 0, jax.nn.relu),
@@ -205,3 +207,61 @@ def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
 def count_failed(row: Row) -> str:
     """Return how many runs failed, of how many."""
     return f"{np.sum(row['failed'])}/{np.size(row['failed'])}"
+
+
+def columns(report: dict[str, Any]) -> tuple:
+    """Return the columns of a table of rows, of a report with ``config.trial``."""
+    rates = report["config"]["trial"]["learning_rates"]
+
+    def least_loss(row: Row) -> str:
+        loss = median_loss(row)
+        least = int(np.argmin(loss))
+        return f"{number(loss[least])} @ {rates[least]:g}"
+
+    def largest_rate(row: Row) -> str:
+        return number(_median(largest_rates(row, rates)) or None)
+
+    def compared(row: Row) -> str:
+        return difference(report["compared"], "+.2f", **place(row))
+
+    return (
+        ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
+        ("first gradient", lambda row: number(_median(row["first_gradient_norm"]))),
+        ("largest rate that trains", largest_rate),
+        ("least loss @ rate", least_loss),
+        ("failed", count_failed),
+        ("not finite", lambda row: str(np.sum(row["diverged"]))),
+        ("HB-Net fails at", compared),
+    )
+
+
+def _median(values: Any) -> float:
+    return float(np.median(np.array(values, float)))
+
+
+TOP = 3.0
+"""A loss that is larger, or none, is drawn here."""
+
+
+def draw(report: dict[str, Any]) -> Figure:
+    """Draw the final loss against the learning rate, a panel for each depth."""
+    settings = report["config"]["trial"]
+    rates, depths = settings["learning_rates"], settings["depths"]
+    both = settings["normalize"]
+    # At least as wide as the legend.
+    width = max(4, 7.5 / len(depths))
+    figure, axes = panels(len(both), len(depths), width, 3, sharex=True, sharey=True)
+    for row in select(report["cells"], part="trial"):
+        axis = axes[both.index(row["normalize"]), depths.index(row["depth"])]
+        loss = np.array(row["final_loss"], float)
+        capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=TOP)
+        low, middle, high = np.quantile(capped, (0.25, 0.5, 0.75), axis=1)
+        axis.plot(rates, middle, marker=".", label=row["label"])
+        axis.fill_between(rates, low, high, alpha=0.2)
+        kind = "with" if row["normalize"] else "without"
+        axis.set(title=f"{row['depth']} layers, {kind} BN", xscale="log")
+    for axis in axes.flat:
+        axis.axhline(settings["failed_above"], color="black", linewidth=0.8)
+    figure.supxlabel("learning rate")
+    figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
+    return legend(figure, "upper center", 3)
