@@ -181,7 +181,7 @@ class Eval(Block, path="eval."):
 
     Attributes:
         every_epochs: Between two evaluations.
-        checkpoint: For ``--mode=eval``: last, best, or a step.
+        checkpoint: For the modes eval, predict and export: last, best, or a step.
     """
 
     every_epochs: Interval = 1.0

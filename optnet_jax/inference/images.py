@@ -76,8 +76,9 @@ def _array(image: Any, name: str) -> np.ndarray:
     except Exception as error:  # a foreign __array__ raises what it likes
         raise InputError(f"{name} is no array ({one_line(error)})") from error
     if array.dtype.kind not in "buif" and array.dtype.name != "bfloat16":
+        of = f"an array of {array.dtype}" if array.ndim else shown(image)
         raise InputError(
-            f"{name} is {shown(image)}: give a path, an image of Pillow, or an array"
+            f"{name} is {of}: give a path, an image of Pillow, or an array of numbers"
         )
     return array
 

@@ -1,8 +1,11 @@
 """Classes and probabilities of some images."""
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
+
+from optnet_jax.kinds import Range, convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Predictions:
 
         Returns:
             For each image pairs of a name and a probability.
+
+        Raises:
+            InputError: if it is no number of classes.
         """
+        count = convert(count, Annotated[int, Range(least=1)], "count")
         order = np.argsort(-self.probabilities, axis=-1, kind="stable")[:, :count]
         return [
             [(self.class_names[label], float(row[label])) for label in labels]

@@ -20,19 +20,22 @@ MOST_DRAWN = 48
 CURE = "make room, or choose another --workdir"
 
 
-def predict_files(workdir: Path, images: Sequence[str]) -> Predictions:
-    """Classify image files by a run's last checkpoint, and leave what was found.
+def predict_files(
+    workdir: Path, images: Sequence[str], checkpoint: str = "last"
+) -> Predictions:
+    """Classify image files by a run's checkpoint, and leave what was found.
 
     Args:
         workdir: Of the run; ``predictions.csv`` and ``plots/predictions.png`` go there.
         images: Files, and folders of them.
+        checkpoint: As of :func:`~.trained.load_run`.
 
     Raises:
         InputError: if there is no sound run, or an image that cannot be read.
     """
     if not images:
         raise InputError("--mode=predict needs --images=FILE_OR_FOLDER, once or often")
-    run = load_run(workdir)
+    run = load_run(workdir, checkpoint)
     names, pixels = run.read(list(images))
     found = dataclasses.replace(run.predict(pixels), sources=names)
     program.tell(str(found))

@@ -94,7 +94,8 @@ class Trained:
             leaves,
             flatten(shapes),
             where,
-            cure="use the version of optnet_jax that it was trained with",
+            cure="use the version of optnet_jax that it was trained with, and what it "
+            f"said of its data set: {len(names)} classes here",
         )
         self.variables: dict[str, Any] = unflatten(shapes, leaves)
         self._probabilities = jax.jit(self.probabilities)

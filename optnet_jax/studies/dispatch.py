@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optnet_jax.configuration import Block, Config, local_path
+from optnet_jax.configuration import Block, Config, TrainConfig, local_path
 from optnet_jax.errors import InputError, shown
 from optnet_jax.runs import program
 
@@ -58,11 +58,12 @@ def run(
     elif mode == "predict":
         from optnet_jax.inference import report
 
-        report.predict_files(Path(workdir), images)
+        which = TrainConfig.of(config).eval.checkpoint
+        report.predict_files(Path(workdir), images, which)
     elif mode == "export":
         from optnet_jax.inference import export
 
-        export.export_run(Path(workdir))
+        export.export_run(Path(workdir), TrainConfig.of(config).eval.checkpoint)
     elif mode == "eval":
         from optnet_jax.training import evaluate
 

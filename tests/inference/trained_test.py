@@ -46,6 +46,12 @@ def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
     np.testing.assert_allclose(opaque, found.probabilities[:1], atol=1e-6)
     with pytest.raises(InputError, match=r"255\.0: bring them to an image's, uint8"):
         run.predict(np.full((8, 8), 255.0))
+    with pytest.raises(InputError, match="image is an array of object: give a path"):
+        run.predict(images.astype(object))
+    assert [len(each) for each in found.top(1000)] == [10] * len(images)
+    for count in (-1, 0, 1.5):
+        with pytest.raises(InputError, match=f"count={count} must be"):
+            found.top(count)
     best = optnet_jax.load_run(finished, "best")
     assert best.step == result["best"]["step"]
     assert optnet_jax.load_run(finished, run.step).step == run.step
@@ -82,6 +88,12 @@ def test_a_folder_here_goes_before_a_released_network(finished, monkeypatch, cap
             r"step 9 .* holds step 8: .*\): choose another step of \[4\]",
         ),
         (lambda w: (w / "dataset.json").write_text('{"name": 3}'), "data set is damag"),
+        (
+            lambda w: (w / "dataset.json").write_text(
+                (w / "dataset.json").read_text().replace('"9"', '"9", "10"')
+            ),
+            r"\(10,\) there and \(11,\) here; .* said of its data set: 11 classes here",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_says_so(finished, change, message):
@@ -136,6 +148,11 @@ def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
     expected = optnet_jax.load_run(finished).predict(images)
     assert [row.split(",")[1] for row in rows[1:]] == expected.names
     assert (finished / "plots" / "predictions.png").stat().st_size > 1000
+    config.eval.checkpoint = "7"
+    for mode, files in (("predict", pictures), ("export", ())):
+        with pytest.raises(InputError, match=r"no checkpoint '7': use last, best, or"):
+            dispatch.run(config, str(finished), mode, images=files)
+    config.eval.checkpoint = "last"
     (tmp_path / "pictures" / "notes.png").write_text("no picture")
     (tmp_path / "link").mkdir()
     (tmp_path / "link" / "a.png").symlink_to("gone")
