@@ -176,27 +176,23 @@ class Cell:
 def plan(config: EquilibriumConfig) -> list[Cell]:
     """List the networks trained through x*, those varied, and those of K layers."""
     study, minimisers = config.equilibrium, methods.minimisers()
+    phis, mu = study.activations, study.cut.mu
 
-    def solved(part: str, phi: str, mu: float, *changed: Any) -> Cell:
+    def through_x(part: str, phi: str, mu: float, *changed: Any) -> Cell:
         readers = Readers(tuple(m.recurrence(mu) for m in minimisers))
         return Cell(part, phi, mu, "x*", 0, readers, *changed)
 
-    mu = study.cut.mu
     changed = [
         (field.name, value)
         for field in dataclasses.fields(study.varied)
         for value in getattr(study.varied, field.name)
     ]
     return [
-        *(solved("solved", phi, mu) for phi in study.activations for mu in study.mus),
-        *(
-            solved("varied", phi, mu, *each)
-            for phi in study.activations
-            for each in changed
-        ),
+        *(through_x("solved", phi, each) for phi in phis for each in study.mus),
+        *(through_x("varied", phi, mu, *each) for phi in phis for each in changed),
         *(
             Cell("cut", phi, mu, m.key, depth, Readers((m.recurrence(mu),)))
-            for phi in study.activations
+            for phi in phis
             for depth in sorted(study.cut.depths)
             for m in minimisers
         ),
@@ -390,13 +386,11 @@ def _verdict(compared: list[Row]) -> str:
         verdict.directions(compared, "method", what=what) for what in LAYERS
     )
     head = verdict.judge(iterations, networks).partition(":")[0]
-    faster = [key for key, found in iterations.items() if found == verdict.FEWER]
-    counts = [
-        sum(networks[key] == d for key in faster) for d in (verdict.FEWER, verdict.MORE)
-    ]
+    of_faster = [networks[k] for k, d in iterations.items() if d == verdict.FEWER]
+    fewer, more = map(of_faster.count, (verdict.FEWER, verdict.MORE))
     return (
-        f"{head}: of {len(faster)} method(s) that reach x* sooner than GD, {counts[0]} "
-        f"need fewer layers to its test error, {counts[1]} more"
+        f"{head}: of {len(of_faster)} method(s) that reach x* sooner than GD, {fewer} "
+        f"need fewer layers to its test error, {more} more"
     )
 
 
