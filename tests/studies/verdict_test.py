@@ -100,6 +100,8 @@ def test_each_is_compared_with_the_baseline_beside_it_and_marked():
     assert (found["depth"], found["method"], found["mean"]) == (0, "less", -1)
     assert verdict.mark([found], depth=0, method="less") == " ↓"
     assert verdict.mark([found], depth=0, method="gd") == ""
+    assert verdict.p_value([found], depth=0, method="less") == "0.0078"
+    assert verdict.p_value([found], depth=0, method="gd") == ""
     for each in (many := verdict.against({"method": "gd"}, values(7))):
         assert each["verdict"] == "cannot tell with n = 8 and 7 tests"
         assert each["p_corrected"] == pytest.approx(7 * 2 / 2**8)
