@@ -82,6 +82,11 @@ def _files(archives: Sequence[str], wanted: Iterable[str]) -> Iterator[Path]:
     """Yield the archives that are given; of a folder, those in it that are wanted."""
     for archive in (local_path(archive, "--archive") for archive in archives):
         inside = [archive / name for name in wanted if os.path.exists(archive / name)]
+        if not inside and os.path.isdir(archive):
+            raise InputError(
+                f"{archive} is a folder: the archive itself must be given, or be "
+                f"in it, packed, as {' and '.join(wanted)}"
+            )
         yield from inside or [archive]
 
 

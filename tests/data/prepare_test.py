@@ -105,6 +105,11 @@ def refused(message, *arguments):
             f"{Path(__file__).parent} is a folder: the archive itself must be",
         ),
         (
+            ("--dataset=imagenet2012", f"--archive={Path(__file__).parent}"),
+            f"{Path(__file__).parent} is a folder: the archive itself must be given, "
+            "or be in it, packed, as ILSVRC2012_img_train.tar and ILSVRC2012_img_val",
+        ),
+        (
             ("--dataset=optnet_digits", f"--archive={__file__}"),
             "optnet_digits needs no archive; leave out --archive",
         ),
