@@ -157,8 +157,8 @@ def first_state(recurrence: Recurrence, x0: Any, previous: Any = None) -> State:
     """Return the state at x_0, and at x_{-1} = ``previous`` if that is given.
 
     Raises:
-        InputError: the method's state holds what is no array, or x_{-1} has not x_0's
-            shape.
+        InputError: the method's state holds what is no array, or x_{-1} or the output
+            has not x_0's shape.
     """
     if previous is None or not hasattr(recurrence, "restart"):
         state = recurrence.init(x0)
@@ -169,13 +169,23 @@ def first_state(recurrence: Recurrence, x0: Any, previous: Any = None) -> State:
                 f"be the same"
             )
         state = recurrence.restart(x0, previous)  # pyright: ignore
+    name = type(recurrence).__name__
     try:
-        return jax.tree.map(jnp.asarray, state)
+        state = jax.tree.map(jnp.asarray, state)
     except (TypeError, ValueError):
         raise InputError(
-            f"the state of {type(recurrence).__name__}, {shown(state)}, is no pytree "
-            f"of arrays: return arrays in tuples or dicts from init"
+            f"the state of {name}, {shown(state)}, is no pytree of arrays: return "
+            f"arrays in tuples or dicts from init"
         ) from None
+    output = jax.eval_shape(recurrence.output, state)
+    shape = np.shape(jax.tree.leaves(x0)[0])
+    if getattr(output, "shape", None) != shape:
+        shapes = jax.tree.map(np.shape, output)
+        raise InputError(
+            f"{name}.output returns what has shape {shown(shapes)}, x_0 has {shape}: "
+            f"return an iterate, one array"
+        )
+    return state
 
 
 def shape_preserving(transform: Callable) -> Callable:

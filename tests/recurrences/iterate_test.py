@@ -171,6 +171,12 @@ def test_a_state_may_hold_a_python_number():
         (Own(coefficients=lambda depth: [1.0]), "Own.coefficients must return a dict"),
         (Own(init=lambda x: (x, "none")), "the state of Own, .* is no pytree of arr"),
         (Own(init=lambda x: {1, 2}), "is no pytree of arrays"),
+        (
+            Own(output=lambda s: s),
+            r"Own.output returns what has shape \(\(2, 3\), \(\)",
+        ),
+        (Own(output=lambda s: None), "Own.output returns .* None, x_0 has .2, 3.: ret"),
+        (Own(output=lambda s: s[0].mean()), r"shape \(\), x_0 has \(2, 3\): return"),
         (Own(step=lambda t, s, c: s[0]), "Own.step returns a state of another form"),
         (Own(step=lambda t, s, c: (*s, s[0])), "instead of .*2, 3"),
         (Own(step=lambda t, s, c: (s[0][:1], s[1])), r"shapes \(\(1, 3\), \(\)\) in"),
