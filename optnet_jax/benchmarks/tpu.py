@@ -77,13 +77,13 @@ def _measure(case: Case, options: argparse.Namespace) -> list[Row]:
         "compiler": tpu.version(),
     }
     if found.fits:
-        rate, by = tpu.images_per_second(place, found, case.batch)
+        rate, by_traffic = tpu.images_per_second(place, found, case.batch)
         row |= {
             "traffic": found.traffic * place.chips / case.batch,
             "flops": found.flops * place.chips / case.batch,
             "collectives": sum(found.collectives.values()),
             "rate": rate / place.chips,
-            "by": by,
+            "rate_by_traffic": by_traffic / place.chips,
         }
     return [row]
 
@@ -101,8 +101,8 @@ SUITE = Suite(
         Column("traffic an image (MB)", "traffic", 1e-6),
         Column("GFLOP an image", "flops", 1e-9),
         Column("collectives", "collectives"),
-        Column("at most, images/s a chip", "rate"),
-        Column("bound by", "by"),
+        Column("images/s a chip, at most", "rate"),
+        Column("by traffic", "rate_by_traffic"),
         Column("compile time (s)", "compile_seconds"),
     ),
     {

@@ -235,24 +235,23 @@ def _patiently(run: Callable[[], Any]) -> Any:
 
 def images_per_second(
     place: Topology, compiled: Program, images: int
-) -> tuple[float, str]:
-    """Return the bound of a slice, and what sets it.
+) -> tuple[float, float]:
+    """Return the rates of a slice by its arithmetic and by its traffic.
 
-    A step takes no less time than its operations at the peak of the chip. Its traffic
-    at the bandwidth of the memory is longer than what that memory asks for, since what
-    stays on the chip is in it. What chips tell each other is left out.
+    A step takes no less time than its operations at the peak of the chip, so the first
+    is a bound. The second is none: it has all traffic go to HBM, and the compiler also
+    counts what stays on the chip. What chips tell each other is left out of both.
 
     Args:
         place: the slice.
         compiled: the training step.
         images: of a step, over all chips.
     """
-    times = {
-        "arithmetic": compiled.flops / place.chip.flops,
-        "memory traffic": compiled.traffic / place.chip.bandwidth,
-    }
-    by = max(times, key=lambda name: times[name])
-    return images / times[by], by
+    chip = place.chip
+    return (
+        images * chip.flops / compiled.flops,
+        images * chip.bandwidth / compiled.traffic,
+    )
 
 
 def describe(
@@ -293,20 +292,26 @@ def describe(
     if not compiled.fits:
         cure = "more chips, a smaller batch, --config.optimizer.accumulate"
         return "\n".join([*lines, f"it does not fit: {sizes}; take {cure}", *parts])
-    rate, by = images_per_second(place, compiled, images)
+    rates = images_per_second(place, compiled, images)
     counts = (f"{n} {kind}" for kind, n in sorted(compiled.collectives.items()))
-    bound = f"bound by {by}: {rate / chips:,.0f} images/s a chip, {rate:,.0f} in all"
-    if total_images:
-        least = progress.duration(total_images / rate)
-        bound += f"; the run's {total_images:,} images take {least} or more"
+    at_most, by_traffic = (
+        f"{rate / chips:,.0f} images/s a chip, {rate:,.0f} in all" for rate in rates
+    )
     lines += [
         f"it fits: {sizes}",
         *parts,
         f"an image: {compiled.flops * chips / images / 1e9:.3g} GFLOP and "
         f"{compiled.traffic * chips / images / 1e6:.4g} MB of memory traffic",
         f"collectives a step: {', '.join(counts) or 'none'}",
-        bound,
+        f"by its arithmetic at most {at_most}",
+        f"if all of that traffic went to HBM, and none stayed on chip, {by_traffic}",
     ]
+    if total_images:
+        least, longer = (progress.duration(total_images / rate) for rate in rates)
+        lines.append(
+            f"the run's {total_images:,} images take {least} or more, {longer} at that "
+            "traffic"
+        )
     if compiled.loops:
         lines.append(
             f"{compiled.loops} loop(s), of which one turn is counted: it costs more"

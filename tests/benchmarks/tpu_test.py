@@ -39,7 +39,8 @@ def test_a_row_is_of_the_recipes_step(monkeypatch, options):
     rows = tpu.SUITE.run(options(tpu.SUITE, f"--cases={cases}", "--group=32"))
     assert [row["case"] for row in rows] == ["plain_resnet34", "hb_net34"]
     assert {row["traffic"] for row in rows} == {4e9 * 4 / 256}
-    assert {row["rate"] for row in rows} == {64 / (4e9 / 819e9)}
+    assert {row["rate"] for row in rows} == {64 / (8e9 / 197e12)}
+    assert {row["rate_by_traffic"] for row in rows} == {64 / (4e9 / 819e9)}
     theirs, ours = (experiment.module for experiment in experiments)
     assert isinstance(theirs, plain.PlainResNet)
     assert ours.batch_norm_group == 32
