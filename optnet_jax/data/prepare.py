@@ -14,7 +14,6 @@ downloaded, if it can be.
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from optnet_jax.data import source
 from optnet_jax.data.archives import archives_of, is_there, listed
 from optnet_jax.data.spec import SPECS, Spec, get_spec
 from optnet_jax.errors import InputError
-from optnet_jax.runs import program
+from optnet_jax.runs import files, program
 
 
 def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
@@ -81,8 +80,8 @@ def _link(spec: Spec, data_dir: str, archives: Sequence[str], manual_dir: Path) 
 def _files(archives: Sequence[str], wanted: Iterable[str]) -> Iterator[Path]:
     """Yield the archives that are given; of a folder, those in it that are wanted."""
     for archive in (local_path(archive, "--archive") for archive in archives):
-        inside = [archive / name for name in wanted if os.path.exists(archive / name)]
-        if not inside and os.path.isdir(archive):
+        inside = [archive / name for name in wanted if files.exists(archive / name)]
+        if not inside and files.is_folder(archive):
             raise InputError(
                 f"{archive} is a folder: the archive itself must be given, or be "
                 f"in it, packed, as {' and '.join(wanted)}"

@@ -84,6 +84,15 @@ def test_an_archive_that_a_folder_lacks_is_asked_for(tmp_path, fashion_archives)
     )
 
 
+def test_a_folder_that_may_not_be_looked_into_is_not_said_to_lack_archives(
+    tmp_path, as_nobody
+):
+    (tmp_path / "locked").mkdir(mode=0)
+    denied = r"cannot be read \(Permission denied\): give read permission"
+    with as_nobody(), pytest.raises(InputError, match=denied):
+        list(prepare._files([str(tmp_path / "locked")], ["a.gz"]))
+
+
 def refused(message, *arguments):
     with pytest.raises(InputError) as caught:
         prepare.main(arguments)
