@@ -77,13 +77,14 @@ def _measure(case: Case, options: argparse.Namespace) -> list[Row]:
         "compiler": tpu.version(),
     }
     if found.fits:
-        rate, by_traffic = tpu.images_per_second(place, found, case.batch)
+        rate, bound = tpu.images_per_second(place, found, case.batch)
         row |= {
+            "hbm": found.hbm * place.chips / case.batch,
             "traffic": found.traffic * place.chips / case.batch,
             "flops": found.flops * place.chips / case.batch,
             "collectives": sum(found.collectives.values()),
             "rate": rate / place.chips,
-            "rate_by_traffic": by_traffic / place.chips,
+            "bound": bound,
         }
     return [row]
 
@@ -98,11 +99,12 @@ SUITE = Suite(
         Column("images on chips", "on"),
         Column("fits", "fits"),
         Column("memory a chip (GiB)", "memory", 2**-30),
-        Column("traffic an image (MB)", "traffic", 1e-6),
+        Column("HBM an image (MB)", "hbm", 1e-6),
+        Column("with on-chip memory", "traffic", 1e-6),
         Column("GFLOP an image", "flops", 1e-9),
         Column("collectives", "collectives"),
         Column("images/s a chip, at most", "rate"),
-        Column("by traffic", "rate_by_traffic"),
+        Column("by", "bound"),
         Column("compile time (s)", "compile_seconds"),
     ),
     {

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.inspect import hlo
 from optnet_jax.runs import program, progress
 
 CURE = "pip install -e '.[tpu]' (Linux on x86-64), which brings it"
@@ -66,10 +66,6 @@ SETTINGS = {
 }
 """Environment in which libtpu compiles, says nothing and leaves nothing."""
 
-COLLECTIVE = re.compile(
-    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
-    r"(?:-start)?\("
-)
 OVERFLOW = re.compile(
     r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)"
     r"|Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"
@@ -106,6 +102,7 @@ class Program(NamedTuple):
         flops: operations of a run; 0, as all that follows, if it does not fit.
         traffic: bytes that its operations read and write, as the compiler counts them:
             on-chip memory is counted, too.
+        hbm: bytes that they read from HBM and write to it.
         collectives: kind -> number in the program.
         loops: how many there are: of each, one turn is counted.
     """
@@ -116,6 +113,7 @@ class Program(NamedTuple):
     capacity: float
     flops: float = 0.0
     traffic: float = 0.0
+    hbm: float = 0.0
     collectives: Mapping[str, int] = MappingProxyType({})
     loops: int = 0
 
@@ -217,8 +215,9 @@ def compile_for(place: Topology, lowered: Any) -> Program:
         place.chip.memory,
         share * costs["flops"],
         share * costs["bytes accessed"],
-        Counter(COLLECTIVE.findall(text)),
-        text.count(" while("),
+        share * hlo.hbm_traffic(text),
+        hlo.collectives(text),
+        hlo.loops(text),
     )
 
 
@@ -235,12 +234,11 @@ def _patiently(run: Callable[[], Any]) -> Any:
 
 def images_per_second(
     place: Topology, compiled: Program, images: int
-) -> tuple[float, float]:
-    """Return the rates of a slice by its arithmetic and by its traffic.
+) -> tuple[float, str]:
+    """Return the rate that a slice can reach at most, and what bounds it.
 
-    A step takes no less time than its operations at the peak of the chip, so the first
-    is a bound. The second is none: it has all traffic go to HBM, and the compiler also
-    counts what stays on the chip. What chips tell each other is left out of both.
+    A step takes no less time than its operations at the peak of the chip, nor than what
+    it moves at the bandwidth of the HBM. What chips tell each other is left out.
 
     Args:
         place: the slice.
@@ -248,9 +246,9 @@ def images_per_second(
         images: of a step, over all chips.
     """
     chip = place.chip
-    return (
-        images * chip.flops / compiled.flops,
-        images * chip.bandwidth / compiled.traffic,
+    return min(
+        (images * chip.flops / compiled.flops, "arithmetic"),
+        (images * chip.bandwidth / compiled.hbm, "traffic with HBM"),
     )
 
 
@@ -292,26 +290,22 @@ def describe(
     if not compiled.fits:
         cure = "more chips, a smaller batch, --config.optimizer.accumulate"
         return "\n".join([*lines, f"it does not fit: {sizes}; take {cure}", *parts])
-    rates = images_per_second(place, compiled, images)
+    rate, bound = images_per_second(place, compiled, images)
     counts = (f"{n} {kind}" for kind, n in sorted(compiled.collectives.items()))
-    at_most, by_traffic = (
-        f"{rate / chips:,.0f} images/s a chip, {rate:,.0f} in all" for rate in rates
-    )
+    each = chips / images
     lines += [
         f"it fits: {sizes}",
         *parts,
-        f"an image: {compiled.flops * chips / images / 1e9:.3g} GFLOP and "
-        f"{compiled.traffic * chips / images / 1e6:.4g} MB of memory traffic",
+        f"an image: {compiled.flops * each / 1e9:.3g} GFLOP, "
+        f"{compiled.hbm * each / 1e6:.4g} MB from and to HBM "
+        f"({compiled.traffic * each / 1e6:.4g} MB with what stays on chip)",
         f"collectives a step: {', '.join(counts) or 'none'}",
-        f"by its arithmetic at most {at_most}",
-        f"if all of that traffic went to HBM, and none stayed on chip, {by_traffic}",
+        f"at most {rate / chips:,.0f} images/s a chip, {rate:,.0f} in all, by its "
+        f"{bound}",
     ]
     if total_images:
-        least, longer = (progress.duration(total_images / rate) for rate in rates)
-        lines.append(
-            f"the run's {total_images:,} images take {least} or more, {longer} at that "
-            "traffic"
-        )
+        least = progress.duration(total_images / rate)
+        lines.append(f"the run's {total_images:,} images take {least} or more")
     if compiled.loops:
         lines.append(
             f"{compiled.loops} loop(s), of which one turn is counted: it costs more"

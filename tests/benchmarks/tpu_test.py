@@ -23,7 +23,7 @@ def test_a_row_is_of_the_recipes_step(monkeypatch, options):
         "v5e:2x2", tpu.tpu.CHIPS["v5e"], tuple(jax.devices()[:4]), 4
     )
     program = tpu.tpu.Program(
-        7, True, 2**30, 2**34, flops=8e9, traffic=4e9, collectives={"all-reduce": 2}
+        7, True, 2**30, 2**34, 8e9, 4e9, 2e9, collectives={"all-reduce": 2}
     )
     experiments = []
 
@@ -39,8 +39,9 @@ def test_a_row_is_of_the_recipes_step(monkeypatch, options):
     rows = tpu.SUITE.run(options(tpu.SUITE, f"--cases={cases}", "--group=32"))
     assert [row["case"] for row in rows] == ["plain_resnet34", "hb_net34"]
     assert {row["traffic"] for row in rows} == {4e9 * 4 / 256}
-    assert {row["rate"] for row in rows} == {64 / (8e9 / 197e12)}
-    assert {row["rate_by_traffic"] for row in rows} == {64 / (4e9 / 819e9)}
+    assert {row["hbm"] for row in rows} == {2e9 * 4 / 256}
+    assert {row["rate"] for row in rows} == {64 / (2e9 / 819e9)}
+    assert {row["bound"] for row in rows} == {"traffic with HBM"}
     theirs, ours = (experiment.module for experiment in experiments)
     assert isinstance(theirs, plain.PlainResNet)
     assert ours.batch_norm_group == 32

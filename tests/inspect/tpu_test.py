@@ -60,11 +60,14 @@ def test_the_facts_are_about_those_that_jax_has():
 CHIP = tpu.Chip(2 * 2**30, 1e9, 4e12, ())
 
 
-@pytest.mark.parametrize(("flops", "rate"), [(4e12, 8.0), (1e12, 32.0)])
-def test_a_step_has_a_rate_by_arithmetic_and_one_by_traffic(flops, rate):
+@pytest.mark.parametrize(
+    ("flops", "found"),
+    [(4e12, (8.0, "arithmetic")), (1e12, (16.0, "traffic with HBM"))],
+)
+def test_a_step_is_bound_by_arithmetic_or_by_hbm(flops, found):
     place = tpu.Topology("two", CHIP, (), chips=2)
-    program = tpu.Program(1, True, 0, 0, flops=flops, traffic=0.5e9)
-    assert tpu.images_per_second(place, program, images=8) == (rate, 16.0)
+    program = tpu.Program(1, True, 0, 0, flops=flops, traffic=2e9, hbm=0.5e9)
+    assert tpu.images_per_second(place, program, images=8) == found
 
 
 def test_what_fits_is_described(monkeypatch):
@@ -72,7 +75,7 @@ def test_what_fits_is_described(monkeypatch):
     place = tpu.Topology("two", CHIP, ("a", "b", "c", "d"), chips=2)
     collectives = {"all-reduce": 3, "all-gather": 1}
     program = tpu.Program(
-        9, True, 2**30, CHIP.memory, 1e12, 0.5e9, collectives, loops=1
+        9, True, 2**30, CHIP.memory, 1e12, 2e9, 0.5e9, collectives, loops=1
     )
     text = tpu.describe(
         place, program, images=8, held={"parameters": 2**20}, total_images=57600
@@ -84,12 +87,10 @@ def test_what_fits_is_described(monkeypatch):
         "it fits: 1.00 GiB of 2.00 GiB a chip",
         "  parameters                           2.0 MiB",  # a chip is two devices
         "  activations, batch, program      1,022.0 MiB",
-        "an image: 250 GFLOP and 125 MB of memory traffic",
+        "an image: 250 GFLOP, 125 MB from and to HBM (500 MB with what stays on chip)",
         "collectives a step: 1 all-gather, 3 all-reduce",
-        "by its arithmetic at most 16 images/s a chip, 32 in all",
-        "if all of that traffic went to HBM, and none stayed on chip, 8 images/s a "
-        "chip, 16 in all",
-        "the run's 57,600 images take 30:00 or more, 1:00:00 at that traffic",
+        "at most 8 images/s a chip, 16 in all, by its traffic with HBM",
+        "the run's 57,600 images take 1:00:00 or more",
         "1 loop(s), of which one turn is counted: it costs more",
     ):
         assert line in text.splitlines()
@@ -132,7 +133,9 @@ def test_a_product_is_counted_on_each_chip():
         )
         assert program.fits
         assert program.flops * chips == pytest.approx(2 * 4096 * 512**2, rel=0.01)
-        assert program.traffic > 2 * 512 * (512 + 4096 / chips)
+        least = 2 * 512 * (512 + 4096 / chips)  # the weights and a chip's rows
+        assert least < program.hbm <= program.traffic
+        assert program.hbm < 1.1 * least
         assert program.loops == 0
         counted[name] = dict(program.collectives)
     assert counted == {
