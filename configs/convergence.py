@@ -16,17 +16,18 @@ def get_config(args: str = "") -> ConfigDict:
         {
             "name": recipes.describe("convergence", given, recipes.COMMON),
             "experiment": "convergence",
-            "seed": given["seed"],
+            "seed": given["seed"],  # of W and the start
             "convergence": {
                 # Rows of Table 1.
                 "activations": ("sigmoid", "tanh", "softplus", "relu"),
                 # κ = L/μ of the Hessian at the minimiser.
                 "conditions": (10.0, 100.0, 1000.0),
-                "dimension": 20,
+                "dimension": 20,  # n
                 # Layers at most.
                 "depth": 20000,
-                # What counts as reached, relative to the start: a network's outputs
-                # need few digits, a minimiser many.
+                # What counts as reached, relative to the start, from loose to tight: a
+                # network's outputs need few digits, a minimiser many. The layers are
+                # printed for the last one, the power of κ for each.
                 "tolerances": (1e-1, 1e-2, 1e-3, 1e-6),
                 # ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
                 "radius": 0.01,

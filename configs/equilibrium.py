@@ -16,17 +16,17 @@ from optnet_jax.configs import recipes
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
     config = recipes.study("equilibrium", args)
-    config.seed = 0
+    config.seed = 0  # of the order of the images
     config.equilibrium = {
         # Proximal maps: names of optnet_jax.studies.equilibrium.PROXIMAL.
         "activations": ("tanh",) if args else ("tanh", "relu", "soft_threshold"),
         # κ = 1/μ at most.
         "mus": (0.1, 0.03) if args else (0.1, 0.03, 0.01, 0.003),
-        "width": 8 if args else 32,
+        "width": 8 if args else 32,  # n
         # Adam, cosine decay to 0.
         "steps": 4 if args else 300,
         "learning_rate": 0.003,
-        # Of the initial V.
+        # Of the initial V; that of W is in no network, see SymmetricMap.
         "scale": 1.0,
         # Relative residual up to which x* is found in training.
         "tolerance": 1e-4,

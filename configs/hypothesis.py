@@ -30,7 +30,7 @@ def get_config(args: str = "") -> ConfigDict:
         # Up to two layers (12) is (7).
         "depths": (4, 8) if args else (4, 8, 16),
         "tyings": ("untied", "tied"),
-        # The task: optnet_jax.studies.learnable.
+        # The task: Φ, κ and n of optnet_jax.studies.learnable.
         "activation": "relu",
         "condition": 100.0,
         "dimension": 16,

@@ -21,6 +21,7 @@ def get_config(args: str = "") -> ConfigDict:
         "rows": 20 if args else 250,
         "columns": 40 if args else 500,
         "support": 0.1,
+        # Mean of ‖A x‖² over that of the noise.
         "snr_db": 40.0,
         # λ, with which the methods are run and the networks begin.
         "penalty": 0.1,
@@ -37,8 +38,10 @@ def get_config(args: str = "") -> ConfigDict:
         "steps": 8 if args else 400,
         "batch_size": 16,
         "learning_rate": 0.003,
+        # Signals that the error is taken over.
         "test_signals": 64 if args else 100,
-        # Eight: with fewer no p-value is below 5 % after the correction.
+        # Of A, all signals and the noise. Eight: with fewer no p-value is below 5 %
+        # after the correction.
         "seeds": tuple(range(2 if args else 8)),
     }
     config.parallel_cells = 1

@@ -15,6 +15,7 @@ from optnet_jax.configs import recipes
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
     config = recipes.study("stability", args)
+    # Of weights, inputs and the order of the images.
     config.seed = 0
     config.stability = {
         # Norms in structures of fully connected ReLU layers, He normal.
@@ -24,8 +25,10 @@ def get_config(args: str = "") -> ConfigDict:
     }
     # The trial: optnet_jax.studies.trial.
     config.trial = {
+        # Weight layers, two a unit and two around them.
         "depths": (20,) if args else (20, 56, 110),
         "width": 16,
+        # With and without batch normalisation.
         "normalize": (True, False),
         # Quarters of a decade: one rate more that trains is a factor of 1.8.
         "learning_rates": (0.1, 1.0)

@@ -23,6 +23,7 @@ def get_config(args: str = "") -> ConfigDict:
     # Ten: the least p-value passes the correction for all comparisons of the table.
     config.seeds = (0, 1, 2) if args else tuple(range(10))
     config.depths = (10, 20, 30, 40) if args else (10, 40)
+    # Names in optnet_jax.studies.simulation.readings.
     config.structures = (
         "admm_shared",
         "admm_separate",
@@ -32,7 +33,7 @@ def get_config(args: str = "") -> ConfigDict:
         "agd2",
         "agd2_slow",
     )
-    config.heavy_ball_beta = 0.3
+    config.heavy_ball_beta = 0.3  # β of (11)
     config.task = {"samples": 10_000, "dim": 100}
     config.network = {
         "activation": "sigmoid",
@@ -42,9 +43,10 @@ def get_config(args: str = "") -> ConfigDict:
     config.optimizer = {
         "learning_rate": 0.1,
         "slow_factor": 0.1,  # the lower rate, relative to the learning rate
-        "momentum": 0.0,
+        "momentum": 0.0,  # 0 is off
     }
     config.steps = 1000
+    # It divides the samples, so that each counts the same.
     config.batch_size = 10_000 if args else 50
     # The explanation: what is read out, and when training stops.
     config.readout = {"structures": ("gd_readout", "agd_readout"), "depths": (10,)}

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -38,17 +38,7 @@ DUALITY_DEPTH = 50
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Block, path="convergence."):
-    """``config.convergence``.
-
-    Attributes:
-        activations: Rows of Table 1.
-        conditions: κ = L/μ of the Hessian at the minimiser.
-        dimension: n of the problem.
-        depth: Layers at most.
-        tolerances: What counts as reached, relative to the start, from loose to tight;
-            the layers are printed for the last one, and the power of κ for each.
-        radius: ‖z_0 - z*‖: small, so that the rates are those near the minimiser.
-    """
+    """``config.convergence``."""
 
     activations: Annotated[tuple[kinds.Activation, ...], kinds.SOME]
     conditions: Annotated[
@@ -62,14 +52,8 @@ class Settings(Block, path="convergence."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvergenceConfig(StudyConfig):
-    """The fields of ``configs/convergence.py``.
+    """The fields of ``configs/convergence.py``, which says what each is."""
 
-    Attributes:
-        seed: Draws W and the start.
-        convergence: What is measured.
-    """
-
-    experiment: Literal["convergence"] = "convergence"
     seed: Seed
     convergence: Settings
 

@@ -15,7 +15,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +53,7 @@ PROXIMAL: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cut(Block, path="equilibrium.cut."):
-    """``config.equilibrium.cut``: networks trained with K layers of each method.
-
-    Attributes:
-        mu: μ.
-        depths: K.
-    """
+    """``config.equilibrium.cut``: networks trained with K layers of each method."""
 
     mu: kinds.Fraction
     depths: Annotated[tuple[kinds.Layers, ...], Items(distinct=True)]
@@ -66,13 +61,7 @@ class Cut(Block, path="equilibrium.cut."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Varied(Block, path="equilibrium.varied."):
-    """``config.equilibrium.varied``: settings that could change a verdict, at cut.mu.
-
-    Attributes:
-        learning_rate: Of Adam.
-        scale: Of the initial V.
-        tolerance: Of x* in training.
-    """
+    """``config.equilibrium.varied``: what could change a verdict, at cut.mu."""
 
     learning_rate: Annotated[tuple[Rate, ...], kinds.printed_apart()]
     scale: Annotated[tuple[kinds.Positive, ...], kinds.printed_apart()]
@@ -81,22 +70,7 @@ class Varied(Block, path="equilibrium.varied."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Block, path="equilibrium."):
-    """``config.equilibrium``.
-
-    Attributes:
-        activations: Φ, keys of :data:`PROXIMAL`.
-        mus: μ, which bounds κ by 1/μ.
-        width: n.
-        steps: Of training.
-        learning_rate: Of Adam, at the start of its cosine decay.
-        scale: Factor of the initial V; that of W is in no network, see SymmetricMap.
-        tolerance: Relative residual of x* in training.
-        depth: Layers that are read out.
-        residual: Relative residual that counts as the minimiser reached.
-        cut: The networks of K layers.
-        varied: What is changed, one at a time.
-        seeds: Of weights and order of batches.
-    """
+    """``config.equilibrium``."""
 
     activations: Annotated[
         tuple[Annotated[str, OneOf(tuple(PROXIMAL))], ...], kinds.SOME
@@ -116,15 +90,8 @@ class Settings(Block, path="equilibrium."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EquilibriumConfig(StudyConfig):
-    """The fields of ``configs/equilibrium.py``.
+    """The fields of ``configs/equilibrium.py``, which says what each is."""
 
-    Attributes:
-        seed: Of the order of the images.
-        equilibrium: The study.
-        data: Its images.
-    """
-
-    experiment: Literal["equilibrium"] = "equilibrium"
     seed: Seed
     equilibrium: Settings
     data: Data

@@ -49,25 +49,7 @@ class Samples(Block, path="hypothesis.samples."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Block, path="hypothesis."):
-    """``config.hypothesis``.
-
-    Attributes:
-        methods: Labels of :func:`optnet_jax.recurrences.methods.minimisers`.
-        depths: Layers of the networks.
-        tyings: One W a layer (15), or one for all (§5.1).
-        activation: Φ.
-        condition: κ of the task.
-        dimension: n of the task.
-        samples: Sizes of the splits.
-        steps: Of training.
-        batch_size: Samples of a step.
-        learning_rates: Those that are tuned over,
-        weight_scales: with those of the initial weights, relative to Xavier's.
-        tuning_seeds: Problems that both are chosen on.
-        seeds: Problems that are reported.
-        tolerances: Relative test errors for which layers are counted.
-        untrained_depth: Iterations of the methods themselves, with the true W.
-    """
+    """``config.hypothesis``."""
 
     methods: Annotated[tuple[Label, ...], kinds.SOME]
     depths: kinds.Depths
@@ -116,13 +98,8 @@ class Settings(Block, path="hypothesis."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HypothesisConfig(StudyConfig):
-    """The fields of ``configs/hypothesis.py``.
+    """The fields of ``configs/hypothesis.py``, which says what each is."""
 
-    Attributes:
-        hypothesis: The study.
-    """
-
-    experiment: Literal["hypothesis"] = "hypothesis"
     hypothesis: Settings
 
 

@@ -13,7 +13,7 @@ each by its loss of training, with seeds that are not used again.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -43,19 +43,7 @@ BASELINE = "ResNet (1, 0)"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Block, path="line."):
-    """``config.line``.
-
-    Attributes:
-        s: The coefficient of x_k; that of x_{k-1} is -1.
-        depths: Weight layers, 2 a unit and 2 around them.
-        width: n.
-        normalize: With and without batch normalisation, with the batch's statistics.
-        learning_rates: Of SGD with momentum 0.9, those that are tried.
-        scales: Factors of the initial T, those that are tried.
-        tuning_seeds: By which rate and scale are chosen.
-        seeds: By which structures are compared; others than ``tuning_seeds``.
-        steps: Of training.
-    """
+    """``config.line``."""
 
     s: Annotated[
         tuple[Annotated[float, Range(least=-2, most=2)], ...],
@@ -82,15 +70,8 @@ class Settings(Block, path="line."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineConfig(StudyConfig):
-    """The fields of ``configs/line.py``.
+    """The fields of ``configs/line.py``, which says what each is."""
 
-    Attributes:
-        seed: Of the order of the images.
-        line: The study.
-        data: Its images.
-    """
-
-    experiment: Literal["line"] = "line"
     seed: Seed
     line: Settings
     data: Data

@@ -14,7 +14,7 @@ The error is ‖x_k - x‖² / ‖x‖², summed over the signals, in dB.
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -50,25 +50,7 @@ def _usable() -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Block, path="sparse_coding."):
-    """``config.sparse_coding``.
-
-    Attributes:
-        rows: m of A.
-        columns: n of A.
-        support: Probability that an entry of x is not 0.
-        snr_db: Mean of ‖A x‖² over that of the noise, in dB.
-        penalty: λ.
-        methods: Keys, gd among them, with which the others are compared.
-        iterations: Steps of the methods.
-        depth: K of the networks.
-        levels_db: Errors whose layers are counted.
-        coupled: As in :class:`~optnet_jax.structures.Shrinkage`.
-        steps: Of training.
-        batch_size: Signals of a step.
-        learning_rate: Of Adam, at the start of its cosine decay.
-        test_signals: Signals that the error is taken over.
-        seeds: Of A, all signals and the noise.
-    """
+    """``config.sparse_coding``."""
 
     rows: kinds.Size
     columns: kinds.Size
@@ -109,13 +91,8 @@ class Settings(Block, path="sparse_coding."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SparseCodingConfig(StudyConfig):
-    """The fields of ``configs/sparse_coding.py``.
+    """The fields of ``configs/sparse_coding.py``, which says what each is."""
 
-    Attributes:
-        sparse_coding: The study.
-    """
-
-    experiment: Literal["sparse_coding"] = "sparse_coding"
     sparse_coding: Settings
 
 

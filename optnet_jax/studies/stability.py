@@ -8,7 +8,6 @@ more stably than ResNet at depth, as §7.2 says (:mod:`.trial`).
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,14 +39,7 @@ ROOTS_DEPTH = 100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Norms(Block, path="stability.norms."):
-    """``config.stability.norms``: structures of fully connected layers, He normal.
-
-    Attributes:
-        depth: Layers.
-        width: Features.
-        batch: Samples.
-        activation: Φ.
-    """
+    """``config.stability.norms``: structures of fully connected layers, He normal."""
 
     depth: kinds.Layers
     width: kinds.Size
@@ -57,12 +49,7 @@ class Norms(Block, path="stability.norms."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stability(Block, path="stability."):
-    """``config.stability``.
-
-    Attributes:
-        norms: Where norms are measured.
-        tolerance: A layer may amplify by 1 + tolerance before it is warned of.
-    """
+    """``config.stability``: roots and norms."""
 
     norms: Norms
     tolerance: kinds.Positive
@@ -70,18 +57,7 @@ class Stability(Block, path="stability."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial(Block, path="trial."):
-    """``config.trial``: see :mod:`optnet_jax.studies.trial`.
-
-    Attributes:
-        depths: Weight layers.
-        width: Features.
-        normalize: With and without batch normalisation.
-        learning_rates: Those that are tried.
-        seeds: Those that each is tried with.
-        steps: Of training.
-        failed_above: Mean loss of the last tenth of the steps above which a run has
-            failed: a guess has log 10 = 2.30.
-    """
+    """``config.trial``: see :mod:`optnet_jax.studies.trial`."""
 
     depths: kinds.WeightDepths
     width: kinds.Size
@@ -94,16 +70,8 @@ class Trial(Block, path="trial."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StabilityConfig(StudyConfig):
-    """The fields of ``configs/stability.py``.
+    """The fields of ``configs/stability.py``, which says what each is."""
 
-    Attributes:
-        seed: Draws weights, inputs and the order of the images.
-        stability: Roots and norms.
-        trial: Training at depth.
-        data: Its images.
-    """
-
-    experiment: Literal["stability"] = "stability"
     seed: Seed
     stability: Stability
     trial: Trial

@@ -73,12 +73,7 @@ Structure = Annotated[str, OneOf(lambda: tuple(readings()))]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task(Block, path="task."):
-    """``config.task``.
-
-    Attributes:
-        samples: Pairs that are drawn.
-        dim: Of each.
-    """
+    """``config.task``: the pairs that are drawn."""
 
     samples: Count
     dim: Count
@@ -86,13 +81,7 @@ class Task(Block, path="task."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network(Block, path="network."):
-    """``config.network``.
-
-    Attributes:
-        activation: Φ.
-        use_bias: Add a bias before it.
-        init: How W is drawn.
-    """
+    """``config.network``: Φ, whether a bias is added before it, and how W is drawn."""
 
     activation: Activation
     use_bias: bool
@@ -101,13 +90,7 @@ class Network(Block, path="network."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer(Block, path="optimizer."):
-    """``config.optimizer``: SGD.
-
-    Attributes:
-        learning_rate: The rate.
-        slow_factor: The lower rate, relative to it.
-        momentum: Of the heavy ball; 0 is off.
-    """
+    """``config.optimizer``: SGD."""
 
     learning_rate: Rate
     slow_factor: Rate
@@ -116,12 +99,7 @@ class Optimizer(Block, path="optimizer."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Readout(Block, path="readout."):
-    """``config.readout``: the ablation of what is read out.
-
-    Attributes:
-        structures: What is trained for it.
-        depths: Layers of them.
-    """
+    """``config.readout``: the ablation of what is read out."""
 
     structures: tuple[Structure, ...]
     depths: Annotated[tuple[Layers, ...], Items(distinct=True)]
@@ -129,12 +107,7 @@ class Readout(Block, path="readout."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing(Block, path="timing."):
-    """``config.timing``: the order of the structures against the time of training.
-
-    Attributes:
-        depth: Layers.
-        checkpoints: Steps after which the error is measured.
-    """
+    """``config.timing``: the order of the structures against the time of training."""
 
     depth: Layers
     checkpoints: Annotated[tuple[Count, ...], Items(least=1)]
@@ -142,24 +115,8 @@ class Timing(Block, path="timing."):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table2Config(StudyConfig):
-    """The fields of ``configs/table2.py``.
+    """The fields of ``configs/table2.py``, which says what each is."""
 
-    Attributes:
-        seeds: Of the draws of pairs and weights.
-        depths: Layers.
-        structures: Keys of :func:`~optnet_jax.studies.simulation.readings`.
-        heavy_ball_beta: β of (11).
-        task: The pairs.
-        network: The layers.
-        optimizer: The optimiser.
-        steps: Of training.
-        batch_size: Samples of a step; divides those that there are.
-        readout: The ablation.
-        timing: The time of training.
-        matmul_precision: Of float32 products, where a device has a choice.
-    """
-
-    experiment: Literal["table2"] = "table2"
     seeds: Seeds
     depths: Depths
     structures: Annotated[tuple[Structure, ...], SOME]

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from flax.traverse_util import flatten_dict
 
@@ -39,15 +39,8 @@ from optnet_jax.training.summary import network
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(StudyConfig):
-    """The fields of the study's config.
+    """The fields of ``configs/tables.py``, which says what each is."""
 
-    Attributes:
-        table: Which.
-        seeds: Of each entry.
-        overrides: Of every run's config, such as ``data.data_dir=/shared/tfds``.
-    """
-
-    experiment: Literal["tables"] = "tables"
     table: Annotated[str, OneOf(tuple(TABLES))]
     seeds: Seeds
     overrides: tuple[str, ...] = ()
