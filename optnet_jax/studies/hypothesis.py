@@ -35,7 +35,7 @@ Label = Annotated[str, OneOf(lambda: tuple(m.label for m in methods.minimisers()
 BASELINE = methods.find("gd").label
 """Gradient descent: what every other structure is compared with."""
 TRUE = "true W"
-"""The tying of a cell that is not trained: the method itself."""
+"""The tying of a cell that is not trained."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,11 +107,7 @@ class HypothesisConfig(StudyConfig):
 class Cell:
     """One structure at one depth.
 
-    Attributes:
-        label: of the method.
-        depth: K.
-        tying: ``"untied"`` (15), ``"tied"`` (§5.1), or ``"true W"``: not trained.
-        recurrence: the method.
+    It is ``"untied"`` (15), ``"tied"`` (§5.1), or, with the ``"true W"``, not trained.
     """
 
     label: str
@@ -294,11 +290,7 @@ def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
 
 
 def mean_and_band(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the geometric mean and its 95 % interval (Student's, of the logarithms).
-
-    Args:
-        values: above 0, one for each seed.
-    """
+    """Return the geometric mean and Student's 95 % interval, of the logarithms."""
     logs = np.log10(np.maximum(values, 1e-12)).tolist()
     low, high = student_interval(logs) or (logs[0], logs[0])
     return 10 ** float(np.mean(logs)), 10**low, 10**high

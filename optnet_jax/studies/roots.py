@@ -56,15 +56,9 @@ def step_matrix(
 ) -> np.ndarray:
     """Return the matrix of one step on the state for T(x) = slope · x, x a scalar.
 
-    Args:
-        recurrence: any recurrence, a user's own included.
-        slope: λ, or several. [...]
-        depth: the number of steps that the coefficients are taken for.
-        step: which of them; the last by default, where those of (3) are near their
-            limit.
-
-    Returns:
-        [..., size, size] with the state's leaves in their order.
+    For slopes λ, [...], it is [..., size, size], with the state's leaves in their
+    order. The coefficients are those of one of ``depth`` steps, the last by default,
+    where those of (3) are near their limit.
 
     Raises:
         InputError: a step that is not linear in the state when T is, or a state that

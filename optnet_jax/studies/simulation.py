@@ -45,11 +45,7 @@ class Record(NamedTuple):
 
 
 def draw(seed: jax.Array | int, samples: int, dim: int) -> tuple[jax.Array, jax.Array]:
-    """Draw the inputs x_0 and the targets f from N(0, I), independent of each other.
-
-    Returns:
-        x_0 and f, [samples, dim] each.
-    """
+    """Draw x_0 and the targets f, [samples, dim] each, independent, from N(0, I)."""
     key, _ = jax.random.split(jax.random.key(seed))
     inputs, targets = jax.random.normal(key, (2, samples, dim))
     return inputs, targets
@@ -75,13 +71,8 @@ def simulate(
 ) -> Record:
     """Train a structure on random pairs and measure it: one seed of one cell.
 
-    Args:
-        network: the structure, [..., dim] to [..., dim].
-        seed: of the pairs and of the weights.
-        samples: the number of pairs (x_0, f).
-        dim: the dimension of x_0 and f.
-        batch_size: samples of a step.
-        **training: ``optimizer`` and ``checkpoints`` of :func:`fit`.
+    The seed is of the pairs (x_0, f) and of the weights; ``training`` are ``optimizer``
+    and ``checkpoints`` of :func:`fit`.
     """
     inputs, targets = draw(seed, samples, dim)
 
@@ -167,9 +158,6 @@ def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
 
     The methods of optimisation as they are, and what the paper does not say of them:
     whether the two lines of (14) share W, which of its paths is the output, the rate.
-
-    Args:
-        heavy_ball_beta: β of (11).
     """
     given = {
         method.key: Reading(method.title, method.recurrence(), method.name)

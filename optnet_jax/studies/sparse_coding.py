@@ -98,14 +98,7 @@ class SparseCodingConfig(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One method in one form, all its seeds.
-
-    Attributes:
-        form: a key of :data:`FORMS`.
-        method: its key.
-        depth: steps, or layers.
-        recurrence: the method.
-    """
+    """One method, a key, in one of the :data:`FORMS`, all its seeds."""
 
     form: str
     method: str

@@ -80,14 +80,9 @@ class StabilityConfig(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A structure in one of the parts.
+    """A structure in one of the parts, ``"roots"``, ``"norms"`` or ``"trial"``.
 
-    Attributes:
-        part: ``"roots"``, ``"norms"`` or ``"trial"``.
-        label: how tables name the structure.
-        recurrence: it.
-        depth: steps or weight layers.
-        normalize: of the trial: with batch normalisation.
+    The depth is in steps, in the trial in weight layers.
     """
 
     part: str

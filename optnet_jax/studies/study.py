@@ -108,14 +108,9 @@ class Study(Generic[AnyConfig, AnyCell]):
     def run(self, config: Config | AnyConfig, workdir: str | Path) -> Report:
         """Measure the cells that a workdir lacks, then write and print the report.
 
-        Args:
-            config: as a file of ``configs/`` gives it.
-            workdir: directory of the study; ``<name>.json``, written last,
-                ``<name>.md``, ``plots/*.png``, and ``cells/*.json`` from which an
-                interrupted study goes on. One that has a report prints it.
-
-        Returns:
-            The report, JSON-able.
+        It leaves ``cells/*.json`` there, from which an interrupted study goes on,
+        ``<name>.md``, ``plots/*.png``, and the report in ``<name>.json``, written last.
+        A workdir that has a report prints it.
 
         Raises:
             InputError: a config that cannot be run, or a workdir that is not writable,
@@ -242,12 +237,7 @@ class Study(Generic[AnyConfig, AnyCell]):
 
 
 def provenance(config: Any) -> Report:
-    """Return what every report says of its study: what was run, on what, and when.
-
-    Returns:
-        JSON-able: ``name``, ``config``, ``device``, ``versions``, ``commit`` and
-        ``finished``, now in UTC.
-    """
+    """Return what every report says of its study: what was run, on what, and when."""
     return {
         "name": config.name,
         "config": as_json(config),

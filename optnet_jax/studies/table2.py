@@ -147,17 +147,9 @@ class Table2Config(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One structure at one depth.
+    """One structure at one depth: a reading, with its key, and how it is trained.
 
-    Attributes:
-        structure: a key of :func:`~optnet_jax.studies.simulation.readings`.
-        label: how tables name it.
-        column: the paper's column.
-        recurrence: what is trained.
-        separate_paths: each path has weights of its own.
-        depth: K.
-        learning_rate: of SGD.
-        checkpoints: the steps after which it is measured; training ends at the last.
+    It is measured after the steps of ``checkpoints``, and training ends at the last.
     """
 
     structure: str

@@ -118,14 +118,7 @@ def train(
     rate: Any,
     scale: Any = 1.0,
 ) -> tuple[Any, Step]:
-    """Train one network from scratch.
-
-    Args:
-        trial: what is trained.
-        images: a batch for each step.
-        seed: of the initial parameters.
-        rate: the learning rate.
-        scale: factor of the initial T, see :func:`scaled`.
+    """Train one network from parameters that a seed draws, T :func:`scaled`.
 
     Returns:
         The parameters after the last step, and what each step left behind, [steps].
