@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--archive", action="append", default=[], help="repeat it for several files"
     )
-    parser.add_argument("--data_dir", default="", help="default: TFDS's own")
+    # Also by the name that training gives it, which messages of both advise.
+    names = ("--data_dir", "--config.data.data_dir")
+    parser.add_argument(*names, default="", help="default: TFDS's own")
     flags = parser.parse_args(argv)
     print(prepare(flags.dataset, flags.archive, flags.data_dir))
 

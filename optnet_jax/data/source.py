@@ -8,6 +8,7 @@ answer? Only then may TFDS begin.
 import contextlib
 import importlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -134,7 +135,8 @@ def _prepared(
             archives.check(spec, builder, manual_dir)
             say(f"preparing {spec.name} in {builder.data_dir_root}")
             prepared_from = origins.state(paths)
-            _download_and_prepare(spec, builder, manual_dir)
+            with _nothing_half_prepared(builder):
+                _download_and_prepare(spec, builder, manual_dir)
             origins.write(Path(builder.data_dir), prepared_from)
     return find_builder(spec, str(builder.data_dir_root))
 
@@ -199,7 +201,9 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
         with quiet.no_chatter(), archives.staged(builder, manual_dir) as folder:
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
-                    manual_dir=str(folder), try_download_gcs=False
+                    manual_dir=str(folder),
+                    extract_dir=str(_places(builder)[1]),
+                    try_download_gcs=False,
                 )
             )
     except download_manager.NonMatchingChecksumError as error:
@@ -214,6 +218,49 @@ def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
             f"{spec.name} cannot be prepared in {builder.data_dir_root}: {cause[0]}; "
             "mend that and start again, nothing half prepared is left"
         ) from error
+
+
+@contextlib.contextmanager
+def _nothing_half_prepared(builder: Any) -> Iterator[None]:
+    """Remove what TFDS leaves when it fails, and say what a kill has left before.
+
+    That stays: it may belong to a TFDS that runs without this package's lock.
+    """
+    before = _half_prepared(builder)
+    for path in sorted(before):
+        text = "%s was left when a program was killed: delete it, if no other prepares"
+        logging.warning(f"{text} %s now", path, builder.name)
+    try:
+        yield
+    except BaseException:
+        for path in _half_prepared(builder) - before:
+            shutil.rmtree(path, ignore_errors=True)
+        for folder in _places(builder):
+            with contextlib.suppress(OSError):  # something is in it
+                while folder != Path(builder.data_dir_root):
+                    folder.rmdir()
+                    folder = folder.parent
+        raise
+
+
+def _half_prepared(builder: Any) -> set[Path]:
+    """Return what TFDS has begun to write, unpack and download for this set."""
+    written, unpacked, downloaded = _places(builder)
+    return {
+        *written.glob("incomplete.*/"),
+        *unpacked.glob("incomplete.*/"),
+        *downloaded.glob("**/*.tmp.*/"),
+    }
+
+
+def _places(builder: Any) -> tuple[Path, Path, Path]:
+    """Return where TFDS writes, unpacks and downloads: this set alone, as it locks."""
+    name, downloads = builder.name, Path(builder.data_dir_root, "downloads")
+    return (
+        Path(builder.data_dir).parent,
+        downloads / "extracted" / name,
+        downloads / name,
+    )
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ def test_prepares_from_an_archive_of_any_name(
     line = f"cifar10 3.0.2 is in {data_dir}/cifar10/3.0.2: train 20, test 7\n"
     begun = f"preparing cifar10 in {data_dir}\n"
     assert run(capsys, *arguments) == (begun + line, "")
-    # The second time, there is nothing to do.
+    # The second time, there is nothing to do. The name is the one that messages advise.
+    arguments = (*arguments[:2], f"--config.data.data_dir={data_dir}")
     assert run(capsys, *arguments) == (line, "")
 
 

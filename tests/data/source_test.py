@@ -241,7 +241,7 @@ def test_a_signal_ends_preparing_and_nothing_half_prepared_is_left(
     config = own_set(Examples())
     with pytest.raises(program.Interrupted):
         data.load(config, seed=0)
-    assert not list((tmp_path / "optnet_own").iterdir())
+    assert os.listdir(tmp_path) == [".optnet_own.lock"]
     assert data.load(config, seed=0).num_train == 2
 
 
@@ -258,6 +258,9 @@ def test_a_lock_that_is_no_file_is_refused_untouched(tmp_path):
 def test_a_disk_that_cannot_be_written_is_one_line(own_set, tmp_path, number):
     class Full:
         def __iter__(self):
+            # Where TFDS downloads and unpacks.
+            (tmp_path / "downloads/optnet_own/a.tmp.1").mkdir(parents=True)
+            (tmp_path / "downloads/extracted/optnet_own/incomplete.1_a").mkdir()
             raise OSError(number, os.strerror(number), "a file")
 
     config = own_set(Full())
@@ -265,7 +268,19 @@ def test_a_disk_that_cannot_be_written_is_one_line(own_set, tmp_path, number):
     with pytest.raises(InputError, match=fault) as caught:
         data.load(config, seed=0)
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "optnet_own").iterdir())
+    assert os.listdir(tmp_path) == [".optnet_own.lock"]
+
+
+def test_what_a_kill_has_left_is_said_and_stays(own_set, tmp_path, caplog):
+    # Another program may be at work there.
+    left = tmp_path / "optnet_own" / "incomplete.ABCDEF_1.0.0"
+    left.mkdir(parents=True)
+    config = own_set([{"image": None, "label": 1}])
+    with pytest.raises(InputError, match="optnet_own cannot be prepared"):
+        data.load(config, seed=0)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{left} was left when a program was killed")
+    assert os.listdir(left.parent) == [left.name]
 
 
 TWO_PROCESSES = """
