@@ -97,6 +97,7 @@ class Dataset(abc.ABC):
             "version": self.version,
             "fingerprint": self.fingerprint,
             "split": self.split,
+            "read_from": self.spec.read_from(),
             "class_names": self.class_names,
             **dataclasses.asdict(self.preprocessing),
             "num_train": self.num_train,

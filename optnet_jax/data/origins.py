@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -17,7 +18,7 @@ from optnet_jax.runs import files
 FILE = "origins.json"
 
 
-def state(paths: Mapping[str, Path]) -> dict[str, list]:
+def state(paths: Mapping[str, Path]) -> dict[str, Any]:
     """Say what archives and folders hold, those that are there.
 
     Args:
@@ -42,7 +43,7 @@ def _digest(path: Path) -> list:
     return [len(sizes), hashlib.sha256(json.dumps(sizes).encode()).hexdigest()]
 
 
-def write(folder: Path, prepared_from: dict[str, list]) -> None:
+def write(folder: Path, prepared_from: dict[str, Any]) -> None:
     """Keep a :func:`state` in the folder of a set that was prepared from it.
 
     Raises:

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from optnet_jax.configuration.block import kinds_of
 from optnet_jax.configuration.train import Count, CountOrOff
+from optnet_jax.data import origins
 from optnet_jax.data.preprocessing import Mean, Std
 from optnet_jax.errors import InputError, shown
 from optnet_jax.kinds import LocalPath, convert
@@ -95,6 +97,16 @@ class Spec:
                 f"pad={self.pad} has no use in a streamed set, which is cropped as "
                 "config.data.crop says; leave it 0"
             )
+
+    def read_from(self) -> dict[str, Any]:
+        """Return the state of what the set is read from, where it may change.
+
+        No file is opened. A folder of pictures has the name of its config, a digest.
+        """
+        state = origins.state({f"{i}": Path(p) for i, p in enumerate(self.sources)})
+        if self.name == FOLDER and self.builder_config:
+            state["pictures"] = self.builder_config["name"]
+        return state
 
     def with_image_size(self, size: int) -> "Spec":
         """Return the same dataset at another size: resize and crop in proportion."""

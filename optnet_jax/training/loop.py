@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from absl import logging
 
+from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
+from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import count_parameters
 from optnet_jax.runs import step_folders
 from optnet_jax.runs.interruption import Interruption
@@ -24,7 +27,7 @@ from optnet_jax.training.origin import Origin
 from optnet_jax.training.run import Run
 from optnet_jax.training.steps import TrainState
 from optnet_jax.training.warm_start import read_source, take_over
-from optnet_jax.training.workdir import Workdir
+from optnet_jax.training.workdir import Workdir, read_json
 
 # What a workdir that cannot be written raises: full, over quota, read-only, not ours.
 WRITE_ERRORS = (
@@ -64,6 +67,7 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         try:
             if finished := result_lib.read(workdir):
                 say(f"{workdir} is finished: {_describe(finished['final'])}")
+                _say_changed_data(config.data, workdir)
                 return finished
         except result_lib.DamagedResultError as error:
             logging.warning("%s", error)  # it is written again
@@ -103,6 +107,22 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
 
 def _describe(evaluation: dict[str, Any]) -> str:
     return f"epoch {evaluation['epoch']:g}, {describe(evaluation)}"
+
+
+def _say_changed_data(options: data.Options, workdir: Path) -> None:
+    """Warn of files that are others than those that a finished run was trained on."""
+    before = (read_json(workdir / "dataset.json") or {}).get("read_from")
+    if not isinstance(before, dict) or not os.path.exists(options.folder or workdir):
+        return  # nothing that can change, or gone
+    try:
+        now = data.spec_of(options).read_from()
+        changed = any(before.get(name, state) != state for name, state in now.items())
+        reason = "names, sizes or times of files differ" if changed else ""
+    except InputError as error:
+        reason = str(error)
+    if reason:
+        text = "%s was trained on other files than there are now (%s): train on these"
+        logging.warning(f"{text} with another --workdir", workdir, reason)
 
 
 @contextlib.contextmanager

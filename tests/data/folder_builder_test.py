@@ -193,7 +193,7 @@ SMALL = {
 }
 
 
-def test_a_run_from_a_folder_to_its_result(root, options, tmp_path):
+def test_a_run_from_a_folder_to_its_result(root, options, tmp_path, caplog):
     given = config("folder_hb", root, options, **SMALL)
     given.model.name = "hb_net"
     result = loop.train(given, tmp_path)
@@ -205,8 +205,12 @@ def test_a_run_from_a_folder_to_its_result(root, options, tmp_path):
     assert loop.train(moved, tmp_path) == result
     evaluated = evaluate.evaluate_checkpoint(moved, tmp_path)
     assert evaluated["top1_error"] == pytest.approx(result["final"]["top1_error"])
-    # Another name is another order of labels.
     shutil.copytree(root, tmp_path / "renamed")
+    for name in ("renamed", "gone"):
+        moved.data.folder = str(tmp_path / name)
+        assert loop.train(moved, tmp_path) == result
+    assert not caplog.records
+    # Another name is another order of labels.
     for part in ("train", "test"):
         (tmp_path / "renamed" / part / "月").rename(
             tmp_path / "renamed" / part / "moon"
@@ -214,6 +218,15 @@ def test_a_run_from_a_folder_to_its_result(root, options, tmp_path):
     moved.data.folder = str(tmp_path / "renamed")
     with pytest.raises(InputError, match="trained on the classes .*'月'.*'moon'"):
         evaluate.evaluate_checkpoint(moved, tmp_path)
+    assert loop.train(moved, tmp_path) == result
+    shutil.rmtree(tmp_path / "renamed" / "test" / "moon")
+    (tmp_path / "renamed" / "test" / "moon").mkdir()
+    assert loop.train(moved, tmp_path) == result
+    other = f"{tmp_path} was trained on other files than there are now "
+    for record, reason in zip(
+        caplog.records, ("(names, sizes or times of", f"({tmp_path}"), strict=True
+    ):
+        assert record.getMessage().startswith(other + reason)
 
 
 def test_a_size_that_the_network_cannot_take_is_said_before_any_decoding(

@@ -56,6 +56,19 @@ def test_lists_and_arrays_are_tuples():
     assert spec.Spec(**FIELDS | fields) == spec.Spec(**FIELDS)
 
 
+def test_what_a_set_is_read_from_tells_a_change_wherever_it_lies(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"2")
+    states = [
+        spec.Spec(**FIELDS, sources=(str(tmp_path / name),)).read_from()
+        for name in ("a", "b")
+    ]
+    (tmp_path / "b").write_bytes(b"22")
+    states.append(spec.Spec(**FIELDS, sources=(str(tmp_path / "b"),)).read_from())
+    assert states[0] == states[1] != states[2]
+    assert spec.Spec(**FIELDS).read_from() == {}
+
+
 def test_another_size_is_cropped_in_proportion():
     entry = spec.get_spec("imagenet2012").with_image_size(112)
     assert (entry.image_shape, entry.resize) == ((112, 112, 3), 128)
