@@ -145,8 +145,7 @@ def plan(config: HypothesisConfig) -> list[Cell]:
 def measurement(config: HypothesisConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the problems are drawn once."""
     problems, task = draw_all(config), config.hypothesis.task
-    with jax.enable_x64(True):
-        largest = max(learnable.residual(task, each) for each in problems.values())
+    largest = max(learnable.residual(task, each) for each in problems.values())
 
     def measure(cell: Cell) -> Row:
         run = run_untrained if cell.tying == TRUE else train_cell
@@ -160,8 +159,7 @@ def draw_all(config: HypothesisConfig) -> dict[int, learnable.Problem]:
     study = config.hypothesis
     sizes = (study.samples.train, study.samples.validation, study.samples.test)
     seeds = (*study.seeds, *study.tuning_seeds)
-    with jax.enable_x64(True):
-        return {seed: learnable.draw(study.task, sizes, seed) for seed in seeds}
+    return {seed: learnable.draw(study.task, sizes, seed) for seed in seeds}
 
 
 TRAINING, VALIDATION, TEST = range(3)

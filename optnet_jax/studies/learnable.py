@@ -21,17 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optnet_jax.errors import InputError
 from optnet_jax.kinds import Rule
 from optnet_jax.objectives import activation_pair
-from optnet_jax.recurrences import Nesterov, Recurrence, iterate
+from optnet_jax.recurrences import Recurrence, iterate, methods
 from optnet_jax.studies import kinds
 from optnet_jax.studies.fit import fit, members, on_pairs
 
-SLOPES_ABOVE_ONE = ("swish",)
 Activation = Annotated[
     kinds.Activation,
-    Rule("one with slopes in [0, 1]", lambda name: name not in SLOPES_ABOVE_ONE),
+    Rule("one with slopes in [0, 1]", lambda name: name != "swish"),
 ]
 
 
@@ -70,14 +68,9 @@ class Task:
         depth: int,
         trajectory: bool = False,
     ) -> Any:
-        """Run a structure from x_0 = the input.
+        """Run K layers from x_0 = the input, [..., n].
 
-        Args:
-            recurrence: the method.
-            w: W of all layers [n, n], or one for each [depth, n, n].
-            inputs: [..., n].
-            depth: K.
-            trajectory: return all iterates.
+        W is [n, n], or one for each layer, [depth, n, n].
         """
         layer = self.layer(inputs)
         run = functools.partial(
@@ -108,18 +101,7 @@ class Problem(NamedTuple):
 
 
 def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:
-    """Draw W's basis and splits of so many inputs; minimise F for each, in float64.
-
-    Raises:
-        InputError: a task that has no condition number, or single precision.
-    """
-    if not task.condition > 1 or task.activation in SLOPES_ABOVE_ONE:
-        raise InputError(
-            f"the task needs κ > 1 and slopes of Φ in [0, 1], got κ = {task.condition} "
-            f"and {task.activation}"
-        )
-    if not jax.config.jax_enable_x64:  # pyright: ignore
-        raise InputError("the targets need double precision: use jax.enable_x64(True)")
+    """Draw W's basis and splits of so many inputs; minimise F for each, in float64."""
     rng = np.random.default_rng(seed)
     n = task.dimension
     basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
@@ -134,24 +116,24 @@ def minimise(task: Task, w: np.ndarray, inputs: np.ndarray) -> np.ndarray:
 
     Nesterov's method with the coefficients of μ contracts by 1 - √μ a step at least.
     """
-    return np.asarray(_minimiser(task)(jnp.asarray(w), jnp.asarray(inputs)))
+    with jax.enable_x64(True):
+        return np.asarray(_minimiser(task)(w, inputs))
 
 
 @functools.cache
-def _minimiser(task: Task) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    root = math.sqrt(task.mu)
-    beta = (1 - root) / (1 + root)
-    steps = math.ceil(40 / root)
-    method = Nesterov(1 + beta, -beta)
+def _minimiser(task: Task) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+    method = methods.find("agd_tuned").recurrence(task.mu)
+    steps = math.ceil(40 / math.sqrt(task.mu))
     return jax.jit(lambda w, inputs: task.propagate(method, w, inputs, steps))
 
 
 def residual(task: Task, problem: Problem) -> float:
     """Return max |x - Φ(W x + b)| over all targets: 0 where ∇F is 0."""
-    return max(
-        float(np.abs(x - np.asarray(task.layer(inputs)(x, problem.w))).max())
-        for inputs, x in problem.splits
-    )
+    with jax.enable_x64(True):
+        return max(
+            float(np.abs(x - np.asarray(task.layer(inputs)(x, problem.w))).max())
+            for inputs, x in problem.splits
+        )
 
 
 WORST = 1e3

@@ -112,11 +112,11 @@ def plan(config: LineConfig) -> list[Cell]:
 def measurement(config: LineConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; images and programs are made once."""
     images = load(config.data, config.seed, config.line.steps)
-    programs = functools.cache(functools.partial(Programs, config.line, images))
-    return lambda cell: measure(cell, config, programs(cell.depth, cell.normalize))
+    programs = functools.cache(functools.partial(make_programs, config.line, images))
+    return lambda cell: measure(cell, config, *programs(cell.depth, cell.normalize))
 
 
-def measure(cell: Cell, config: LineConfig, programs: "Programs") -> Row:
+def measure(cell: Cell, config: LineConfig, train: Callable, norms: Callable) -> Row:
     """Choose rate and scale, train every seed with them, and test.
 
     Returns:
@@ -128,13 +128,13 @@ def measure(cell: Cell, config: LineConfig, programs: "Programs") -> Row:
     study = config.line
     grid = study.scales, study.learning_rates
     chosen, tuned = tune(
-        lambda tried: programs.train(cell.recurrence, tried)[0],
+        lambda tried: train(cell.recurrence, tried)[0],
         grid,
         study.tuning_seeds,
         worst,
     )
-    loss, error = programs.train(cell.recurrence, [(*chosen, s) for s in study.seeds])
-    signal, gradient = programs.norms(cell.recurrence)
+    loss, error = train(cell.recurrence, [(*chosen, s) for s in study.seeds])
+    signal, gradient = norms(cell.recurrence)
     return {
         "period": characteristic_roots(cell.recurrence).period,
         "tuned": tuned.tolist(),
@@ -153,56 +153,37 @@ def worst(tuned: Any) -> np.ndarray:
     return np.where(np.isfinite(tuned), tuned, np.inf).max(-1)
 
 
-class Programs:
-    """What is compiled once for all structures of a depth.
+def make_programs(
+    study: Settings, images: Images, depth: int, normalize: bool
+) -> tuple[Callable, Callable]:
+    """Compile training and norms once for all structures of a depth.
 
-    Args:
-        study: widths, steps and seeds.
-        images: what they are trained and tested on.
-        depth: weight layers.
-        normalize: with batch normalisation.
+    Returns:
+        A recurrence and runs, (scale, rate, seed) each -> their losses and test errors;
+        and a recurrence -> root mean squares of x_k and dL/dx_k, k = 0..K, before
+        training, over all seeds. L is the loss of the first batch. What is added to T
+        in layer k moves x_{k+1} and nothing else: its gradient is that of x_{k+1}.
     """
 
-    def __init__(self, study: Settings, images: Images, depth: int, normalize: bool):
-        self.study, self.images = study, images
-        self._of = lambda beta1, beta2: trials.Trial(
-            HeavyBall(beta1, beta2), depth, study.width, normalize
-        )
-        self._train = jax.jit(jax.vmap(self._train_one, (None, None, 0, 0, 0)))
-        self._norms = jax.jit(jax.vmap(self._norms_of_one, (None, None, 0)))
+    def trial_of(beta1: Any, beta2: Any) -> trials.Trial:
+        return trials.Trial(HeavyBall(beta1, beta2), depth, study.width, normalize)
 
-    def train(self, recurrence: HeavyBall, runs: Sequence[tuple]) -> tuple:
-        """Train (scale, rate, seed) for each run; return losses and test errors."""
-        own = functools.partial(self._train, recurrence.beta1, recurrence.beta2)
-        return in_parts(own, runs, len(self.study.seeds))
-
-    def _train_one(
-        self, beta1: Any, beta2: Any, scale: Any, rate: Any, seed: Any
-    ) -> tuple:
-        trial, (pixels, labels) = self._of(beta1, beta2), self.images.test
-        params, found = trials.train(trial, self.images, seed, rate, scale)
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, None, 0, 0, 0))
+    def train_one(beta1: Any, beta2: Any, scale: Any, rate: Any, seed: Any) -> tuple:
+        trial, (pixels, labels) = trial_of(beta1, beta2), images.test
+        params, found = trials.train(trial, images, seed, rate, scale)
         missed = trials.logits(trial, params, pixels).argmax(-1) != labels
-        last = max(1, self.study.steps // 10)
+        last = max(1, study.steps // 10)
         return found.loss[-last:].mean(), 100 * missed.mean()
 
-    def norms(self, recurrence: HeavyBall) -> tuple[np.ndarray, np.ndarray]:
-        """Return root mean squares of x_k and dL/dx_k, k = 0..K, before training.
-
-        L is the loss of the first batch. What is added to T in layer k moves x_{k+1}
-        and nothing else, so its gradient is that of x_{k+1}; over all seeds.
-        """
-        seeds = jnp.asarray(self.study.seeds)
-        found = self._norms(recurrence.beta1, recurrence.beta2, seeds)
-        signal, gradient = (
-            np.sqrt((np.asarray(x, float) ** 2).mean((0, 2, 3))) for x in found
-        )
-        return signal, gradient
-
-    def _norms_of_one(self, beta1: Any, beta2: Any, seed: jax.Array) -> tuple:
-        trial = self._of(beta1, beta2)
-        pixels, labels = (each[0] for each in self.images.batches)
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, None, 0))
+    def norms_of_one(beta1: Any, beta2: Any, seed: jax.Array) -> tuple:
+        trial = trial_of(beta1, beta2)
+        pixels, labels = (each[0] for each in images.batches)
         key, inputs = jax.random.key(seed), pixels.shape[-1]
-        params = trials.initial_parameters(trial, key, inputs, self.images.classes)
+        params = trials.initial_parameters(trial, key, inputs, images.classes)
 
         def loss(x0: jax.Array, added: jax.Array) -> tuple:
             xs = iterate(
@@ -221,6 +202,17 @@ class Programs:
         zeros = jnp.zeros((trial.units, *x0.shape))
         (of_x0, of_others), xs = jax.grad(loss, (0, 1), has_aux=True)(x0, zeros)
         return xs, jnp.concatenate([of_x0[None], of_others])
+
+    def train(recurrence: HeavyBall, runs: Sequence[tuple]) -> tuple:
+        own = functools.partial(train_one, recurrence.beta1, recurrence.beta2)
+        return in_parts(own, runs, len(study.seeds))
+
+    def norms(recurrence: HeavyBall) -> list[np.ndarray]:
+        seeds = jnp.asarray(study.seeds)
+        found = norms_of_one(recurrence.beta1, recurrence.beta2, seeds)
+        return [np.sqrt((np.asarray(x, float) ** 2).mean((0, 2, 3))) for x in found]
+
+    return train, norms
 
 
 def conclude(config: LineConfig, rows: list[Row]) -> Report:
