@@ -97,9 +97,6 @@ ACTIVATIONS = {
 def activation_pair(name: str) -> tuple[Callable, Callable]:
     """Return (Φ, Ψ) of a row of Table 1.
 
-    Args:
-        name: a key of :data:`ACTIVATIONS`.
-
     Raises:
         InputError: there is no such row.
     """
@@ -152,18 +149,11 @@ def _symmetric(name: str, value: Any) -> jax.Array:
 
 
 def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
-    """Return f of (8): f(z) = ‖z‖²/2 - Σ_i Ψ(U_i·z).
+    """Return f of (8): f(z) = ‖z‖²/2 - Σ_i Ψ(U_i·z), z [n] or [..., n] to [] or [...].
 
     >>> import jax.numpy as jnp
     >>> float(objective("relu", jnp.eye(2))(jnp.array([3.0, -4.0])))
     8.0
-
-    Args:
-        activation: a name of Table 1.
-        u: U, symmetric. [n, n]
-
-    Returns:
-        A function from z, [n] or [..., n], to f(z), [] or [...].
 
     Raises:
         InputError: an unknown activation, or U is not symmetric.
@@ -195,14 +185,7 @@ def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
 
 
 def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
-    """Return x ↦ Φ(W x) of (7): the operator T of propagation.
-
-    Args:
-        activation: a name of Table 1.
-        w: W. [n, n]
-
-    Returns:
-        A function from [n] or [..., n] to the same.
+    """Return x ↦ Φ(W x) of (7), x [n] or [..., n]: the operator T of propagation.
 
     Raises:
         InputError: an unknown activation, or W is not square.
@@ -215,13 +198,6 @@ def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
 def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """Return F of Lemma 1: F(x) = f(U x), U = √W; propagation descends on it.
 
-    Args:
-        activation: a name of Table 1.
-        w: W, symmetric positive definite. [n, n]
-
-    Returns:
-        A function from x, [n] or [..., n], to F(x), [] or [...].
-
     Raises:
         InputError: an unknown activation, or W is not symmetric positive definite.
     """
@@ -231,17 +207,11 @@ def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
 
 
 def square_root(w: Any) -> jax.Array:
-    """Return U = √W, the symmetric positive definite square root.
-
-    Args:
-        w: W, concrete (not traced). [n, n]
-
-    Returns:
-        U with U U = W. [n, n]
+    """Return U = √W, the symmetric positive definite square root: U U = W, [n, n].
 
     Raises:
-        InputError: W is not symmetric (to 1e-6 of its largest entry) or not positive
-            definite: Lemma 1 holds for such W only.
+        InputError: W is traced, not symmetric (to 1e-6 of its largest entry) or not
+            positive definite: Lemma 1 holds for such W only.
     """
     if isinstance(_square("W", w), Tracer):
         raise InputError("W is traced, and its root needs its numbers: take it before")

@@ -77,10 +77,7 @@ def recurrence_structure(
     A recurrence over the whole history has no nodes T: each pair of iterates may have
     an edge through a T of its own and a plain one.
 
-    Args:
-        recurrence: any :class:`~optnet_jax.recurrences.Recurrence`.
-        depth: the number of steps.
-        coefficients: learned ones, as they are trained, that replace the method's own.
+    Coefficients that are given, as they are trained, replace the method's own.
 
     Raises:
         InputError: a depth that the recurrence has no coefficients for, or learned ones
@@ -169,11 +166,7 @@ class _Probe:
         return np.any(np.asarray(output(self._at)) != 0, axis=0)
 
     def step(self, c: Any) -> tuple[np.ndarray, ...]:
-        """Return the weights of old entries and T's in new entries and in T's inputs.
-
-        Returns:
-            (entries by entries), (entries by T's), (T's by entries), (T's by T's).
-        """
+        """Return the weights of old entries and T's in new entries and T's inputs."""
         jacobians, new = self._jacobian(self._at, jnp.zeros(self.paths), c)
         self._at = jnp.where(self._is_count, new, 0)
         (new_s, new_t), (input_s, input_t) = jacobians

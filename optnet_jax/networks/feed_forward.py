@@ -77,14 +77,9 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits.
+        """Return the logits, [B, num_classes] float32, of images, [B, H, W, C].
 
-        Args:
-            images: [B, H, W, C].
-            train: use the batch's statistics and dropout (rng "dropout").
-
-        Returns:
-            [B, num_classes] float32.
+        ``train`` uses the batch's statistics and dropout (rng "dropout").
 
         Raises:
             InputError: images that are too small.

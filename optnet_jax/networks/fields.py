@@ -1,5 +1,6 @@
 """What the fields of networks may hold: a kind for each name, once."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -131,14 +132,8 @@ FIELDS: Mapping[str, Any] = {
 """Field → kind, for every field of every network."""
 
 
-def check(constructor: Callable, values: Mapping[str, Any]) -> None:
-    """Check the values of a network's fields, see :func:`.structures.fields.check`."""
-    fields.check(constructor, values, FIELDS)
-
-
-def check_module(network: nn.Module) -> None:
-    """Check the fields of a network, see :func:`check`."""
-    fields.check_module(network, FIELDS)
+check = functools.partial(fields.check, fields=FIELDS)
+check_module = functools.partial(fields.check_module, fields=FIELDS)
 
 
 def method(value: Any) -> Any:

@@ -33,15 +33,8 @@ def convolution(
 ) -> nn.Conv:
     """Return a square convolution with explicit padding, as torch pads.
 
-    Args:
-        features: output channels.
-        kernel_size: height and width of the kernel.
-        strides: in both directions.
-        padding: zeros on each side; None: kernel_size // 2, which keeps the size.
-        use_bias: add a bias; a normalisation that follows makes it idle.
-        derived: take the gradients that JAX derives, also at stride 1.
-        dtype: of the computation; None: that of input and kernel together.
-        name: the linen name.
+    The padding is zeros on each side, by default kernel_size // 2, which keeps the
+    size. ``derived`` takes the gradients that JAX derives, also at stride 1.
     """
     pad = kernel_size // 2 if padding is None else padding
     own_gradient = not derived and strides == 1 and 2 * pad == kernel_size - 1
@@ -72,16 +65,8 @@ def same_convolution(
     ``nn.Conv(conv_general_dilated=same_convolution)``. On other platforms XLA's own
     convolution and the derived gradients are taken.
 
-    Args:
-        inputs: [B, H, W, C].
-        kernel: [h, w, C, F], odd h and w.
-        window_strides: 1 in both directions.
-        padding: ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
-        **options: the other arguments of ``lax.conv_general_dilated``, at the values
-            that linen gives them for an undilated, ungrouped NHWC convolution.
-
-    Returns:
-        [B, H, W, F]
+    It maps [B, H, W, C] and [h, w, C, F], odd h and w, to [B, H, W, F]; the padding is
+    ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
 
     Raises:
         InputError: another stride, padding, dilation or grouping.

@@ -67,11 +67,8 @@ def triple_momentum(mu: float) -> TripleMomentum:
     With ρ = 1 - √μ, the contraction of ‖ξ_k - x*‖ in one step: α = 1 + ρ,
     β = ρ² / (2 - ρ), γ = ρ² / ((1 + ρ)(2 - ρ)), δ = ρ² / (1 - ρ²).
 
-    Args:
-        mu: the strong convexity μ, 0 < μ ≤ 1.
-
     Raises:
-        InputError: μ out of this range.
+        InputError: μ out of (0, 1].
     """
     rho = 1 - math.sqrt(check_mu(mu))
     return TripleMomentum(

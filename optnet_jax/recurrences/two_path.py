@@ -89,11 +89,7 @@ class TwoPath(TwoPaths):
     ) -> "TwoPath":
         """Return (20) as printed: a sum over t = 1..k, so α_0 = β_0 = 0 and μ = 1.
 
-        Args:
-            depth: the number of steps K.
-            alpha: α_1..α_{K-1}, a scalar for all of them or one value for each, [K-1].
-            beta: β_1..β_{K-1}, likewise.
-            readout: what is returned.
+        α_1..α_{K-1} are a scalar for all of them or one for each, [K-1]; so are the β.
         """
         rows, depth = {"alpha": alpha, "beta": beta}, check_depth(depth)
         for name, value in rows.items():

@@ -49,11 +49,7 @@ class Layer(nn.Module):
     ) -> tuple[State, Any]:
         """Return the next state and, for a trajectory, its output.
 
-        Args:
-            state: of the recurrence.
-            c: the step's coefficients.
-            keys: its random keys.
-            keep: the probability that an example keeps its T; None: all do.
+        ``keep`` is the probability that an example keeps its T; None: all do.
         """
         several = isinstance(self.transform, tuple)
         for i, transform in enumerate(in_turn(self.transform)):
