@@ -80,6 +80,11 @@ def _array(image: Any, name: str) -> np.ndarray:
         raise InputError(
             f"{name} is {of}: give a path, an image of Pillow, or an array of numbers"
         )
+    if np.ma.is_masked(image):
+        raise InputError(
+            f"{name} has pixels that are masked, and the network sees all: give them "
+            "values, as by images.filled(0)"
+        )
     return array
 
 

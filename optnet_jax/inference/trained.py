@@ -233,6 +233,10 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
             say(f"{workdir} is read from {path}, which has a released network's name")
     if path.suffix == ".safetensors":
         return _load_exported(path, str(checkpoint))
+    if not files.is_folder(path / "checkpoints"):
+        for folder in path.parents:
+            if files.exists(folder / "config.json"):
+                raise InputError(f"{path} is no workdir: name {folder}, in which it is")
     if not files.is_folder(path):
         raise InputError(
             f"there is no workdir {path}, and no released network of that name; those "

@@ -48,6 +48,12 @@ def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
         run.predict(np.full((8, 8), 255.0))
     with pytest.raises(InputError, match="image is an array of object: give a path"):
         run.predict(images.astype(object))
+    unmasked = np.ma.masked_greater(images, 255)
+    np.testing.assert_array_equal(
+        run.predict(unmasked).probabilities, found.probabilities
+    )
+    with pytest.raises(InputError, match="image 1 has pixels that are masked"):
+        run.predict([unmasked[0], np.ma.masked_greater(images[1], 100)])
     assert [len(each) for each in found.top(1000)] == [10] * len(images)
     for count in (-1, 0, 1.5):
         with pytest.raises(InputError, match=f"count={count} must be"):
@@ -55,6 +61,11 @@ def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
     best = optnet_jax.load_run(finished, "best")
     assert best.step == result["best"]["step"]
     assert optnet_jax.load_run(finished, run.step).step == run.step
+    for inside in ("config.json", "checkpoints", "checkpoints/8"):
+        with pytest.raises(
+            InputError, match=f"/{inside} is no workdir: name {finished}"
+        ):
+            optnet_jax.load_run(finished / inside)
 
 
 def test_features_are_those_of_any_network(finished, small):
