@@ -80,9 +80,6 @@ class BatchNorm(nn.Module):
         epsilon: ε, added to the variance.
         dtype: of the result; None: that of x and the parameters together.
         neighbours: makes the pieces of x that other layers take, too; None: none do.
-        param_dtype: of γ and β.
-        scale_init: how γ is drawn.
-        bias_init: how β is drawn.
     """
 
     use_running_average: bool
@@ -92,9 +89,6 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = None
     neighbours: Neighbours | None = None
-    param_dtype: Any = jnp.float32
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array | Sequence[jax.Array]) -> jax.Array:
@@ -111,8 +105,8 @@ class BatchNorm(nn.Module):
         channels = shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        scale = self.param("scale", self.scale_init, channels, self.param_dtype)
-        bias = self.param("bias", self.bias_init, channels, self.param_dtype)
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         dtype = self.dtype or jnp.result_type(*parts, scale, bias)
         if self.use_running_average:
             x = jnp.concatenate(parts, -1)

@@ -110,8 +110,8 @@ def characteristic_roots(
 
 
 def radius_over_slopes(
-    recurrence: Recurrence, slopes: np.ndarray, depth: int = 100, step: int = -1
+    recurrence: Recurrence, slopes: np.ndarray, depth: int = 100
 ) -> np.ndarray:
     """Return the spectral radius at each λ: [len(slopes)]."""
-    matrices = step_matrix(recurrence, slopes, depth, step)
+    matrices = step_matrix(recurrence, slopes, depth)
     return np.abs(np.linalg.eigvals(matrices)).max(-1)

@@ -8,17 +8,8 @@ every input, and its error is M + mean(output²): the table shows *how far that 
 has decayed when training stops*. It does not show that a structure approximates a
 function with fewer layers, which is what §5's hypothesis is about.
 
-From this follows what is printed beside the table.
-
-* M differs from draw to draw by √(2/(samples · dim)) ≈ 0.0014, more than most columns
-  differ from each other: the excess over M is the comparable number.
-* Optimiser, learning rate and batch are not in the paper, and the numbers depend on
-  learning rate x steps. The second part of the report shows the order of the structures
-  against it.
-* (12) and (13) run one hidden sequence and differ in what they read out. The ablation
-  gives that read-out to AGD and to GD.
-* ADMM leaves open whether its two paths share W, and which one is the output; AGD2's
-  column is matched best at different rates at different depths. Each reading has a row.
+The comparable number is the excess over M, which differs from draw to draw by more than
+most columns differ from each other. :mod:`.simulation` has what the paper leaves open.
 """
 
 import dataclasses
