@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig, as_json, load
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, one_line
 from optnet_jax.inference.trained import Trained, load_run
 from optnet_jax.runs import program
 from optnet_jax.runs.files import write_output
@@ -70,7 +70,8 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
         The files.
 
     Raises:
-        InputError: if one cannot be written; those before it stay.
+        InputError: if one cannot be written, or the network gives no such program;
+            those before it stay.
     """
     config = as_json(run.config)
     config["data"] |= {"data_dir": "", "folder": ""}  # places on this machine
@@ -88,7 +89,15 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     )
     state_dict.save_variables(weights, run.variables)
     write_output(described, (json.dumps(card, indent=1) + "\n").encode(), CURE)
-    write_output(program_file, bytes(stablehlo(run).serialize()), CURE)
+    try:
+        program_bytes = bytes(stablehlo(run).serialize())
+    except Exception as error:  # a network of one's own may do anything
+        raise InputError(
+            f"{weights} and its card are written, but {run.config.model.name} gives no "
+            f"program for any number of images ({one_line(error, 200)}): it must use "
+            "images.shape[0] for len(images), and call no Python while it runs"
+        ) from error
+    write_output(program_file, program_bytes, CURE)
     files = [weights, described, program_file]
     try:
         state = torchvision.export_state_dict(run.network, run.variables)

@@ -198,6 +198,9 @@ def _run(
     start = (0, state, x0, unknown, jnp.zeros_like(unknown), unknown)
     carry = jax.lax.while_loop(unfinished, look_and_step, start)
     _, _, x, residual, steps, halfway = carry
+    if not isinstance(residual.size, int):
+        # A program for any number of samples is exported: it can call no Python.
+        return x, steps, residual
     late = residual > tolerance
     stuck = late & ~(residual < 0.9 * halfway)
     failed = [jnp.sum(which) for which in (jnp.isnan(residual), stuck, late & ~stuck)]

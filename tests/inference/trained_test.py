@@ -4,8 +4,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -126,6 +128,11 @@ def test_exported_network_is_the_trained_one(finished, small):
     assert json.loads(copy.read_text()) == found
     with pytest.raises(InputError, match=r"x\.safetensors cannot be written \(File"):
         export.export(again, finished / "result.json" / "x")
+    again.network = types.SimpleNamespace(apply=lambda _, x: jnp.zeros(len(x)))
+    with pytest.raises(
+        InputError, match="card are written, but small gives no program"
+    ):
+        export.export(again, finished / "own")
     (finished / "result.json").unlink()
     export.export_run(finished)  # a run that was stopped
     assert json.loads(card.read_text())["final"] == export.NOT_RECORDED

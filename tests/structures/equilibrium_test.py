@@ -248,6 +248,16 @@ def test_what_is_not_found_is_said_once_with_its_number_and_cause(caplog):
             assert says in line
 
 
+def test_it_is_exported_for_any_number_of_samples():
+    network = Equilibrium(GD, lambda x, b: x / 2 + b)
+    b = jnp.ones((3, 2))
+    function = jax.jit(lambda b: network.apply({}, jnp.zeros_like(b), b))
+    (count,) = jax.export.symbolic_shape("n")
+    shape = jax.ShapeDtypeStruct((count, 2), b.dtype)
+    exported = jax.export.export(function, platforms=("cpu", "tpu"))(shape)
+    np.testing.assert_array_equal(exported.call(b), function(b))
+
+
 def test_a_gradient_that_is_not_found_is_said(caplog):
     x0 = jnp.full((1, 2), 1 / 0.02)
     start = _solved(x0, 0.98, max_steps=3)[0]  # as good as x*
