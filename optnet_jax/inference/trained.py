@@ -21,7 +21,6 @@ from optnet_jax.inference.predictions import Predictions
 from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training import sharding
-from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.experiment import create_network
 from optnet_jax.training.leaves import (
     Leaves,
@@ -244,8 +243,7 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
         )
     check_kinds(path)
     where = sharding.replicated(sharding.data_mesh(jax.local_devices()[:1]))
-    with Checkpoints(path / "checkpoints", sharding=where, read_only=True) as found:
-        step, leaves, config = read_variables(found, str(checkpoint))
+    step, leaves, config = read_variables(path, str(checkpoint), where)
     if config is None:
         raise InputError(
             f"{path} does not say which network it is of: copy its config.json, too"

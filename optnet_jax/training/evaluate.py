@@ -13,12 +13,11 @@ from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
-from optnet_jax.training.checkpoint import Checkpoints
 from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
 from optnet_jax.training.warm_start import COLLECTIONS, read_variables
-from optnet_jax.training.workdir import as_text, check_kinds
+from optnet_jax.training.workdir import as_text, check_kinds, read_json
 
 MAX_PENDING = 4
 
@@ -61,22 +60,15 @@ def evaluate_checkpoint(
     agreement.check_told("eval", config, workdir)
     workdir = local_path(workdir, "workdir").absolute()
     check_kinds(workdir)
-    directory = workdir / "checkpoints"
-    if not files.is_folder(directory):
-        raise InputError(
-            f"there is no checkpoint in {directory}: train first, or name the workdir "
-            "of a run with --workdir"
-        )
+    where = sharding.replicated(sharding.data_mesh())
+    step, leaves, trained = read_variables(workdir, config.eval.checkpoint, where)
     experiment = experiment_lib.build(config)
     agreement.check_found(experiment)
     _check_same_classes(workdir, experiment)
     shapes = experiment.state_shapes()
     variables = {name: getattr(shapes, name) for name in COLLECTIONS}
-    with Checkpoints(
-        directory, sharding=experiment.state_sharding, read_only=True
-    ) as checkpoints:
-        step, leaves, trained = read_variables(checkpoints, config.eval.checkpoint)
     agreement.check_variables(workdir, leaves, step)
+    directory = workdir / "checkpoints"
     _check_same_function(trained, config, directory / str(step))
     check_same_network(leaves, flatten(variables), directory / str(step))
     say(f"evaluating step {step} on {experiment.dataset.num_eval:,} images")
@@ -99,10 +91,8 @@ def evaluate_checkpoint(
 
 def _check_same_classes(workdir: Path, experiment: Experiment) -> None:
     """Refuse images whose labels mean something else than those of the training."""
-    try:
-        trained = files.read_object(workdir / "dataset.json").get("class_names")
-    except (FileNotFoundError, ValueError):
-        return  # copied without it, or from an older version
+    # A run may have been copied without it, or be an older version's.
+    trained = (read_json(workdir / "dataset.json") or {}).get("class_names")
     names = list(experiment.dataset.class_names)
     if trained is not None and trained != names:
         raise InputError(

@@ -124,10 +124,7 @@ def _from_checkpoint(
     sharding: jax.sharding.Sharding,
     config: TrainConfig | None,
 ) -> Leaves:
-    with Checkpoints(
-        path / "checkpoints", sharding=sharding, read_only=True
-    ) as checkpoints:
-        _, leaves, trained = read_variables(checkpoints, which)
+    _, leaves, trained = read_variables(path, which, sharding)
     if config is not None and trained is not None:
         ours = as_json(config)
         differences = config_differences(trained, ours, only=FUNCTION_FIELDS)
@@ -137,13 +134,11 @@ def _from_checkpoint(
 
 
 def read_variables(
-    checkpoints: Checkpoints, which: str
+    workdir: Path, which: str, sharding: jax.sharding.Sharding
 ) -> tuple[int, Leaves, dict[str, Any] | None]:
-    """Read the variables to evaluate with from a run's checkpoints.
+    """Read the variables to evaluate with from a checkpoint of a run.
 
-    Args:
-        checkpoints: The checkpoints.
-        which: ``last``, ``best`` (lowest top-1 error), or a step.
+    It is ``last``, ``best`` (lowest top-1 error), or a step.
 
     Returns:
         The step; the leaves of ``params`` and ``batch_stats``, of their average where
@@ -152,29 +147,32 @@ def read_variables(
     Raises:
         InputError: if there is no such sound checkpoint.
     """
-    steps = checkpoints.steps()
-    if not steps:
-        raise InputError(
-            f"there is no checkpoint in {checkpoints.directory}: train first, or name "
-            "the workdir of a run that has one"
-        )
-    try:
-        if which == "best":
-            which = _best_step(checkpoints, steps)
-        known = {str(step): step for step in steps} | {"last": steps[-1]}
-        step = known.get(which.lstrip("0"))
-        if step is None:
+    directory = workdir / "checkpoints"
+    with Checkpoints(directory, sharding=sharding, read_only=True) as checkpoints:
+        steps = checkpoints.steps()
+        if not steps:
             raise InputError(
-                f"there is no checkpoint {which!r}: use last, best, or a step of "
-                f"{steps}"
+                f"there is no checkpoint in {directory}: train first, or name the "
+                "workdir of a run that has one"
             )
-        leaves, meta = checkpoints.read(step)
-    except DamagedCheckpointError as error:
-        others = [step for step in steps if step != error.step]
-        cure = f"choose another step of {others}" if others else "copy the run again"
-        raise InputError(f"{error}: {cure}") from error
-    file = checkpoints.directory.parent / "config.json"
-    trained = meta.origin.config if meta.origin else read_json(file)
+        try:
+            if which == "best":
+                which = _best_step(checkpoints, steps)
+            known = {str(step): step for step in steps} | {"last": steps[-1]}
+            step = known.get(which.lstrip("0"))
+            if step is None:
+                raise InputError(
+                    f"there is no checkpoint {which!r}: use last, best, or a step of "
+                    f"{steps}"
+                )
+            leaves, meta = checkpoints.read(step)
+        except DamagedCheckpointError as error:
+            others = [step for step in steps if step != error.step]
+            cure = (
+                f"choose another step of {others}" if others else "copy the run again"
+            )
+            raise InputError(f"{error}: {cure}") from error
+    trained = meta.origin.config if meta.origin else read_json(workdir / "config.json")
     averaged = any(name.startswith("average.") for name in leaves)
     prefix = "average." if averaged else ""
     wanted = tuple(f"{prefix}{name}." for name in COLLECTIONS)

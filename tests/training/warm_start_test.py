@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import numpy as np
 import optax
@@ -70,10 +72,8 @@ def test_missing_checkpoints_and_steps_are_named(small, saved, tmp_path):
 def test_the_average_is_what_is_read(small, tmp_path):
     state = make_state(small, 0, average=True)
     doubled = jax.tree.map(lambda leaf: 2 * leaf, state.average)
-    with Checkpoints(tmp_path, sharding=SHARDING) as store:
-        store.save(state.replace(average=doubled), {})
-        store.wait()
-        _, leaves, _ = read_variables(store, "last")
+    place = save_run(tmp_path, state.replace(average=doubled))
+    _, leaves, _ = read_variables(Path(place), "last", SHARDING)
     kernel = state.params["Conv_0"]["kernel"]
     np.testing.assert_array_equal(leaves["params.Conv_0.kernel"], 2 * kernel)
     assert all(name.startswith(("params.", "batch_stats.")) for name in leaves)
@@ -192,12 +192,11 @@ def test_other_options_of_the_source_are_said(small, tmp_path, capsys):
 
 
 def test_a_best_step_that_is_gone_is_named(small, tmp_path):
-    with Checkpoints(tmp_path, sharding=SHARDING) as store:
+    with Checkpoints(tmp_path / "checkpoints", sharding=SHARDING) as store:
         state = make_state(small, 0).replace(step=np.int32(4))
         store.save(state, {"best": {"step": 2}})
-        store.wait()
-        with pytest.raises(InputError, match=r"best step, 2, .* a step of \[4\]"):
-            read_variables(store, "best")
+    with pytest.raises(InputError, match=r"best step, 2, .* a step of \[4\]"):
+        read_variables(tmp_path, "best", SHARDING)
 
 
 def test_best_before_any_evaluation_is_last(small, tmp_path, capsys):
