@@ -107,15 +107,9 @@ def check_there(spec: Spec, builder: Any, manual_dir: Path) -> None:
 
 
 def unreachable(url: str, seconds: float) -> str:
-    """Say why ``url`` cannot be downloaded, or nothing if its host answers.
+    """Say why ``url`` cannot be downloaded, or nothing if its host answers in time.
 
-    Args:
-        url: what would be downloaded.
-        seconds: how long to wait for an answer. A name server that does not answer
-            keeps its caller for longer than any socket's timeout.
-
-    Returns:
-        A reason, or the empty string.
+    A name server that does not keeps its caller for longer than any socket's timeout.
     """
     host = urllib.parse.urlsplit(url).hostname
     request = urllib.request.Request(url, method="HEAD")
@@ -170,13 +164,8 @@ def check_archive(spec: Spec, path: Path, archive: Archive) -> None:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"{path.resolve()} cannot be read ({error.strerror}); fetch it again"
-        ) from error
+    with files.readable("; fetch it again", path.resolve()), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

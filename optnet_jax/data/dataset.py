@@ -19,21 +19,15 @@ class Dataset(abc.ABC):
 
     A batch is a function of (seed, step) and of the batch size: a run that stops and
     goes on, be it on another number of processes, sees what it would have seen. Process
-    p of P has rows [p B/P, (p+1) B/P) of each.
+    p of P has rows [p B/P, (p+1) B/P) of each: ``local_batch_size`` from ``first_row``.
 
     Attributes:
-        name: its name in the table of datasets.
-        num_classes: number of classes.
-        image_shape: (H, W, C) of an image in a batch.
+        spec, name, num_classes, image_shape: its entry in the table, and of that.
         preprocessing: what evaluation makes of an image.
-        num_train: images of the training split.
-        num_eval: images of the split that is evaluated.
-        batch_size: images of a step, over all processes together.
-        local_batch_size: images of a step in this process.
+        num_train, num_eval: images of the split that is trained and evaluated on.
         steps_per_epoch: whole batches in the training split; the images that are left
             over are others in every epoch.
         split: one line that says what is trained and evaluated on.
-        version: of the prepared set.
         class_names: what the classes are called, in the order of their labels; their
             numbers where the set has no names.
         fingerprint: a digest of what the data is, wherever it lies: two runs with the
@@ -50,11 +44,8 @@ class Dataset(abc.ABC):
         version: str,
         fingerprint: str,
         class_names: Sequence[str] = (),
-        process_index: int | None = None,
-        process_count: int | None = None,
     ):
-        count = jax.process_count() if process_count is None else process_count
-        batch_size = options.batch_size
+        batch_size, count = options.batch_size, jax.process_count()
         if batch_size % count:
             raise InputError(
                 f"data.batch_size={batch_size} does not divide among {count} "
@@ -76,10 +67,7 @@ class Dataset(abc.ABC):
         self.batch_size = batch_size
         self.local_batch_size = batch_size // count
         self.steps_per_epoch = num_train // batch_size
-        self.process_index = (
-            jax.process_index() if process_index is None else process_index
-        )
-        self.process_count = count
+        self.first_row = jax.process_index() * self.local_batch_size
         self.split = (
             f"{spec.name} {version}: train {num_train}, {spec.eval_split} {num_eval} "
             f"({spec.note})"
@@ -108,9 +96,6 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:
         """Yield this process's rows of the batches of step start_step and onwards.
-
-        Args:
-            start_step: the first step, counted from 0 over the whole run.
 
         Yields:
             ``image``: float32 [local_batch_size, H, W, C], normalised and, if the

@@ -79,13 +79,8 @@ def checksums(records: Sequence[bytes]) -> np.ndarray:
     """Return TFRecord's masked CRC-32C of records, all of them a byte at a time.
 
     A zero before a record changes nothing while the register is zero: it begins as all
-    ones, which is the same as to begin at zero with the first four bytes inverted.
-
-    Args:
-        records: each of four bytes at least.
-
-    Returns:
-        uint32 [N].
+    ones, which is the same as to begin at zero with the first four bytes inverted: a
+    record has four bytes at least. Returned is uint32 [N].
     """
     lengths = np.array([len(record) for record in records])
     longest = lengths.max()

@@ -71,11 +71,8 @@ def _misfits(spec: Spec, builder: Any) -> Iterator[str]:
 def measured(spec: Spec, builder: Any) -> Spec:
     """Return an entry with what a prepared set has measured: its mean and deviation.
 
-    Of a folder its note says, too, how many pictures lie both in train and in test.
-
-    Args:
-        spec: the entry; one that has them is returned as it is.
-        builder: the prepared ``tfds.core.DatasetBuilder``.
+    An entry that has them is returned as it is. Of a folder its note says, too, how
+    many pictures lie both in train and in test.
 
     Raises:
         InputError: if the set does not tell them, or all its images are of one colour.
@@ -103,11 +100,9 @@ def measured(spec: Spec, builder: Any) -> Spec:
 
 
 def class_names(builder: Any) -> tuple[str, ...]:
-    """Return the names of the classes; their numbers where the set has none.
+    """Return the names of the classes by label, or their numbers if they have none.
 
-    Returns:
-        The names in the order of the labels; empty if ``label`` is no ``ClassLabel``
-        and so says nothing of classes.
+    There are none if ``label`` is no ``ClassLabel``, and so says nothing of classes.
     """
     label = builder.info.features["label"]
     if getattr(label, "num_classes", None) is None:
@@ -118,10 +113,8 @@ def class_names(builder: Any) -> tuple[str, ...]:
 def fingerprint(builder: Any) -> str:
     """Return a digest of a prepared set that is too large to be read for one.
 
-    It covers the splits, how many records each of their files holds, their size in
-    bytes, the features and the names of the classes, but neither the folder that the
-    set lies in nor the state of its files: one that is damaged later is not another
-    set.
+    Neither the folder that the set lies in nor the state of its files is in it: one
+    that is damaged later is not another set.
     """
     splits = {
         name: [list(split.filenames), list(split.shard_lengths), int(split.num_bytes)]

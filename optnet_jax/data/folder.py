@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from optnet_jax.data.spec import FOLDER, Spec
 from optnet_jax.errors import InputError, did_you_mean, named, shown
+from optnet_jax.runs import files
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
@@ -34,13 +35,7 @@ SPLIT_SEED = 0
 
 
 class Picture(NamedTuple):
-    """A file of a class.
-
-    Attributes:
-        path: where it lies, relative to the folder.
-        label: of its class.
-        state: its size and the time of its last change.
-    """
+    """A file of a class, relative to the folder, its size and time of last change."""
 
     path: str
     label: int
@@ -48,14 +43,9 @@ class Picture(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """What a folder of pictures holds.
+    """What a folder of pictures holds, its classes in the order of their labels.
 
-    Attributes:
-        root: the folder.
-        classes: names of the classes, in the order of their labels.
-        train: what is trained on.
-        test: what is tested on.
-        note: how the two were told apart, and what was left out.
+    The note says how training and test were told apart, and what was left out.
     """
 
     root: Path
@@ -66,11 +56,9 @@ class Folder(NamedTuple):
 
 
 def spec_of(folder: str, size: int) -> Spec:
-    """Describe a folder as a data set.
+    """Describe a folder as an entry in the table of data sets.
 
-    Returns:
-        Its entry, as those in the table of data sets; mean and deviation are left to
-        the prepared set, which has measured them.
+    Mean and deviation are left to the prepared set, which has measured them.
 
     Raises:
         InputError: if there are no two classes of pictures, or no size.
@@ -173,13 +161,9 @@ Files = dict[str, tuple[int, int]]
 
 def _entries(folder: Path) -> dict[str, os.stat_result]:
     """Return what a folder holds, by name in order, but what is hidden."""
-    try:
+    with files.readable():
         names = sorted(name for name in os.listdir(folder) if name[0] != ".")
         return {name: os.stat(folder / name) for name in names}
-    except OSError as error:
-        raise InputError(
-            f"{named(error.filename)} cannot be read ({error.strerror})"
-        ) from error
 
 
 def _classes(
@@ -236,14 +220,14 @@ def _split(
     A picture that is added moves few of the others from one side to the other.
     """
     train, test = {}, {}
-    for name, files in classes.items():
-        if len(files) < 2:
+    for name, found in classes.items():
+        if len(found) < 2:
             raise InputError(
                 f"{named(root)} has no test folder, and of the class {name} one "
                 "picture only: two are needed to train on the one and test on the other"
             )
-        drawn = sorted(files.items(), key=lambda file: _draw(file[0]))
-        tested = max(1, round(len(files) / 5))
+        drawn = sorted(found.items(), key=lambda file: _draw(file[0]))
+        tested = max(1, round(len(found) / 5))
         test[name], train[name] = dict(drawn[:tested]), dict(drawn[tested:])
     return train, test
 

@@ -40,8 +40,6 @@ class MemoryDataset(Dataset):
         seed: int,
         version: str,
         class_names: Sequence[str] = (),
-        process_index: int | None = None,
-        process_count: int | None = None,
     ):
         train = checked(spec, "train", train)
         evaluation = checked(spec, spec.eval_split, evaluation)
@@ -53,15 +51,12 @@ class MemoryDataset(Dataset):
             version=version,
             fingerprint=fingerprint(train, evaluation),
             class_names=class_names,
-            process_index=process_index,
-            process_count=process_count,
         )
         # Left uncommitted, so that a batch may be moved to any mesh.
         self._train = jax.tree.map(jnp.asarray, train)
         self._evaluation = jax.tree.map(jnp.asarray, evaluation)
         self._order_key, self._augment_key = jax.random.split(jax.random.key(seed))
         self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
-        self._first_row = self.process_index * self.local_batch_size
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
         """See :meth:`Dataset.train_batches`."""
@@ -71,7 +66,7 @@ class MemoryDataset(Dataset):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 order = _permutation(self._order_key, epoch, self.num_train)
-            start = step % self.steps_per_epoch * self.batch_size + self._first_row
+            start = step % self.steps_per_epoch * self.batch_size + self.first_row
             batch = _take(
                 self._train,
                 order,
@@ -81,7 +76,7 @@ class MemoryDataset(Dataset):
                 rows=self.local_batch_size,
             )
             if augment:
-                rows = self._first_row + np.arange(self.local_batch_size)
+                rows = self.first_row + np.arange(self.local_batch_size)
                 batch["image"] = _augment(
                     self._augment_key,
                     step,
@@ -98,7 +93,7 @@ class MemoryDataset(Dataset):
         # The padding repeats the last image; its mask is 0.
         rows = np.arange(batches * self.batch_size, dtype=np.int32)
         order = jnp.asarray(np.minimum(rows, self.num_eval - 1))
-        for start in range(self._first_row, len(rows), self.batch_size):
+        for start in range(self.first_row, len(rows), self.batch_size):
             mine = slice(start, start + self.local_batch_size)
             batch = _take(
                 self._evaluation,
@@ -137,16 +132,9 @@ def _augment(key, step, rows, images: jax.Array, *, pad: int, flip: bool) -> jax
 
 
 def pad_crop_flip(key: jax.Array, image: jax.Array, pad: int, flip: bool) -> jax.Array:
-    """Return a random crop of the zero-padded image, or of its mirror image.
+    """Return a random crop of an image, [H, W, C], with ``pad`` zeros on each side.
 
-    Args:
-        key: random key.
-        image: [H, W, C].
-        pad: pixels of zeros on each side; each of the (2 pad + 1)² crops is as likely.
-        flip: whether to mirror with probability 1/2.
-
-    Returns:
-        [H, W, C].
+    Each of the (2 pad + 1)² crops is as likely; ``flip`` mirrors with probability 1/2.
     """
     crop_key, flip_key = jax.random.split(key)
     padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))

@@ -55,9 +55,7 @@ class Preprocessing:
     def of(cls, source: Any) -> Self:
         """Return that of a :class:`~.spec.Spec`, or of what a run has written of it.
 
-        Args:
-            source: An object with these fields, or a mapping, in which ``resize`` may
-                be missing.
+        In a mapping ``resize`` may be missing.
 
         Raises:
             InputError: if a field is missing or wrong.
@@ -101,11 +99,7 @@ class Preprocessing:
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """Cut the middle out of an image and resize it, by a triangle filter.
 
-        Args:
-            pixels: uint8 [H, W, C], of any size.
-
-        Returns:
-            uint8 of ``image_shape``.
+        From uint8 [H, W, C] of any size to uint8 of ``image_shape``.
         """
         from PIL import Image
 
@@ -133,9 +127,7 @@ class Preprocessing:
 def normalise(pixels: Any, scale: Any, shift: Any) -> Any:
     """Return pixels as the network sees them: one multiply-add for each.
 
-    Args:
-        pixels: floats [B, H, W, C], 0 to 255, of NumPy, JAX or TensorFlow.
-        scale: :attr:`Preprocessing.scale`.
-        shift: :attr:`Preprocessing.shift`.
+    They are floats [B, H, W, C], 0 to 255, of NumPy, JAX or TensorFlow; scale and shift
+    are those of :class:`Preprocessing`.
     """
     return pixels * scale + shift

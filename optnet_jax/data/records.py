@@ -11,6 +11,7 @@ all that come after it would move: it is replaced by one from the start of its f
 marked.
 """
 
+import contextlib
 import enum
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -19,6 +20,7 @@ import numpy as np
 
 from optnet_jax.data import quiet
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 
 MAX_STREAMS = 64
 # Files that a stream reads in turns; they share what its shuffling mixes.
@@ -68,13 +70,7 @@ class Streams(NamedTuple):
 
     @classmethod
     def cut(cls, files: Sequence[str], lengths: Sequence[int], count: int) -> Self:
-        """Cut files into streams that differ by one record at most.
-
-        Args:
-            files: their paths, in the order in which they are read.
-            lengths: how many records each of them has.
-            count: V.
-        """
+        """Cut files, of so many records, into V streams that differ by one at most."""
         ends = np.cumsum(np.asarray(lengths, np.int64))
         limits = ends[-1] * np.arange(count + 1) // count
         cuts = np.unique(np.concatenate([limits, ends]))
@@ -126,15 +122,11 @@ def describe(file: str) -> str:
     >>> describe("nowhere.tfrecord")
     '0 records can be read, then: nowhere.tfrecord; No such file or directory'
     """
-    try:
+    with (
+        files.readable(": give read permission, or see to its disk"),
+        contextlib.suppress(FileNotFoundError),
+    ):
         open(file, "rb").close()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be read ({error.strerror}): give read permission, or see "
-            "to its disk"
-        ) from error
     count, end = _count(file)
     return f"{count:,} records can be read, then: {end}"
 
@@ -164,14 +156,9 @@ def read(
 ) -> Any:
     """Return the undecoded records of some rows of some batches, batch by batch.
 
-    Args:
-        streams: the split.
-        batch_size: B, over all processes together; a multiple of V.
-        rows: the rows that are asked for.
-        steps: the batches that are asked for. The records of earlier ones are read and
-            dropped; where a stream has too few, it is padded.
-        shuffle_buffer: records that a stream shuffles at a time.
-        shuffle_seeds: int64 [V], one for each stream; without, nothing is shuffled.
+    The batch size B is a multiple of V. The records of earlier steps are read and
+    dropped; where a stream has too few, it is padded. Each shuffles ``shuffle_buffer``
+    records at a time, by its own of the seeds, int64 [V], or nothing without.
 
     Returns:
         ``tf.data.Dataset`` of: ``number``, int64, the place of the row in the epoch,
@@ -228,10 +215,7 @@ def read(
 def sound_records(file: Any, skip: Any = 0, take: Any = -1) -> Any:
     """Return the records of a file up to where it is damaged, as a ``tf.data.Dataset``.
 
-    Args:
-        file: scalar string tensor, its path.
-        skip: records to leave out at its start.
-        take: records at most; -1 for all.
+    Its path is a scalar string tensor; ``take`` -1 is all that are left after ``skip``.
     """
     tf = quiet.import_tensorflow()
 

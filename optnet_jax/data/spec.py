@@ -22,7 +22,6 @@ class Spec:
 
     Attributes:
         name: its TFDS name.
-        num_classes: number of classes.
         image_shape: (H, W, C) of what the network sees.
         mean: mean of the training split per channel, pixels scaled to [0, 1]; empty
             where the builder has measured it and put it into its metadata.

@@ -37,26 +37,14 @@ class StreamDataset(Dataset):
     """A dataset that is read from disk while it is used.
 
     Its builder has the features ``image``, ``label`` and, where images have names,
-    ``file_name``.
-
-    Attributes:
-        corrupt: names of the images, and of the files of records, that were not
-            readable, so far.
+    ``file_name``. What was not readable so far, images and files of records, is in
+    ``corrupt``, by name.
 
     Raises:
         InputError: if the set is not stored as TFRecord files.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        options: Options,
-        builder: Any,
-        *,
-        seed: int,
-        process_index: int | None = None,
-        process_count: int | None = None,
-    ):
+    def __init__(self, spec: Spec, options: Options, builder: Any, *, seed: int):
         splits = builder.info.splits
         super().__init__(
             spec,
@@ -66,14 +54,11 @@ class StreamDataset(Dataset):
             version=str(builder.version),
             fingerprint=features.fingerprint(builder),
             class_names=features.class_names(builder),
-            process_index=process_index,
-            process_count=process_count,
         )
         self.corrupt: set[str] = set()
         self._builder = builder
         self._seed = seed
-        first = self.process_index * self.local_batch_size
-        self._rows = range(first, first + self.local_batch_size)
+        self._rows = range(self.first_row, self.first_row + self.local_batch_size)
         self._streams = records.stream_count(self.batch_size)
         self._files = {
             split: records.files_of(builder, split)

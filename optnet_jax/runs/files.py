@@ -14,11 +14,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, named
 
 
 def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> None:
@@ -53,6 +53,20 @@ def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> No
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def readable(cure: str = "", path: object = None) -> Iterator[None]:
+    """Say in one line what cannot be read, and the cure, which follows as it stands.
+
+    Raises:
+        InputError: naming the path, by default that of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = named(path or error.filename)
+        raise InputError(f"{place} cannot be read ({error.strerror}){cure}") from error
+
+
 def exists(path: str | Path) -> bool:
     """Return whether there is something at a path, which may be a link to it.
 
@@ -72,15 +86,11 @@ def is_folder(path: str | Path) -> bool:
 def _mode(
     path: str | Path, look: Callable[..., os.stat_result] = os.stat
 ) -> int | None:
-    try:
-        return look(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}): give read permission, or name "
-            "another"
-        ) from error
+    with readable(": give read permission, or name another", path):
+        try:
+            return look(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
 
 def make_folder(path: Path) -> list[Path]:

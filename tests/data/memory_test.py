@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from unittest import mock
 
 import jax
 import numpy as np
@@ -28,15 +29,20 @@ def splits(num_train=50, num_eval=21, name="cifar10"):
 
 def dataset(seed=0, process_index=0, process_count=1, sizes=(50, 21), **options):
     options = Options(**({"dataset": "cifar10", "batch_size": 8} | options))
-    return memory.MemoryDataset(
-        dataclasses.replace(spec.get_spec(options.dataset), num_classes=NUM_CLASSES),
-        options,
-        *splits(*sizes, name=options.dataset),
-        seed=seed,
-        version="1.0.0",
-        process_index=process_index,
-        process_count=process_count,
-    )
+    world = {
+        "process_index": lambda: process_index,
+        "process_count": lambda: process_count,
+    }
+    with mock.patch.multiple(jax, **world):
+        return memory.MemoryDataset(
+            dataclasses.replace(
+                spec.get_spec(options.dataset), num_classes=NUM_CLASSES
+            ),
+            options,
+            *splits(*sizes, name=options.dataset),
+            seed=seed,
+            version="1.0.0",
+        )
 
 
 def take(iterator, count):

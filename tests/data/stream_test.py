@@ -3,7 +3,9 @@ import functools
 import io
 import itertools
 import shutil
+from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,15 +57,15 @@ def damaged(tmp_path_factory, imagenet_archives):
 
 
 def dataset(builder, seed=0, process_index=0, process_count=1, **options):
-    options = {"batch_size": 6, "shuffle_buffer": 24} | options
-    return stream.StreamDataset(
-        SPEC,
-        Options(dataset="imagenet2012", **options),
-        builder,
-        seed=seed,
-        process_index=process_index,
-        process_count=process_count,
+    options = Options(
+        **{"dataset": "imagenet2012", "batch_size": 6, "shuffle_buffer": 24} | options
     )
+    world = {
+        "process_index": lambda: process_index,
+        "process_count": lambda: process_count,
+    }
+    with mock.patch.multiple(jax, **world):
+        return stream.StreamDataset(SPEC, options, builder, seed=seed)
 
 
 def take(iterator, count):
