@@ -78,8 +78,7 @@ def iterate(
 
     def body(state: State, layer: tuple) -> tuple:
         c, w = layer
-        operator = _checked(transform if weights is None else _bind(transform, w))
-        state = step_in_dtype(recurrence, operator, state, c)
+        state = step_in_dtype(recurrence, _bound(transform, w), state, c)
         return state, recurrence.output(state) if trajectory else None
 
     state, outputs = jax.lax.scan(body, initial, (coefficients, weights), depth)
@@ -107,8 +106,7 @@ def _combinations(transform: Any, depth: int, weights: Any) -> Iterator[Callable
     """Yield the combination of each step, of T_j(x_j) that are evaluated once."""
     transformed = []
     for k in range(depth):
-        w = jax.tree.map(lambda a, k=k: a[k], weights)
-        operator = _checked(transform if weights is None else _bind(transform, w))
+        operator = _bound(transform, jax.tree.map(lambda a, k=k: a[k], weights))
 
         def combine(sources: tuple, alpha: Any = None, operator: Any = operator) -> Any:
             transformed.append(operator(sources[-1]))
@@ -315,13 +313,8 @@ def _check_lengths(tree: Any, depth: int, name: str) -> None:
             )
 
 
-def _checked(transform: Any) -> Any:
+def _bound(transform: Any, w: Any) -> Any:
+    """Return the operator, or both, of a step with the weights w, if there are any."""
     if isinstance(transform, tuple):
-        return tuple(map(shape_preserving, transform))
-    return shape_preserving(transform)
-
-
-def _bind(transform: Any, w: Any) -> Any:
-    if isinstance(transform, tuple):
-        return tuple(_bind(t, w) for t in transform)
-    return lambda x: transform(x, w)
+        return tuple(_bound(t, w) for t in transform)
+    return shape_preserving(transform if w is None else lambda x: transform(x, w))

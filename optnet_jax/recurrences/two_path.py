@@ -71,10 +71,6 @@ class TwoPath(TwoPaths):
         alpha: α_k, a scalar or one for each step.
         beta: β_k, likewise.
         memory: μ_k, likewise.
-        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
-
-    Raises:
-        InputError: an unknown readout.
     """
 
     alpha: Any = 0.5

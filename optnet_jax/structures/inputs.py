@@ -16,14 +16,16 @@ class Inputs(NamedTuple):
 
     Attributes:
         keys: random keys, each split into one for each step, [steps].
-        arrays: the other arrays, the same ones for all layers.
-        join: (arrays, keys of one step) ↦ the inputs of that step by name; what is no
-            array, such as a flag, stays the Python value that it is.
+        moving: arrays of real numbers, which have a gradient, the same in all layers.
+        fixed: the other arrays, likewise.
+        join: (moving, fixed, keys of one step) ↦ the inputs of that step by name; what
+            is no array, such as a flag, stays the Python value that it is.
     """
 
     keys: list[jax.Array]
-    arrays: list[Any]
-    join: Callable[[Sequence[Any], Sequence[Any]], dict[str, Any]]
+    moving: list[Any]
+    fixed: list[Any]
+    join: Callable[..., dict[str, Any]]
 
 
 def split(
@@ -39,28 +41,29 @@ def split(
     for transform in transforms:
         _check(transform, inputs)
     leaves, tree = jax.tree.flatten(dict(inputs))
-    places = [
-        1 if _is_key(leaf) else 0 if isinstance(leaf, jax.Array | np.ndarray) else None
-        for leaf in leaves
-    ]
+    kinds = [_kind(leaf) for leaf in leaves]
 
-    def join(arrays: Sequence[Any], keys: Sequence[Any]) -> dict[str, Any]:
-        rest = (iter(arrays), iter(keys))
+    def join(moving: Any, fixed: Any, keys: Any) -> dict[str, Any]:
+        rest = {"moving": iter(moving), "fixed": iter(fixed), "key": iter(keys)}
         return tree.unflatten(
-            leaf if place is None else next(rest[place])
-            for leaf, place in zip(leaves, places, strict=True)
+            next(rest[kind]) if kind else leaf
+            for leaf, kind in zip(leaves, kinds, strict=True)
         )
 
-    arrays, keys = (
-        [leaf for leaf, place in zip(leaves, places, strict=True) if place == kind]
-        for kind in (0, 1)
+    moving, fixed, keys = (
+        [leaf for leaf, kind in zip(leaves, kinds, strict=True) if kind == name]
+        for name in ("moving", "fixed", "key")
     )
-    return Inputs([jax.random.split(key, steps) for key in keys], arrays, join)
+    return Inputs([jax.random.split(key, steps) for key in keys], moving, fixed, join)
 
 
-def _is_key(leaf: Any) -> bool:
+def _kind(leaf: Any) -> str:
     dtype = getattr(leaf, "dtype", np.dtype(float))
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return "key"
+    if not isinstance(leaf, jax.Array | np.ndarray):
+        return ""
+    return "moving" if jnp.issubdtype(dtype, jnp.inexact) else "fixed"
 
 
 def _check(transform: Callable, inputs: Mapping[str, Any]) -> None:

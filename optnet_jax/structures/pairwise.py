@@ -41,6 +41,7 @@ class Pairwise(nn.Module):
             layer: Any = template.copy(self.transform)
             if isinstance(layer, nn.Module):
                 layer = layer.clone(parent=self, name=f"source_{j}")
-            y = layer(x, **taken.join(taken.arrays, [key[j] for key in taken.keys]))
+            keys = [key[j] for key in taken.keys]
+            y = layer(x, **taken.join(taken.moving, taken.fixed, keys))
             terms.append(y if alpha is None else jnp.asarray(alpha[j], y.dtype) * y)
         return sum(terms[1:], terms[0])

@@ -231,7 +231,7 @@ class Propagation(nn.Module):
             recurrence=self.recurrence,
             transform=template.copy(transform),
             transform_prime=template.copy(transform) if self.separate_paths else None,
-            inputs=functools.partial(inputs.join, inputs.arrays),
+            inputs=functools.partial(inputs.join, inputs.moving, inputs.fixed),
             trajectory=trajectory,
             name=name,
         )
@@ -255,7 +255,8 @@ class Propagation(nn.Module):
         return state, jax.tree.map(lambda *xs: jnp.stack(xs), *outputs)
 
     def _combination(self, k: int, inputs: Inputs) -> Callable:
-        named = inputs.join(inputs.arrays, part_of(inputs.keys, k))
+        keys = part_of(inputs.keys, k)
+        named = inputs.join(inputs.moving, inputs.fixed, keys)
 
         def call(layer: Any, sources: tuple, alpha: Any) -> jax.Array:
             return layer(sources, alpha, **named)

@@ -82,19 +82,11 @@ class ReversiblePropagation(Propagation):
             name: jax.random.split(self.make_rng(name), self.depth)
             for name in (self.scope.rngs if self.scope else ())
         }
-        real = [_is_real(array) for array in inputs.arrays]
-        moving = [array for array in inputs.arrays if _is_real(array)]
-        fixed = [array for array in inputs.arrays if not _is_real(array)]
-
-        def named(moving: list, fixed: list, keys: list) -> dict[str, Any]:
-            rest = (iter(fixed), iter(moving))
-            return inputs.join([next(rest[is_real]) for is_real in real], keys)
-
-        run = _make_run(
-            self.recurrence, self._operators(mutable, named), mutable, self.depth
-        )
+        operators = self._operators(mutable, inputs.join)
+        run = _make_run(self.recurrence, operators, mutable, self.depth)
         constants = (collections, rngs, inputs.keys)
-        state, updated = run(params, constants, moving, fixed, coefficients, state)
+        of_all = inputs.moving, inputs.fixed
+        state, updated = run(params, constants, *of_all, coefficients, state)
         for name in mutable:
             self.put_variable(name, "layers", updated[name])
         return state, None
