@@ -104,10 +104,7 @@ def test_rate_and_weights_are_chosen_without_what_is_reported():
     assert again["error"] != found["error"]
 
 
-def test_every_default_cell_has_a_file_of_its_own():
-    for arguments in ("", "quick"):
-        cells = plan(HypothesisConfig.of(config_file.get_config(arguments)))
-        assert len({cell.name for cell in cells}) == len(cells)
+def test_every_cell_has_a_file_of_its_own():
     config = config_file.get_config()
     labels = [method.label for method in minimisers()]
     config.hypothesis.methods = tuple(labels)
