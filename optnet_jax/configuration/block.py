@@ -53,10 +53,7 @@ class Block:
 
     @classmethod
     def of(cls, config: Any) -> Self:
-        """Return the checked block.
-
-        Args:
-            config: An ``ml_collections.ConfigDict``, a dict, or such a block already.
+        """Return the checked block of a ConfigDict, a dict, or such a block already.
 
         Raises:
             InputError: for an unknown or missing field, a value of another kind or out

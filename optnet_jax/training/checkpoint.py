@@ -45,11 +45,9 @@ class DamagedCheckpointError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, in a folder that is made where it is missing.
 
     Args:
-        directory: ``<workdir>/checkpoints``; made where it is missing.
-        sharding: Where restored arrays go.
         origin: What the run is: saved with every checkpoint, and what
             ``restore_newest`` holds a checkpoint against.
         keep: How many of the newest checkpoints stay (the best one stays besides).
@@ -120,10 +118,8 @@ class Checkpoints:
     ) -> None:
         """Write a checkpoint; the copy to disk goes on in the background.
 
-        Args:
-            state: The state; its ``step`` names the checkpoint.
-            history: JSON-able bookkeeping of the run, given back on resume.
-            best_step: The step with the lowest error so far, which is kept.
+        The history is JSON-able bookkeeping, given back on resume; the checkpoint of
+        the best step so far is kept.
 
         Raises:
             InputError: if this or the previous checkpoint could not be written.
@@ -189,11 +185,9 @@ class Checkpoints:
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """Restore the newest sound checkpoint; name and set aside damaged ones.
 
-        Args:
-            template: A state of the right structure (arrays or shapes).
-
         Returns:
-            The state and the history saved with it; ``None`` if there is none.
+            The state, of the template's structure, and the history saved with it;
+            ``None`` if there is none.
 
         Raises:
             InputError: if the checkpoint belongs to another run or network, or if there

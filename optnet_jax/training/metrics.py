@@ -45,14 +45,9 @@ def classification_sums(
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Count the classes placed before the true one; ties go to the lower index.
 
-    Args:
-        logits: [B, num_classes].
-        labels: int [B].
-
-    Returns:
-        int32 [B]; 0 where the prediction is right. A row that holds a NaN, and a label
-        that is no class, rank last: a comparison with NaN would otherwise call them
-        right.
+    Of logits [B, num_classes] and labels [B] it is int32 [B], 0 where the prediction is
+    right. A row that holds a NaN, and a label that is no class, rank last: a comparison
+    with NaN would otherwise call them right.
     """
     num_classes = logits.shape[-1]
     true = jnp.take_along_axis(logits, labels[:, None], axis=-1)
@@ -102,9 +97,8 @@ class History:
     """What a run remembers besides its state; it is saved with every checkpoint.
 
     Attributes:
-        last: The latest evaluation: ``loss``, ``top1_error``, ``top5_error`` and the
-            ``step`` and ``epoch`` at which it was made.
-        best: The evaluation with the lowest top-1 error; the earliest of equals.
+        last, best: The latest evaluation, and the one with the lowest top-1 error, the
+            earliest of equals: means, and the ``step`` and ``epoch`` of it.
         train_sums: Sums of the training metrics since they were last written.
         wall_seconds: Time spent by all starts of the run together.
         lines: How many lines each file had that is appended to, by its name.

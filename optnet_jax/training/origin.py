@@ -15,11 +15,9 @@ from optnet_jax.training.leaves import digest
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The run that a checkpoint belongs to.
+    """The run that a checkpoint belongs to: its config, in plain JSON types, and data.
 
-    Attributes:
-        config: Its config, as plain JSON types.
-        data: ``Dataset.fingerprint``: what its images and labels are.
+    Of the data it is ``Dataset.fingerprint``: what the images and labels are.
     """
 
     config: dict[str, Any]
@@ -37,10 +35,7 @@ class Origin:
 class Meta:
     """The JSON beside the arrays; a digest covers all of it.
 
-    Attributes:
-        checksums: Checksum of each leaf, by name.
-        history: The run's bookkeeping.
-        origin: The run; ``None`` where an older version wrote the checkpoint.
+    The checksums are of leaves, by name. An older version wrote no ``origin``.
     """
 
     checksums: dict[str, str]

@@ -78,19 +78,16 @@ def create_state(
 class StepOptions:
     """What a step does beyond the paper's recipe; everything is off by default.
 
+    What has no other word here is the field of the config of that name.
+
     Attributes:
-        label_smoothing: Share of the target spread evenly over all classes.
         accumulate: Number of equal micro-batches that a batch is run in. The gradients
             are averaged before the one update, and each micro-batch starts from the
             same running statistics, whose results are averaged too: a network whose
             BatchNorm groups are no larger than a micro-batch gives the same step as
             without accumulation.
-        average_decay: Decay of the moving average of the variables, once the run is
-            long enough for it (:func:`average_share`); 0 keeps none.
+        average_decay: ``config.average.decay``; see :func:`average_share`.
         trivial: How images were normalised, for TrivialAugment; None is off.
-        erase: Probability of an image to have a rectangle erased.
-        mixup: α of mixup; 0 is off.
-        cutmix: α of CutMix; 0 is off.
         batch_sharding: How a batch lies on the devices; each micro-batch is sharded
             over all of them likewise. None: on one device, or wherever XLA likes it.
     """
@@ -114,17 +111,10 @@ def train_step(
     optimizer: optax.GradientTransformation,
     options: StepOptions,
 ) -> tuple[TrainState, Sums]:
-    """Take one optimiser step.
+    """Take one optimiser step on a batch, ``image`` [B, H, W, C] and ``label`` int [B].
 
-    Args:
-        state: The state before the step.
-        batch: ``image`` float [B, H, W, C] and ``label`` int [B].
-        key: The run's PRNG key; dropout's and the augmentation's are derived from it
-            and the step, so that a resumed run draws what the uninterrupted one would
-            have drawn.
-        module: The network.
-        optimizer: The optimiser.
-        options: What else is done.
+    From the run's PRNG key and the step those of dropout and the augmentation are
+    derived: a resumed run draws what the uninterrupted one would have drawn.
 
     Returns:
         The state after the step, and (sum, normaliser) pairs: ``loss``, ``top1_error``,
@@ -173,12 +163,10 @@ def train_step(
 def average_share(step: jax.Array, decay: float) -> jax.Array:
     """Return the share that the newest variables have in the moving average.
 
-    The decay rises to its value as min(decay, (1 + t) / (10 + t)). So a short run is
-    averaged over about the last tenth of its steps, and of the random start that the
-    average begins with is left 1 / C(t + 9, 9) after t steps, 1e-5 after ten.
-
-    Returns:
-        float [], one less the decay, after ``step`` steps.
+    It is one less the decay, which rises to its value as min(decay, (1 + t) / (10 + t))
+    with the step t. So a short run is averaged over about the last tenth of its steps,
+    and of the random start that the average begins with is left 1 / C(t + 9, 9) after t
+    steps, 1e-5 after ten.
     """
     return jnp.maximum(1 - decay, 9 / (10 + step))
 
@@ -240,15 +228,9 @@ def _accumulate(
 
 
 def eval_step(variables: Any, batch: Batch, *, module: nn.Module) -> Sums:
-    """Measure one batch with the running statistics.
+    """Measure one batch with the running statistics; see :func:`.classification_sums`.
 
-    Args:
-        variables: ``params`` and ``batch_stats``.
-        batch: ``image`` [B, H, W, C], ``label`` int [B], ``mask`` [B] (0: padding).
-        module: The network.
-
-    Returns:
-        (sum, normaliser) pairs of ``loss``, ``top1_error`` and ``top5_error``.
+    It has ``image`` [B, H, W, C], ``label`` int [B] and ``mask`` [B] (0: padding).
     """
     logits: Any = module.apply(variables, batch["image"], train=False)
     return metrics_lib.classification_sums(logits, batch["label"], batch["mask"])
