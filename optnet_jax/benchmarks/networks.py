@@ -102,10 +102,8 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
 def shares(row: Row, flops: float) -> dict[str, float]:
     """Return the shares of the device's peaks, nothing for a device without an entry.
 
-    Args:
-        row: of a program. Its bytes are those that the compiler counts for its
-            operations, an upper bound of what goes to memory.
-        flops: 2 for each multiply-add of its convolutions and products.
+    A program's bytes are those that the compiler counts for its operations, an upper
+    bound of what goes to memory; its flops 2 for each multiply-add.
     """
     kind, seconds = jax.devices()[0].device_kind, row["ours"]["median"]
     if kind not in PEAKS:

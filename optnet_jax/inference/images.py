@@ -113,12 +113,7 @@ def _files(path: Path) -> list[Path]:
 def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
     """Return one image as evaluation has it before it is normalised.
 
-    Args:
-        source: Of :func:`sources`.
-        preprocessing: That of the data set.
-
-    Returns:
-        uint8 of the data set's shape.
+    It is uint8 of the data set's shape.
 
     Raises:
         InputError: naming the image, if it cannot be read or has other channels or

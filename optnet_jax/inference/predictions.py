@@ -36,13 +36,9 @@ class Predictions:
         return [self.class_names[label] for label in self.labels]
 
     def top(self, count: int = 3) -> list[list[tuple[str, float]]]:
-        """Return the most probable classes of each image, the most probable first.
+        """Return names and probabilities of the most probable classes of each image.
 
-        Args:
-            count: How many, or all if there are fewer.
-
-        Returns:
-            For each image pairs of a name and a probability.
+        They are in their order, ``count`` of them or all if there are fewer.
 
         Raises:
             InputError: if it is no number of classes.

@@ -57,7 +57,6 @@ class Trained:
             evaluates with one.
         preprocessing: What the data set's evaluation makes of an image.
         class_names: What the classes are called, in the order of their labels.
-        config, dataset, step, card: As given; the config is checked.
 
     Raises:
         InputError: if these do not fit together.
@@ -120,10 +119,7 @@ class Trained:
         return Predictions(names, self.class_names, probabilities)
 
     def features(self, images: Any) -> dict[str, np.ndarray]:
-        """Return what the layers make of images.
-
-        Args:
-            images: As of :meth:`predict`.
+        """Return what the layers make of images, which are as of :meth:`predict`.
 
         Returns:
             Arrays [N, ...] by name, in the order in which they are computed: the
@@ -139,13 +135,9 @@ class Trained:
         return dict(zip(names, values, strict=True))
 
     def read(self, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
-        """Read images as evaluation has them before they are normalised.
+        """Read images, as of :meth:`predict`, as they are before they are normalised.
 
-        Args:
-            images: As of :meth:`predict`.
-
-        Returns:
-            What each is called, and uint8 [N, H, W, C] of the data set's shape.
+        Returned is what each is called, and uint8 [N, H, W, C] of the data set's shape.
 
         Raises:
             InputError: likewise.
@@ -155,20 +147,14 @@ class Trained:
         return tuple(source.name for source in sources), np.stack(rows)
 
     def normalised(self, images: jax.Array) -> jax.Array:
-        """Return images of the data set's shape as the network sees them.
-
-        Args:
-            images: [B, H, W, C], 0 to 255.
-        """
+        """Return images, [B, H, W, C] of 0 to 255, as the network sees them."""
         scale, shift = self.preprocessing.scale, self.preprocessing.shift
         return normalise(images.astype(jnp.float32), scale, shift)
 
     def probabilities(self, variables: Any, images: jax.Array) -> jax.Array:
         """Return the softmax of the logits, float32 [B, number of classes].
 
-        Args:
-            variables: Of the network.
-            images: [B, H, W, C], 0 to 255.
+        Images are [B, H, W, C] of 0 to 255.
         """
         logits: Any = self.network.apply(variables, self.normalised(images))
         return jax.nn.softmax(logits)
@@ -213,9 +199,6 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
             was exported, beside its card.
         checkpoint: ``last``, ``best`` (of lowest top-1 error) or a step; what was
             exported has one.
-
-    Returns:
-        The network with its variables.
 
     Raises:
         InputError: if there is no such workdir or checkpoint, or if it is damaged.

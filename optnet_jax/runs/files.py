@@ -24,11 +24,8 @@ from optnet_jax.errors import InputError, named
 def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a whole file; a reader sees the old one or the new one, never a part.
 
-    A symbolic link at ``path`` is replaced, not followed.
-
-    Args:
-        path: The file.
-        write: Its bytes, or a function that writes them into an open binary file.
+    A symbolic link at ``path`` is replaced, not followed. ``write`` is the file's
+    bytes, or a function that writes them into an open binary file.
 
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
@@ -94,11 +91,7 @@ def _mode(
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Make a folder and its missing parents, and bring their entries to the disk.
-
-    Returns:
-        What was missing, the innermost first.
-    """
+    """Make a folder and its parents, durably; return the missing, innermost first."""
     missing = [folder for folder in (path, *path.parents) if not exists(folder)]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:

@@ -84,11 +84,7 @@ def read(path: Path) -> list[Row]:
 def series(
     rows: Iterable[Mapping[str, Any]], name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return one metric over the epochs.
-
-    Returns:
-        Epochs [n] and values [n]; empty where it was never written.
-    """
+    """Return epochs [n] and values [n] of a metric; empty where it was not written."""
     pairs = [(row.get("epoch"), row.get(name)) for row in rows]
     found = [pair for pair in pairs if all(map(is_number, pair))]
     epochs, values = np.array(found, float).reshape(-1, 2).T

@@ -34,10 +34,6 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
     Their names are their paths, ``params.stage_0.alpha``. Such a file holds what a
     checkpoint of the network does, and is read wherever weight files are.
 
-    Args:
-        path: .npz, .safetensors, .pth or .pt.
-        variables: ``params`` and ``batch_stats``.
-
     Raises:
         InputError: as :func:`write_state_dict`.
     """
@@ -45,10 +41,7 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
 
 
 def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
-    """Read what :func:`save_variables` has written.
-
-    Returns:
-        The variables, nested.
+    """Read what :func:`save_variables` has written, nested.
 
     Raises:
         InputError: as :func:`read_state_dict`; a file with torchvision's names is for
@@ -70,11 +63,7 @@ def has_own_names(state: Mapping[str, Any]) -> bool:
 
 
 def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
-    """Return an entry of a state dict as float32.
-
-    Args:
-        name: of the entry; a variance, by its name, is not negative.
-        array: its value.
+    """Return an entry of a state dict as float32; a variance by name is not negative.
 
     Raises:
         InputError: a value that no weight has, as damaged files and diverged runs do.
@@ -94,12 +83,8 @@ def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
 def read_state_dict(path: str | pathlib.Path) -> StateDict:
     """Read weights by name. No file is allowed to run code.
 
-    Args:
-        path: a file that ends in .npz, .safetensors (with the safetensors package),
-            .pth or .pt (with torch).
-
-    Returns:
-        Name -> array; half precision is widened to float32.
+    It ends in .npz, .safetensors (with the safetensors package), .pth or .pt (with
+    torch). Half precision is widened to float32.
 
     Raises:
         InputError: no such file, another ending, a package that is missing, or a file

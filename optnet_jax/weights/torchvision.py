@@ -45,13 +45,10 @@ _TO_FLAX = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (2, 3, 1, 0)}
 
 
 class _Leaf(NamedTuple):
-    """A leaf of the variables and where it is in a state dict.
+    """A leaf of the variables, (collection, module, ..., leaf), in a state dict.
 
-    Attributes:
-        path: (collection, module, ..., leaf).
-        shape: of the array.
-        keys: its names, one for each step of a scanned stage.
-        stacked: whether the leading axis is that of the steps.
+    There it has a key for each step of a scanned stage; stacked, its leading axis is
+    that of the steps.
     """
 
     path: tuple[str, ...]

@@ -138,8 +138,7 @@ def _mlp(match: re.Match) -> str:
 def in_parts(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state dict with each attention's one projection as its three parts.
 
-    Args:
-        state: name -> array; what is not three equal parts stays as it is.
+    What is not three equal parts stays as it is.
     """
     parts: dict[str, Any] = {}
     for key, value in state.items():
@@ -153,11 +152,7 @@ def in_parts(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_one(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state dict with the three parts of each attention's projection as one.
-
-    Args:
-        state: as :func:`in_parts` returns it.
-    """
+    """Return what :func:`in_parts` was given, each projection in one array."""
     whole: dict[str, Any] = {}
     for key, value in state.items():
         match = re.fullmatch(r"(.*)\.in_proj\.query\.(\w+)", key)
