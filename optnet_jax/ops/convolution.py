@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import lax
 
 from optnet_jax.errors import InputError
-from optnet_jax.ops import cpu as cpu_convolution
+from optnet_jax.ops import cpu
 from optnet_jax.ops.gradient import with_gradient
 from optnet_jax.ops.initializers import he_normal
 
@@ -61,7 +61,7 @@ def same_convolution(
     """Return ``lax.conv_general_dilated`` at stride 1, with gradients stated by hand.
 
     y = x ∗ w has ∂x = ∂y ∗ flip(w)ᵀ and ∂w = x ∗ ∂y with the batch as the summed axis,
-    each on a CPU in the form of :mod:`.cpu_convolution`. It enters linen as
+    each on a CPU in the form of :mod:`.cpu`. It enters linen as
     ``nn.Conv(conv_general_dilated=same_convolution)``. On other platforms XLA's own
     convolution and the derived gradients are taken.
 
@@ -71,7 +71,7 @@ def same_convolution(
     Raises:
         InputError: another stride, padding, dilation or grouping.
     """
-    half = cpu_convolution.half(kernel.shape)
+    half = cpu.half(kernel.shape)
     plain = (
         tuple(window_strides) == (1, 1)
         and (padding is None or list(map(tuple, padding)) == half)
@@ -90,41 +90,30 @@ def same_convolution(
 
 @functools.cache
 def _convolution(precision: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    def by_hand(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple:
+        flipped = w[::-1, ::-1].swapaxes(2, 3)
+        dx = cpu.convolution(dy, flipped, precision)
+        return dx, cpu.kernel_gradient(x, dy, w.shape, precision)
+
+    def backward(residuals: tuple, dy: jax.Array) -> tuple:
+        # Only XLA:CPU needs the hand-written form; elsewhere the derived one is what
+        # the compiler recognises as a library's own gradient kernels.
+        derived = functools.partial(_gradients_derived, precision)
+        return lax.platform_dependent(*residuals, dy, cpu=by_hand, default=derived)
+
     def convolve(x: jax.Array, w: jax.Array) -> jax.Array:
-        fast, derived = (
+        fast, direct = (
             functools.partial(form, precision=precision)
-            for form in (cpu_convolution.convolution, cpu_convolution.direct)
+            for form in (cpu.convolution, cpu.direct)
         )
-        return lax.platform_dependent(x, w, cpu=fast, default=derived)
+        return lax.platform_dependent(x, w, cpu=fast, default=direct)
 
-    return with_gradient(
-        convolve,
-        lambda x, w: (_convolution(precision)(x, w), (x, w)),
-        functools.partial(_backward, precision),
-    )
-
-
-def _backward(precision: Any, residuals: tuple, dy: jax.Array) -> tuple:
-    # Only XLA:CPU needs the hand-written form; elsewhere the derived one is what the
-    # compiler recognises as a library's own gradient kernels.
-    return lax.platform_dependent(
-        *residuals,
-        dy,
-        cpu=functools.partial(_gradients_by_hand, precision),
-        default=functools.partial(_gradients_derived, precision),
-    )
-
-
-def _gradients_by_hand(
-    precision: Any, x: jax.Array, w: jax.Array, dy: jax.Array
-) -> tuple:
-    flipped = w[::-1, ::-1].swapaxes(2, 3)
-    dx = cpu_convolution.convolution(dy, flipped, precision)
-    return dx, cpu_convolution.kernel_gradient(x, dy, w.shape, precision)
+    run = with_gradient(convolve, lambda x, w: (run(x, w), (x, w)), backward)
+    return run
 
 
 def _gradients_derived(
     precision: Any, x: jax.Array, w: jax.Array, dy: jax.Array
 ) -> tuple:
-    derived = functools.partial(cpu_convolution.direct, precision=precision)
+    derived = functools.partial(cpu.direct, precision=precision)
     return jax.vjp(derived, x, w)[1](dy)

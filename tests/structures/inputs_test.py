@@ -15,7 +15,6 @@ from optnet_jax.structures import (
     Propagation,
     ReversiblePropagation,
     Stage,
-    stack_layers,
 )
 
 DEPTH = 3
@@ -192,17 +191,6 @@ def test_a_networks_unit_that_asks_for_it_has_the_train_flag(reversible):
     one, other = jax.jit(lambda: (trained(1), trained(2)))()
     assert np.abs(one - other).max() > 1e-3
     network.apply(variables, images)  # evaluation needs no key: it draws nothing
-
-
-def test_both_layouts_have_one_meaning():
-    unrolled = Propagation(METHOD, Dropped(), DEPTH, unroll=True)
-    variables = unrolled.init(jax.random.key(0), X)
-    scanned = Propagation(METHOD, Dropped(), DEPTH)
-    np.testing.assert_allclose(
-        unrolled.apply(variables, X, train=False),
-        scanned.apply(stack_layers(variables), X, train=False),
-        atol=1e-6,
-    )
 
 
 @pytest.mark.parametrize("cls", [Propagation, ReversiblePropagation])
