@@ -31,6 +31,17 @@ where the operator takes the whole history: that grows."""
 METHODS = ("coefficients", "init", "step", "output")
 """What makes a recurrence."""
 
+ARGUMENTS = {
+    "coefficients": ("depth",),
+    "init": ("x0",),
+    "step": ("transform", "state", "c"),
+    "output": ("state",),
+    "iterates": ("state",),
+    "restart": ("x0", "previous"),
+    "undo": ("transform", "state", "c"),
+}
+"""With what its methods are called, those that it may have too."""
+
 
 class Recurrence(Protocol):
     """A first-order method, written once, run over any operator T.
@@ -103,10 +114,11 @@ class FieldCoefficients:
 
 
 def check_recurrence(recurrence: Any) -> None:
-    """Check that there are the four methods.
+    """Check that there are the four methods, and what each can be called with.
 
     Raises:
-        InputError: it is a class that was not called, or lacks a method.
+        InputError: it is a class that was not called, lacks a method or has one that
+            takes other arguments, or applies T to another number of iterates.
     """
     _check_made("recurrence", recurrence)
     missing = [n for n in METHODS if not callable(getattr(recurrence, n, None))]
@@ -115,6 +127,21 @@ def check_recurrence(recurrence: Any) -> None:
             f"{shown(recurrence)} is no recurrence: it has no method "
             f"{', '.join(missing)}"
         )
+    name = type(recurrence).__name__
+    for method, arguments in ARGUMENTS.items():
+        try:
+            takes = inspect.signature(getattr(recurrence, method, None))  # pyright: ignore
+        except (TypeError, ValueError):  # there is none, or it does not say
+            continue
+        try:
+            takes.bind(*arguments)
+        except TypeError:
+            raise InputError(
+                f"{name}.{method} takes {takes}: it is called with "
+                f"({', '.join(arguments)})"
+            ) from None
+    if number_of_paths(recurrence) not in (1, 2):
+        raise InputError(f"{name}.paths={shown(recurrence.paths)} must be 1 or 2")
 
 
 def check_transforms(*transforms: Any) -> None:
@@ -255,7 +282,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "iuf":  # NumPy makes numbers of texts and None, too
+        # NumPy makes numbers of texts and None, too.
+        if not any(jnp.issubdtype(array.dtype, k) for k in (jnp.integer, jnp.floating)):
             raise TypeError
         array = array.astype(float)
     except TracerArrayConversionError:

@@ -1,11 +1,13 @@
 """The driver: it knows no method and no operator."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from optnet_jax.errors import InputError, shown
 from optnet_jax.recurrences.base import (
@@ -233,13 +235,24 @@ def step_in_dtype(
     a scan's carry must not change.
 
     Raises:
-        InputError: the step returns a state of another form.
+        InputError: the step returns a state of another form, or looks up a name that is
+            no coefficient.
     """
-    new = recurrence.step(transform, state, c)
+    name = type(recurrence).__name__
+    try:
+        new = recurrence.step(transform, state, c)
+    except KeyError as error:
+        frame = error.__traceback__ and error.__traceback__.tb_next
+        if frame is None or frame.tb_next is not None:
+            raise  # of what the step calls
+        raise InputError(
+            f"{name}.step looks up {error}, and {name}.coefficients returns a dict of "
+            f"{', '.join(c) or 'nothing'}"
+        ) from None
     if takes_history(recurrence):  # the new iterate has no old one in its place
         dtype = jnp.result_type(*filter(_is_inexact, jax.tree.leaves(state)))
         return jax.tree.map(lambda x: x.astype(dtype) if _is_inexact(x) else x, new)
-    return in_form(new, state, f"{type(recurrence).__name__}.step")
+    return in_form(new, state, f"{name}.step")
 
 
 def in_form(new: State, old: State, what: str) -> State:
@@ -278,8 +291,12 @@ def prepared(
             an entry for each step.
     """
     name, own = type(recurrence).__name__, recurrence.coefficients(depth)
-    if not isinstance(own, Mapping):
-        raise InputError(f"{name}.coefficients must return a dict, got {shown(own)}")
+    if not isinstance(own, Mapping) or not all(isinstance(key, str) for key in own):
+        raise InputError(
+            f"{name}.coefficients must return a dict of arrays by name, got "
+            f"{shown(own)}"
+        )
+    _check_finite(recurrence, depth, own)
     coefficients = own if given is None else given
     if not isinstance(coefficients, Mapping) or set(coefficients) != set(own):
         found = coefficients if isinstance(coefficients, Mapping) else ()
@@ -302,6 +319,17 @@ def prepared(
     }
     _check_lengths(coefficients, depth, "coefficients")
     return {key: c.astype(dtype) for key, c in coefficients.items()}
+
+
+def _check_finite(recurrence: Recurrence, depth: int, own: Coefficients) -> None:
+    """Refuse NaN and infinity in what the method gives of itself, traced or not."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(own)):
+        with contextlib.suppress(Exception), jax.ensure_compile_time_eval():
+            own = recurrence.coefficients(depth)
+    for key, value in own.items():
+        for row in jax.tree.leaves(value):
+            if not isinstance(row, Tracer):  # there are no numbers yet
+                numbers(f"{type(recurrence).__name__}.coefficients[{key!r}]", row)
 
 
 def _check_lengths(tree: Any, depth: int, name: str) -> None:

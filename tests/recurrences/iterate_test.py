@@ -158,6 +158,22 @@ class Own:
         return state[0]
 
 
+def test_what_is_not_finite_is_refused_where_it_is_traced():
+    method = Own(coefficients=lambda depth: {"a": jnp.full(depth, jnp.inf)})
+    with pytest.raises(InputError, match="'a'. must be finite, got Array.*inf"):
+        jax.eval_shape(lambda x: iterate(method, jnp.tanh, x, 2), jnp.ones(3))
+
+
+def test_a_key_that_the_transform_lacks_is_not_said_of_the_step():
+    with pytest.raises(KeyError, match="'w'"):
+        iterate(Own(), lambda x: {}["w"], jnp.ones(()), 3)
+
+
+def test_coefficients_may_be_of_less_than_32_bits():
+    method = Own(coefficients=lambda depth: {"a": jnp.ones(depth, jnp.bfloat16)})
+    assert iterate(method, lambda x: 2 * x, jnp.ones(()), 3) == 8
+
+
 def test_a_state_may_hold_a_python_number():
     assert iterate(Own(), lambda x: 2 * x, jnp.ones(()), 3) == 8
 
@@ -169,6 +185,32 @@ def test_a_state_may_hold_a_python_number():
         (None, "None is no recurrence: it has no method coefficients, init"),
         (Own(step=None), "no method step$"),
         (Own(coefficients=lambda depth: [1.0]), "Own.coefficients must return a dict"),
+        (
+            Own(coefficients=lambda depth: {1: jnp.ones(depth)}),
+            "a dict of arrays by na",
+        ),
+        (
+            Own(coefficients=lambda depth: {"a": jnp.full(depth, jnp.nan)}),
+            r"Own.coefficients\['a'\] must be finite",
+        ),
+        (
+            Own(history=True, coefficients=lambda d: {"a": [np.full(1, np.inf)] * d}),
+            r"Own.coefficients\['a'\] must be finite|takes the whole history",
+        ),
+        (
+            Own(coefficients=lambda: {}),
+            r"Own.coefficients takes \(\): it is called with \(depth\)",
+        ),
+        (
+            Own(step=lambda transform, state: state),
+            r"Own.step takes \(transform, state\): .* with \(transform, state, c\)",
+        ),
+        (Own(undo=lambda state: state), "Own.undo takes"),
+        (
+            Own(step=lambda t, s, c: (c["b"] * s[0], s[1])),
+            "Own.step looks up 'b', and Own.coefficients returns a dict of a",
+        ),
+        (Own(paths=3), "Own.paths=3 must be 1 or 2"),
         (Own(init=lambda x: (x, "none")), "the state of Own, .* is no pytree of arr"),
         (Own(init=lambda x: {1, 2}), "is no pytree of arrays"),
         (
