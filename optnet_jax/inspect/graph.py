@@ -38,13 +38,9 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A term of a sum.
+    """A term of a sum, weight · source, of nodes by their indices.
 
-    Attributes:
-        source: index of a node.
-        target: index of a node.
-        weight: its coefficient.
-        through_transform: the term is weight T(source), with a T of its own.
+    With ``through_transform`` it is weight T(source), with a T of its own.
     """
 
     source: int
@@ -54,12 +50,7 @@ class Edge(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """A directed graph without cycles.
-
-    Attributes:
-        nodes: in the order in which they are computed.
-        edges: without those of weight 0.
-    """
+    """A directed graph: nodes in the order of computation, edges of weight not 0."""
 
     nodes: list[Node]
     edges: list[Edge]

@@ -25,13 +25,8 @@ class TripleMomentum(FieldCoefficients):
     T(y) - y is -∇f(y) where T is a gradient step. With α = 1 and δ = 0, β = γ = 0 is
     gradient descent (7), γ = 0 the heavy ball (11), and β = γ Nesterov's method (12).
     Source: "The Fastest Known Globally Convergent First-Order Method for Minimizing
-    Strongly Convex Functions", IEEE Control Systems Letters 2 (1).
-
-    Attributes:
-        alpha: α, a scalar or one for each step.
-        beta: β, likewise.
-        gamma: γ, likewise.
-        delta: δ, likewise.
+    Strongly Convex Functions", IEEE Control Systems Letters 2 (1). Each of the four
+    coefficients is a scalar or one for each step.
     """
 
     alpha: Any = 1.0

@@ -65,12 +65,8 @@ class TwoPath(TwoPaths):
     Σ_{t=0}^k (α_t x'_t + β_t x_t). (20) is printed with a sum from t = 1 on, so x'_0
     and x_0 are in no sum and the first step adds nothing: :meth:`printed`. Both lines
     use the old x', so (20) does not contain (14): that is
-    :class:`~optnet_jax.recurrences.ADMM`.
-
-    Attributes:
-        alpha: α_k, a scalar or one for each step.
-        beta: β_k, likewise.
-        memory: μ_k, likewise.
+    :class:`~optnet_jax.recurrences.ADMM`. α, β and the memory μ are scalars or one for
+    each step.
     """
 
     alpha: Any = 0.5

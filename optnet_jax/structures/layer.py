@@ -15,11 +15,7 @@ from optnet_jax.recurrences.iterate import shape_preserving, step_in_dtype
 
 @dataclasses.dataclass(frozen=True)
 class EachLayer:
-    """T_0..T_{K-1}, each of its own kind, for layers that are written out.
-
-    Attributes:
-        transforms: one for each layer, as :class:`Propagation` takes one for all.
-    """
+    """T_0..T_{K-1}, each of its own kind, for layers that are written out."""
 
     transforms: tuple
 

@@ -8,14 +8,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A network of a table.
+    """A network of a table: how it is printed, its name, and that of its config.
 
-    Attributes:
-        label: As printed.
-        network: Name in ``networks.NETWORKS``.
-        config: Name of its config, ``configs/<config>.py``.
-        arguments: Of the config, such as ``depth=40``; may be empty.
-        baseline: Label of the row that this one is compared with, if any.
+    The arguments are the config's, such as ``depth=40``; the baseline is the label of
+    the row that this one is compared with, if any.
     """
 
     label: str
@@ -27,12 +23,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A dataset of a table.
+    """A dataset of a table, with arguments of every row's config.
 
-    Attributes:
-        label: As printed; "+" in Table 4: with the standard augmentation.
-        arguments: Of every row's config.
-        value: Of ``Table.against``, if the columns differ in it.
+    In a label of Table 4 "+" is with the standard augmentation. The value is of
+    ``Table.against``, if the columns differ in that.
     """
 
     label: str
@@ -44,10 +38,7 @@ class Column:
 class Entry:
     """One entry of a table: all runs of it differ in their seed only.
 
-    Attributes:
-        row: Its network.
-        column: Its dataset.
-        paper: The paper's top-1 error (%) and, where it is printed, top-5; or nothing.
+    ``paper`` has the paper's top-1 error (%) and, where it is printed, top-5.
     """
 
     row: Row
@@ -67,17 +58,11 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of results.
+    """A table of results, by its name on the command line.
 
-    Attributes:
-        name: On the command line.
-        title: As printed.
-        rows: Networks.
-        columns: Datasets.
-        seeds: That are run unless others are asked for.
-        top5: Whether the top-5 error is printed too.
-        against: What the columns differ in, if it is a quantity: they are drawn as
-            one curve then.
+    The seeds are run unless others are asked for. With ``top5`` the top-5 error is
+    printed, too. ``against`` is what the columns differ in, if it is a quantity: they
+    are drawn as one curve then.
     """
 
     name: str

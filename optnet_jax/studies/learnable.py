@@ -37,11 +37,8 @@ Activation = Annotated[
 class Task:
     """A family of functions F and how the input enters them.
 
-    Attributes:
-        activation: Φ, a row of Table 1 with slopes in [0, 1].
-        condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
-            Hessian of f_b lies between 1/κ and 1 everywhere.
-        dimension: n.
+    Φ is a row of Table 1 with slopes in [0, 1]. W's n eigenvalues are spread evenly
+    over [0, 1 - 1/κ], so that the Hessian of f_b lies between 1/κ and 1 everywhere.
     """
 
     activation: str
@@ -89,12 +86,7 @@ class Split(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One draw of the task.
-
-    Attributes:
-        w: W, symmetric. [n, n]
-        splits: inputs, N(0, I), and argmin F for each.
-    """
+    """One draw of the task: W, [n, n], and inputs, N(0, I), with argmin F for each."""
 
     w: np.ndarray
     splits: tuple[Split, ...]

@@ -105,9 +105,6 @@ class Extrapolated:
     returns this y_K, so ``Extrapolated(Nesterov())`` is ``NesterovSum()`` as a
     function of the weights; ``Extrapolated(GradientDescent())`` has AGD2's read-out and
     nothing else of it.
-
-    Attributes:
-        recurrence: the method whose output is extrapolated.
     """
 
     recurrence: Recurrence
@@ -138,12 +135,8 @@ class Extrapolated:
 class Reading:
     """One reading of one column of Table 2: a method, and what is left open in it.
 
-    Attributes:
-        label: how tables name it.
-        recurrence: the method.
-        column: the paper's column, the name of a method; empty: not in the paper.
-        separate_paths: two-path methods: each path has weights of its own.
-        slow: trained at the smaller learning rate.
+    The column is the paper's, the name of a method, or empty. Each of two paths may
+    have weights of its own; ``slow`` is trained at the smaller learning rate.
     """
 
     label: str

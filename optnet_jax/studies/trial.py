@@ -39,13 +39,9 @@ KINDS = {False: "without normalisation", True: "with batch normalisation"}
 class Trial:
     """One network and how it is trained: SGD with momentum 0.9, no warm-up.
 
-    Attributes:
-        recurrence: the structure.
-        depth: weight layers, 2 a unit and 2 around them.
-        width: n.
-        normalize: batch normalisation behind each product, with the batch's statistics;
-            without it W' is drawn smaller by √units, or no structure trains at depth
-            56.
+    The depth is in weight layers, 2 a unit and 2 around them. ``normalize`` is batch
+    normalisation behind each product, with the batch's statistics; without it W' is
+    drawn smaller by √units, or no structure trains at depth 56.
     """
 
     recurrence: Recurrence
