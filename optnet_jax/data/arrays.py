@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,36 +95,32 @@ def checked(spec: Spec, name: str, split: Split) -> Split:
             f"the {name} split of {spec.name} is no array ({error}): its images must "
             "have one size"
         ) from error
-    for fault in _misfits(spec, images, labels, f"of the {name} split of {spec.name}"):
-        raise InputError(fault)
-    return Split(images, labels.astype(np.int32))
-
-
-def _misfits(
-    spec: Spec, images: np.ndarray, labels: np.ndarray, where: str
-) -> Iterator[str]:
+    where = f"of the {name} split of {spec.name}"
     if images.dtype != np.uint8:
-        yield f"the images {where} are {images.dtype}; they must be uint8, 0 to 255"
+        raise InputError(
+            f"the images {where} are {images.dtype}; they must be uint8, 0 to 255"
+        )
     if images.shape[1:] != spec.image_shape:
         said = ("N", *spec.image_shape)
-        yield (
+        raise InputError(
             f"the images {where} have shape {images.shape}, its Spec says "
             f"{said}: change one of them".replace("'", "")
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-        yield (
+        raise InputError(
             f"the labels {where} are {labels.dtype} of shape {labels.shape}; they must "
             "be one integer for each image"
         )
     if len(images) != len(labels):
-        yield (
+        raise InputError(
             f"there are {len(images)} images and {len(labels)} labels "
             f"{where}: each image needs one label"
         )
     if not len(images):
-        yield f"{where.removeprefix('of ')} is empty"
+        raise InputError(f"{where.removeprefix('of ')} is empty")
     for row in np.flatnonzero((labels < 0) | (labels >= spec.num_classes)):
-        yield not_a_class(spec, labels[row], f"image {row} {where}")
+        raise InputError(not_a_class(spec, labels[row], f"image {row} {where}"))
+    return Split(images, labels.astype(np.int32))
 
 
 def not_a_class(spec: Spec, label: Any, what: str) -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,22 +18,17 @@ def check(spec: Spec, builder: Any) -> None:
     Raises:
         InputError: naming what is declared and what it should be.
     """
-    for fault in _misfits(spec, builder):
-        raise InputError(fault)
-
-
-def _misfits(spec: Spec, builder: Any) -> Iterator[str]:
     features, where = builder.info.features, f"{spec.name} in {builder.data_dir}"
     change = "change the one or the other"
     for name in ("image", "label"):
         if name not in features:
-            yield (
+            raise InputError(
                 f"{where} has no feature {name!r} but {', '.join(sorted(features))}: "
                 "its builder must call them image and label"
             )
     image, label = features["image"], features["label"]
     if spec.streamed and not isinstance(image, quiet.import_tfds().features.Image):
-        yield (
+        raise InputError(
             f"the images of {where} are a {type(image).__name__}: a streamed set needs "
             "tfds.features.Image"
         )
@@ -44,28 +38,30 @@ def _misfits(spec: Spec, builder: Any) -> Iterator[str]:
         None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True)
     )
     if not fits or image.np_dtype != np.uint8:
-        yield (
+        raise InputError(
             f"the images of {where} are {np.dtype(image.np_dtype)} {shape}, its Spec "
             f"says uint8 {wanted}: {change} (grey images have 1 channel, those with "
             "transparency 4)"
         )
     if not np.issubdtype(label.np_dtype, np.integer) or tuple(label.shape) != ():
-        yield (
+        raise InputError(
             f"the labels of {where} are {label}: they must be one integer for each "
             "image, best as tfds.features.ClassLabel"
         )
     names = class_names(builder)
     if names and len(names) != spec.num_classes:
-        yield (
+        raise InputError(
             f"{where} has {len(names)} classes, its Spec says "
             f"num_classes={spec.num_classes}: {change}"
         )
     for split in ("train", spec.eval_split):
         cure = "delete that directory and prepare it from"
         if split not in builder.info.splits:
-            yield f"{where} was prepared without its {split} split; {cure} all archives"
+            raise InputError(
+                f"{where} was prepared without its {split} split; {cure} all archives"
+            )
         if not builder.info.splits[split].num_examples:
-            yield f"the {split} split of {where} is empty; {cure} something"
+            raise InputError(f"the {split} split of {where} is empty; {cure} something")
 
 
 def measured(spec: Spec, builder: Any) -> Spec:

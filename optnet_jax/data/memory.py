@@ -9,6 +9,7 @@ batch does not depend on the number of processes, each of which makes its own ro
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,6 @@ class MemoryDataset(Dataset):
         self._train = jax.tree.map(jnp.asarray, train)
         self._evaluation = jax.tree.map(jnp.asarray, evaluation)
         self._order_key, self._augment_key = jax.random.split(jax.random.key(seed))
-        self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
         """See :meth:`Dataset.train_batches`."""
@@ -67,14 +67,7 @@ class MemoryDataset(Dataset):
                 epoch = step // self.steps_per_epoch
                 order = _permutation(self._order_key, epoch, self.num_train)
             start = step % self.steps_per_epoch * self.batch_size + self.first_row
-            batch = _take(
-                self._train,
-                order,
-                np.int32(start),
-                self._scale,
-                self._shift,
-                rows=self.local_batch_size,
-            )
+            batch = self._take(self._train, order, start)
             if augment:
                 rows = self.first_row + np.arange(self.local_batch_size)
                 batch["image"] = _augment(
@@ -95,15 +88,13 @@ class MemoryDataset(Dataset):
         order = jnp.asarray(np.minimum(rows, self.num_eval - 1))
         for start in range(self.first_row, len(rows), self.batch_size):
             mine = slice(start, start + self.local_batch_size)
-            batch = _take(
-                self._evaluation,
-                order,
-                np.int32(start),
-                self._scale,
-                self._shift,
-                rows=self.local_batch_size,
-            )
+            batch = self._take(self._evaluation, order, start)
             yield batch | {"mask": np.float32(rows[mine] < self.num_eval)}
+
+    def _take(self, split: Split, order: Any, start: int) -> Any:
+        scale, shift = self.preprocessing.scale, self.preprocessing.shift
+        rows = self.local_batch_size
+        return _take(split, order, np.int32(start), scale, shift, rows=rows)
 
 
 @functools.partial(jax.jit, static_argnames="size")
