@@ -91,14 +91,14 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
             that does not hold a state dict.
     """
     path = pathlib.Path(path)
-    reader = _by_suffix(path, _read_npz, _read_safetensors, _read_torch)
+    _check_suffix(path)
     start = _start_of(path)
     try:
         if start.startswith(b"PK"):  # no reader holds the parts to their checksums
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} in it is damaged")
-        state = {name: _at_least_float32(a) for name, a in reader(path).items()}
+        state = {name: _at_least_float32(a) for name, a in _read(path).items()}
         if not state:
             raise ValueError("it holds nothing")
         return state
@@ -126,7 +126,7 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
             numbers, or a place that cannot be written.
     """
     path = pathlib.Path(path)
-    writer = _by_suffix(path, _write_npz, _write_safetensors, _write_torch)
+    _check_suffix(path)
     # Not ascontiguousarray, which makes a vector of a scalar.
     arrays = {
         name: _at_least_float32(np.asarray(array, order="C"))
@@ -135,17 +135,15 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise InputError(f"{name} is no array of numbers but {shown(state[name])}")
-    write_output(path, writer(path, arrays), "choose another place")
+    write_output(path, _content(path, arrays), "choose another place")
 
 
-def _by_suffix(path: pathlib.Path, npz: Any, safetensors: Any, torch: Any) -> Any:
-    functions = {".npz": npz, ".safetensors": safetensors, ".pth": torch, ".pt": torch}
-    if path.suffix not in functions:
+def _check_suffix(path: pathlib.Path) -> None:
+    if path.suffix not in (".npz", ".safetensors", ".pth", ".pt"):
         raise InputError(
-            f"{path.name} is no weight file: its name must end in "
-            f"{', '.join(functions)}"
+            f"{path.name} is no weight file: its name must end in .npz, .safetensors, "
+            ".pth, .pt"
         )
-    return functions[path.suffix]
 
 
 def _start_of(path: pathlib.Path) -> bytes:
@@ -177,16 +175,12 @@ def _package(module: str, path: pathlib.Path) -> Any:
         ) from error
 
 
-def _read_npz(path: pathlib.Path) -> StateDict:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _read_safetensors(path: pathlib.Path) -> StateDict:
-    return _package("safetensors.numpy", path).load_file(path)
-
-
-def _read_torch(path: pathlib.Path) -> StateDict:
+def _read(path: pathlib.Path) -> StateDict:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    if path.suffix == ".safetensors":
+        return _package("safetensors.numpy", path).load_file(path)
     torch = _package("torch", path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(state, Mapping):
@@ -201,16 +195,11 @@ def _read_torch(path: pathlib.Path) -> StateDict:
     return {name: tensor.detach().numpy() for name, tensor in floating.items()}
 
 
-def _write_npz(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
-    del path
-    return lambda file: np.savez(file, allow_pickle=False, **state)  # pyright: ignore
-
-
-def _write_safetensors(path: pathlib.Path, state: StateDict) -> bytes:
-    return _package("safetensors.numpy", path).save(state)
-
-
-def _write_torch(path: pathlib.Path, state: StateDict) -> Callable[[Any], None]:
+def _content(path: pathlib.Path, state: Any) -> bytes | Callable[[Any], None]:
+    if path.suffix == ".npz":
+        return lambda file: np.savez(file, allow_pickle=False, **state)
+    if path.suffix == ".safetensors":
+        return _package("safetensors.numpy", path).save(state)
     torch = _package("torch", path)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
     return lambda file: torch.save(tensors, file)

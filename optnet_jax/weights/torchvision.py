@@ -103,29 +103,30 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
 
 
 def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a network's variables from torchvision's.
+    """Return a network's variables, ``params`` and ``batch_stats``, from torchvision's.
 
-    Args:
-        network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
-            AGD-Net family, of torchvision's geometry (stage sizes and widths of any
-            size), or a vision transformer with a class token, of any size.
-        state: name -> array; the counters ``num_batches_tracked`` are ignored.
-
-    Returns:
-        ``{"params": ..., "batch_stats": ...}``, float32.
+    It is one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and AGD-Net
+    family, of torchvision's geometry (stage sizes and widths of any size), or a vision
+    transformer with a class token, of any size. Variables are float32, and the counters
+    ``num_batches_tracked`` ignored.
 
     Raises:
         InputError: a network that torchvision has no names for, or a state dict with
             missing, extra or misshapen entries, or with values that no weights have.
     """
-    flat: Any = flatten_dict(import_weights(network, state))
-    images = _images(network, *_stem(flat))
-    _, coefficients = _leaves(network, images)
+    flat, images, coefficients = _imported(network, state)
     return unflatten_dict(flat | _initial(network, images, coefficients))
 
 
 def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what :func:`import_state_dict` does, without the coefficients."""
+    return unflatten_dict(_imported(network, state)[0])
+
+
+def _imported(
+    network: nn.Module, state: Mapping[str, Any]
+) -> tuple[dict[tuple, Any], jax.ShapeDtypeStruct, list[tuple]]:
+    """Return the weights, images for them, and the paths of the coefficients."""
     if state_dict.has_own_names(state):
         raise InputError(
             "the state dict has this library's names, not torchvision's: read its file "
@@ -136,7 +137,7 @@ def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, An
     stem = next((s for s in stems if s is not None and s.ndim == 4), np.empty((1, 3)))
     position = state.get("encoder.pos_embedding")
     images = _images(network, stem.shape[1], position)
-    leaves, _ = _leaves(network, images)
+    leaves, coefficients = _leaves(network, images)
     _check(state, leaves)
     flat = {}
     for leaf in leaves:
@@ -145,7 +146,7 @@ def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, An
             for key in leaf.keys
         ]
         flat[leaf.path] = jnp.asarray(np.stack(arrays) if leaf.stacked else arrays[0])
-    return unflatten_dict(flat)
+    return flat, images, coefficients
 
 
 def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDict:
@@ -153,9 +154,8 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
 
     What torchvision's network has no place for, the learned coefficients, is left out.
 
-    Returns:
-        Name -> float32 array, complete for ``load_state_dict(strict=True)``: the
-        counters ``num_batches_tracked`` are there and 0.
+    It is complete for ``load_state_dict(strict=True)``, in float32: the counters
+    ``num_batches_tracked`` are there and 0.
 
     Raises:
         InputError: a network that torchvision has no names for, or variables that are
