@@ -16,7 +16,7 @@ from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
-from optnet_jax.training.warm_start import COLLECTIONS, read_variables
+from optnet_jax.training.warm_start import read_variables
 from optnet_jax.training.workdir import as_text, check_kinds, read_json
 
 MAX_PENDING = 4
@@ -65,8 +65,7 @@ def evaluate_checkpoint(
     experiment = experiment_lib.build(config)
     agreement.check_found(experiment)
     _check_same_classes(workdir, experiment)
-    shapes = experiment.state_shapes()
-    variables = {name: getattr(shapes, name) for name in COLLECTIONS}
+    variables = experiment.state_shapes().variables
     agreement.check_variables(workdir, leaves, step)
     directory = workdir / "checkpoints"
     _check_same_function(trained, config, directory / str(step))

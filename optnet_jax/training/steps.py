@@ -26,12 +26,11 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
         step: int32 [], the number of optimiser steps taken.
-        params: The linen collection ``params``.
-        batch_stats: The linen collection ``batch_stats`` (BatchNorm's running mean and
-            variance); empty for a network without BatchNorm.
+        params, batch_stats: The linen collections; the one of BatchNorm's running mean
+            and variance is empty for a network without it.
         opt_state: The optimiser's state (momentum).
-        average: Exponential moving average of ``{"params", "batch_stats"}``, which
-            evaluation then uses; ``None`` where averaging is off.
+        average: Exponential moving average of both, which evaluation then uses;
+            ``None`` where averaging is off.
     """
 
     step: jax.Array
@@ -41,11 +40,14 @@ class TrainState(struct.PyTreeNode):
     average: Any = None
 
     @property
+    def variables(self) -> dict[str, Any]:
+        """The collections of the network."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
     def eval_variables(self) -> dict[str, Any]:
         """The collections to evaluate with: the average where there is one."""
-        if self.average is not None:
-            return self.average
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return self.variables if self.average is None else self.average
 
 
 def create_state(

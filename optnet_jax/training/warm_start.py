@@ -25,7 +25,6 @@ from optnet_jax.training.workdir import read_json
 from optnet_jax.weights import state_dict, torchvision
 from optnet_jax.weights.torchvision_names import WEIGHT_LEAVES
 
-COLLECTIONS = ("params", "batch_stats")
 _SHOWN = 3
 
 
@@ -41,18 +40,10 @@ def read_source(
     It is said which coefficients the source lacks, and in what its config differs where
     no shape tells.
 
-    Args:
-        source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
-            checkpoint is meant, the step, or ``best``. Or a file of weights, with
-            torchvision's names or those of the network's variables. A path that is
-            there is taken as it is, with any ``@`` in it.
-        module: The network.
-        shapes: Its state, or the shapes of it.
-        sharding: Where the leaves of a checkpoint go.
-        config: The config of the run that begins.
-
-    Returns:
-        Leaves of ``params`` and ``batch_stats`` by name.
+    The source is ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its
+    last checkpoint is meant, the step, or ``best``. Or a file of weights, with
+    torchvision's names or those of the network's variables. A path that is there is
+    taken as it is, with any ``@`` in it. The shapes are those of the network's state.
 
     Raises:
         InputError: if there is no such checkpoint or file, if it is damaged, or if it
@@ -69,7 +60,7 @@ def read_source(
         raise InputError(f"there is no workdir or weight file {path}")
     else:
         leaves = _from_file(path, module)
-    expected = flatten({name: getattr(shapes, name) for name in COLLECTIONS})
+    expected = flatten(shapes.variables)
     missing = [name for name in expected if name not in leaves]
     fresh = [n for n in missing if n.rpartition(".")[2] not in WEIGHT_LEAVES]
     check_same_network(
@@ -91,9 +82,8 @@ def take_over(
     state: TrainState, leaves: Mapping[str, Any], sharding: jax.sharding.Sharding
 ) -> TrainState:
     """Replace variables of a fresh state, and their average."""
-    fresh = {name: getattr(state, name) for name in COLLECTIONS}
     found = jax.device_put(dict(leaves), sharding)
-    variables = unflatten(fresh, flatten(fresh) | found)
+    variables = unflatten(state.variables, flatten(state.variables) | found)
     average = state.average
     if average is not None:
         average = jax.tree.map(lambda leaf: leaf.copy(), variables)
@@ -175,7 +165,7 @@ def read_variables(
     trained = meta.origin.config if meta.origin else read_json(workdir / "config.json")
     averaged = any(name.startswith("average.") for name in leaves)
     prefix = "average." if averaged else ""
-    wanted = tuple(f"{prefix}{name}." for name in COLLECTIONS)
+    wanted = (f"{prefix}params.", f"{prefix}batch_stats.")
     variables = {
         name.removeprefix(prefix): leaf
         for name, leaf in leaves.items()
