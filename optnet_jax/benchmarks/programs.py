@@ -89,10 +89,8 @@ def torch_process(
     """Have PyTorch's process ready, for as long as the context lasts.
 
     ``make`` is the function of :mod:`.torch_twins` that makes its runs of the device,
-    "cpu" or "cuda", our outputs and the arguments.
-
-    Yields:
-        As :func:`~.timing.other_process`; nothing where PyTorch is not installed.
+    "cpu" or "cuda", our outputs and the arguments. It yields as
+    :func:`~.timing.other_process`; nothing where PyTorch is not installed.
 
     Raises:
         InputError: PyTorch computes something else.

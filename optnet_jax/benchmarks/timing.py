@@ -91,8 +91,7 @@ def other_process(
     ``make``, "module:name", is called there with the arguments and returns
     :data:`Runs`; its module is imported there only.
 
-    Yields:
-        name -> what runs it once there and returns the seconds that it took.
+    By name, it yields what runs it once there and returns the seconds that it took.
 
     Raises:
         InputError: that of the function that makes the runs, or the process ended.

@@ -24,12 +24,10 @@ class Block:
     Every instance is checked, also one that is made from Python or by
     ``dataclasses.replace``.
 
-    Attributes:
-        path: Of the class: the block's dotted name, with a dot at its end; empty for a
-            whole config.
-        free: Of a whole config: dotted names of fields and blocks that may change
-            between two starts of one run: where things are and how often they are
-            written, never what is computed.
+    Of a class ``path`` is its dotted name, with a dot at its end; empty for a whole
+    config. Of such, ``free`` are dotted names of fields and blocks that may change
+    between two starts of one run: where things are and how often they are written,
+    never what is computed.
     """
 
     path: ClassVar[str]

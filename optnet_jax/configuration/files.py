@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ def find_file(path: str) -> Path:
         InputError: if there is none, naming the configs that there are.
     """
     file = Path(path).expanduser() if path.startswith("~/") else Path(path)
-    if _is_file(file):
+    if os.path.isfile(file):  # no error either for a name that no file can have
         return file
     packaged = packaged_configs()
     name = file.name if file.suffix else f"{file.name}.py"
@@ -39,13 +40,6 @@ def find_file(path: str) -> Path:
     else:
         hint = "there are " + ", ".join(f"configs/{name}" for name in packaged)
     raise InputError(f"there is no config file {path}; {hint}")
-
-
-def _is_file(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def packaged_configs() -> dict[str, Path]:

@@ -23,9 +23,7 @@ def read(
     """Read TFRecord files of ``tf.train.Example`` with a PNG image and a label.
 
     TensorFlow decodes a PNG to the same pixels; other images it may round otherwise.
-
-    Returns:
-        The images, uint8 [N, H, W, C], and the labels, int64 [N].
+    Images are uint8 [N, H, W, C], and labels int64 [N].
 
     Raises:
         ValueError: if a file is damaged, or holds anything else. Pillow, protobuf and

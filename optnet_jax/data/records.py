@@ -53,14 +53,8 @@ def stream_count(batch_size: int) -> int:
 class Streams(NamedTuple):
     """A split as a sequence of records that is cut into equal streams.
 
-    Stream v is made of the pieces [bounds[v], bounds[v+1]); piece i is ``take[i]``
-    records of ``files[i]`` after its first ``skip[i]``.
-
-    Attributes:
-        files: [pieces] paths.
-        skip: [pieces] int64.
-        take: [pieces] int64, all positive.
-        bounds: [V + 1] int64.
+    Stream v is made of the pieces [bounds[v], bounds[v+1]), int64 [V + 1]; piece i is
+    ``take[i]`` > 0 records of ``files[i]`` after its first ``skip[i]``.
     """
 
     files: np.ndarray

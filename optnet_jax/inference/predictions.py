@@ -10,12 +10,10 @@ from optnet_jax.kinds import Range, convert
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a network makes of some images.
+    """What a network makes of some images: float32 [N, number of classes].
 
-    Attributes:
-        sources: What each image is called: its file, or "image" and its index.
-        class_names: What the classes are called, in the order of their labels.
-        probabilities: Float32 [N, number of classes], the softmax of the logits.
+    An image is called by its file, or "image" and its index; the classes are in the
+    order of their labels.
     """
 
     sources: tuple[str, ...]

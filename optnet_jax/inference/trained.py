@@ -46,15 +46,13 @@ class Trained:
         config: What it was trained with.
         dataset: What ``dataset.json`` says of its data set; a set of this package can
             do without, and then has numbers for names.
-        leaves: Its variables by name, as evaluation takes them.
-        step: The step that they are of.
+        leaves: Its variables by name, of a step, as evaluation takes them: their moving
+            average if the run evaluates with one.
         where: What they were read from, for messages.
         card: What came with a network that was exported.
 
     Attributes:
-        network: The linen module.
-        variables: ``params`` and ``batch_stats``: their moving average if the run
-            evaluates with one.
+        network, variables: The linen module, its ``params`` and ``batch_stats``.
         preprocessing: What the data set's evaluation makes of an image.
         class_names: What the classes are called, in the order of their labels.
 

@@ -201,8 +201,7 @@ def open_lock(path: Path) -> io.FileIO:
 def take_lock(file: io.FileIO) -> str:
     """Take a lock, which the kernel drops with its file, also at a kill.
 
-    Returns:
-        The process that has it; empty once it is this one.
+    Returned is the process that has it; empty once it is this one.
 
     Raises:
         OSError: if the file system has no locks.

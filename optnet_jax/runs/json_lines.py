@@ -21,14 +21,9 @@ Row = dict[str, Any]
 class JsonLines:
     """A file of rows, each with its ``step``, continued from an earlier start.
 
-    Args:
-        path: The file; made where it is missing.
-        start_step: Step that the run goes on from: rows of later steps, which a killed
-            start wrote after its last checkpoint, are dropped; 0 drops all.
-        expected: How many rows the checkpoint says there were up to that step.
-
-    Attributes:
-        lines: Number of rows by now.
+    Rows of steps after ``start_step``, which a killed start wrote after its last
+    checkpoint, are dropped; 0 drops all. The checkpoint says how many are expected up
+    to that step; ``lines`` is how many there are by now.
 
     Raises:
         InputError: if there is something else than a regular file.

@@ -47,14 +47,10 @@ class DamagedCheckpointError(Exception):
 class Checkpoints:
     """The checkpoints of one run, in a folder that is made where it is missing.
 
-    Args:
-        origin: What the run is: saved with every checkpoint, and what
-            ``restore_newest`` holds a checkpoint against.
-        keep: How many of the newest checkpoints stay (the best one stays besides).
-        read_only: For evaluation: nothing is made, renamed or deleted.
-
-    Attributes:
-        last_saved: The newest step known to be on the disk.
+    The origin is saved with every checkpoint, and ``restore_newest`` holds one against
+    it. So many of the newest are kept, and the best one. Of ``read_only``, for
+    evaluation, nothing is made, renamed or deleted. ``last_saved`` is the newest step
+    known to be on the disk.
 
     Raises:
         InputError: if the directory cannot be used.

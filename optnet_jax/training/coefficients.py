@@ -30,9 +30,8 @@ def declared() -> Iterator[set[str]]:
     >>> paths
     {'beta1'}
 
-    Yields:
-        The paths in ``params``, such as ``stage_0.alpha``; filled as modules run. A
-        module that only hands the field on adds paths that no parameter has.
+    The paths in ``params``, such as ``stage_0.alpha``, are filled in as modules run. A
+    module that only hands the field on adds paths that no parameter has.
     """
     paths: set[str] = set()
 

@@ -17,15 +17,13 @@ def classification_sums(
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Cross-entropy and top-1 and top-5 errors of one batch, summed.
 
-    Args:
-        logits: [B, num_classes].
-        labels: int [B].
-        mask: [B], 1 for an example that counts, 0 for padding; all count without it.
+    Of logits [B, num_classes] and labels int [B]; the mask [B] is 1 for an example that
+    counts, 0 for padding, and all count without it. A label that is no class makes the
+    loss NaN, and is never found.
 
     Returns:
         ``loss``, ``top1_error`` and ``top5_error``, each a pair of the sum over the
-        examples and the number of examples; errors in percent once divided. A label
-        that is no class makes the loss NaN, and is never found.
+        examples and the number of examples; errors in percent once divided.
     """
     mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
     logits = logits.astype(jnp.float32)

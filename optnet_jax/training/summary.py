@@ -50,8 +50,7 @@ def summarize(config: Config | TrainConfig) -> str:
 def on_topology(config: Config | TrainConfig, place: tpu.Topology) -> str:
     """Say what a config's training step costs on a slice of a TPU pod.
 
-    Returns:
-        Several lines: whether it fits, its traffic, the bound on its speed.
+    It is whether it fits, its traffic, and the bound on its speed.
 
     Raises:
         InputError: see :func:`network`; or a batch that its devices do not divide.

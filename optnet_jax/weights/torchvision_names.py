@@ -80,23 +80,14 @@ PROJECTIONS = ("query", "key", "value")
 
 
 def torchvision_name(path: str, *, family: str, has_transition: bool) -> str | None:
-    """Return torchvision's name of one weight.
+    """Return torchvision's name of one weight, or None for what it does not have.
 
     Attention's ``in_proj_weight`` has a name for each of its three parts, such as
-    ``in_proj.query.weight``, see :func:`in_parts`.
+    ``in_proj.query.weight``, see :func:`in_parts`. Of a stage that begins with a
+    transition, the first step is block 1.
 
     >>> torchvision_name("stem_conv/kernel", family="densenet", has_transition=False)
     'features.conv0.weight'
-
-    Args:
-        path: of a leaf of ``params`` or ``batch_stats``, joined by "/", unrolled
-            layers.
-        family: one of :data:`FAMILIES`.
-        has_transition: the leaf's stage begins with a transition, so that its first
-            step is block 1.
-
-    Returns:
-        The key in the state dict, or None for what torchvision's networks do not have.
     """
     if family == "vit" and path in _WHOLE:
         return _WHOLE[path]
