@@ -52,7 +52,8 @@ def _is_floating(value: Any) -> bool:
 
 def _is_block(value: Any) -> bool:
     known = (*BLOCKS, *DENSE_BLOCKS)
-    return value in known if isinstance(value, str) else callable(value)
+    is_class = callable(value) and not isinstance(value, nn.Module)
+    return value in known if isinstance(value, str) else is_class
 
 
 def _are_recurrences(value: Any) -> bool:

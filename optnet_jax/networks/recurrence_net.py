@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.networks import fields
 from optnet_jax.networks.activation import LEARNED, activated, activation, each
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
@@ -40,6 +41,10 @@ RESIDUAL_FIELDS = (
 )
 DENSE_FIELDS = ("compression", "dropout_rate")
 """What only networks whose T takes one iterate have, or the whole history."""
+
+UNIT = ("features", "conv", "norm", "relu")
+DENSE_UNIT = ("features", "norm", "dropout_rate", "train", "dtype")
+"""What their units are made with, beside the strides of a transition."""
 
 
 class RecurrenceNet(nn.Module):
@@ -387,3 +392,12 @@ def _check_kind(network: RecurrenceNet) -> None:
             f"block must be one of {', '.join(blocks)}, or a class, for a "
             f"recurrence that takes {takes}, as {name} does; got {network.block!r}"
         )
+    if callable(network.block):
+        given = DENSE_UNIT if network.dense else UNIT
+        try:
+            inspect.signature(network.block).bind(**dict.fromkeys(given))
+        except (TypeError, ValueError) as error:  # a ValueError: a partial's own
+            raise InputError(
+                f"block={shown(network.block)} must take {', '.join(given)}, for a "
+                f"recurrence that takes {takes}, as {name} does: {error}"
+            ) from error

@@ -7,6 +7,7 @@ from typing import Any
 from flax import linen as nn
 
 from optnet_jax.errors import InputError, did_you_mean, shown
+from optnet_jax.kinds import is_plain
 from optnet_jax.networks import fields
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
 from optnet_jax.networks.vit import VISION_TRANSFORMERS
@@ -34,16 +35,43 @@ def create(name: str, **overrides: Any) -> nn.Module:
             f"unknown network {shown(name)}{did_you_mean(name, NETWORKS)}; "
             f"there are {', '.join(NETWORKS)}"
         )
-    constructor = NETWORKS[name]
-    names = field_names(constructor)
+    parameters = _parameters(name)
     for field in overrides:
-        if field not in names:
+        if field not in parameters:
             raise InputError(
                 f"network {name!r} has no field {shown(field)}"
-                f"{did_you_mean(field, names)}; it has {', '.join(names)}"
+                f"{did_you_mean(field, parameters)}; it has "
+                f"{', '.join(parameters) or 'none'}"
             )
-    fields.check(constructor, overrides)
-    return constructor(**overrides)
+    for field, parameter in parameters.items():
+        is_needed = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if is_needed and field not in overrides:
+            raise InputError(f"network {name!r} needs a value of its field {field!r}")
+    constructor = NETWORKS[name]
+    own = {field: kind for field, kind in field_kinds(name).items() if is_plain(kind)}
+    fields.check(constructor, overrides, fields={**own, **fields.FIELDS})
+    module = constructor(**overrides)
+    _check_module(name, module)
+    return module
+
+
+def _check_module(name: str, module: Any) -> None:
+    """Check that what a constructor returns is a network."""
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"network {name!r} is a {type(module).__name__}, {shown(module)}: what "
+            "NETWORKS holds must return a linen module"
+        )
+    try:
+        inspect.signature(module.__call__).bind(None, train=False)
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"network {name!r} is called with (images, train), which "
+            f"{type(module).__name__} does not take: {error}"
+        ) from error
 
 
 def field_names(constructor: Callable[..., nn.Module]) -> list[str]:
@@ -67,5 +95,23 @@ def field_defaults(name: str) -> dict[str, Any]:
 def _fields(name: str, of: str) -> dict[str, Any]:
     if name not in NETWORKS:
         return {}
-    parameters = inspect.signature(NETWORKS[name]).parameters
-    return {f: getattr(parameters[f], of) for f in field_names(NETWORKS[name])}
+    return {field: getattr(p, of) for field, p in _parameters(name).items()}
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """Return the fields of a network, as its constructor takes them.
+
+    Raises:
+        InputError: it is no class, and no function that makes a network.
+    """
+    constructor = NETWORKS[name]
+    try:
+        if isinstance(constructor, nn.Module):
+            raise TypeError("it is made already")
+        parameters = inspect.signature(constructor).parameters
+        return {field: parameters[field] for field in field_names(constructor)}
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"NETWORKS[{name!r}] must be the class of a network, or a function that "
+            f"makes one, got {shown(constructor)} ({error})"
+        ) from error

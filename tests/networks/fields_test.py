@@ -3,6 +3,7 @@ import inspect
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import NETWORKS, create, fields
@@ -41,6 +42,7 @@ REFUSED = [
     ("nesterov_net", "beta1", [float("inf")]),
     ("hb_net", "block", 3),
     ("hb_net", "block", "bottle"),
+    ("hb_net", "block", nn.Dense(3)),
     ("hb_net", "stem", 3),
     ("agd_net", "stem", "mnist"),
     ("hb_net", "shortcut", "identity"),

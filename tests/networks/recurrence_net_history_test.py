@@ -14,6 +14,7 @@ from optnet_jax.inspect.graph import Edge
 from optnet_jax.inspect.summary import summarize
 from optnet_jax.networks import create
 from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.networks.units import BasicUnit
 from optnet_jax.networks.zoo import agd_net, densenet
 from optnet_jax.recurrences import HeavyBall, HistorySum
 from optnet_jax.training import coefficients
@@ -336,6 +337,14 @@ def test_matrices_for_each_stage_and_coefficients_by_name(float64):
             "one for each of the 3 stages, got 1",
         ),
         (lambda: create("hb_net56", block="dense"), "block must be one of basic"),
+        (
+            lambda: create("hb_net56", block=nn.Conv),
+            "block=.*Conv.* must take features, conv, norm, relu, for a",
+        ),
+        (
+            lambda: RecurrenceNet(HistorySum(), (2,), (4,), block=BasicUnit),
+            "block=.*BasicUnit.* must take features, norm, dropout_rate, train, dtype",
+        ),
         (lambda: create("hb_net56", widths=(16, 32)), "one entry for each stage"),
     ],
 )

@@ -1,5 +1,9 @@
+import functools
+from typing import Any
+
 import jax
 import pytest
+from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import cost
@@ -92,6 +96,66 @@ def test_unknown_field_suggests_the_nearest_and_lists_all():
         create("hb_net20", stagesizes=(1, 1, 1))
     with pytest.raises(InputError, match="has no field 'recurrence'"):
         create("hb_net20", recurrence=None)
+
+
+class Own(nn.Module):
+    """What a user registers: fields of his own, annotated or not."""
+
+    features: int
+    rate: float | None = 0.5
+    labels: tuple[str, ...] = ()
+    init: Any = None
+
+    def __call__(self, images, train=False):
+        return images
+
+
+class NeverCalled(nn.Module):
+    pass
+
+
+class NeverTrained(nn.Module):
+    def __call__(self, images):
+        return images
+
+
+@pytest.mark.parametrize(
+    ("constructor", "fields", "message"),
+    [
+        (Own, {}, "network 'own' needs a value of its field 'features'"),
+        (Own, {"features": "many"}, "features='many' must be a whole number"),
+        (Own, {"features": 1, "rate": "a"}, "rate='a' must be a finite number or None"),
+        (Own, {"features": 1, "labels": (1,)}, "labels has 1: each must be text"),
+        (
+            Own(3),
+            {},
+            r"NETWORKS\['own'\] must be the class of a network, .* made alread",
+        ),
+        (None, {}, r"NETWORKS\['own'\] must be the class of a network, .* got None"),
+        (functools.partial(Own, feature=3), {}, "must be the class of a network"),
+        (
+            lambda: Own,
+            {},
+            "network 'own' is a .*Own.*: what NETWORKS holds must return",
+        ),
+        (lambda: None, {}, "network 'own' is a NoneType, None: what NETWORKS holds"),
+        (NeverTrained, {}, r"\(images, train\), which NeverTrained does not take: got"),
+        (NeverCalled, {}, r"\(images, train\), which NeverCalled does not take"),
+    ],
+)
+def test_what_a_user_registers_is_refused_in_one_line(
+    monkeypatch, constructor, fields, message
+):
+    monkeypatch.setitem(NETWORKS, "own", constructor)
+    with pytest.raises(InputError, match=message) as caught:
+        create("own", **fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_user_registers_has_fields_of_any_kind(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "own", Own)
+    network = create("own", features=3, rate=None, labels=["a"], init=lambda: 0)
+    assert network.rate is None  # pyright: ignore
 
 
 def test_overrides_reach_the_network():
