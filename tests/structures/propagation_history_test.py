@@ -195,40 +195,33 @@ def _narrow(sources, alpha):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("fields", "message"),
     [
-        (lambda: Propagation(HistorySum(np.eye(2)), Combination(), 3), "for 2 steps"),
-        (lambda: Propagation(HistorySum(), Combination(), 0), "depth must be"),
+        ({"recurrence": HistorySum(np.eye(2)), "depth": 3}, "for 2 steps"),
+        ({"depth": 0}, "depth must be"),
         (
-            lambda: Propagation(HistorySum(), Combination(), 2, learned=("gamma",)),
+            {"learned": ("gamma",)},
             "'gamma' is no coefficient of HistorySum: it has alpha, beta",
         ),
+        ({"tied": True}, "takes the whole history, which grows.* tied"),
+        ({"separate_paths": True}, "takes the whole history, which grows"),
+        ({"cls": ReversiblePropagation}, "reversible needs the heavy ball"),
         (
-            lambda: Propagation(HistorySum(), Combination(), 2, tied=True),
-            "takes the whole history, which grows.* tied",
-        ),
-        (
-            lambda: Propagation(HistorySum(), Combination(), 2, separate_paths=True),
-            "takes the whole history, which grows",
-        ),
-        (
-            lambda: ReversiblePropagation(HistorySum(), Combination(), 2),
-            "reversible needs the heavy ball",
-        ),
-        (
-            lambda: Propagation(HistorySum(), FullyConnected(), 2),
+            {"transform": FullyConnected()},
             r"FullyConnected is no function of \(sources, alpha\).*Pairwise",
         ),
-        (lambda: Propagation(HistorySum(), _narrow, 2), "change the channels alone"),
+        ({"transform": _narrow}, "change the channels alone"),
         (
-            lambda: Propagation(HistorySum(1, np.eye(2)), Combination(), 2),
+            {"recurrence": HistorySum(1, np.eye(2))},
             r"beta adds x_0 of shape \(2, 7\) to x_1 of shape \(2, 4\)",
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line(make, message):
+def test_what_cannot_be_done_is_one_line(fields, message):
+    usual = {"recurrence": HistorySum(), "transform": Combination(), "depth": 2}
+    fields = {"cls": Propagation, **usual, **fields}
     with pytest.raises(InputError, match=message) as caught:
-        make().init(jax.random.key(0), jnp.ones((2, 7)))
+        fields.pop("cls")(**fields).init(jax.random.key(0), jnp.ones((2, 7)))
     assert "\n" not in str(caught.value)
 
 
