@@ -45,7 +45,7 @@ class Range:
     meaning: str = ""
 
     def check(self, value: Any) -> Any:
-        """Return the value if it lies between the bounds."""
+        """Return the value if it lies between the bounds, in single precision, too."""
         bounds = [
             (f"{words} {bound}", within(value, bound))
             for words, bound, within in (
@@ -56,11 +56,29 @@ class Range:
             )
             if bound is not None
         ]
-        if all(holds for _, holds in bounds):
-            return value
-        meaning = f" ({self.meaning})" if self.meaning else ""
-        said = " and ".join(words for words, _ in bounds)
-        raise WrongValueError(f"must be {said}{meaning}")
+        if not all(holds for _, holds in bounds):
+            meaning = f" ({self.meaning})" if self.meaning else ""
+            said = " and ".join(words for words, _ in bounds)
+            raise WrongValueError(f"must be {said}{meaning}")
+        if isinstance(value, float):
+            single = in_single_precision(value)
+            lost = value and (not single or single in (self.above, self.below))
+            if lost or not math.isfinite(single):
+                raise WrongValueError(
+                    f"is {single:g} in single precision, in which networks compute"
+                )
+        return value
+
+
+def in_single_precision(value: Any) -> Any:
+    """Return numbers as single precision rounds them: one below 1e-38 is 0.
+
+    >>> in_single_precision(1e40), in_single_precision(1e-40)
+    (np.float32(inf), np.float32(0.0))
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(value)
+    return single * (np.abs(value) >= 1e-38)
 
 
 @dataclasses.dataclass(frozen=True)

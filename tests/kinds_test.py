@@ -14,6 +14,8 @@ from optnet_jax.kinds import (
     pattern,
 )
 
+POSITIVE = Annotated[float, Range(above=0)]
+IN_SINGLE = "in single precision, in which networks compute"
 TWICE = Annotated[tuple[int, ...], Items(least=1, distinct=True)]
 
 
@@ -32,6 +34,8 @@ TWICE = Annotated[tuple[int, ...], Items(least=1, distinct=True)]
         (3, int | None, 3),
         ("last", Literal["last", "best"], "last"),
         (print, Any, print),
+        (1e-38, POSITIVE, 1e-38),
+        (0.0, Annotated[float, Range(least=0)], 0.0),
         (2, Annotated[int, Range(least=2, most=2)], 2),
         ("007", Annotated[str, pattern("[0-9]+", "digits")], "007"),
     ],
@@ -72,6 +76,14 @@ def test_a_value_of_its_kind_is_taken(value, kind, expected):
             1.0,
             Annotated[float, Range(above=0, below=1, meaning="a share")],
             "field=1.0 must be above 0 and below 1 (a share)",
+        ),
+        (1e40, POSITIVE, f"field=1e+40 is inf {IN_SINGLE}"),
+        (1e-50, POSITIVE, f"field=1e-50 is 0 {IN_SINGLE}"),
+        (1e-50, Annotated[float, Range(least=0)], f"field=1e-50 is 0 {IN_SINGLE}"),
+        (
+            1 - 1e-12,
+            Annotated[float, Range(least=0, below=1)],
+            f"field=0.999999999999 is 1 {IN_SINGLE}",
         ),
         ((1, 1), TWICE, "field=(1, 1) must name each once: 1 comes twice"),
         ((), TWICE, "field=() must have at least 1"),

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
-from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
+from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule, in_single_precision
 from optnet_jax.networks.activation import NAMES
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
@@ -29,7 +29,8 @@ def _are_finite(value: Any) -> bool:
         array = np.asarray(value)
     except ValueError:  # rows of unequal length
         return False
-    return array.dtype.kind in "iuf" and array.size > 0 and np.isfinite(array).all()  # pyright: ignore
+    numbers = array.dtype.kind in "iuf" and array.size > 0
+    return bool(numbers and np.isfinite(in_single_precision(array)).all())
 
 
 def _are_weights(value: Any) -> bool:
@@ -70,7 +71,9 @@ def _are_recurrences(value: Any) -> bool:
 Channels = Annotated[int, Range(least=1, most=2**16)]
 Layers = Annotated[int, Range(least=1, most=fields.MOST_LAYERS)]
 Activation = Annotated[str, OneOf(NAMES)]
-Coefficient = Annotated[Any, Rule("a finite number, or an array of them", _are_finite)]
+Coefficient = Annotated[
+    Any, Rule("a finite number, below 1e38 or so, or an array of them", _are_finite)
+]
 Weights = Annotated[
     Any,
     Rule(

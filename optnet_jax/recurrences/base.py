@@ -13,6 +13,7 @@ from jax.errors import TracerArrayConversionError
 from jax.typing import ArrayLike
 
 from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import in_single_precision
 
 Transform = Callable[[Any], Any]
 """The operator T: an array to an array of the same shape. z ↦ z - ∇f(z) for
@@ -295,8 +296,10 @@ def numbers(name: str, value: Any) -> np.ndarray:
         raise InputError(
             f"{name} must be a number or an array of them, got {reprlib.repr(value)}"
         ) from None
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite, got {reprlib.repr(value)}")
+    if not np.isfinite(in_single_precision(array)).all():
+        raise InputError(
+            f"{name} must be finite in single precision, got {reprlib.repr(value)}"
+        )
     return array
 
 

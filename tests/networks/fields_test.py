@@ -39,6 +39,8 @@ REFUSED = [
     ("hb_net", "unroll", 1),
     ("hb_net", "beta1", float("nan")),
     ("hb_net", "beta2", "one"),
+    ("hb_net", "beta2", 1e40),
+    ("agd_net", "alpha", 1e40),
     ("nesterov_net", "beta1", [float("inf")]),
     ("hb_net", "block", 3),
     ("hb_net", "block", "bottle"),

@@ -66,6 +66,7 @@ def test_pair_shares_one_operator_or_takes_two():
         (object(), "must be a number"),
         ([0.1, None], "must be a number"),
         ([0.1, float("nan")], "must be finite"),
+        ([0.1, 1e40], "must be finite in single precision"),
     ],
 )
 @pytest.mark.parametrize(
