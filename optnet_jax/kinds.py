@@ -61,7 +61,7 @@ class Range:
             said = " and ".join(words for words, _ in bounds)
             raise WrongValueError(f"must be {said}{meaning}")
         if isinstance(value, float):
-            single = in_single_precision(value)
+            single = float(in_single_precision(value))
             lost = value and (not single or single in (self.above, self.below))
             if lost or not math.isfinite(single):
                 raise WrongValueError(

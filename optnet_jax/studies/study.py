@@ -186,13 +186,21 @@ class Study(Generic[AnyConfig, AnyCell]):
         return "\n\n".join([*parts, made]) + "\n"
 
     def _earlier(self, file: Path, config: AnyConfig) -> Report | None:
-        """Read the report that is there; refuse one of another config."""
-        if not files.exists(file):
+        """Read the report that is there; refuse one of another config.
+
+        Of programs, which may have begun without a report, the config is there alone.
+        """
+        of, own = self.measurement, file.with_name("config.json")
+        if files.exists(file):
+            report = read_json(file)
+        elif isinstance(of, Programs) and files.exists(own):
+            report = {"config": read_json(own)}
+            if report["config"].get("experiment") != self.name:
+                return None
+        else:
             return None
-        report = read_json(file)
         if not isinstance(report.get("config"), dict):
             raise InputError(f"{file} is damaged: {CURE}")
-        of = self.measurement
         differences = config_differences(
             identity(report["config"]),
             identity(config),

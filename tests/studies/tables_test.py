@@ -378,6 +378,17 @@ def test_runs_of_another_table_are_not_counted_and_said(made, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("use", ["run", "report_so_far"])
+def test_a_workdir_belongs_to_one_table_before_it_has_a_report(tmp_path, use):
+    stopped = started_by(lambda arguments: 1)
+    with pytest.raises(SystemExit, match="cells failed"):
+        stopped.run(config_of("digits,seeds=0"), tmp_path)
+    assert not (tmp_path / "tables.json").exists()
+    study = started_by(lambda arguments: pytest.fail("a run is started"))
+    with pytest.raises(InputError, match=r"\(table was digits, now table5\)"):
+        getattr(study, use)(config_of("table5"), tmp_path)
+
+
+@pytest.mark.parametrize("use", ["run", "report_so_far"])
 def test_a_workdir_belongs_to_one_table(tmp_path, use):
     """Another one would replace its report; another part of it may."""
     STUDY.report_so_far(config_of("digits"), tmp_path)
