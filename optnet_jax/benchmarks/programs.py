@@ -53,9 +53,8 @@ def time_programs(
 ) -> dict[str, Row]:
     """Time programs, and PyTorch's of the same name, in turns.
 
-    Returns:
-        name -> ``ours``, a spread of seconds, and what the compiler says; beside
-        PyTorch also ``torch`` and ``ratio``, its time by ours.
+    A row has ``ours``, a spread of seconds, and what the compiler says; beside PyTorch
+    also ``torch`` and ``ratio``, its time by ours.
     """
     functions: dict[Any, Callable[[], float]] = {}
     for name, program in programs.items():

@@ -41,7 +41,8 @@ class StreamDataset(Dataset):
     ``corrupt``, by name.
 
     Raises:
-        InputError: if the set is not stored as TFRecord files.
+        InputError: if the set is not stored as TFRecord files; and while iterating, at
+            an image that cannot be read.
     """
 
     def __init__(self, spec: Spec, options: Options, builder: Any, *, seed: int):
@@ -71,11 +72,7 @@ class StreamDataset(Dataset):
         self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
-        """See :meth:`Dataset.train_batches`.
-
-        Raises:
-            InputError: while iterating, at an image that cannot be read.
-        """
+        """See :meth:`Dataset.train_batches`."""
         first_epoch, step = divmod(start_step, self.steps_per_epoch)
         for epoch in itertools.count(first_epoch):
             for batch in self._checked(self._train_epoch(epoch, step)):
@@ -84,11 +81,7 @@ class StreamDataset(Dataset):
             step = 0
 
     def eval_batches(self) -> Iterator[Batch]:
-        """See :meth:`Dataset.eval_batches`.
-
-        Raises:
-            InputError: while iterating, at an image that cannot be read.
-        """
+        """See :meth:`Dataset.eval_batches`."""
         for batch in self._checked(self._evaluation()):
             sound = batch.pop("status") == Status.SOUND
             yield batch | {"mask": sound.astype(np.float32)}

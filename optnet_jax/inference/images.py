@@ -29,14 +29,10 @@ class Source(NamedTuple):
 def sources(images: Any) -> list[Source]:
     """Tell images apart, before any is read.
 
-    Args:
-        images: A path, of a file or of a folder with image files at any depth; an image
-            of Pillow; an array [H, W], [H, W, C], [N, H, W] or [N, H, W, C]; or a
-            sequence of these. Of three axes the last is that of the channels if its
-            length is at most 4.
-
-    Returns:
-        The images one by one; the files of a folder in the order of their names.
+    They are a path, of a file or of a folder with image files at any depth, in the
+    order of their names; an image of Pillow; an array [H, W], [H, W, C], [N, H, W] or
+    [N, H, W, C]; or a sequence of these. Of three axes the last is that of the channels
+    if its length is at most 4.
 
     Raises:
         InputError: if there is none, or if something is no image.

@@ -105,9 +105,6 @@ class Trained:
                 or floats 0 to 1; or a list of these, of different sizes. They are cut
                 and resized as the data set's evaluation does it.
 
-        Returns:
-            Names and probabilities, in the order of the images.
-
         Raises:
             InputError: naming the image that cannot be read or be made into one of the
                 data set's.

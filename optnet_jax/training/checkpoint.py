@@ -181,9 +181,7 @@ class Checkpoints:
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """Restore the newest sound checkpoint; name and set aside damaged ones.
 
-        Returns:
-            The state, of the template's structure, and the history saved with it;
-            ``None`` if there is none.
+        It is a state as the template and the history saved with it; None without one.
 
         Raises:
             InputError: if the checkpoint belongs to another run or network, or if there

@@ -62,9 +62,8 @@ def learned_coefficients(params: Any, paths: Iterable[str]) -> dict[str, np.ndar
 def read(workdir: Path) -> dict[str, np.ndarray]:
     """Read what a run has recorded: a line of ``coefficients.jsonl`` an evaluation.
 
-    Returns:
-        ``step`` [n], ``epoch`` [n] and an array [n, ...] for each path, of those rows
-        that have the last one's shapes; empty where nothing is recorded.
+    It is ``step`` [n], ``epoch`` [n] and an array [n, ...] for each path, of those rows
+    that have the last one's shapes; empty where nothing is recorded.
 
     Raises:
         InputError: if there is something else than a regular file.
