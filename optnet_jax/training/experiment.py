@@ -157,9 +157,7 @@ def build(
     Raises:
         InputError: for whatever in the config cannot be run, before anything slow.
     """
-    spec = data.spec_of(config.data)
-    module = create_network(config, spec.num_classes)
-    check_classes(module, spec)
+    module, spec = network_of(config)
     excluded = config.optimizer.decay_exclude
     if config.data.image_size or excluded:
         # A size that the network cannot take, and a name of no parameter: they would be
@@ -206,14 +204,21 @@ def build(
     )
 
 
-def check_classes(module: nn.Module, spec: data.Spec) -> None:
-    """Raise InputError for fewer outputs than the dataset has classes."""
+def network_of(config: TrainConfig) -> tuple[nn.Module, data.Spec]:
+    """Build the network of a config, and return it with what its dataset is.
+
+    Raises:
+        InputError: as the two say, and for fewer outputs than there are classes.
+    """
+    spec = data.spec_of(config.data)
+    module = create_network(config, spec.num_classes)
     classes = getattr(module, "num_classes", spec.num_classes)
     if classes < spec.num_classes:
         raise InputError(
             f"config.model.num_classes={classes} is less than the {spec.num_classes} "
             f"classes of {spec.name}: leave it out"
         )
+    return module, spec
 
 
 def check_micro_batches(module: nn.Module, batch_size: int, count: int) -> None:

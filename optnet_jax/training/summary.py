@@ -12,7 +12,6 @@ from optnet_jax.errors import InputError
 from optnet_jax.inspect import figure, summary, tpu
 from optnet_jax.runs import program
 from optnet_jax.training import experiment as experiment_lib
-from optnet_jax.training.experiment import check_classes, create_network
 
 
 def network(config: Config | TrainConfig) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -26,10 +25,7 @@ def network(config: Config | TrainConfig) -> tuple[nn.Module, tuple[int, int, in
             f"{config.get('name', 'the config')} has no network to summarise: give a "
             "config that trains one"
         )
-    config = TrainConfig.of(config)
-    spec = data.spec_of(config.data)
-    module = create_network(config, spec.num_classes)
-    check_classes(module, spec)
+    module, spec = experiment_lib.network_of(TrainConfig.of(config))
     return module, spec.image_shape
 
 
