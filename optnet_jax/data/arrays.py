@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from optnet_jax.data import quiet, records
+from optnet_jax.data import features, quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
@@ -37,7 +37,7 @@ def _read_plain(builder: Any, split: str) -> Split | None:
     from optnet_jax.data import examples
 
     try:
-        files = records.files_of(builder, split)
+        files = features.files_of(builder, split)
         return Split(*examples.read(*files, image.shape[-1]))
     except PermissionError as error:
         raise InputError(
@@ -51,6 +51,8 @@ def _read_plain(builder: Any, split: str) -> Split | None:
 
 def _read_with_tensorflow(builder: Any, split: str) -> Split:
     tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
+    from optnet_jax.data import records
+
     images, labels = [], []
     try:
         with quiet.no_chatter():

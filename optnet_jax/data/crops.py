@@ -9,6 +9,8 @@ from typing import Any
 
 from optnet_jax.data import quiet
 
+tf: Any = quiet.import_tensorflow()
+
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
@@ -21,7 +23,6 @@ def random_resized(height: Any, width: Any, seed: Any) -> Any:
     This is what the authors of DenseNet trained with (fb.resnet.torch,
     ``RandomSizedCrop``), hence what "the same training strategy" of §7.1 means.
     """
-    tf = quiet.import_tensorflow()
     draws = tf.random.stateless_uniform([5, ATTEMPTS], seed)
     area = tf.cast(height * width, tf.float32)
     area *= AREA[0] + (AREA[1] - AREA[0]) * draws[0]
@@ -50,7 +51,6 @@ def fixed(height: Any, width: Any, seed: Any, share: float) -> Any:
     Cutting it and resizing it to 224 is resizing the short side to 224 / share and
     cutting 224x224.
     """
-    tf = quiet.import_tensorflow()
     side = _side(height, width, share)
     draws = tf.random.stateless_uniform([2], seed)
     top, left = _place(draws[0], height - side), _place(draws[1], width - side)
@@ -59,20 +59,17 @@ def fixed(height: Any, width: Any, seed: Any, share: float) -> Any:
 
 def central(height: Any, width: Any, share: float) -> Any:
     """Return the square in the middle, of ``share`` of the short side."""
-    tf = quiet.import_tensorflow()
     side = _side(height, width, share)
     return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
 
 def _side(height: Any, width: Any, share: float) -> Any:
-    tf = quiet.import_tensorflow()
     short = tf.cast(tf.minimum(height, width), tf.float32)
     return tf.maximum(tf.cast(tf.round(share * short), tf.int32), 1)
 
 
 def _place(draw: Any, room: Any) -> Any:
     """Return one of the ``room + 1`` offsets, each as likely; ``draw`` is in [0, 1)."""
-    tf = quiet.import_tensorflow()
     offset = tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32)
     # In float32 the product can round up to room + 1.
     return tf.minimum(offset, room)

@@ -119,3 +119,19 @@ def fingerprint(builder: Any) -> str:
     features = builder.info.features.to_json()
     content = json.dumps([splits, features, class_names(builder)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def files_of(builder: Any, split: str) -> tuple[list[str], list[int]]:
+    """Return the files of a split, in order, and how many records each of them has.
+
+    Raises:
+        InputError: if they are not TFRecord files.
+    """
+    file_format = builder.info.file_format.value
+    if file_format != "tfrecord":
+        raise InputError(
+            f"{builder.name} in {builder.data_dir} is stored as {file_format}, which "
+            "cannot be streamed; prepare it as tfrecord, TFDS's default"
+        )
+    parts = builder.info.splits[split].file_instructions
+    return [part.filename for part in parts], [part.examples_in_shard for part in parts]

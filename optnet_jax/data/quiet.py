@@ -6,10 +6,9 @@ that prepares or streams a dataset.
 """
 
 import contextlib
-import functools
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 # TensorFlow reads both when it is first imported; without them it prints pages.
@@ -34,21 +33,6 @@ def import_tfds() -> Any:
     import tensorflow_datasets as tfds
 
     return tfds
-
-
-def as_written(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function that builds a ``tf.data`` pipeline do so without AutoGraph.
-
-    AutoGraph rewrites Python's ``if`` and ``for`` over tensors, of which our functions
-    have none, and warns in pages where it cannot, as on Python 3.13.
-    """
-
-    @functools.wraps(build)
-    def built(*args: Any, **kwargs: Any) -> Any:
-        tf = import_tensorflow()
-        return tf.autograph.experimental.do_not_convert(build)(*args, **kwargs)
-
-    return built
 
 
 @contextlib.contextmanager

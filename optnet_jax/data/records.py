@@ -18,9 +18,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from optnet_jax.data import quiet
-from optnet_jax.errors import InputError
+from optnet_jax.data import features, quiet
 from optnet_jax.runs import files
+
+tf: Any = quiet.import_tensorflow()
+
+# AutoGraph rewrites Python's `if` and `for` over tensors, of which our functions have
+# none, and warns in pages where it cannot, as on Python 3.13.
+as_written = tf.autograph.experimental.do_not_convert
 
 MAX_STREAMS = 64
 # Files that a stream reads in turns; they share what its shuffling mixes.
@@ -83,25 +88,9 @@ class Streams(NamedTuple):
         return len(self.bounds) - 1
 
 
-def files_of(builder: Any, split: str) -> tuple[list[str], list[int]]:
-    """Return the files of a split, in order, and how many records each of them has.
-
-    Raises:
-        InputError: if they are not TFRecord files.
-    """
-    file_format = builder.info.file_format.value
-    if file_format != "tfrecord":
-        raise InputError(
-            f"{builder.name} in {builder.data_dir} is stored as {file_format}, which "
-            "cannot be streamed; prepare it as tfrecord, TFDS's default"
-        )
-    parts = builder.info.splits[split].file_instructions
-    return [part.filename for part in parts], [part.examples_in_shard for part in parts]
-
-
 def damaged_file(builder: Any, split: str) -> str | None:
     """Return the first file of a split that holds fewer records than it should."""
-    for file, length in zip(*files_of(builder, split), strict=True):
+    for file, length in zip(*features.files_of(builder, split), strict=True):
         if _count(file)[0] != length:
             return file
     return None
@@ -127,7 +116,6 @@ def describe(file: str) -> str:
 
 def _count(file: str) -> tuple[int, str]:
     """Return the records of a file, to its end or to where it is damaged."""
-    tf = quiet.import_tensorflow()
     count, end = 0, "the end"
     try:
         for _ in tf.data.TFRecordDataset(file):
@@ -138,7 +126,7 @@ def _count(file: str) -> tuple[int, str]:
     return count, end
 
 
-@quiet.as_written
+@as_written
 def read(
     streams: Streams,
     *,
@@ -160,7 +148,6 @@ def read(
         path that it comes from; ``place``, int64, how many records are before it
         there; ``status``, int64, a :class:`Status`.
     """
-    tf = quiet.import_tensorflow()
     block = batch_size // streams.number
     files, skip, take, bounds = map(
         tf.constant, (streams.files, streams.skip, streams.take, streams.bounds)
@@ -205,13 +192,12 @@ def read(
     )
 
 
-@quiet.as_written
+@as_written
 def sound_records(file: Any, skip: Any = 0, take: Any = -1) -> Any:
     """Return the records of a file up to where it is damaged, as a ``tf.data.Dataset``.
 
     Its path is a scalar string tensor; ``take`` -1 is all that are left after ``skip``.
     """
-    tf = quiet.import_tensorflow()
 
     def probe(file: Any) -> tuple[Any, Any]:
         return file, tf.data.TFRecordDataset(file).take(1).get_single_element()
@@ -227,7 +213,6 @@ def sound_records(file: Any, skip: Any = 0, take: Any = -1) -> Any:
 
 def _read_piece(file: Any, skip: Any, take: Any) -> Any:
     """``take`` records of a file, whatever its state."""
-    tf = quiet.import_tensorflow()
 
     def marked(records: Any, status: Status) -> Any:
         return tf.data.Dataset.zip(
@@ -246,7 +231,6 @@ def _read_piece(file: Any, skip: Any, take: Any) -> Any:
 
 def _nothing(file: Any, status: Status) -> Any:
     """Endless entries without a record."""
-    tf = quiet.import_tensorflow()
     entry = {
         "record": tf.constant(""),
         "file": tf.convert_to_tensor(file),

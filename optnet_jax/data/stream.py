@@ -27,6 +27,8 @@ from optnet_jax.data.records import Status
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
+tf: Any = quiet.import_tensorflow()
+
 Batch = dict[str, np.ndarray]
 
 # Parallel decodes; tf.data finds how many of them pay.
@@ -62,13 +64,11 @@ class StreamDataset(Dataset):
         self._rows = range(self.first_row, self.first_row + self.local_batch_size)
         self._streams = records.stream_count(self.batch_size)
         self._files = {
-            split: records.files_of(builder, split)
+            split: features.files_of(builder, split)
             for split in ("train", spec.eval_split)
         }
         # Traced once, and not twice in every epoch.
-        self._example = quiet.import_tensorflow().function(
-            self._decode, autograph=False
-        )
+        self._example = tf.function(self._decode, autograph=False)
         self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -118,10 +118,9 @@ class StreamDataset(Dataset):
         )
         return self._decoded(entries, None)
 
-    @quiet.as_written
+    @records.as_written
     def _decoded(self, entries: Any, augment_seed: int | None) -> Any:
         """Batches of what :func:`records.read` gives, in the same order."""
-        tf = quiet.import_tensorflow()
         seed = None if augment_seed is None else tf.constant(augment_seed, tf.int32)
 
         def normalised(batch: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +144,6 @@ class StreamDataset(Dataset):
 
         An error is caught by a dataset, so each candidate is a dataset.
         """
-        tf = quiet.import_tensorflow()
 
         def image_of(record: Any) -> dict[str, Any]:
             return self._example(record, entry["number"], augment_seed) | {
@@ -156,7 +154,7 @@ class StreamDataset(Dataset):
 
         def other(record: Any) -> dict[str, Any]:
             return image_of(record) | {
-                "file_name": self._name(self._parse(entry["record"])),
+                "file_name": self._parse(entry["record"])["file_name"],
                 "status": tf.constant(int(Status.BAD_IMAGE), tf.int64),
             }
 
@@ -183,7 +181,6 @@ class StreamDataset(Dataset):
         Of a JPEG only the part that is seen is decoded; a PNG, TFDS's default, and what
         else TensorFlow reads is decoded whole.
         """
-        tf = quiet.import_tensorflow()
         channels = self.image_shape[2]
 
         def part_of_jpeg() -> Any:
@@ -223,14 +220,8 @@ class StreamDataset(Dataset):
             return crops.fixed(height, width, seed, share)
         return crops.random_resized(height, width, seed)
 
-    @staticmethod
-    def _name(example: dict[str, Any]) -> Any:
-        """Return the name of an image's file; empty where the set tells none."""
-        return example.get("file_name", quiet.import_tensorflow().constant(""))
-
     def _decode(self, record: Any, number: Any, augment_seed: Any) -> dict[str, Any]:
         """Return a ``tf.train.Example`` with its image decoded, cropped and resized."""
-        tf = quiet.import_tensorflow()
         example = self._parse(record)
         seed = None
         if augment_seed is not None:
@@ -238,15 +229,18 @@ class StreamDataset(Dataset):
         return {
             "image": self._image(example["image"], seed),
             "label": tf.cast(example["label"], tf.int32),
-            "file_name": self._name(example),
+            "file_name": example["file_name"],
         }
 
     def _parse(self, record: Any) -> dict[str, Any]:
-        """Return the features of a ``tf.train.Example``, the image undecoded."""
-        skip = quiet.import_tfds().decode.SkipDecoding()
-        return self._builder.info.features.deserialize_example(
-            record, decoders={"image": skip}
-        )
+        """Return the features of a ``tf.train.Example``, the image undecoded.
+
+        The name of its file is empty where the set tells none.
+        """
+        skip = {"image": quiet.import_tfds().decode.SkipDecoding()}
+        declared = self._builder.info.features
+        example = declared.deserialize_example(record, decoders=skip)
+        return {"file_name": tf.constant(""), **example}
 
     def _checked(self, batches: Any) -> Iterator[Batch]:
         """Yield the batches, once what could not be read is reported."""
