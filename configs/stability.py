@@ -38,7 +38,7 @@ def get_config(args: str = "") -> ConfigDict:
         "seeds": tuple(range(10)),
         "steps": 20 if args else 150,
         # Mean loss of the last tenth of the steps above which a run has failed:
-        # a guess has log 10 = 2.30.
+        # a guess has log 10 = 2.30 where there are ten classes.
         "failed_above": 2.0,
     }
     config.data = {

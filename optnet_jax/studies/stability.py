@@ -7,6 +7,7 @@ more stably than ResNet at depth, as §7.2 says (:mod:`.trial`).
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 
 import jax
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
 from optnet_jax.configuration.train import Count, Data, Seed
+from optnet_jax.errors import InputError
 from optnet_jax.objectives import activation_pair
 from optnet_jax.recurrences import Recurrence, methods
 from optnet_jax.structures import FullyConnected, Propagation
@@ -124,6 +126,13 @@ def plan(config: StabilityConfig) -> list[Cell]:
 def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the images are loaded once."""
     images = load(config.data, config.seed, config.trial.steps)
+    guess, limit = math.log(images.classes), config.trial.failed_above
+    if limit >= guess:
+        raise InputError(
+            f"config.trial.failed_above={limit:g} is no less than the loss of a guess, "
+            f"{guess:.3g} for the {images.classes} classes of {config.data.dataset}: a "
+            "run that learns nothing would not have failed"
+        )
     parts: dict[str, Callable[[Cell], Row]] = {
         "roots": measure_roots,
         "norms": functools.partial(measure_norms, config=config),

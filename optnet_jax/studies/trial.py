@@ -228,22 +228,19 @@ def _median(values: Any) -> float:
     return float(np.median(np.array(values, float)))
 
 
-TOP = 3.0
-"""A loss that is larger, or none, is drawn here."""
-
-
 def draw(report: dict[str, Any]) -> Figure:
     """Draw the final loss against the learning rate, a panel for each depth."""
     settings = report["config"]["trial"]
     rates, depths = settings["learning_rates"], settings["depths"]
     both = settings["normalize"]
+    top = 1.5 * settings["failed_above"]  # a loss that is larger is drawn there
     # At least as wide as the legend.
     width = max(4, 7.5 / len(depths))
     figure, axes = panels(len(both), len(depths), width, 3, sharex=True, sharey=True)
     for row in select(report["cells"], part="trial"):
         axis = axes[both.index(row["normalize"]), depths.index(row["depth"])]
         loss = np.array(row["final_loss"], float)
-        capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=TOP)
+        capped = np.where(np.isfinite(loss), loss, np.inf).clip(max=top)
         low, middle, high = np.quantile(capped, (0.25, 0.5, 0.75), axis=1)
         axis.plot(rates, middle, marker=".", label=row["label"])
         axis.fill_between(rates, low, high, alpha=0.2)
@@ -252,5 +249,5 @@ def draw(report: dict[str, Any]) -> Figure:
     for axis in axes.flat:
         axis.axhline(settings["failed_above"], color="black", linewidth=0.8)
     figure.supxlabel("learning rate")
-    figure.supylabel(f"final loss, {TOP:g} where it is larger or diverged")
+    figure.supylabel(f"final loss, {top:g} where it is larger or diverged")
     return legend(figure, "upper center", 3)

@@ -1,8 +1,11 @@
 """Made-up trials and the verdict that they must give, and the study end to end."""
 
+import dataclasses
+
 import pytest
 from optnet_jax.configs import stability as config_file
 
+from optnet_jax.errors import InputError
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import stability
 from optnet_jax.studies.markdown import select, table
@@ -36,6 +39,14 @@ def small_config():
     config.trial.depths, config.trial.normalize = (4,), (True,)
     config.trial.steps, config.trial.width = 4, 4
     return config
+
+
+def test_a_loss_that_a_guess_has_is_a_failure(tmp_path, monkeypatch, images):
+    few = dataclasses.replace(images, classes=5)
+    monkeypatch.setattr(stability, "load", lambda *_: few)
+    fault = "failed_above=2 is no less than the loss of a guess, 1.61 for the 5 classes"
+    with pytest.raises(InputError, match=fault):
+        STUDY.run(small_config(), tmp_path)
 
 
 def test_it_leaves_its_files_and_goes_on(tmp_path, monkeypatch, images, run_study):
