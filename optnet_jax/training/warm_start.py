@@ -51,7 +51,11 @@ def read_source(
     """
     path, which = _locate(source)
     if files.is_folder(path):
-        leaves = _from_checkpoint(path, which or "last", sharding, config)
+        _, leaves, trained = read_variables(path, which or "last", sharding)
+        if config is not None and trained is not None:
+            now = as_json(config)
+            if found := config_differences(trained, now, only=FUNCTION_FIELDS):
+                say(f"{path} was trained with other options: {listed(found)}")
     elif which:
         raise InputError(
             f"there is no workdir {path} to take {which!r} from, nor a path {source}"
@@ -106,21 +110,6 @@ def _from_file(path: Path, module: nn.Module) -> Leaves:
             for name, array in state.items()
         }
     return flatten(torchvision.import_weights(module, state))
-
-
-def _from_checkpoint(
-    path: Path,
-    which: str,
-    sharding: jax.sharding.Sharding,
-    config: TrainConfig | None,
-) -> Leaves:
-    _, leaves, trained = read_variables(path, which, sharding)
-    if config is not None and trained is not None:
-        ours = as_json(config)
-        differences = config_differences(trained, ours, only=FUNCTION_FIELDS)
-        if differences:
-            say(f"{path} was trained with other options: {listed(differences)}")
-    return leaves
 
 
 def read_variables(
