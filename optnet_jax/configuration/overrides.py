@@ -189,7 +189,7 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
     elif kind is str:
         yield text
     elif kind is not bool:
-        literal = _literal(text)
+        literal = python_value(text)
         is_tuple = (origin or kind) is tuple
         if literal is not text or not is_tuple:
             yield literal
@@ -198,7 +198,8 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
             yield words if literal is text else (literal,)
 
 
-def _literal(text: str) -> Any:
+def python_value(text: str) -> Any:
+    """Return what a text is in Python, the text itself if it is nothing there."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):

@@ -1,6 +1,5 @@
 """SGD with Nesterov momentum and L2 in the gradient, of §7.1, or another of optax."""
 
-import ast
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optnet_jax.configuration.overrides import python_value
 from optnet_jax.configuration.train import FLOAT32, Momentum, Optimizer
 from optnet_jax.errors import InputError, did_you_mean, one_line, shown
 from optnet_jax.kinds import Range, convert
@@ -108,10 +108,7 @@ def _options(config: Optimizer, function: Callable) -> dict[str, Any]:
                 f"config.optimizer.options has {shown(option)}: write name=value, each "
                 f"name once; optax.{config.name} has {', '.join(known)}"
             )
-        try:
-            found[name] = ast.literal_eval(text)
-        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-            found[name] = text
+        found[name] = python_value(text)
     return found
 
 
