@@ -105,6 +105,7 @@ class Own(nn.Module):
     rate: float | None = 0.5
     labels: tuple[str, ...] = ()
     init: Any = None
+    width: float = 1.0
 
     def __call__(self, images, train=False):
         return images
@@ -125,6 +126,7 @@ class NeverTrained(nn.Module):
         (Own, {}, "network 'own' needs a value of its field 'features'"),
         (Own, {"features": "many"}, "features='many' must be a whole number"),
         (Own, {"features": 1, "rate": "a"}, "rate='a' must be a finite number or None"),
+        (Own, {"features": 1, "width": "a"}, "width='a' must be a finite number"),
         (Own, {"features": 1, "labels": (1,)}, "labels has 1: each must be text"),
         (
             Own(3),
@@ -156,6 +158,8 @@ def test_what_a_user_registers_has_fields_of_any_kind(monkeypatch):
     monkeypatch.setitem(NETWORKS, "own", Own)
     network = create("own", features=3, rate=None, labels=["a"], init=lambda: 0)
     assert network.rate is None  # pyright: ignore
+    # One of ours is a whole number of that name.
+    assert create("own", features=3, width=0.5).width == 0.5  # pyright: ignore
 
 
 def test_overrides_reach_the_network():
