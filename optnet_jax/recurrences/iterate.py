@@ -235,10 +235,12 @@ def step_in_dtype(
     a scan's carry must not change.
 
     Raises:
-        InputError: the step returns a state of another form, or looks up a name that is
-            no coefficient.
+        InputError: the step returns a state of another form, looks up a name that is no
+            coefficient, or combines the history with another number of α.
     """
     name = type(recurrence).__name__
+    if takes_history(recurrence):
+        transform = _one_each(transform, name)
     try:
         new = recurrence.step(transform, state, c)
     except KeyError as error:
@@ -253,6 +255,20 @@ def step_in_dtype(
         dtype = jnp.result_type(*filter(_is_inexact, jax.tree.leaves(state)))
         return jax.tree.map(lambda x: x.astype(dtype) if _is_inexact(x) else x, new)
     return in_form(new, state, f"{name}.step")
+
+
+def _one_each(transform: Callable, name: str) -> Callable:
+    """Return the combination of a history with a check of its α."""
+
+    def combine(sources: tuple, alpha: Any = None) -> Any:
+        if alpha is not None and np.shape(alpha)[:1] != (len(sources),):
+            raise InputError(
+                f"{name}.step combines {len(sources)} iterates with alpha of shape "
+                f"{np.shape(alpha)}: it must have a number for each"
+            )
+        return transform(sources, alpha)
+
+    return combine
 
 
 def in_form(new: State, old: State, what: str) -> State:

@@ -194,10 +194,20 @@ def _narrow(sources, alpha):
     return sources[-1][:1]
 
 
+class _OneForAll(HistorySum):
+    def coefficients(self, depth):
+        rows = [np.full(1, 0.5) for k in range(depth)]
+        return {**super().coefficients(depth), "alpha": rows}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"recurrence": HistorySum(np.eye(2)), "depth": 3}, "for 2 steps"),
+        (
+            {"recurrence": _OneForAll(), "transform": Pairwise(FullyConnected())},
+            r"_OneForAll.step combines 2 iterates with alpha of shape \(1,\): it must",
+        ),
         ({"depth": 0}, "depth must be"),
         (
             {"learned": ("gamma",)},
