@@ -97,6 +97,9 @@ ACTIVATIONS = {
 def activation_pair(name: str) -> tuple[Callable, Callable]:
     """Return (Φ, Ψ) of a row of Table 1.
 
+    Args:
+        name: a key of :data:`ACTIVATIONS`.
+
     Raises:
         InputError: there is no such row.
     """
@@ -149,11 +152,18 @@ def _symmetric(name: str, value: Any) -> jax.Array:
 
 
 def objective(activation: str, u: Any) -> Callable[[Any], jax.Array]:
-    """Return f of (8): f(z) = ‖z‖²/2 - Σ_i Ψ(U_i·z), z [n] or [..., n] to [] or [...].
+    """Return f of (8): f(z) = ‖z‖²/2 - Σ_i Ψ(U_i·z).
 
     >>> import jax.numpy as jnp
     >>> float(objective("relu", jnp.eye(2))(jnp.array([3.0, -4.0])))
     8.0
+
+    Args:
+        activation: a name of Table 1.
+        u: U, symmetric. [n, n]
+
+    Returns:
+        A function from z, [n] or [..., n], to f(z), [] or [...].
 
     Raises:
         InputError: an unknown activation, or U is not symmetric.
@@ -185,7 +195,14 @@ def gradient_step(activation: str, u: Any) -> Callable[[Any], jax.Array]:
 
 
 def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
-    """Return x ↦ Φ(W x) of (7), x [n] or [..., n]: the operator T of propagation.
+    """Return x ↦ Φ(W x) of (7): the operator T of propagation.
+
+    Args:
+        activation: a name of Table 1.
+        w: W. [n, n]
+
+    Returns:
+        A function from [n] or [..., n] to the same.
 
     Raises:
         InputError: an unknown activation, or W is not square.
@@ -198,6 +215,13 @@ def layer(activation: str, w: Any) -> Callable[[Any], jax.Array]:
 def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
     """Return F of Lemma 1: F(x) = f(U x), U = √W; propagation descends on it.
 
+    Args:
+        activation: a name of Table 1.
+        w: W, symmetric positive definite. [n, n]
+
+    Returns:
+        A function from x, [n] or [..., n], to F(x), [] or [...].
+
     Raises:
         InputError: an unknown activation, or W is not symmetric positive definite.
     """
@@ -207,7 +231,13 @@ def network_objective(activation: str, w: Any) -> Callable[[Any], jax.Array]:
 
 
 def square_root(w: Any) -> jax.Array:
-    """Return U = √W, the symmetric positive definite square root: U U = W, [n, n].
+    """Return U = √W, the symmetric positive definite square root.
+
+    Args:
+        w: W. [n, n]
+
+    Returns:
+        U with U U = W. [n, n]
 
     Raises:
         InputError: W is traced, not symmetric (to 1e-6 of its largest entry) or not

@@ -102,8 +102,10 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
 def shares(row: Row, flops: float) -> dict[str, float]:
     """Return the shares of the device's peaks, nothing for a device without an entry.
 
-    A program's bytes are those that the compiler counts for its operations, an upper
-    bound of what goes to memory; its flops 2 for each multiply-add.
+    Args:
+        row: of a program. Its bytes are those that the compiler counts for its
+            operations, an upper bound of what goes to memory.
+        flops: 2 for each multiply-add of its convolutions and products.
     """
     kind, seconds = jax.devices()[0].device_kind, row["ours"]["median"]
     if kind not in PEAKS:

@@ -9,7 +9,13 @@ from flax import linen as nn
 
 
 class PlainNet(nn.Module):
-    """Stem, stages of so many units, mean over the pixels, and logits, for ImageNet."""
+    """Stem, stages, mean over the pixels and a layer of logits, for ImageNet.
+
+    Attributes:
+        stage_sizes: the number of units of each stage.
+        num_classes: number of logits.
+        dtype: of the computation.
+    """
 
     stage_sizes: tuple[int, ...]
     num_classes: int = 1000

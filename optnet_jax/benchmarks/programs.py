@@ -34,10 +34,15 @@ OPTIMIZER = optax.chain(
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program; ``run`` waits for it.
+    """A compiled program.
 
-    Temporary bytes are what it needs beyond its arguments and results, bytes accessed
-    what its operations read and write, as the compiler counts them, or None.
+    Attributes:
+        run: runs it once and waits for it.
+        compile_seconds: lowering and compiling, without any cache.
+        temporary_bytes: what it needs beyond its arguments and results, as the compiler
+            plans it; None where the backend does not say.
+        bytes_accessed: read and written by its operations, as the compiler counts them,
+            or None.
     """
 
     run: Callable[[], Any]
@@ -53,8 +58,14 @@ def time_programs(
 ) -> dict[str, Row]:
     """Time programs, and PyTorch's of the same name, in turns.
 
-    A row has ``ours``, a spread of seconds, and what the compiler says; beside PyTorch
-    also ``torch`` and ``ratio``, its time by ours.
+    Args:
+        programs: by name.
+        repeats: timed rounds.
+        torch: PyTorch's, see :func:`torch_process`.
+
+    Returns:
+        name -> ``ours``, a spread of seconds, and what the compiler says; beside
+        PyTorch also ``torch`` and ``ratio``, its time by ours.
     """
     functions: dict[Any, Callable[[], float]] = {}
     for name, program in programs.items():
@@ -87,9 +98,14 @@ def torch_process(
 ) -> Iterator[Mapping[str, Callable[[], float]]]:
     """Have PyTorch's process ready, for as long as the context lasts.
 
-    ``make`` is the function of :mod:`.torch_twins` that makes its runs of the device,
-    "cpu" or "cuda", our outputs and the arguments. It yields as
-    :func:`~.timing.other_process`; nothing where PyTorch is not installed.
+    Args:
+        make: the function of :mod:`.torch_twins` that makes its runs of the device,
+            "cpu" or "cuda", our outputs and the arguments.
+        outputs: returns what we compute.
+        *arguments: further ones.
+
+    Yields:
+        As :func:`~.timing.other_process`; nothing where PyTorch is not installed.
 
     Raises:
         InputError: PyTorch computes something else.
@@ -106,7 +122,13 @@ def torch_process(
 def start(
     network: nn.Module, image_shape: tuple[int, ...], count: int
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Return the state before the first step, and a batch of noise."""
+    """Return the state before the first step, and a batch of noise.
+
+    Args:
+        network: the network.
+        image_shape: (H, W, C).
+        count: images of the batch.
+    """
     state = create_state(network, OPTIMIZER, jax.random.key(0), image_shape)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((count, *image_shape), np.float32)
@@ -125,9 +147,12 @@ def training_program(network: nn.Module, state: TrainState, batch: Any) -> Progr
 def carried_program(
     step: Callable[..., tuple[Any, Any]], state: Any, *arguments: Any
 ) -> Program:
-    """Compile a step, state and arguments -> the next state and anything.
+    """Compile a step; each run goes on from the state that the last one left.
 
-    Each run goes on from the state that the last one left, with the same arguments.
+    Args:
+        step: state and arguments -> the next state and anything.
+        state: the first one; it is copied: the step donates what it gets.
+        *arguments: the same in every run.
     """
     # The step donates what it gets.
     current = jax.tree.map(jnp.copy, state)

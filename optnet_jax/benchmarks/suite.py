@@ -14,10 +14,15 @@ Row = dict[str, Any]
 
 
 class Column(NamedTuple):
-    """A column of a suite's table: a field of the rows, times a factor.
+    """A column of a suite's table.
 
-    A spread, see :func:`~.timing.spread`, is shown as its median, or with its quartiles
-    too.
+    Attributes:
+        label: its head.
+        field: of the rows; a spread, see :func:`~.timing.spread`, is shown as its
+            median.
+        factor: takes the field to the unit of the label.
+        quartiles: show those of the spread, too.
+        missing: what stands for a field that a row has not.
     """
 
     label: str

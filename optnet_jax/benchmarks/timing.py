@@ -52,9 +52,11 @@ def default_clock() -> Callable[[], float]:
 def timed(
     function: Callable[[], object], clock: Callable[[], float] | None = None
 ) -> Callable[[], float]:
-    """Make a function that runs another to its end and returns the seconds it took.
+    """Make a function that runs another and returns the seconds that it took.
 
-    They are those of the clock, or of :func:`default_clock`.
+    Args:
+        function: returns when its work is done.
+        clock: seconds; None: :func:`default_clock`.
     """
     clock = clock or default_clock()
 
@@ -69,9 +71,15 @@ def timed(
 def take_turns(
     functions: Mapping[Any, Callable[[], Any]], repeats: int, warm_up: int = 2
 ) -> dict[Any, list[Any]]:
-    """Run each function in turn, again and again; return what each returned.
+    """Run each function in turn, again and again.
 
-    The rounds to warm up do not count.
+    Args:
+        functions: name -> function that runs once and returns the seconds of it.
+        repeats: rounds that count.
+        warm_up: rounds before them.
+
+    Returns:
+        name -> seconds of each round.
     """
     times: dict[Any, list[Any]] = {name: [] for name in functions}
     for i in range(warm_up + repeats):
@@ -88,10 +96,13 @@ def other_process(
 ) -> Iterator[Mapping[str, Callable[[], float]]]:
     """Have a process that makes runs, and runs one when it is asked.
 
-    ``make``, "module:name", is called there with the arguments and returns
-    :data:`Runs`; its module is imported there only.
+    Args:
+        make: "module:name" of the function that is called there with the arguments and
+            returns :data:`Runs`. Its module is imported there only.
+        *arguments: anything that can be sent to a process, or arrays of JAX.
 
-    By name, it yields what runs it once there and returns the seconds that it took.
+    Yields:
+        name -> what runs it once there and returns the seconds that it took.
 
     Raises:
         InputError: that of the function that makes the runs, or the process ended.

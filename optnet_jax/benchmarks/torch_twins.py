@@ -29,7 +29,16 @@ TOLERANCE = 1e-3
 
 
 class Network(torch.nn.Module):
-    """The twin of an unrolled network, with its weights, on "cpu" or "cuda"."""
+    """The twin of an unrolled network, with its weights.
+
+    Args:
+        network: of the ResNet and HB-Net or the DenseNet and AGD-Net family.
+        variables: its ``params`` and ``batch_stats``.
+        device: "cpu" or "cuda".
+
+    Attributes:
+        trained: the parameters, leaves of autograd.
+    """
 
     def __init__(self, network: Any, variables: Any, device: str):
         super().__init__()
@@ -157,9 +166,19 @@ def network_runs(
     compiled: bool,
     bfloat16: bool,
 ) -> Runs:
-    """Make ``train``, a step with the cross-entropy, and ``inference`` of a network.
+    """Make the training step and inference of a network.
 
-    The logits are ours of evaluation, [B, num_classes].
+    Args:
+        device: "cpu" or "cuda".
+        logits: ours of evaluation, [B, num_classes].
+        name: of the network.
+        variables: its ``params`` and ``batch_stats``.
+        batch: ``image`` and ``label``.
+        compiled: after ``torch.compile`` instead of eager.
+        bfloat16: compute in bfloat16.
+
+    Returns:
+        ``train``, a step with the cross-entropy, and ``inference``.
 
     Raises:
         InputError: PyTorch's logits are others.
@@ -195,8 +214,15 @@ def structure_runs(
 ) -> Runs:
     """Make the training step of each structure of Table 2: (15) by SGD.
 
-    The outputs are our x_K by the key of the method, the weights ``transform`` and for
-    a second path ``transform_prime``, [K, n, n]; x0 and targets are [samples, n].
+    Args:
+        device: "cpu" or "cuda".
+        outputs: key of a method -> our x_K.
+        weights: key -> ``transform``, for a second path ``transform_prime``: [K, n, n].
+        x0: inputs, [samples, n].
+        targets: as many.
+
+    Returns:
+        name of a method -> its step.
 
     Raises:
         InputError: PyTorch's outputs are others.

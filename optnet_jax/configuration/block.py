@@ -24,10 +24,12 @@ class Block:
     Every instance is checked, also one that is made from Python or by
     ``dataclasses.replace``.
 
-    Of a class ``path`` is its dotted name, with a dot at its end; empty for a whole
-    config. Of such, ``free`` are dotted names of fields and blocks that may change
-    between two starts of one run: where things are and how often they are written,
-    never what is computed.
+    Attributes:
+        path: Of the class: the block's dotted name, with a dot at its end; empty for a
+            whole config.
+        free: Of a whole config: dotted names of fields and blocks that may change
+            between two starts of one run: where things are and how often they are
+            written, never what is computed.
     """
 
     path: ClassVar[str]
@@ -51,7 +53,10 @@ class Block:
 
     @classmethod
     def of(cls, config: Any) -> Self:
-        """Return the checked block of a ConfigDict, a dict, or such a block already.
+        """Return the checked block.
+
+        Args:
+            config: An ``ml_collections.ConfigDict``, a dict, or such a block already.
 
         Raises:
             InputError: for an unknown or missing field, a value of another kind or out

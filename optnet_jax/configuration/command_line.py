@@ -25,8 +25,14 @@ def parse(
 ) -> list[str]:
     """Parse a command line; the config is then the value of the flag ``config``.
 
-    The program's known flags are parsed in place; ``--help`` says the usage first. What
-    is returned are the arguments that are no flags: the program.
+    Args:
+        argv: The command line, program first.
+        known: The program's flags, parsed in place; ``config`` is one.
+        usage: What ``--help`` says first.
+        kinds: What a network's fields hold; only a command line with some asks.
+
+    Returns:
+        The arguments that are no flags: the program.
 
     Raises:
         InputError: for a mistake in it.

@@ -21,8 +21,9 @@ Config: TypeAlias = ConfigDict | Mapping[str, Any]
 def find_file(path: str) -> Path:
     """Find a config file.
 
-    ``configs/X.py`` and the bare name ``X`` are also looked up in the installed
-    package.
+    Args:
+        path: Relative to the current directory; ``configs/X.py`` and the bare name
+            ``X`` are also looked up in the installed package.
 
     Raises:
         InputError: if there is none, naming the configs that there are.
@@ -55,9 +56,13 @@ def packaged_configs() -> dict[str, Path]:
 
 
 def load(value: str) -> ConfigDict:
-    """Load a config: ``path`` or ``path:arguments``, as after ``--config=``.
+    """Load a config.
 
-    It is what the file's ``get_config`` returns; a dict becomes one.
+    Args:
+        value: ``path`` or ``path:arguments``, as after ``--config=``.
+
+    Returns:
+        What the file's ``get_config`` returns; a dict becomes one.
 
     Raises:
         InputError: if there is no such file, if it has no ``get_config``, or if

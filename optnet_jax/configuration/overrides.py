@@ -55,10 +55,15 @@ def _add(config: ConfigDict, defaults: Mapping[str, Any]) -> None:
 
 
 def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> list[str]:
-    """Set the fields of a config that a command line names; return the rest of that.
+    """Set the fields of a config that a command line names.
 
-    A training config gets its defaults, too. ``kinds`` says what a network's fields
-    hold, if one of them is set.
+    Args:
+        config: The config, changed in place; a training config gets its defaults, too.
+        argv: The command line.
+        kinds: What a network's fields hold; asked if one of them is set.
+
+    Returns:
+        The command line without these overrides.
 
     Raises:
         InputError: for a field that there is not, with the nearest one, for a field

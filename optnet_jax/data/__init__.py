@@ -68,9 +68,14 @@ def spec_of(options: Options) -> Spec:
 
 
 def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
-    """Load the dataset of ``config.data``; prepare it where that needs nobody's help.
+    """Load a dataset and prepare it where that needs nobody's help.
 
-    The seed is of the shuffling and the augmentation.
+    Args:
+        config: ``config.data``; see :class:`Options` for its fields.
+        seed: of the shuffling and the augmentation.
+
+    Returns:
+        The dataset with its batches.
 
     Raises:
         InputError: if an option is wrong, or if the set is not in ``data_dir`` and

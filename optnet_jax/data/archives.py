@@ -107,9 +107,15 @@ def check_there(spec: Spec, builder: Any, manual_dir: Path) -> None:
 
 
 def unreachable(url: str, seconds: float) -> str:
-    """Say why ``url`` cannot be downloaded, or nothing if its host answers in time.
+    """Say why ``url`` cannot be downloaded, or nothing if its host answers.
 
-    A name server that does not keeps its caller for longer than any socket's timeout.
+    Args:
+        url: what would be downloaded.
+        seconds: how long to wait for an answer. A name server that does not answer
+            keeps its caller for longer than any socket's timeout.
+
+    Returns:
+        A reason, or the empty string.
     """
     host = urllib.parse.urlsplit(url).hostname
     request = urllib.request.Request(url, method="HEAD")

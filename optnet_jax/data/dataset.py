@@ -97,6 +97,9 @@ class Dataset(abc.ABC):
     def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:
         """Yield this process's rows of the batches of step start_step and onwards.
 
+        Args:
+            start_step: the first step, counted from 0 over the whole run.
+
         Yields:
             ``image``: float32 [local_batch_size, H, W, C], normalised and, if the
             config says so, augmented; ``label``: int32 [local_batch_size].

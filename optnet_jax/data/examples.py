@@ -23,7 +23,9 @@ def read(
     """Read TFRecord files of ``tf.train.Example`` with a PNG image and a label.
 
     TensorFlow decodes a PNG to the same pixels; other images it may round otherwise.
-    Images are uint8 [N, H, W, C], and labels int64 [N].
+
+    Returns:
+        The images, uint8 [N, H, W, C], and the labels, int64 [N].
 
     Raises:
         ValueError: if a file is damaged, or holds anything else. Pillow, protobuf and
@@ -77,8 +79,13 @@ def checksums(records: Sequence[bytes]) -> np.ndarray:
     """Return TFRecord's masked CRC-32C of records, all of them a byte at a time.
 
     A zero before a record changes nothing while the register is zero: it begins as all
-    ones, which is the same as to begin at zero with the first four bytes inverted: a
-    record has four bytes at least. Returned is uint32 [N].
+    ones, which is the same as to begin at zero with the first four bytes inverted.
+
+    Args:
+        records: each of four bytes at least.
+
+    Returns:
+        uint32 [N].
     """
     lengths = np.array([len(record) for record in records])
     longest = lengths.max()

@@ -67,8 +67,11 @@ def check(spec: Spec, builder: Any) -> None:
 def measured(spec: Spec, builder: Any) -> Spec:
     """Return an entry with what a prepared set has measured: its mean and deviation.
 
-    An entry that has them is returned as it is. Of a folder its note says, too, how
-    many pictures lie both in train and in test.
+    Of a folder its note says, too, how many pictures lie both in train and in test.
+
+    Args:
+        spec: the entry; one that has them is returned as it is.
+        builder: the prepared ``tfds.core.DatasetBuilder``.
 
     Raises:
         InputError: if the set does not tell them, or all its images are of one colour.
@@ -96,9 +99,11 @@ def measured(spec: Spec, builder: Any) -> Spec:
 
 
 def class_names(builder: Any) -> tuple[str, ...]:
-    """Return the names of the classes by label, or their numbers if they have none.
+    """Return the names of the classes; their numbers where the set has none.
 
-    There are none if ``label`` is no ``ClassLabel``, and so says nothing of classes.
+    Returns:
+        The names in the order of the labels; empty if ``label`` is no ``ClassLabel``
+        and so says nothing of classes.
     """
     label = builder.info.features["label"]
     if getattr(label, "num_classes", None) is None:

@@ -35,7 +35,13 @@ SPLIT_SEED = 0
 
 
 class Picture(NamedTuple):
-    """A file of a class, relative to the folder, its size and time of last change."""
+    """A file of a class.
+
+    Attributes:
+        path: where it lies, relative to the folder.
+        label: of its class.
+        state: its size and the time of its last change.
+    """
 
     path: str
     label: int
@@ -43,9 +49,14 @@ class Picture(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """What a folder of pictures holds, its classes in the order of their labels.
+    """What a folder of pictures holds.
 
-    The note says how training and test were told apart, and what was left out.
+    Attributes:
+        root: the folder.
+        classes: names of the classes, in the order of their labels.
+        train: what is trained on.
+        test: what is tested on.
+        note: how the two were told apart, and what was left out.
     """
 
     root: Path
@@ -56,9 +67,11 @@ class Folder(NamedTuple):
 
 
 def spec_of(folder: str, size: int) -> Spec:
-    """Describe a folder as an entry in the table of data sets.
+    """Describe a folder as a data set.
 
-    Mean and deviation are left to the prepared set, which has measured them.
+    Returns:
+        Its entry, as those in the table of data sets; mean and deviation are left to
+        the prepared set, which has measured them.
 
     Raises:
         InputError: if there are no two classes of pictures, or no size.

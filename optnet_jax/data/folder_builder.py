@@ -28,9 +28,12 @@ NAMED = 3
 
 @dataclasses.dataclass(eq=False)
 class FolderConfig(tfds.core.BuilderConfig):
-    """A folder, at one size: the side of the network's input, in pixels.
+    """A folder, at one size.
 
-    Whole pictures are kept of one that is streamed, to be cropped while they are read.
+    Attributes:
+        found: its classes and pictures.
+        size: side of the network's input, in pixels.
+        streamed: whether whole pictures are kept, to be cropped while they are read.
     """
 
     found: Folder | None = None

@@ -123,9 +123,16 @@ def _augment(key, step, rows, images: jax.Array, *, pad: int, flip: bool) -> jax
 
 
 def pad_crop_flip(key: jax.Array, image: jax.Array, pad: int, flip: bool) -> jax.Array:
-    """Return a random crop of an image, [H, W, C], with ``pad`` zeros on each side.
+    """Return a random crop of the zero-padded image, or of its mirror image.
 
-    Each of the (2 pad + 1)² crops is as likely; ``flip`` mirrors with probability 1/2.
+    Args:
+        key: random key.
+        image: [H, W, C].
+        pad: pixels of zeros on each side; each of the (2 pad + 1)² crops is as likely.
+        flip: whether to mirror with probability 1/2.
+
+    Returns:
+        [H, W, C].
     """
     crop_key, flip_key = jax.random.split(key)
     padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))

@@ -19,9 +19,13 @@ FILE = "origins.json"
 
 
 def state(paths: Mapping[str, Path]) -> dict[str, Any]:
-    """Say of archives and folders, by name, how many files those that are there hold.
+    """Say what archives and folders hold, those that are there.
 
-    And a digest of their names and sizes.
+    Args:
+        paths: the archives and folders, by any names.
+
+    Returns:
+        By the same names: how many files, and a digest of their names and sizes.
     """
     return {name: _digest(path) for name, path in paths.items() if os.path.exists(path)}
 

@@ -18,8 +18,14 @@ def load(source: str | Path | Image.Image, name: str = "") -> Image.Image:
 
     Its EXIF orientation is applied, a palette looked up, what is transparent laid over
     white; CMYK becomes RGB, grey three equal channels, 16 bits of grey the nearest of
-    256 levels. Of an animation it is the first frame. A message calls it by its name,
-    or its path without one.
+    256 levels. Of an animation it is the first frame.
+
+    Args:
+        source: a file of any format that Pillow reads, or an image of Pillow.
+        name: what a message calls it; by default its path.
+
+    Returns:
+        The picture, mode "RGB".
 
     Raises:
         InputError: if it cannot be read, naming it and the cause.

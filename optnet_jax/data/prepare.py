@@ -27,9 +27,15 @@ from optnet_jax.runs import files, program
 
 
 def prepare(dataset: str, archives: Sequence[str], data_dir: str) -> str:
-    """Prepare a dataset from its archives, or download them; say what is there now.
+    """Prepare a dataset from local archives.
 
-    It goes into ``data_dir``; empty for TFDS's default.
+    Args:
+        dataset: its name.
+        archives: paths of its archives; none to download them.
+        data_dir: where it goes; empty for TFDS's default.
+
+    Returns:
+        One line that says what is there now.
 
     Raises:
         InputError: if the archives are not those of the dataset.

@@ -55,7 +55,9 @@ class Preprocessing:
     def of(cls, source: Any) -> Self:
         """Return that of a :class:`~.spec.Spec`, or of what a run has written of it.
 
-        In a mapping ``resize`` may be missing.
+        Args:
+            source: An object with these fields, or a mapping, in which ``resize`` may
+                be missing.
 
         Raises:
             InputError: if a field is missing or wrong.
@@ -99,7 +101,11 @@ class Preprocessing:
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """Cut the middle out of an image and resize it, by a triangle filter.
 
-        From uint8 [H, W, C] of any size to uint8 of ``image_shape``.
+        Args:
+            pixels: uint8 [H, W, C], of any size.
+
+        Returns:
+            uint8 of ``image_shape``.
         """
         from PIL import Image
 
@@ -127,7 +133,9 @@ class Preprocessing:
 def normalise(pixels: Any, scale: Any, shift: Any) -> Any:
     """Return pixels as the network sees them: one multiply-add for each.
 
-    They are floats [B, H, W, C], 0 to 255, of NumPy, JAX or TensorFlow; scale and shift
-    are those of :class:`Preprocessing`.
+    Args:
+        pixels: floats [B, H, W, C], 0 to 255, of NumPy, JAX or TensorFlow.
+        scale: :attr:`Preprocessing.scale`.
+        shift: :attr:`Preprocessing.shift`.
     """
     return pixels * scale + shift

@@ -58,8 +58,14 @@ def stream_count(batch_size: int) -> int:
 class Streams(NamedTuple):
     """A split as a sequence of records that is cut into equal streams.
 
-    Stream v is made of the pieces [bounds[v], bounds[v+1]), int64 [V + 1]; piece i is
-    ``take[i]`` > 0 records of ``files[i]`` after its first ``skip[i]``.
+    Stream v is made of the pieces [bounds[v], bounds[v+1]); piece i is ``take[i]``
+    records of ``files[i]`` after its first ``skip[i]``.
+
+    Attributes:
+        files: [pieces] paths.
+        skip: [pieces] int64.
+        take: [pieces] int64, all positive.
+        bounds: [V + 1] int64.
     """
 
     files: np.ndarray
@@ -69,7 +75,13 @@ class Streams(NamedTuple):
 
     @classmethod
     def cut(cls, files: Sequence[str], lengths: Sequence[int], count: int) -> Self:
-        """Cut files, of so many records, into V streams that differ by one at most."""
+        """Cut files into streams that differ by one record at most.
+
+        Args:
+            files: their paths, in the order in which they are read.
+            lengths: how many records each of them has.
+            count: V.
+        """
         ends = np.cumsum(np.asarray(lengths, np.int64))
         limits = ends[-1] * np.arange(count + 1) // count
         cuts = np.unique(np.concatenate([limits, ends]))
@@ -138,9 +150,14 @@ def read(
 ) -> Any:
     """Return the undecoded records of some rows of some batches, batch by batch.
 
-    The batch size B is a multiple of V. The records of earlier steps are read and
-    dropped; where a stream has too few, it is padded. Each shuffles ``shuffle_buffer``
-    records at a time, by its own of the seeds, int64 [V], or nothing without.
+    Args:
+        streams: the split.
+        batch_size: B, over all processes together; a multiple of V.
+        rows: the rows that are asked for.
+        steps: the batches that are asked for. The records of earlier ones are read and
+            dropped; where a stream has too few, it is padded.
+        shuffle_buffer: records that a stream shuffles at a time.
+        shuffle_seeds: int64 [V], one for each stream; without, nothing is shuffled.
 
     Returns:
         ``tf.data.Dataset`` of: ``number``, int64, the place of the row in the epoch,
@@ -196,7 +213,10 @@ def read(
 def sound_records(file: Any, skip: Any = 0, take: Any = -1) -> Any:
     """Return the records of a file up to where it is damaged, as a ``tf.data.Dataset``.
 
-    Its path is a scalar string tensor; ``take`` -1 is all that are left after ``skip``.
+    Args:
+        file: scalar string tensor, its path.
+        skip: records to leave out at its start.
+        take: records at most; -1 for all.
     """
 
     def probe(file: Any) -> tuple[Any, Any]:

@@ -35,8 +35,13 @@ def prepared_builder(
     Prepares the set where that is possible, one process of all that share the disk: the
     others wait, were it hours, and then read. (A barrier would not do: JAX's on CPU
     gives up after 30 seconds, and every process of a host, or another run on it, may be
-    the one that prepares.) Archives that a person has fetched lie in ``manual_dir``, by
-    default ``<data_dir>/downloads/manual``.
+    the one that prepares.)
+
+    Args:
+        spec: the dataset.
+        data_dir: where prepared sets lie; empty for TFDS's default.
+        manual_dir: where archives lie that a person has fetched; by default
+            ``<data_dir>/downloads/manual``.
 
     Raises:
         InputError: if the set is not there and cannot be prepared.

@@ -39,8 +39,11 @@ class StreamDataset(Dataset):
     """A dataset that is read from disk while it is used.
 
     Its builder has the features ``image``, ``label`` and, where images have names,
-    ``file_name``. What was not readable so far, images and files of records, is in
-    ``corrupt``, by name.
+    ``file_name``.
+
+    Attributes:
+        corrupt: names of the images, and of the files of records, that were not
+            readable, so far.
 
     Raises:
         InputError: if the set is not stored as TFRecord files; and while iterating, at

@@ -31,6 +31,13 @@ NOT_RECORDED = "not recorded"
 def export_run(workdir: Path, checkpoint: str = "last") -> list[Path]:
     """Write what :func:`export` does into the folder ``exported`` of a workdir.
 
+    Args:
+        workdir: Of a run.
+        checkpoint: As of :func:`~.trained.load_run`.
+
+    Returns:
+        The files.
+
     Raises:
         InputError: if there is no sound run, or if a file cannot be written.
     """
@@ -53,8 +60,14 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
       ``jax.export.deserialize`` reads it; for CPUs, CUDA and TPUs;
     * ``.torchvision.safetensors``: torchvision's state dict, for networks that it has.
 
-    They are ``base`` with these endings. The result is ``result.json`` of its run; by
-    default what its card says, if it has been exported before.
+    Args:
+        run: The network.
+        base: The files' path without their endings.
+        result: ``result.json`` of its run; by default what its card says, if it has
+            been exported before.
+
+    Returns:
+        The files.
 
     Raises:
         InputError: if one cannot be written, or the network gives no such program;
@@ -96,10 +109,15 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
 
 
 def command(config: TrainConfig) -> str | None:
-    """Return the command that trains by a config, under the name that its file gave it.
+    """Return the command that trains by a config.
 
-    Where things lie and how often they are written is left out. It is ``None`` if the
-    config comes from no file of the package.
+    Where things lie and how often they are written is left out.
+
+    Args:
+        config: As it was run, under the name that its file gave it.
+
+    Returns:
+        The command; ``None`` if the config comes from no file of the package.
     """
     stem, *arguments = config.name.split("-")
     flag = ":".join(filter(None, (f"configs/{stem}.py", ",".join(arguments))))

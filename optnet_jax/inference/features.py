@@ -18,7 +18,12 @@ def iterates_and_layers(
     """Run a network and return the iterates of its recurrences and its parts' outputs.
 
     A stage is asked for its trajectory, whether its steps are scanned, written out or
-    reversible. Images are [B, H, W, C], normalised.
+    reversible.
+
+    Args:
+        network: Any network.
+        variables: Its variables.
+        images: Float [B, H, W, C], normalised.
 
     Returns:
         Arrays [B, ...] by name: ``stage_0/x_0``, ..., the outputs of parts that are no

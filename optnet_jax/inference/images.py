@@ -29,10 +29,14 @@ class Source(NamedTuple):
 def sources(images: Any) -> list[Source]:
     """Tell images apart, before any is read.
 
-    They are a path, of a file or of a folder with image files at any depth, in the
-    order of their names; an image of Pillow; an array [H, W], [H, W, C], [N, H, W] or
-    [N, H, W, C]; or a sequence of these. Of three axes the last is that of the channels
-    if its length is at most 4.
+    Args:
+        images: A path, of a file or of a folder with image files at any depth; an image
+            of Pillow; an array [H, W], [H, W, C], [N, H, W] or [N, H, W, C]; or a
+            sequence of these. Of three axes the last is that of the channels if its
+            length is at most 4.
+
+    Returns:
+        The images one by one; the files of a folder in the order of their names.
 
     Raises:
         InputError: if there is none, or if something is no image.
@@ -109,7 +113,12 @@ def _files(path: Path) -> list[Path]:
 def read(source: Source, preprocessing: Preprocessing) -> np.ndarray:
     """Return one image as evaluation has it before it is normalised.
 
-    It is uint8 of the data set's shape.
+    Args:
+        source: Of :func:`sources`.
+        preprocessing: That of the data set.
+
+    Returns:
+        uint8 of the data set's shape.
 
     Raises:
         InputError: naming the image, if it cannot be read or has other channels or

@@ -10,10 +10,12 @@ from optnet_jax.kinds import Range, convert
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a network makes of some images: float32 [N, number of classes].
+    """What a network makes of some images.
 
-    An image is called by its file, or "image" and its index; the classes are in the
-    order of their labels.
+    Attributes:
+        sources: What each image is called: its file, or "image" and its index.
+        class_names: What the classes are called, in the order of their labels.
+        probabilities: Float32 [N, number of classes], the softmax of the logits.
     """
 
     sources: tuple[str, ...]
@@ -34,9 +36,13 @@ class Predictions:
         return [self.class_names[label] for label in self.labels]
 
     def top(self, count: int = 3) -> list[list[tuple[str, float]]]:
-        """Return names and probabilities of the most probable classes of each image.
+        """Return the most probable classes of each image, the most probable first.
 
-        They are in their order, ``count`` of them or all if there are fewer.
+        Args:
+            count: How many, or all if there are fewer.
+
+        Returns:
+            For each image pairs of a name and a probability.
 
         Raises:
             InputError: if it is no number of classes.

@@ -23,9 +23,12 @@ CURE = "make room, or choose another --workdir"
 def predict_files(
     workdir: Path, images: Sequence[str], checkpoint: str = "last"
 ) -> Predictions:
-    """Classify image files, and folders of them, by a run's checkpoint.
+    """Classify image files by a run's checkpoint, and leave what was found.
 
-    ``predictions.csv`` and ``plots/predictions.png`` go into its workdir.
+    Args:
+        workdir: Of the run; ``predictions.csv`` and ``plots/predictions.png`` go there.
+        images: Files, and folders of them.
+        checkpoint: As of :func:`~.trained.load_run`.
 
     Raises:
         InputError: if there is no sound run, or an image that cannot be read.
@@ -54,7 +57,13 @@ def _csv(found: Predictions) -> str:
 
 
 def draw(found: Predictions, pixels: np.ndarray, file: Path) -> Path:
-    """Draw the images, uint8 [N, H, W, C], with their classes."""
+    """Draw the images, as the network sees them, with their classes.
+
+    Args:
+        found: What a network says of them.
+        pixels: The images, uint8 [N, H, W, C].
+        file: Where to.
+    """
     from matplotlib.figure import Figure
 
     shown = list(zip(pixels, found.top(1), strict=True))[:MOST_DRAWN]

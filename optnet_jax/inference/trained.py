@@ -105,6 +105,9 @@ class Trained:
                 or floats 0 to 1; or a list of these, of different sizes. They are cut
                 and resized as the data set's evaluation does it.
 
+        Returns:
+            Names and probabilities, in the order of the images.
+
         Raises:
             InputError: naming the image that cannot be read or be made into one of the
                 data set's.
@@ -114,7 +117,10 @@ class Trained:
         return Predictions(names, self.class_names, probabilities)
 
     def features(self, images: Any) -> dict[str, np.ndarray]:
-        """Return what the layers make of images, which are as of :meth:`predict`.
+        """Return what the layers make of images.
+
+        Args:
+            images: As of :meth:`predict`.
 
         Returns:
             Arrays [N, ...] by name, in the order in which they are computed: the
@@ -130,9 +136,13 @@ class Trained:
         return dict(zip(names, values, strict=True))
 
     def read(self, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
-        """Read images, as of :meth:`predict`, as they are before they are normalised.
+        """Read images as evaluation has them before they are normalised.
 
-        Returned is what each is called, and uint8 [N, H, W, C] of the data set's shape.
+        Args:
+            images: As of :meth:`predict`.
+
+        Returns:
+            What each is called, and uint8 [N, H, W, C] of the data set's shape.
 
         Raises:
             InputError: likewise.
@@ -142,14 +152,20 @@ class Trained:
         return tuple(source.name for source in sources), np.stack(rows)
 
     def normalised(self, images: jax.Array) -> jax.Array:
-        """Return images, [B, H, W, C] of 0 to 255, as the network sees them."""
+        """Return images of the data set's shape as the network sees them.
+
+        Args:
+            images: [B, H, W, C], 0 to 255.
+        """
         scale, shift = self.preprocessing.scale, self.preprocessing.shift
         return normalise(images.astype(jnp.float32), scale, shift)
 
     def probabilities(self, variables: Any, images: jax.Array) -> jax.Array:
         """Return the softmax of the logits, float32 [B, number of classes].
 
-        Images are [B, H, W, C] of 0 to 255.
+        Args:
+            variables: Of the network.
+            images: [B, H, W, C], 0 to 255.
         """
         logits: Any = self.network.apply(variables, self.normalised(images))
         return jax.nn.softmax(logits)
@@ -194,6 +210,9 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
             was exported, beside its card.
         checkpoint: ``last``, ``best`` (of lowest top-1 error) or a step; what was
             exported has one.
+
+    Returns:
+        The network with its variables.
 
     Raises:
         InputError: if there is no such workdir or checkpoint, or if it is damaged.

@@ -36,9 +36,14 @@ def network_structures(
 ) -> dict[str, Structure]:
     """Return the graph of each stage of a network.
 
-    It says by a method ``propagations`` what recurrences it runs, as
-    :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet` does. Learned
-    coefficients are those of the parameters, or have their initial values.
+    Args:
+        network: one that says by a method ``propagations`` what recurrences it runs, as
+            :class:`~optnet_jax.networks.recurrence_net.RecurrenceNet` does.
+        params: trained parameters, for learned coefficients; None: their initial
+            values.
+
+    Returns:
+        Stage -> its graph; a stage that is a transition alone has none.
 
     Raises:
         InputError: a network without such stages.
@@ -74,7 +79,12 @@ def draw_network(
 
 
 def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathlib.Path:
-    """Draw graphs, by title, one under the other; the file's ending is the format."""
+    """Draw graphs one under the other.
+
+    Args:
+        structures: title -> graph.
+        file: where to write; its ending decides the format.
+    """
     from matplotlib.figure import Figure
 
     followed = [s for s in structures.values() if _is_followed(s)]

@@ -38,9 +38,13 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A term of a sum, weight · source, of nodes by their indices.
+    """A term of a sum.
 
-    With ``through_transform`` it is weight T(source), with a T of its own.
+    Attributes:
+        source: index of a node.
+        target: index of a node.
+        weight: its coefficient.
+        through_transform: the term is weight T(source), with a T of its own.
     """
 
     source: int
@@ -50,7 +54,12 @@ class Edge(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """A directed graph: nodes in the order of computation, edges of weight not 0."""
+    """A directed graph without cycles.
+
+    Attributes:
+        nodes: in the order in which they are computed.
+        edges: without those of weight 0.
+    """
 
     nodes: list[Node]
     edges: list[Edge]
@@ -68,7 +77,10 @@ def recurrence_structure(
     A recurrence over the whole history has no nodes T: each pair of iterates may have
     an edge through a T of its own and a plain one.
 
-    Coefficients that are given, as they are trained, replace the method's own.
+    Args:
+        recurrence: any :class:`~optnet_jax.recurrences.Recurrence`.
+        depth: the number of steps.
+        coefficients: learned ones, as they are trained, that replace the method's own.
 
     Raises:
         InputError: a depth that the recurrence has no coefficients for, or learned ones
@@ -157,7 +169,11 @@ class _Probe:
         return np.any(np.asarray(output(self._at)) != 0, axis=0)
 
     def step(self, c: Any) -> tuple[np.ndarray, ...]:
-        """Return the weights of old entries and T's in new entries and T's inputs."""
+        """Return the weights of old entries and T's in new entries and in T's inputs.
+
+        Returns:
+            (entries by entries), (entries by T's), (T's by entries), (T's by T's).
+        """
         jacobians, new = self._jacobian(self._at, jnp.zeros(self.paths), c)
         self._at = jnp.where(self._is_count, new, 0)
         (new_s, new_t), (input_s, input_t) = jacobians

@@ -21,6 +21,14 @@ def summarize(
     backward pass, for SGD with momentum; what a backward pass needs for a moment comes
     on top.
 
+    Args:
+        module: a network.
+        image_shape: (H, W, C).
+        batch_size: the number of images that the memory is estimated for.
+
+    Returns:
+        Several lines.
+
     Raises:
         InputError: images that do not fit the network.
     """

@@ -138,7 +138,10 @@ def check_name(name: str) -> Chip:
 
 
 def topology(name: str) -> Topology:
-    """Return a slice of a pod, such as "v5e:4x4", whatever this machine has.
+    """Return a slice of a pod, whatever this machine has.
+
+    Args:
+        name: generation and shape, such as "v5e:4x4".
 
     Raises:
         InputError: there is none of that name, or no compiler for it.
@@ -170,7 +173,11 @@ def version() -> str:
 
 
 def compile_for(place: Topology, lowered: Any) -> Program:
-    """Compile what ``jax.jit`` has lowered, with shardings over a slice's devices.
+    """Compile a program for a slice.
+
+    Args:
+        place: the slice.
+        lowered: by ``jax.jit``, with shardings over the slice's devices.
 
     Returns:
         What the compiler says of it, also where it does not fit into the memory.
@@ -231,8 +238,12 @@ def images_per_second(
     """Return the rate that a slice can reach at most, and what bounds it.
 
     A step takes no less time than its operations at the peak of the chip, nor than what
-    it moves at the bandwidth of the HBM. What chips tell each other is left out. The
-    images are those of a step, over all chips.
+    it moves at the bandwidth of the HBM. What chips tell each other is left out.
+
+    Args:
+        place: the slice.
+        compiled: the training step.
+        images: of a step, over all chips.
     """
     chip = place.chip
     return min(
@@ -249,10 +260,17 @@ def describe(
     held: Mapping[str, float],
     total_images: int = 0,
 ) -> str:
-    """Say what a training step costs on a slice, in several lines.
+    """Say what a training step costs on a slice.
 
-    The images are those of a step, over all chips, and of the run, 0 if not known;
-    ``held`` has the bytes of what each chip keeps between steps.
+    Args:
+        place: the slice.
+        compiled: the step.
+        images: of a step, over all chips.
+        held: what each chip keeps between steps -> its bytes.
+        total_images: of the run; 0: not known.
+
+    Returns:
+        Several lines.
     """
     chip, chips = place.chip, place.chips
     lines = [

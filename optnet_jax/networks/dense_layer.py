@@ -72,7 +72,15 @@ class DenseUnit(nn.Module):
 
     @nn.compact
     def __call__(self, sources: Sequence[jax.Array], alpha: Any = None) -> jax.Array:
-        """Return the combination of z_0..z_k, [B, H, W, C_j], alpha None for ones."""
+        """Return the combination.
+
+        Args:
+            sources: z_0..z_k, [B, H, W, C_j].
+            alpha: α_0..α_k, or None for ones.
+
+        Returns:
+            [B, H, W, features].
+        """
         scale = None if alpha is None else _per_channel(alpha, sources)
         if not self.bottleneck:
             conv = ScaledConv(self.features, (3, 3), self.dtype, name="conv")
@@ -114,7 +122,11 @@ class DenseTransition(nn.Module):
 
     @nn.compact
     def __call__(self, parts: Sequence[jax.Array]) -> jax.Array:
-        """Return x, in parts [B, H, W, C_j], at half of its height and width."""
+        """Return half the height and width of x, rounded down.
+
+        Args:
+            parts: of x along the channels, [B, H, W, C_j].
+        """
         conv = functools.partial(
             ScaledConv, self.features, (1, 1), self.dtype, name="conv"
         )

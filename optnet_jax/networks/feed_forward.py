@@ -77,9 +77,14 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits, [B, num_classes] float32, of images, [B, H, W, C].
+        """Return the logits.
 
-        ``train`` uses the batch's statistics and dropout (rng "dropout").
+        Args:
+            images: [B, H, W, C].
+            train: use the batch's statistics and dropout (rng "dropout").
+
+        Returns:
+            [B, num_classes] float32.
 
         Raises:
             InputError: images that are too small.

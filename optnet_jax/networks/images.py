@@ -10,9 +10,12 @@ REAL = (jnp.bool_, jnp.integer, jnp.floating)
 
 
 def check_images(images: jax.Array, smallest: int) -> None:
-    """Check a batch of images; whole numbers are taken as the floats that they are.
+    """Check a batch of images.
 
-    The network's down-sampling leaves nothing of those smaller than ``smallest``.
+    Args:
+        images: the batch; whole numbers are taken as the floats that they are.
+        smallest: the least height and width that the network's down-sampling leaves
+            something of.
 
     Raises:
         InputError: it is no array [B, H, W, C] of real numbers, it is empty, or H or W

@@ -24,9 +24,15 @@ def propagation(
 ) -> Propagation:
     """Return the layers of a network in the form that its fields ask for.
 
-    These are ``tied``, ``learned``, ``shared``, ``unroll``, ``remat``, ``reversible``.
-    Up to the depth ``deepest`` layers are written out if ``unroll`` is None.
-    ``make(phi=...)`` makes the transform of a layer with the name of its Φ.
+    Args:
+        network: has the fields ``tied``, ``learned``, ``shared``, ``unroll``, ``remat``
+            and ``reversible``.
+        recurrence: the method.
+        make: makes the transform of a layer, ``make(phi=...)``.
+        names: of Φ in each layer.
+        depth: the number of layers.
+        deepest: up to this depth layers are written out if ``unroll`` is None.
+        **fields: others of the propagation.
     """
     transform, unroll = make(phi=names[0]), network.unroll
     if len(set(names)) > 1:

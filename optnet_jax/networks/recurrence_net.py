@@ -168,9 +168,14 @@ class RecurrenceNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits, [B, num_classes] float32, of images, [B, H, W, C].
+        """Return the logits.
 
-        ``train`` uses the batch's statistics, and dropout.
+        Args:
+            images: [B, H, W, C].
+            train: use the batch's statistics, and dropout.
+
+        Returns:
+            [B, num_classes] float32.
 
         Raises:
             InputError: images that are no [B, H, W, C] or too small for the network.
@@ -221,9 +226,11 @@ class RecurrenceNet(nn.Module):
         return activation(phi, "activation")(merged)
 
     def propagations(self) -> dict[tuple[str, ...], tuple[Recurrence, int]]:
-        """Return the path of each stage's parameters -> its recurrence, and the steps.
+        """Return the recurrence of each stage and its number of steps.
 
-        A stage that is a transition alone is not there.
+        Returns:
+            The path of the stage's parameters -> (recurrence, steps); a stage that is a
+            transition alone is not there.
         """
         inner = () if self.dense else ("propagation",)
         steps = {

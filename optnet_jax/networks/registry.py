@@ -22,10 +22,16 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def create(name: str, **overrides: Any) -> nn.Module:
-    """Return the network of a name, with other fields such as ``num_classes=100``.
+    """Return the network ``name``.
 
-    It is a linen module: ``module.apply(variables, images, train=bool)`` maps
-    [B, H, W, C] to logits [B, num_classes], float32.
+    Args:
+        name: one of :data:`NETWORKS`.
+        **overrides: fields of the network that differ from its defaults, such as
+            ``num_classes=100``.
+
+    Returns:
+        A linen module: ``module.apply(variables, images, train=bool)`` maps
+        [B, H, W, C] to logits [B, num_classes], float32.
 
     Raises:
         InputError: an unknown name or field, or a value that the field cannot have.

@@ -123,9 +123,14 @@ class VisionTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits, [B, num_classes] float32, of images, [B, H, W, C].
+        """Return the logits.
 
-        H and W are multiples of ``patch_size``; ``train`` uses dropout.
+        Args:
+            images: [B, H, W, C], H and W multiples of ``patch_size``.
+            train: use dropout.
+
+        Returns:
+            [B, num_classes] float32.
 
         Raises:
             InputError: images that are no [B, H, W, C], that patches do not tile, or of

@@ -33,8 +33,15 @@ def convolution(
 ) -> nn.Conv:
     """Return a square convolution with explicit padding, as torch pads.
 
-    The padding is zeros on each side, by default kernel_size // 2, which keeps the
-    size. ``derived`` takes the gradients that JAX derives, also at stride 1.
+    Args:
+        features: output channels.
+        kernel_size: height and width of the kernel.
+        strides: in both directions.
+        padding: zeros on each side; None: kernel_size // 2, which keeps the size.
+        use_bias: add a bias; a normalisation that follows makes it idle.
+        derived: take the gradients that JAX derives, also at stride 1.
+        dtype: of the computation; None: that of input and kernel together.
+        name: the linen name.
     """
     pad = kernel_size // 2 if padding is None else padding
     own_gradient = not derived and strides == 1 and 2 * pad == kernel_size - 1
@@ -61,12 +68,20 @@ def same_convolution(
     """Return ``lax.conv_general_dilated`` at stride 1, with gradients stated by hand.
 
     y = x ∗ w has ∂x = ∂y ∗ flip(w)ᵀ and ∂w = x ∗ ∂y with the batch as the summed axis,
-    each on a CPU in the form of :mod:`.cpu`. It enters linen as
+    each on a CPU in the form of :mod:`.cpu_convolution`. It enters linen as
     ``nn.Conv(conv_general_dilated=same_convolution)``. On other platforms XLA's own
     convolution and the derived gradients are taken.
 
-    It maps [B, H, W, C] and [h, w, C, F], odd h and w, to [B, H, W, F]; the padding is
-    ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
+    Args:
+        inputs: [B, H, W, C].
+        kernel: [h, w, C, F], odd h and w.
+        window_strides: 1 in both directions.
+        padding: ((h // 2, h // 2), (w // 2, w // 2)), or None for the same.
+        **options: the other arguments of ``lax.conv_general_dilated``, at the values
+            that linen gives them for an undilated, ungrouped NHWC convolution.
+
+    Returns:
+        [B, H, W, F]
 
     Raises:
         InputError: another stride, padding, dilation or grouping.

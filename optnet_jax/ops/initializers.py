@@ -37,8 +37,13 @@ def he_normal(
 ) -> jax.Array:
     """Draw a convolution's kernel from N(0, 2 / fan_out) (He et al. 2015, eq. 14).
 
-    Of a shape [height, width, input channels, output channels] fan_out is the product
-    of all but the third, as in flax's ``variance_scaling(2, "fan_out", "normal")``.
+    The values are those of flax's ``variance_scaling(2, "fan_out", "normal")``.
+
+    Args:
+        key: PRNG key.
+        shape: [height, width, input channels, output channels]; fan_out is the product
+            of all but the third.
+        dtype: of the result.
     """
     fan_out = math.prod(shape[:-2]) * shape[-1]
     return scaled_normal(key, shape, math.sqrt(2 / fan_out), dtype)

@@ -152,8 +152,18 @@ def normalize(
 ) -> jax.Array:
     """Return scale (x - mean) / √(var + epsilon) + bias, then maybe its ReLU.
 
-    Of x, [..., C], scale and bias [C], mean and var [C] or of any shape that broadcasts
-    against x after leading axes; the dtype is that of the result.
+    Args:
+        x: [..., C].
+        mean: [C], or any shape that broadcasts against x after leading axes.
+        var: as ``mean``.
+        scale: [C].
+        bias: [C].
+        epsilon: added to the variance.
+        relu: whether a ReLU follows.
+        dtype: of the result.
+
+    Returns:
+        x's shape.
     """
     inverse = jax.lax.rsqrt(var + epsilon)
     multiplier = _over_channels(scale, inverse) * inverse

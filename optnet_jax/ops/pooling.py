@@ -10,15 +10,26 @@ from optnet_jax.ops.convolution import same_convolution
 def max_pool(x: jax.Array) -> jax.Array:
     """Return the 3×3 maximum with stride 2 and one row and column of padding.
 
-    [B, H, W, C] becomes [B, (H + 1) // 2, (W + 1) // 2, C].
+    Args:
+        x: [B, H, W, C].
+
+    Returns:
+        [B, (H + 1) // 2, (W + 1) // 2, C]
     """
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore
 
 
 def mean_pooled_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return the 2×2 average pool of a 1×1 convolution, [B, H // 2, W // 2, F].
+    """Return the 2×2 average pool of a 1×1 convolution.
 
     The two commute: pooling first takes a quarter of the products.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [1, 1, C, F].
+
+    Returns:
+        [B, H // 2, W // 2, F]
     """
     return lax.platform_dependent(x, kernel, cpu=_pool_first, default=_pool_last)
 

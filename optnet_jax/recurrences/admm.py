@@ -14,6 +14,12 @@ class ADMM(TwoPaths):
     λ_0 = 0; the second line uses the new x'. In (6) z is x' and y is x: both argmins
     are of quadratics with curvature 2, hence the two halves, and the penalty parameter
     is 1. T' = T in (14); a pair of operators gives each path its own.
+
+    Attributes:
+        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+
+    Raises:
+        InputError: an unknown readout.
     """
 
     readout: Readout = "x"

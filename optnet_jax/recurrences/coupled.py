@@ -15,6 +15,12 @@ class Coupled(TwoPaths):
     from the last ones. Source: "The Reversible Residual
     Network", NeurIPS 2017, where the two paths are halves of the channels; here each
     has all of them and both begin at x_0, as in (20).
+
+    Attributes:
+        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+
+    Raises:
+        InputError: an unknown readout.
     """
 
     readout: Readout = "mean"

@@ -63,6 +63,9 @@ def heavy_ball(beta: ArrayLike) -> HeavyBall:
 
     >>> heavy_ball(0.3)
     HeavyBall(beta1=0.3, beta2=-0.3, post_activation=None, scale=None)
+
+    Args:
+        beta: the momentum, a scalar or one for each step.
     """
     beta = beta if isinstance(beta, Tracer) else numbers("beta", beta)
     return HeavyBall(beta, -beta)
@@ -73,6 +76,9 @@ def momentum_residual(gamma: ArrayLike) -> HeavyBall:
 
     Without v that is (16) with β = (1 + γ, -γ) and T scaled by 1 - γ. Source: Sander,
     Ablin, Blondel, Peyré (2021), "Momentum Residual Neural Networks". γ = 0 is ResNet.
+
+    Args:
+        gamma: the momentum γ, a number.
     """
     gamma = gamma if isinstance(gamma, Tracer) else numbers("gamma", gamma)
     return HeavyBall(1 + gamma, -gamma, scale=1 - gamma)

@@ -19,7 +19,10 @@ class LinearMultistep(FieldCoefficients, TwoIterates):
     (16) with β1 + β2 = 1, which makes it a two-step method for an ordinary
     differential equation; k = 0, the default, is ResNet, k = 1 the midpoint rule. It is
     a recurrence of its own because a learned k keeps the sum 1. Source: "Beyond Finite
-    Layer Neural Networks", ICML 2018, where k is learned: a scalar or one a step.
+    Layer Neural Networks", ICML 2018, where k is learned.
+
+    Attributes:
+        k: the coefficient, a scalar or one for each step.
     """
 
     k: Any = 0.0

@@ -66,7 +66,10 @@ class Method:
         return callable(self.given)
 
     def recurrence(self, mu: float | None = None) -> Recurrence:
-        """Return the recurrence; of a tuned method it is that for μ.
+        """Return the recurrence.
+
+        Args:
+            mu: μ; a method that is not tuned needs none.
 
         Raises:
             InputError: a tuned method without μ, or μ out of (0, 1].
@@ -151,6 +154,9 @@ def find(name: str) -> Method:
 
     >>> find("agd2").label
     'AGD2 (13), θ_k'
+
+    Args:
+        name: a key, or a label.
 
     Raises:
         InputError: there is none; the message lists the keys.

@@ -25,8 +25,13 @@ class TripleMomentum(FieldCoefficients):
     T(y) - y is -∇f(y) where T is a gradient step. With α = 1 and δ = 0, β = γ = 0 is
     gradient descent (7), γ = 0 the heavy ball (11), and β = γ Nesterov's method (12).
     Source: "The Fastest Known Globally Convergent First-Order Method for Minimizing
-    Strongly Convex Functions", IEEE Control Systems Letters 2 (1). Each of the four
-    coefficients is a scalar or one for each step.
+    Strongly Convex Functions", IEEE Control Systems Letters 2 (1).
+
+    Attributes:
+        alpha: α, a scalar or one for each step.
+        beta: β, likewise.
+        gamma: γ, likewise.
+        delta: δ, likewise.
     """
 
     alpha: Any = 1.0
@@ -62,8 +67,11 @@ def triple_momentum(mu: float) -> TripleMomentum:
     With ρ = 1 - √μ, the contraction of ‖ξ_k - x*‖ in one step: α = 1 + ρ,
     β = ρ² / (2 - ρ), γ = ρ² / ((1 + ρ)(2 - ρ)), δ = ρ² / (1 - ρ²).
 
+    Args:
+        mu: the strong convexity μ, 0 < μ ≤ 1.
+
     Raises:
-        InputError: μ out of (0, 1].
+        InputError: μ out of this range.
     """
     rho = 1 - math.sqrt(check_mu(mu))
     return TripleMomentum(

@@ -65,8 +65,16 @@ class TwoPath(TwoPaths):
     Σ_{t=0}^k (α_t x'_t + β_t x_t). (20) is printed with a sum from t = 1 on, so x'_0
     and x_0 are in no sum and the first step adds nothing: :meth:`printed`. Both lines
     use the old x', so (20) does not contain (14): that is
-    :class:`~optnet_jax.recurrences.ADMM`. α, β and the memory μ are scalars or one for
-    each step.
+    :class:`~optnet_jax.recurrences.ADMM`.
+
+    Attributes:
+        alpha: α_k, a scalar or one for each step.
+        beta: β_k, likewise.
+        memory: μ_k, likewise.
+        readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
+
+    Raises:
+        InputError: an unknown readout.
     """
 
     alpha: Any = 0.5
@@ -81,7 +89,11 @@ class TwoPath(TwoPaths):
     ) -> "TwoPath":
         """Return (20) as printed: a sum over t = 1..k, so α_0 = β_0 = 0 and μ = 1.
 
-        α_1..α_{K-1} are a scalar for all of them or one for each, [K-1]; so are the β.
+        Args:
+            depth: the number of steps K.
+            alpha: α_1..α_{K-1}, a scalar for all of them or one value for each, [K-1].
+            beta: β_1..β_{K-1}, likewise.
+            readout: what is returned.
         """
         rows, depth = {"alpha": alpha, "beta": beta}, check_depth(depth)
         for name, value in rows.items():

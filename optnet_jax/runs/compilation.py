@@ -33,7 +33,10 @@ def keep_programs(wanted: bool = True) -> Path | None:
     It is ``optnet_jax`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, and in it one for each
     kind of processor, whose instructions the programs hold, and each version of Python;
     a user's own ``JAX_COMPILATION_CACHE_DIR`` stays. A folder that cannot be used, or a
-    program there that is damaged, is one line and no error. Without, it is None.
+    program there that is damaged, is one line and no error.
+
+    Returns:
+        The folder; None without.
     """
     if not wanted:
         _config.update("jax_enable_compilation_cache", False)

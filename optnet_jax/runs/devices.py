@@ -51,8 +51,10 @@ def use_onednn() -> bool:
 
     They are where jaxlib has them: from 0.11 on, on x86-64. A flag that a user has set
     stays, and where that turns oneDNN off nothing is added. Other devices, and what
-    oneDNN does not take (float64, dilations), compute as before. Returned is whether
-    they are oneDNN's now.
+    oneDNN does not take (float64, dilations), compute as before.
+
+    Returns:
+        Whether they are oneDNN's now.
 
     Raises:
         InputError: JAX has started its devices, or ``XLA_FLAGS`` is no flags.
@@ -155,7 +157,9 @@ def keep_freed_memory() -> bool:
     programs run in the thread that calls them (``jax_cpu_enable_async_dispatch``).
 
     To be called after ``distributed.initialize``. Results are not changed by a bit.
-    Returned is whether it was done: not on an accelerator, nor without glibc.
+
+    Returns:
+        Whether it was done: not on an accelerator, nor without glibc.
     """
     # macOS and musl have no mallopt.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -68,9 +68,13 @@ def initialize(
     A wait for them is announced, and after ``JOIN_SECONDS`` the program ends with one
     line and status 1, which launchers repeat: a host may come back later.
 
-    JAX can detect the others on TPU pods, under Slurm and under MPI; on plain hosts it
-    is told. A process counts as lost after ``heartbeat_timeout`` seconds of silence.
-    The others cannot go on without it: JAX ends them with SIGABRT.
+    Args:
+        detect: Let JAX find the others: on TPU pods, under Slurm and under MPI.
+        coordinator_address: ``host:port`` of process 0, on plain hosts.
+        num_processes: How many, on plain hosts.
+        process_id: Which this one is, on plain hosts.
+        heartbeat_timeout: Seconds of silence after which a process counts as lost. The
+            others cannot go on without it: JAX ends them with SIGABRT.
 
     Raises:
         InputError: if only some of the three are given, if the address cannot be one,
@@ -115,7 +119,9 @@ def initialize(
 def bind_address(address: str, seconds: float = 10.0) -> str:
     """Say where process 0 listens: on all its addresses, or on the loopback alone.
 
-    The name server is waited for some seconds.
+    Args:
+        address: ``host:port`` of process 0.
+        seconds: How long to wait for the name server.
 
     Raises:
         InputError: if ``address`` is not ``host:port``, or if there is no such host.
@@ -203,8 +209,11 @@ def together(seconds: float = 1.0) -> Iterator[None]:
     """While it lasts, an error of one process ends all of them with its status.
 
     The others may be deep in a collective operation that will never be complete, so
-    their process is ended from another thread, which asks every so many seconds. The
-    state on the disk is as after a kill: whole.
+    their process is ended from another thread. The state on the disk is as after a
+    kill: whole.
+
+    Args:
+        seconds: How often a process asks whether another one has failed.
     """
     processes = group()
     if processes is None:

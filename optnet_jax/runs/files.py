@@ -24,8 +24,11 @@ from optnet_jax.errors import InputError, named
 def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a whole file; a reader sees the old one or the new one, never a part.
 
-    A symbolic link at ``path`` is replaced, not followed. ``write`` is the file's
-    bytes, or a function that writes them into an open binary file.
+    A symbolic link at ``path`` is replaced, not followed.
+
+    Args:
+        path: The file.
+        write: Its bytes, or a function that writes them into an open binary file.
 
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
@@ -91,7 +94,11 @@ def _mode(
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Make a folder and its parents, durably; return the missing, innermost first."""
+    """Make a folder and its missing parents, and bring their entries to the disk.
+
+    Returns:
+        What was missing, the innermost first.
+    """
     missing = [folder for folder in (path, *path.parents) if not exists(folder)]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -201,7 +208,8 @@ def open_lock(path: Path) -> io.FileIO:
 def take_lock(file: io.FileIO) -> str:
     """Take a lock, which the kernel drops with its file, also at a kill.
 
-    Returned is the process that has it; empty once it is this one.
+    Returns:
+        The process that has it; empty once it is this one.
 
     Raises:
         OSError: if the file system has no locks.

@@ -21,9 +21,14 @@ Row = dict[str, Any]
 class JsonLines:
     """A file of rows, each with its ``step``, continued from an earlier start.
 
-    Rows of steps after ``start_step``, which a killed start wrote after its last
-    checkpoint, are dropped; 0 drops all. The checkpoint says how many are expected up
-    to that step; ``lines`` is how many there are by now.
+    Args:
+        path: The file; made where it is missing.
+        start_step: Step that the run goes on from: rows of later steps, which a killed
+            start wrote after its last checkpoint, are dropped; 0 drops all.
+        expected: How many rows the checkpoint says there were up to that step.
+
+    Attributes:
+        lines: Number of rows by now.
 
     Raises:
         InputError: if there is something else than a regular file.
@@ -79,7 +84,11 @@ def read(path: Path) -> list[Row]:
 def series(
     rows: Iterable[Mapping[str, Any]], name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return epochs [n] and values [n] of a metric; empty where it was not written."""
+    """Return one metric over the epochs.
+
+    Returns:
+        Epochs [n] and values [n]; empty where it was never written.
+    """
     pairs = [(row.get("epoch"), row.get(name)) for row in rows]
     found = [pair for pair in pairs if all(map(is_number, pair))]
     epochs, values = np.array(found, float).reshape(-1, 2).T

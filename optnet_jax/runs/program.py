@@ -29,9 +29,14 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Interrupted(SystemExit):  # noqa: N818 (it ends the program; it is no error)
-    """The program was asked to stop; ``saved``: the state was, and that was said.
+    """The program was asked to stop.
 
-    Its ``code`` is 128 + signal number, the exit status that shells and Slurm expect.
+    Args:
+        number: The signal.
+        saved: Whether the state was saved first, and that was said.
+
+    Attributes:
+        code: 128 + signal number, the exit status that shells and Slurm expect.
     """
 
     def __init__(self, number: int, *, saved: bool = False):
@@ -117,8 +122,10 @@ def leave(status: int) -> None:
 def in_background(work: Callable[[], Any]) -> Future:
     """Begin work in a thread that may be left behind: the program does not wait for it.
 
-    It is for what obeys neither a time-out nor a signal; what it returns or raises can
-    be waited for as long as one likes.
+    It is for what obeys neither a time-out nor a signal.
+
+    Returns:
+        What it returns or raises, to be waited for as long as one likes.
     """
     ended: Future = Future()
 
@@ -133,7 +140,11 @@ def in_background(work: Callable[[], Any]) -> Future:
 
 
 def set_handler(number: int, handler: object) -> object:
-    """Set a signal's handler, unless it is ignored (``nohup``); return the earlier."""
+    """Set a signal's handler, unless the signal is ignored (as under ``nohup``).
+
+    Returns:
+        The earlier handler.
+    """
     before = signal.getsignal(number)
     if before is not signal.SIG_IGN:
         signal.signal(number, handler)  # pyright: ignore[reportArgumentType]

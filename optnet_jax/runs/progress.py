@@ -27,8 +27,14 @@ class Progress:
     The rate is that of completed steps: the clock runs from :meth:`resume` to
     :meth:`pause`, between which only training takes place, and both are called when the
     device has nothing left to do. On a terminal a bar stays under the lines; elsewhere
-    the lines carry rate and time themselves. An evaluation is after every
-    ``eval_every`` steps, and after the last.
+    the lines carry rate and time themselves.
+
+    Args:
+        total_steps: Steps of the whole run.
+        start_step: Step that the run goes on from.
+        batch_size: Images per step.
+        eval_every: Steps between two evaluations; the last step has one besides.
+        stream: Where to write; standard output by default.
     """
 
     # A log of a week-long run stays readable, and shows life every half minute.

@@ -85,9 +85,11 @@ class Equilibrium(nn.Module):
     def __call__(self, x0: Any, *inputs: Any, **named: Any) -> jax.Array:
         """Return x*, of the shape and dtype of x_0.
 
-        It is found from x_0: zeros, or a former x* as a warm start. T takes the inputs
-        after x, such as the image's b, or by name, as in
-        :class:`~optnet_jax.structures.Propagation`.
+        Args:
+            x0: where to start, an array: zeros, or a former x* as a warm start.
+            inputs: pytrees that T takes after x, such as the image's b.
+            named: likewise, by name, as in
+                :class:`~optnet_jax.structures.Propagation`.
 
         Raises:
             InputError: a pair x_0, or a transform that changes the shape.

@@ -15,7 +15,11 @@ from optnet_jax.recurrences.iterate import shape_preserving, step_in_dtype
 
 @dataclasses.dataclass(frozen=True)
 class EachLayer:
-    """T_0..T_{K-1}, each of its own kind, for layers that are written out."""
+    """T_0..T_{K-1}, each of its own kind, for layers that are written out.
+
+    Attributes:
+        transforms: one for each layer, as :class:`Propagation` takes one for all.
+    """
 
     transforms: tuple
 
@@ -45,7 +49,11 @@ class Layer(nn.Module):
     ) -> tuple[State, Any]:
         """Return the next state and, for a trajectory, its output.
 
-        ``keep`` is the probability that an example keeps its T; None: all do.
+        Args:
+            state: of the recurrence.
+            c: the step's coefficients.
+            keys: its random keys.
+            keep: the probability that an example keeps its T; None: all do.
         """
         several = isinstance(self.transform, tuple)
         for i, transform in enumerate(in_turn(self.transform)):

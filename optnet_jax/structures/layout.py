@@ -17,6 +17,9 @@ def unroll_layers(variables: Any) -> Any:
     ``layer_0``, ``layer_1``, ... instead. Everything else stays; a tied propagation
     has one layout only and must not be converted.
 
+    Args:
+        variables: nested dicts of arrays: params, batch_stats or what holds them.
+
     Raises:
         InputError: leaves of one ``layers`` that differ in their leading axis.
     """

@@ -31,9 +31,13 @@ class Pairwise(nn.Module):
     def __call__(
         self, sources: Sequence[jax.Array], alpha: Any = None, **inputs: Any
     ) -> jax.Array:
-        """Return the sum over the sources x_0..x_k, alpha None for ones.
+        """Return the sum.
 
-        The inputs are those of :class:`~optnet_jax.structures.Propagation`.
+        Args:
+            sources: x_0..x_k.
+            alpha: α_0..α_k, or None for ones.
+            inputs: what T takes beside x, by name, as in
+                :class:`~optnet_jax.structures.Propagation`.
         """
         taken = split((self.transform,), inputs, len(sources))
         terms = []

@@ -21,16 +21,28 @@ from optnet_jax.structures import fields
 
 
 def soft_threshold(x: jax.Array, threshold: Any) -> jax.Array:
-    """Return S_θ(x) = sign(x) max(|x| - θ, 0), θ ≥ 0, the proximal map of θ‖x‖₁."""
+    """Return S_θ(x) = sign(x) max(|x| - θ, 0), the proximal map of θ‖x‖₁.
+
+    Args:
+        x: of any shape.
+        threshold: θ ≥ 0.
+    """
     return x - jnp.clip(x, -threshold, threshold)
 
 
 def shrinkage(matrix: ArrayLike, penalty: ArrayLike) -> Callable:
-    """Return T, (x, b) ↦ S_{λ/L}(x - Aᵀ(A x - b)/L), x [..., n] and b [..., m].
+    """Return T, (x, b) ↦ S_{λ/L}(x - Aᵀ(A x - b)/L).
 
     >>> t = shrinkage([[2.0, 0.0]], penalty=0.4)
     >>> t(jnp.zeros(2), jnp.array([1.0])).round(3)
     Array([0.4, 0. ], dtype=float32)
+
+    Args:
+        matrix: A. [m, n]
+        penalty: λ ≥ 0.
+
+    Returns:
+        A function of x, [..., n], and b, [..., m], to [..., n].
 
     Raises:
         InputError: A is no matrix of finite numbers, or 0; λ < 0.

@@ -53,10 +53,16 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any, **inputs: Any) -> Any:
-        """Return the iterate of each path, (x_K,), or (x'_K, x_K) of a two-path method.
+        """Return the iterate of each path.
 
-        x is what the stage before returned, or an array that stands for all paths. The
-        inputs are those of :class:`~optnet_jax.structures.Propagation`.
+        Args:
+            x: the iterates of the stage before, a tuple (x,) or (x', x); an array
+                stands for all paths.
+            inputs: what T takes beside x, by name, as in
+                :class:`~optnet_jax.structures.Propagation`.
+
+        Returns:
+            (x_K,), or (x'_K, x_K) of a two-path method.
         """
         paths = number_of_paths(self.propagation.recurrence)
         x = x if isinstance(x, tuple) else (x,) * paths

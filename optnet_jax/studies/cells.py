@@ -162,11 +162,20 @@ def complete(
     workers: int,
     begun: Callable[[], None] = lambda: None,
 ) -> list[Row]:
-    """Measure the cells that have no row yet; return all rows in the cells' order.
+    """Measure the cells that have no row yet, a few at a time, and read them all.
 
-    A cell that fails does not end the others. ``workers`` are measured at once on a
-    CPU, where small matrices leave most of a second core idle; an accelerator is filled
-    by one. ``begun`` is called when what all cells share is made.
+    A cell that fails does not end the others.
+
+    Args:
+        store: of the study.
+        outcome: a row -> what is printed of it, behind the name of its cell.
+        workers: how many at once on a CPU, where small matrices leave most of a second
+            core idle; an accelerator is filled by one.
+        begun: called when what all cells share is made, and before the first of them.
+
+    Returns:
+        The rows in the order of the cells. Those of files hold the plain fields of the
+        cell, what was measured, ``wall_seconds`` and ``finished``, in UTC.
 
     Raises:
         InputError: for a file that is damaged or of another cell.

@@ -60,9 +60,14 @@ class ConvergenceConfig(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A method on a problem: its recurrence here is that of μ = 1/κ.
+    """A method on a problem.
 
-    It is run with the problem's own μ.
+    Attributes:
+        activation: the row of Table 1.
+        condition: κ.
+        method: a key of :data:`~optnet_jax.recurrences.methods.METHODS`.
+        label: its label.
+        recurrence: the method at μ = 1/κ; it is run with the problem's own μ.
     """
 
     activation: str
@@ -141,12 +146,20 @@ class Convergence:
     fitted_rate: float
 
     def layers_needed(self, epsilon: float) -> int | None:
-        """Return the depth from which on the distance stays below epsilon, or None."""
+        """Return the depth from which on the distance stays below epsilon, or None.
+
+        Args:
+            epsilon: the accuracy, relative to the distance at the start.
+        """
         return first_for_good(self.distance <= epsilon)
 
 
 def first_for_good(reached: np.ndarray) -> int | None:
-    """Return the depth from which on something stays reached, [depth + 1], or None."""
+    """Return the depth from which on something stays reached, or None.
+
+    Args:
+        reached: whether it is at depth 0, 1, ..., bool [depth + 1].
+    """
     missed = np.flatnonzero(~reached)
     first = int(missed[-1]) + 1 if len(missed) else 0
     return first if first < len(reached) else None
@@ -160,10 +173,14 @@ def measure(
     seed: int = 0,
     radius: float = 1e-2,
 ) -> Convergence:
-    """Minimise the problem with a recurrence, a user's own too, and record how.
+    """Minimise the problem with a recurrence and record how it converges.
 
-    The start is ``radius`` away from the minimiser, in a direction drawn by the seed:
-    near it, so that the rates are those of the Hessian at z*.
+    Args:
+        recurrence: any recurrence, a user's own included.
+        problem: what to minimise.
+        depth: the number of layers.
+        seed: of the start's direction from the minimiser.
+        radius: ‖z_0 - z*‖; small, so that the rates are those of the Hessian at z*.
     """
     direction = np.random.default_rng(seed).normal(size=len(problem.minimiser))
     z0 = problem.minimiser + radius * direction / np.linalg.norm(direction)
@@ -200,8 +217,13 @@ def _fit_rate(distance: np.ndarray) -> float:
 def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) -> float:
     """Return p of layers ∝ κ^p: 1 for gradient descent, ½ for accelerated methods.
 
-    It is the slope in logarithms over the conditions whose layers are not None, where
-    the depth did not suffice, or NaN with fewer than two.
+    Args:
+        conditions: κ, at least two different ones.
+        layers: the layers needed at each; None where the depth did not suffice.
+
+    Returns:
+        The slope in logarithms over the conditions that have a number, or NaN with
+        fewer than two.
     """
     points = [
         (math.log(k), math.log(n))

@@ -26,9 +26,12 @@ def run(
 ) -> None:
     """Train, evaluate, summarise or use what a config describes, or run a study.
 
-    It is a study where ``config.experiment`` is the name of one and not ``train``.
-    A summary may be for a ``topology``, a slice of a TPU pod, see :mod:`..inspect.tpu`;
-    ``images``, files and folders of them, are to predict.
+    Args:
+        config: The config; ``config.experiment`` is ``train`` or the name of a study.
+        workdir: Directory of the run.
+        mode: One of ``MODES``.
+        topology: Slice of a TPU pod that a summary is for; see :mod:`..inspect.tpu`.
+        images: Files and folders of them, to predict.
 
     Raises:
         InputError: if there is no such experiment, or from the work itself.

@@ -8,10 +8,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A network of a table: how it is printed, its name, and that of its config.
+    """A network of a table.
 
-    The arguments are the config's, such as ``depth=40``; the baseline is the label of
-    the row that this one is compared with, if any.
+    Attributes:
+        label: As printed.
+        network: Name in ``networks.NETWORKS``.
+        config: Name of its config, ``configs/<config>.py``.
+        arguments: Of the config, such as ``depth=40``; may be empty.
+        baseline: Label of the row that this one is compared with, if any.
     """
 
     label: str
@@ -23,10 +27,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A dataset of a table, with arguments of every row's config.
+    """A dataset of a table.
 
-    In a label of Table 4 "+" is with the standard augmentation. The value is of
-    ``Table.against``, if the columns differ in that.
+    Attributes:
+        label: As printed; "+" in Table 4: with the standard augmentation.
+        arguments: Of every row's config.
+        value: Of ``Table.against``, if the columns differ in it.
     """
 
     label: str
@@ -38,7 +44,10 @@ class Column:
 class Entry:
     """One entry of a table: all runs of it differ in their seed only.
 
-    ``paper`` has the paper's top-1 error (%) and, where it is printed, top-5.
+    Attributes:
+        row: Its network.
+        column: Its dataset.
+        paper: The paper's top-1 error (%) and, where it is printed, top-5; or nothing.
     """
 
     row: Row
@@ -58,11 +67,17 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of results, by its name on the command line.
+    """A table of results.
 
-    The seeds are run unless others are asked for. With ``top5`` the top-5 error is
-    printed, too. ``against`` is what the columns differ in, if it is a quantity: they
-    are drawn as one curve then.
+    Attributes:
+        name: On the command line.
+        title: As printed.
+        rows: Networks.
+        columns: Datasets.
+        seeds: That are run unless others are asked for.
+        top5: Whether the top-5 error is printed too.
+        against: What the columns differ in, if it is a quantity: they are drawn as
+            one curve then.
     """
 
     name: str

@@ -169,7 +169,11 @@ def plan(config: EquilibriumConfig) -> list[Cell]:
 class Network(nn.Module):
     """image ↦ b = V image + c ↦ x* = Φ(W x* + b), or x_K from x_0 = 0, ↦ U x + d.
 
-    The cell has Φ, μ and K; ``scale`` is of the initial V.
+    Attributes:
+        cell: Φ, μ, K.
+        width: n.
+        classes: of the images.
+        scale: of the initial V.
     """
 
     cell: Cell
@@ -187,8 +191,11 @@ class Network(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Return the logits and the relative residual of all samples together.
 
-        Images are [B, pixels]. A recurrence reads out x_0..x_depth, on a leading axis;
-        without one it is the cell's own x_K, or its x* to the tolerance.
+        Args:
+            images: [B, pixels]
+            recurrence: reads out x_0..x_depth, on a leading axis; None: the cell's.
+            depth: how many layers it reads.
+            tolerance: of x*.
         """
         drawn = nn.initializers.variance_scaling(
             self.scale**2, "fan_in", "truncated_normal"

@@ -38,12 +38,17 @@ def fit(
 ) -> tuple[Any, Any]:
     """Take steps of an optimiser, and measure on the way.
 
-    The slope is (params, number of the step, from 0 on) → the loss and its gradient.
-    At the checkpoints, steps that increase and of which the last ends the training,
-    ``measure`` maps the parameters, and what the step left, to a pytree of arrays.
+    Args:
+        slope: (params, number of the step, from 0 on) → the loss and its gradient.
+        params: to begin with.
+        optimizer: the update rule.
+        checkpoints: the steps after which ``measure`` is called, increasing; training
+            ends at the last.
+        measure: the parameters, and what the step left → a pytree of arrays.
 
     Returns:
-        The parameters, and what was measured, with a leading axis of the checkpoints.
+        The parameters after the last step, and what ``measure`` returned, with a
+        leading axis of the checkpoints.
     """
 
     def step(number: jax.Array, state: tuple) -> tuple:
@@ -97,8 +102,14 @@ def on_pairs(
 def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., Any]:
     """Return one jitted program that trains several members, such as seeds and rates.
 
-    Its arguments and results have a leading axis of them. With ``at_once`` they are
-    vectorised, which pays for small batches; a large one fills the device by itself.
+    Args:
+        train: the training of one member.
+        at_once: vectorised over the members, which pays for small batches; otherwise
+            one after another, for batches that fill the device or its cache by
+            themselves.
+
+    Returns:
+        ``train`` whose arguments and results have a leading axis of the members.
     """
     if at_once:
         return jax.jit(jax.vmap(train))
@@ -108,8 +119,10 @@ def members(train: Callable[..., Any], at_once: bool = True) -> Callable[..., An
 def in_parts(program: Callable[..., Any], runs: Sequence[tuple], at_once: int) -> Any:
     """Call a program of so many members for any number, and join what it returns.
 
-    The program maps arrays with a leading axis of members to a pytree of such arrays. A
-    run is the arguments of one member; the last one also fills up the last part.
+    Args:
+        program: arrays with a leading axis of members → a pytree of such arrays.
+        runs: the arguments of each member; the last fills up the last part.
+        at_once: the members of the program.
     """
     runs_and_more = [*runs, *[runs[-1]] * (-len(runs) % at_once)]
     found = [
@@ -125,10 +138,13 @@ def tune(
     seeds: Sequence[int],
     score: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[tuple[float, ...], np.ndarray]:
-    """Train at every point of a grid with seeds that are not reported, and choose one.
+    """Train at every point of a grid with the tuning seeds, and choose one.
 
-    ``train`` returns a number for each member, the values of a point and a seed, and
-    ``score`` maps them all, [*grid, seeds], to [*grid]: the least is chosen.
+    Args:
+        train: members, each the values of a point and a seed → a number of each.
+        grid: the values that are tried.
+        seeds: others than those that are reported.
+        score: numbers [*grid, seeds] → [*grid]; the least is chosen.
 
     Returns:
         The values that are chosen, and the numbers.

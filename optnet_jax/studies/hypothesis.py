@@ -107,7 +107,11 @@ class HypothesisConfig(StudyConfig):
 class Cell:
     """One structure at one depth.
 
-    It is ``"untied"`` (15), ``"tied"`` (§5.1), or, with the ``"true W"``, not trained.
+    Attributes:
+        label: of the method.
+        depth: K.
+        tying: ``"untied"`` (15), ``"tied"`` (§5.1), or ``"true W"``: not trained.
+        recurrence: the method.
     """
 
     label: str
@@ -288,7 +292,11 @@ def conclude(config: HypothesisConfig, rows: list[Row]) -> Report:
 
 
 def mean_and_band(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the geometric mean and Student's 95 % interval, of the logarithms."""
+    """Return the geometric mean and its 95 % interval (Student's, of the logarithms).
+
+    Args:
+        values: above 0, one for each seed.
+    """
     logs = np.log10(np.maximum(values, 1e-12)).tolist()
     low, high = student_interval(logs) or (logs[0], logs[0])
     return 10 ** float(np.mean(logs)), 10**low, 10**high

@@ -37,8 +37,11 @@ Activation = Annotated[
 class Task:
     """A family of functions F and how the input enters them.
 
-    Φ is a row of Table 1 with slopes in [0, 1]. W's n eigenvalues are spread evenly
-    over [0, 1 - 1/κ], so that the Hessian of f_b lies between 1/κ and 1 everywhere.
+    Attributes:
+        activation: Φ, a row of Table 1 with slopes in [0, 1].
+        condition: κ: W's eigenvalues are spread evenly over [0, 1 - 1/κ], so that the
+            Hessian of f_b lies between 1/κ and 1 everywhere.
+        dimension: n.
     """
 
     activation: str
@@ -65,9 +68,14 @@ class Task:
         depth: int,
         trajectory: bool = False,
     ) -> Any:
-        """Run K layers from x_0 = the input, [..., n].
+        """Run a structure from x_0 = the input.
 
-        W is [n, n], or one for each layer, [depth, n, n].
+        Args:
+            recurrence: the method.
+            w: W of all layers [n, n], or one for each [depth, n, n].
+            inputs: [..., n].
+            depth: K.
+            trajectory: return all iterates.
         """
         layer = self.layer(inputs)
         run = functools.partial(
@@ -86,7 +94,12 @@ class Split(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One draw of the task: W, [n, n], and inputs, N(0, I), with argmin F for each."""
+    """One draw of the task.
+
+    Attributes:
+        w: W, symmetric. [n, n]
+        splits: inputs, N(0, I), and argmin F for each.
+    """
 
     w: np.ndarray
     splits: tuple[Split, ...]

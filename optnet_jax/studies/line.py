@@ -79,7 +79,14 @@ class LineConfig(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A structure at a depth in weight layers, all its rates, scales and seeds."""
+    """A structure at a depth, all its rates, scales and seeds.
+
+    Attributes:
+        label: how tables name the structure.
+        recurrence: it.
+        depth: weight layers.
+        normalize: with batch normalisation.
+    """
 
     label: str
     recurrence: HeavyBall

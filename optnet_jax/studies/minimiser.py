@@ -42,13 +42,21 @@ class Problem:
 def make_problem(
     activation: str, condition: float, dimension: int = 20, seed: int = 0
 ) -> Problem:
-    """Return f of (8) for a drawn W, its condition number κ > 1 at its minimiser.
+    """Return f of (8) for a W drawn so that f has a condition number at its minimiser.
 
     W has eigenvalues spread evenly over [s/20, s] and a random basis, but for the
     constant vector, which belongs to the smallest: x* is then a constant vector on
     which no Φ saturates. s is found by bisection. The step size is the 1 of (1), so L
-    stays near 1 and κ = L/μ is set by μ, to 1e-6 of the one asked for. Φ is a row of
-    Table 1, n ≥ 2, the seed of W's basis. Needs double precision (``jax.enable_x64``).
+    stays near 1 and κ = L/μ is set by μ. Needs double precision (``jax.enable_x64``).
+
+    Args:
+        activation: a row of Table 1.
+        condition: κ > 1.
+        dimension: n ≥ 2.
+        seed: of W's basis.
+
+    Returns:
+        The problem, its condition number within 1e-6 of the one asked for.
 
     Raises:
         InputError: an unknown activation, κ ≤ 1, n < 2, single precision, or a κ that

@@ -44,7 +44,9 @@ class Norms:
     def warnings(self, name: str, tolerance: float = TOLERANCE) -> list[str]:
         """Return a line for the signal and one for the gradient where they grow.
 
-        The name is of the structure; up to 1 + tolerance a layer is let through.
+        Args:
+            name: of the structure.
+            tolerance: growth up to 1 + tolerance a layer is let through.
         """
         depth = len(self.signal)
         return [
@@ -83,9 +85,13 @@ def measure(
 ) -> Norms:
     """Measure the norms in any network whose layers are steps of a recurrence.
 
-    That is a :class:`~optnet_jax.structures.Propagation` with ``unroll=True``, or made
-    of such, called with its input and arguments such as ``train=True``. The loss maps
-    its output to L, a scalar.
+    Args:
+        module: a :class:`~optnet_jax.structures.Propagation` with ``unroll=True``, or a
+            network that is made of such.
+        variables: its variables.
+        x: its input.
+        loss: output -> L, a scalar.
+        **arguments: of the module's call, such as ``train=True``.
 
     Raises:
         InputError: layers that are scanned, or none.

@@ -56,9 +56,15 @@ def step_matrix(
 ) -> np.ndarray:
     """Return the matrix of one step on the state for T(x) = slope · x, x a scalar.
 
-    For slopes λ, [...], it is [..., size, size], with the state's leaves in their
-    order. The coefficients are those of one of ``depth`` steps, the last by default,
-    where those of (3) are near their limit.
+    Args:
+        recurrence: any recurrence, a user's own included.
+        slope: λ, or several. [...]
+        depth: the number of steps that the coefficients are taken for.
+        step: which of them; the last by default, where those of (3) are near their
+            limit.
+
+    Returns:
+        [..., size, size] with the state's leaves in their order.
 
     Raises:
         InputError: a step that is not linear in the state when T is, or a state that

@@ -45,7 +45,11 @@ class Record(NamedTuple):
 
 
 def draw(seed: jax.Array | int, samples: int, dim: int) -> tuple[jax.Array, jax.Array]:
-    """Draw x_0 and the targets f, [samples, dim] each, independent, from N(0, I)."""
+    """Draw the inputs x_0 and the targets f from N(0, I), independent of each other.
+
+    Returns:
+        x_0 and f, [samples, dim] each.
+    """
     key, _ = jax.random.split(jax.random.key(seed))
     inputs, targets = jax.random.normal(key, (2, samples, dim))
     return inputs, targets
@@ -71,8 +75,13 @@ def simulate(
 ) -> Record:
     """Train a structure on random pairs and measure it: one seed of one cell.
 
-    The seed is of the pairs (x_0, f) and of the weights; ``training`` are ``optimizer``
-    and ``checkpoints`` of :func:`fit`.
+    Args:
+        network: the structure, [..., dim] to [..., dim].
+        seed: of the pairs and of the weights.
+        samples: the number of pairs (x_0, f).
+        dim: the dimension of x_0 and f.
+        batch_size: samples of a step.
+        **training: ``optimizer`` and ``checkpoints`` of :func:`fit`.
     """
     inputs, targets = draw(seed, samples, dim)
 
@@ -105,6 +114,9 @@ class Extrapolated:
     returns this y_K, so ``Extrapolated(Nesterov())`` is ``NesterovSum()`` as a
     function of the weights; ``Extrapolated(GradientDescent())`` has AGD2's read-out and
     nothing else of it.
+
+    Attributes:
+        recurrence: the method whose output is extrapolated.
     """
 
     recurrence: Recurrence
@@ -135,8 +147,12 @@ class Extrapolated:
 class Reading:
     """One reading of one column of Table 2: a method, and what is left open in it.
 
-    The column is the paper's, the name of a method, or empty. Each of two paths may
-    have weights of its own; ``slow`` is trained at the smaller learning rate.
+    Attributes:
+        label: how tables name it.
+        recurrence: the method.
+        column: the paper's column, the name of a method; empty: not in the paper.
+        separate_paths: two-path methods: each path has weights of its own.
+        slow: trained at the smaller learning rate.
     """
 
     label: str
@@ -151,6 +167,9 @@ def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
 
     The methods of optimisation as they are, and what the paper does not say of them:
     whether the two lines of (14) share W, which of its paths is the output, the rate.
+
+    Args:
+        heavy_ball_beta: β of (11).
     """
     given = {
         method.key: Reading(method.title, method.recurrence(), method.name)

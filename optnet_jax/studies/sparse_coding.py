@@ -98,7 +98,14 @@ class SparseCodingConfig(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One method, a key, in one of the :data:`FORMS`, all its seeds."""
+    """One method in one form, all its seeds.
+
+    Attributes:
+        form: a key of :data:`FORMS`.
+        method: its key.
+        depth: steps, or layers.
+        recurrence: the method.
+    """
 
     form: str
     method: str

@@ -82,9 +82,14 @@ class StabilityConfig(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A structure in one of the parts, ``"roots"``, ``"norms"`` or ``"trial"``.
+    """A structure in one of the parts.
 
-    The depth is in steps, in the trial in weight layers.
+    Attributes:
+        part: ``"roots"``, ``"norms"`` or ``"trial"``.
+        label: how tables name the structure.
+        recurrence: it.
+        depth: steps or weight layers.
+        normalize: of the trial: with batch normalisation.
     """
 
     part: str

@@ -105,9 +105,14 @@ class Study(Generic[AnyConfig, AnyCell]):
     def run(self, config: Config | AnyConfig, workdir: str | Path) -> Report:
         """Measure the cells that a workdir lacks, then write and print the report.
 
-        It leaves ``cells/*.json`` there, from which an interrupted study goes on,
-        ``<name>.md``, ``plots/*.png``, and the report in ``<name>.json``, written last.
-        A workdir that has a report prints it.
+        Args:
+            config: as a file of ``configs/`` gives it.
+            workdir: directory of the study; ``<name>.json``, written last,
+                ``<name>.md``, ``plots/*.png``, and ``cells/*.json`` from which an
+                interrupted study goes on. One that has a report prints it.
+
+        Returns:
+            The report, JSON-able.
 
         Raises:
             InputError: a config that cannot be run, or a workdir that is not writable,
@@ -242,7 +247,12 @@ class Study(Generic[AnyConfig, AnyCell]):
 
 
 def provenance(config: Any) -> Report:
-    """Return what every report says of its study: what was run, on what, and when."""
+    """Return what every report says of its study: what was run, on what, and when.
+
+    Returns:
+        JSON-able: ``name``, ``config``, ``device``, ``versions``, ``commit`` and
+        ``finished``, now in UTC.
+    """
     return {
         "name": config.name,
         "config": as_json(config),

@@ -138,9 +138,17 @@ class Table2Config(StudyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One structure at one depth: a reading, with its key, and how it is trained.
+    """One structure at one depth.
 
-    It is measured after the steps of ``checkpoints``, and training ends at the last.
+    Attributes:
+        structure: a key of :func:`~optnet_jax.studies.simulation.readings`.
+        label: how tables name it.
+        column: the paper's column.
+        recurrence: what is trained.
+        separate_paths: each path has weights of its own.
+        depth: K.
+        learning_rate: of SGD.
+        checkpoints: the steps after which it is measured; training ends at the last.
     """
 
     structure: str

@@ -95,7 +95,12 @@ def plan(config: Config) -> list[Cell]:
 
 
 class Runs(Store[Cell]):
-    """What training runs have left in their workdirs, in that of the study."""
+    """What training runs have left in their workdirs.
+
+    Args:
+        cells: Of the study.
+        workdir: Of the study.
+    """
 
     def __init__(self, cells: Iterable[Cell], workdir: Path):
         folder = workdir / "runs"

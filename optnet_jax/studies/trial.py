@@ -39,9 +39,13 @@ KINDS = {False: "without normalisation", True: "with batch normalisation"}
 class Trial:
     """One network and how it is trained: SGD with momentum 0.9, no warm-up.
 
-    The depth is in weight layers, 2 a unit and 2 around them. ``normalize`` is batch
-    normalisation behind each product, with the batch's statistics; without it W' is
-    drawn smaller by √units, or no structure trains at depth 56.
+    Attributes:
+        recurrence: the structure.
+        depth: weight layers, 2 a unit and 2 around them.
+        width: n.
+        normalize: batch normalisation behind each product, with the batch's statistics;
+            without it W' is drawn smaller by √units, or no structure trains at depth
+            56.
     """
 
     recurrence: Recurrence
@@ -114,7 +118,14 @@ def train(
     rate: Any,
     scale: Any = 1.0,
 ) -> tuple[Any, Step]:
-    """Train one network from parameters that a seed draws, T :func:`scaled`.
+    """Train one network from scratch.
+
+    Args:
+        trial: what is trained.
+        images: a batch for each step.
+        seed: of the initial parameters.
+        rate: the learning rate.
+        scale: factor of the initial T, see :func:`scaled`.
 
     Returns:
         The parameters after the last step, and what each step left behind, [steps].

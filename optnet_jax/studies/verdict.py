@@ -58,6 +58,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
 
+    Args:
+        p_values: of all tests that are reported together.
+
     Source: S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
     """
     corrected, least = [1.0] * len(p_values), 0.0
@@ -71,8 +74,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def together(found: Sequence[tuple[Row, Row]]) -> list[Row]:
     """Judge all comparisons of a table or page, corrected for their number.
 
-    Each is what it is of and what :func:`comparison.compare` returned; its row has the
-    fields of both, ``p_corrected`` and the ``verdict``.
+    Args:
+        found: what each is of, and what :func:`comparison.compare` returned.
+
+    Returns:
+        The fields of both, ``p_corrected`` and the ``verdict``.
     """
     corrected = holm([each["p_value"] for _, each in found])
     return [
@@ -89,9 +95,13 @@ def together(found: Sequence[tuple[Row, Row]]) -> list[Row]:
 def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> list[Row]:
     """Compare each with what differs from it in the fields of the baseline alone.
 
-    The baseline is such as ``{"method": "gd"}``, the values what tells one from the
-    others, such as a method and a depth, and its numbers by seed. What is a baseline,
-    or has none, is left out.
+    Args:
+        baseline: such as ``{"method": "gd"}``.
+        values: what tells one from the others, such as a method and a depth, and its
+            numbers by seed.
+
+    Returns:
+        As :func:`together`; what is a baseline, or has none, is left out.
     """
     pairs = [
         (place, comparison.compare(dict(enumerate(own)), dict(enumerate(theirs))))
@@ -138,11 +148,16 @@ def judge(
     networks: Mapping[str, str],
     given: str = "the true W",
 ) -> str:
-    """Return the verdict on "faster methods need fewer layers", a sentence.
+    """Return the verdict on "faster methods need fewer layers".
 
-    It begins with supported, reversed, not supported, or cannot tell with so few seeds,
-    and follows from the :func:`direction` of each method's iterations, counted with
-    what is ``given``, and of the layers that its trained network needs.
+    Args:
+        methods: method -> :func:`direction` of its iterations with the true W.
+        networks: method -> direction of the layers that its trained network needs.
+        given: with what its iterations were counted.
+
+    Returns:
+        A sentence that begins with the verdict: supported, reversed, not supported, or
+        cannot tell with so few seeds.
     """
     for found in (*methods.values(), *networks.values()):
         if found not in (FEWER, MORE, SAME):

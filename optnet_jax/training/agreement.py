@@ -72,9 +72,12 @@ def check_variables(source: object, leaves: Leaves, step: int | None = None) -> 
 def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
     """Refuse to go on unless ``told`` is the same on every process.
 
-    All processes call it equally often, with JSON-able values by name. The wait for one
-    that is late is announced; one that is lost is noticed by its silence
-    (``--heartbeat_timeout``).
+    All processes call it equally often. The wait for one that is late is announced; one
+    that is lost is noticed by its silence (``--heartbeat_timeout``).
+
+    Args:
+        told: Names and JSON-able values.
+        processes: Those that compare; all that have joined by default.
 
     Raises:
         InputError: on every process alike, with the names and values that differ.

@@ -27,13 +27,17 @@ def augment(
 ) -> dict[str, jax.Array]:
     """Change images, erase parts of them, and mix each with another of its batch.
 
-    The options are those of :class:`.StepOptions`. With mixup and CutMix, each step
-    draws which.
+    Args:
+        key: PRNG key.
+        batch: ``image`` [B, H, W, C] and ``label`` int [B].
+        trivial: How images were normalised, for :func:`.trivial_augment`.
+        erase: Probability of :func:`erased`.
+        mixup: α of :func:`mixup_share`.
+        cutmix: α of :func:`cutmix_share`. With both, each step draws which.
 
     Returns:
-        The batch, ``image`` [B, H, W, C] and ``label`` int [B]; where images are mixed
-        also ``partner`` int [B], the label of the other one, and ``share`` [B] in
-        [0, 1], the first one's part in the target.
+        The batch; where images are mixed also ``partner`` int [B], the label of the
+        other one, and ``share`` [B] in [0, 1], the first one's part in the target.
     """
     erase_key, choice_key, mix_key = jax.random.split(key, 3)
     images = batch["image"]

@@ -45,12 +45,18 @@ class DamagedCheckpointError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder that is made where it is missing.
+    """The checkpoints of one run.
 
-    The origin is saved with every checkpoint, and ``restore_newest`` holds one against
-    it. So many of the newest are kept, and the best one. Of ``read_only``, for
-    evaluation, nothing is made, renamed or deleted. ``last_saved`` is the newest step
-    known to be on the disk.
+    Args:
+        directory: ``<workdir>/checkpoints``; made where it is missing.
+        sharding: Where restored arrays go.
+        origin: What the run is: saved with every checkpoint, and what
+            ``restore_newest`` holds a checkpoint against.
+        keep: How many of the newest checkpoints stay (the best one stays besides).
+        read_only: For evaluation: nothing is made, renamed or deleted.
+
+    Attributes:
+        last_saved: The newest step known to be on the disk.
 
     Raises:
         InputError: if the directory cannot be used.
@@ -114,8 +120,10 @@ class Checkpoints:
     ) -> None:
         """Write a checkpoint; the copy to disk goes on in the background.
 
-        The history is JSON-able bookkeeping, given back on resume; the checkpoint of
-        the best step so far is kept.
+        Args:
+            state: The state; its ``step`` names the checkpoint.
+            history: JSON-able bookkeeping of the run, given back on resume.
+            best_step: The step with the lowest error so far, which is kept.
 
         Raises:
             InputError: if this or the previous checkpoint could not be written.
@@ -181,7 +189,11 @@ class Checkpoints:
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """Restore the newest sound checkpoint; name and set aside damaged ones.
 
-        It is a state as the template and the history saved with it; None without one.
+        Args:
+            template: A state of the right structure (arrays or shapes).
+
+        Returns:
+            The state and the history saved with it; ``None`` if there is none.
 
         Raises:
             InputError: if the checkpoint belongs to another run or network, or if there

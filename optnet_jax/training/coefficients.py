@@ -30,8 +30,9 @@ def declared() -> Iterator[set[str]]:
     >>> paths
     {'beta1'}
 
-    The paths in ``params``, such as ``stage_0.alpha``, are filled in as modules run. A
-    module that only hands the field on adds paths that no parameter has.
+    Yields:
+        The paths in ``params``, such as ``stage_0.alpha``; filled as modules run. A
+        module that only hands the field on adds paths that no parameter has.
     """
     paths: set[str] = set()
 
@@ -62,8 +63,9 @@ def learned_coefficients(params: Any, paths: Iterable[str]) -> dict[str, np.ndar
 def read(workdir: Path) -> dict[str, np.ndarray]:
     """Read what a run has recorded: a line of ``coefficients.jsonl`` an evaluation.
 
-    It is ``step`` [n], ``epoch`` [n] and an array [n, ...] for each path, of those rows
-    that have the last one's shapes; empty where nothing is recorded.
+    Returns:
+        ``step`` [n], ``epoch`` [n] and an array [n, ...] for each path, of those rows
+        that have the last one's shapes; empty where nothing is recorded.
 
     Raises:
         InputError: if there is something else than a regular file.

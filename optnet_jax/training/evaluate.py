@@ -25,7 +25,11 @@ MAX_PENDING = 4
 def evaluate(
     eval_step: Callable[..., Any], variables: Any, experiment: Experiment
 ) -> dict[str, float]:
-    """Measure loss and errors (percent) on every image of the evaluation split."""
+    """Evaluate variables on every image of the evaluation split.
+
+    Returns:
+        ``loss``, ``top1_error`` and ``top5_error`` (percent).
+    """
     totals: dict[str, tuple[float, float]] = {}
     pending = collections.deque()
     for batch in experiment.dataset.eval_batches():
@@ -45,8 +49,8 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate the checkpoint ``config.eval.checkpoint``; write ``eval_<step>.json``.
 
-    It has what is returned: ``step``, ``loss``, ``top1_error``, ``top5_error``,
-    ``split``.
+    Returns:
+        ``step``, ``loss``, ``top1_error``, ``top5_error`` and ``split``.
 
     Raises:
         InputError: if there is no such checkpoint, if it is of another network, or of

@@ -30,9 +30,17 @@ from optnet_jax.training.steps import (
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The parts of a run, built from its config; the dataset is ``optnet_jax.data``'s.
+    """The parts of a run, built from its config.
 
-    The schedule is the learning rate as a function of the step.
+    Attributes:
+        config: The checked config.
+        dataset: Batches; see ``optnet_jax.data``.
+        module: The network.
+        schedule: Learning rate as a function of the step.
+        optimizer: The optimiser.
+        options: What the step does beyond the recipe.
+        mesh: The devices.
+        total_steps: Length of the run.
     """
 
     config: TrainConfig
@@ -128,11 +136,13 @@ class Experiment:
 
 
 def create_network(config: TrainConfig, num_classes: int) -> nn.Module:
-    """Build the network of ``config.model``, for the classes of the dataset.
+    """Build the network of ``config.model``.
 
-    ``config.model`` may say otherwise. The network's ``dtype`` is ``precision``, unless
-    that is float32, which is every network's default; parameters, running statistics
-    and logits are float32 always.
+    Args:
+        config: The run's config. ``precision`` is handed to the network as ``dtype``
+            unless it is float32, which is every network's default; parameters, running
+            statistics and logits are float32 always.
+        num_classes: Classes of the dataset, unless ``config.model`` says otherwise.
 
     Raises:
         InputError: for an unknown network, field or precision, or a field of another
@@ -150,9 +160,13 @@ def build(
     devices: Sequence[Any] | None = None,
     load: Callable[..., Any] | None = None,
 ) -> Experiment:
-    """Build all parts of a run, on all devices by default; loads the dataset.
+    """Build all parts of a run; loads the dataset.
 
-    That is by ``data.load``; a step that is only compiled needs no batches of it.
+    Args:
+        config: The run's config.
+        devices: To run on; all that there are by default.
+        load: Gives the dataset, by default ``data.load``; a step that is only compiled
+            needs no batches of it.
 
     Raises:
         InputError: for whatever in the config cannot be run, before anything slow.

@@ -43,9 +43,13 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
     a function of (seed, step), dropout of the step, and everything else is in the
     checkpoint.
 
-    The config has the fields of
-    :class:`~optnet_jax.configuration.train.TrainConfig`. Returned is the content of
-    ``result.json``.
+    Args:
+        config: The run's config, an ``ml_collections.ConfigDict`` or a dict;
+            :class:`~optnet_jax.configuration.train.TrainConfig` has its fields.
+        workdir: Directory of the run.
+
+    Returns:
+        The content of ``result.json``.
 
     Raises:
         InputError: if the config or the workdir cannot be used, if the loss stops being

@@ -17,13 +17,15 @@ def classification_sums(
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Cross-entropy and top-1 and top-5 errors of one batch, summed.
 
-    Of logits [B, num_classes] and labels int [B]; the mask [B] is 1 for an example that
-    counts, 0 for padding, and all count without it. A label that is no class makes the
-    loss NaN, and is never found.
+    Args:
+        logits: [B, num_classes].
+        labels: int [B].
+        mask: [B], 1 for an example that counts, 0 for padding; all count without it.
 
     Returns:
         ``loss``, ``top1_error`` and ``top5_error``, each a pair of the sum over the
-        examples and the number of examples; errors in percent once divided.
+        examples and the number of examples; errors in percent once divided. A label
+        that is no class makes the loss NaN, and is never found.
     """
     mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
     logits = logits.astype(jnp.float32)
@@ -43,9 +45,14 @@ def classification_sums(
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Count the classes placed before the true one; ties go to the lower index.
 
-    Of logits [B, num_classes] and labels [B] it is int32 [B], 0 where the prediction is
-    right. A row that holds a NaN, and a label that is no class, rank last: a comparison
-    with NaN would otherwise call them right.
+    Args:
+        logits: [B, num_classes].
+        labels: int [B].
+
+    Returns:
+        int32 [B]; 0 where the prediction is right. A row that holds a NaN, and a label
+        that is no class, rank last: a comparison with NaN would otherwise call them
+        right.
     """
     num_classes = logits.shape[-1]
     true = jnp.take_along_axis(logits, labels[:, None], axis=-1)

@@ -15,9 +15,11 @@ from optnet_jax.training.leaves import digest
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The run that a checkpoint belongs to: its config, in plain JSON types, and data.
+    """The run that a checkpoint belongs to.
 
-    Of the data it is ``Dataset.fingerprint``: what the images and labels are.
+    Attributes:
+        config: Its config, as plain JSON types.
+        data: ``Dataset.fingerprint``: what its images and labels are.
     """
 
     config: dict[str, Any]
@@ -35,7 +37,10 @@ class Origin:
 class Meta:
     """The JSON beside the arrays; a digest covers all of it.
 
-    The checksums are of leaves, by name. An older version wrote no ``origin``.
+    Attributes:
+        checksums: Checksum of each leaf, by name.
+        history: The run's bookkeeping.
+        origin: The run; ``None`` where an older version wrote the checkpoint.
     """
 
     checksums: dict[str, str]

@@ -58,9 +58,12 @@ def make_result(
     history: History,
     images_per_second: float | None,
 ) -> dict[str, Any]:
-    """Collect what a finished run produced, JSON-able: errors in percent, date in UTC.
+    """Collect what a finished run produced.
 
-    ``checksum`` is of the final state: two runs with the same one agree bit for bit.
+    Returns:
+        JSON-able; errors in percent, ``date`` in UTC, ``commit`` as :func:`commit` says
+        it. ``checksum`` is of the final state: two runs with the same one agree bit for
+        bit.
     """
     config, dataset = experiment.config, experiment.dataset
     return {

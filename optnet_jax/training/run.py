@@ -29,10 +29,15 @@ class DivergedError(InputError):
 
 
 class Compiled:
-    """A jitted function, compiled apart from its first run, for one set of shapes.
+    """A jitted function, compiled apart from its first run.
 
-    What is done is told under its name; ``seconds`` is how long it took to compile or
-    to load, 0 before that.
+    Args:
+        function: As ``jax.jit`` returns it; called with one set of shapes only.
+        name: What it is, for the line.
+        tell: Takes the line.
+
+    Attributes:
+        seconds: How long it took to compile or to load; 0 before that.
     """
 
     def __init__(self, function: Any, name: str, tell: Callable[[str], None]):

@@ -48,7 +48,8 @@ def learning_rate_schedule(
     from the end of the warm-up to 0 at that of the run. In a warm-up of w steps the
     rate of step k is scaled by (k + 1) / w; one that is longer than the run is said.
 
-    Steps are counted from 0.
+    Returns:
+        A function of the step (counted from 0) that gives the rate of that step.
 
     >>> rate = learning_rate_schedule(Schedule(steps=8, drop_at=(0.5, 0.75)), 0.1, 4)
     >>> [round(float(rate(step)), 4) for step in range(8)]

@@ -45,9 +45,15 @@ def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None
 
 
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
-    """Bring this process's share of a batch, [B / processes, ...], onto the devices.
+    """Bring this process's share of a batch onto the devices.
 
-    Returned are global arrays [B, ...], sharded along the batch axis.
+    Args:
+        batch: Arrays [B / processes, ...], on the host or (from a device-resident
+            dataset) on a local device.
+        mesh: The data mesh.
+
+    Returns:
+        Global arrays [B, ...] sharded along the batch axis.
     """
     return {
         name: jax.make_array_from_process_local_data(sharded(mesh), value)

@@ -113,10 +113,17 @@ def train_step(
     optimizer: optax.GradientTransformation,
     options: StepOptions,
 ) -> tuple[TrainState, Sums]:
-    """Take one optimiser step on a batch, ``image`` [B, H, W, C] and ``label`` int [B].
+    """Take one optimiser step.
 
-    From the run's PRNG key and the step those of dropout and the augmentation are
-    derived: a resumed run draws what the uninterrupted one would have drawn.
+    Args:
+        state: The state before the step.
+        batch: ``image`` float [B, H, W, C] and ``label`` int [B].
+        key: The run's PRNG key; dropout's and the augmentation's are derived from it
+            and the step, so that a resumed run draws what the uninterrupted one would
+            have drawn.
+        module: The network.
+        optimizer: The optimiser.
+        options: What else is done.
 
     Returns:
         The state after the step, and (sum, normaliser) pairs: ``loss``, ``top1_error``,
@@ -165,10 +172,12 @@ def train_step(
 def average_share(step: jax.Array, decay: float) -> jax.Array:
     """Return the share that the newest variables have in the moving average.
 
-    It is one less the decay, which rises to its value as min(decay, (1 + t) / (10 + t))
-    with the step t. So a short run is averaged over about the last tenth of its steps,
-    and of the random start that the average begins with is left 1 / C(t + 9, 9) after t
-    steps, 1e-5 after ten.
+    The decay rises to its value as min(decay, (1 + t) / (10 + t)). So a short run is
+    averaged over about the last tenth of its steps, and of the random start that the
+    average begins with is left 1 / C(t + 9, 9) after t steps, 1e-5 after ten.
+
+    Returns:
+        float [], one less the decay, after ``step`` steps.
     """
     return jnp.maximum(1 - decay, 9 / (10 + step))
 
@@ -230,9 +239,15 @@ def _accumulate(
 
 
 def eval_step(variables: Any, batch: Batch, *, module: nn.Module) -> Sums:
-    """Measure one batch with the running statistics; see :func:`.classification_sums`.
+    """Measure one batch with the running statistics.
 
-    It has ``image`` [B, H, W, C], ``label`` int [B] and ``mask`` [B] (0: padding).
+    Args:
+        variables: ``params`` and ``batch_stats``.
+        batch: ``image`` [B, H, W, C], ``label`` int [B], ``mask`` [B] (0: padding).
+        module: The network.
+
+    Returns:
+        (sum, normaliser) pairs of ``loss``, ``top1_error`` and ``top5_error``.
     """
     logits: Any = module.apply(variables, batch["image"], train=False)
     return metrics_lib.classification_sums(logits, batch["label"], batch["mask"])

@@ -46,7 +46,8 @@ def summarize(config: Config | TrainConfig) -> str:
 def on_topology(config: Config | TrainConfig, place: tpu.Topology) -> str:
     """Say what a config's training step costs on a slice of a TPU pod.
 
-    It is whether it fits, its traffic, and the bound on its speed.
+    Returns:
+        Several lines: whether it fits, its traffic, the bound on its speed.
 
     Raises:
         InputError: see :func:`network`; or a batch that its devices do not divide.

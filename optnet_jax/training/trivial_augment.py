@@ -39,9 +39,15 @@ LUMA = (19595, 38470, 7471)
 def trivial_augment(
     key: jax.Array, images: jax.Array, preprocessing: Preprocessing
 ) -> jax.Array:
-    """Change each normalised image of [B, H, W, C] by what is drawn for it.
+    """Change each image by an operation, a strength and a sign drawn for it.
 
-    Drawn are an operation, a strength and a sign.
+    Args:
+        key: PRNG key.
+        images: [B, H, W, C], normalised.
+        preprocessing: How they were normalised.
+
+    Returns:
+        [B, H, W, C], normalised.
     """
     keys = jax.random.split(key, 3)
     operations = jax.random.randint(keys[0], (len(images),), 0, len(OPERATIONS))
@@ -56,10 +62,17 @@ def trivial_augment(
 def apply(
     operation: jax.Array, level: jax.Array, sign: jax.Array, pixels: jax.Array
 ) -> jax.Array:
-    """Change an image, [H, W, C] of whole numbers 0 to 255, by one of OPERATIONS.
+    """Change an image.
 
-    The level is 0 to 30, and the sign of its strength 1 or -1, where it may have
-    either. Of another number of channels than 3 each is a grey image.
+    Args:
+        operation: Index of :data:`OPERATIONS`.
+        level: 0 to 30.
+        sign: Of the strength, 1 or -1, where it may have either.
+        pixels: [H, W, C], whole numbers 0 to 255. Of another number of channels than 3
+            each is a grey image.
+
+    Returns:
+        Likewise.
     """
     strength = sign * level / (LEVELS - 1)
     step = 2.0 ** jnp.round(level / 5)  # 8 to 2 bits are kept

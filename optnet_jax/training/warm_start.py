@@ -40,10 +40,18 @@ def read_source(
     It is said which coefficients the source lacks, and in what its config differs where
     no shape tells.
 
-    The source is ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its
-    last checkpoint is meant, the step, or ``best``. Or a file of weights, with
-    torchvision's names or those of the network's variables. A path that is there is
-    taken as it is, with any ``@`` in it. The shapes are those of the network's state.
+    Args:
+        source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
+            checkpoint is meant, the step, or ``best``. Or a file of weights, with
+            torchvision's names or those of the network's variables. A path that is
+            there is taken as it is, with any ``@`` in it.
+        module: The network.
+        shapes: Its state, or the shapes of it.
+        sharding: Where the leaves of a checkpoint go.
+        config: The config of the run that begins.
+
+    Returns:
+        Leaves of ``params`` and ``batch_stats`` by name.
 
     Raises:
         InputError: if there is no such checkpoint or file, if it is damaged, or if it
@@ -117,7 +125,10 @@ def read_variables(
 ) -> tuple[int, Leaves, dict[str, Any] | None]:
     """Read the variables to evaluate with from a checkpoint of a run.
 
-    It is ``last``, ``best`` (lowest top-1 error), or a step.
+    Args:
+        workdir: Of the run.
+        which: ``last``, ``best`` (lowest top-1 error), or a step.
+        sharding: Where the arrays go.
 
     Returns:
         The step; the leaves of ``params`` and ``batch_stats``, of their average where

@@ -27,8 +27,10 @@ _SECOND = re.compile(r"events\.out\.tfevents\.(\d{10})\.")
 class EventFile(RecordWriter):
     """A file of events for TensorBoard, in the form of TensorFlow 2's summaries.
 
-    What comes after ``start_step`` in older files, which a killed start wrote after its
-    last checkpoint, is no longer shown.
+    Args:
+        folder: Where it is put.
+        start_step: What comes after it in older files, which a killed start wrote after
+            its last checkpoint, is no longer shown.
     """
 
     def __init__(self, folder: Path, start_step: int):
@@ -50,8 +52,11 @@ class EventFile(RecordWriter):
 class RunWriter:
     """What a run writes as it goes: on process 0, and nothing on the others.
 
-    It goes on from ``start_step``, 0 for a new run, at which ``lines`` was what the
-    checkpoint says; ``learned`` is whether there are learned coefficients.
+    Args:
+        workdir: The run's directory.
+        start_step: Step that the run goes on from, 0 for a new run.
+        lines: What ``lines`` was at that step, by the checkpoint.
+        learned: Whether there are learned coefficients.
     """
 
     def __init__(

@@ -34,6 +34,10 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
     Their names are their paths, ``params.stage_0.alpha``. Such a file holds what a
     checkpoint of the network does, and is read wherever weight files are.
 
+    Args:
+        path: .npz, .safetensors, .pth or .pt.
+        variables: ``params`` and ``batch_stats``.
+
     Raises:
         InputError: as :func:`write_state_dict`.
     """
@@ -41,7 +45,10 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
 
 
 def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
-    """Read what :func:`save_variables` has written, nested.
+    """Read what :func:`save_variables` has written.
+
+    Returns:
+        The variables, nested.
 
     Raises:
         InputError: as :func:`read_state_dict`; a file with torchvision's names is for
@@ -63,7 +70,11 @@ def has_own_names(state: Mapping[str, Any]) -> bool:
 
 
 def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
-    """Return an entry of a state dict as float32; a variance by name is not negative.
+    """Return an entry of a state dict as float32.
+
+    Args:
+        name: of the entry; a variance, by its name, is not negative.
+        array: its value.
 
     Raises:
         InputError: a value that no weight has, as damaged files and diverged runs do.
@@ -83,8 +94,12 @@ def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
 def read_state_dict(path: str | pathlib.Path) -> StateDict:
     """Read weights by name. No file is allowed to run code.
 
-    It ends in .npz, .safetensors (with the safetensors package), .pth or .pt (with
-    torch). Half precision is widened to float32.
+    Args:
+        path: a file that ends in .npz, .safetensors (with the safetensors package),
+            .pth or .pt (with torch).
+
+    Returns:
+        Name -> array; half precision is widened to float32.
 
     Raises:
         InputError: no such file, another ending, a package that is missing, or a file

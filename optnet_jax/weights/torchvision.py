@@ -45,10 +45,13 @@ _TO_FLAX = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (2, 3, 1, 0)}
 
 
 class _Leaf(NamedTuple):
-    """A leaf of the variables, (collection, module, ..., leaf), in a state dict.
+    """A leaf of the variables and where it is in a state dict.
 
-    There it has a key for each step of a scanned stage; stacked, its leading axis is
-    that of the steps.
+    Attributes:
+        path: (collection, module, ..., leaf).
+        shape: of the array.
+        keys: its names, one for each step of a scanned stage.
+        stacked: whether the leading axis is that of the steps.
     """
 
     path: tuple[str, ...]
@@ -103,12 +106,16 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
 
 
 def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a network's variables, ``params`` and ``batch_stats``, from torchvision's.
+    """Return a network's variables from torchvision's.
 
-    It is one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and AGD-Net
-    family, of torchvision's geometry (stage sizes and widths of any size), or a vision
-    transformer with a class token, of any size. Variables are float32, and the counters
-    ``num_batches_tracked`` ignored.
+    Args:
+        network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
+            AGD-Net family, of torchvision's geometry (stage sizes and widths of any
+            size), or a vision transformer with a class token, of any size.
+        state: name -> array; the counters ``num_batches_tracked`` are ignored.
+
+    Returns:
+        ``{"params": ..., "batch_stats": ...}``, float32.
 
     Raises:
         InputError: a network that torchvision has no names for, or a state dict with
@@ -154,8 +161,9 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
 
     What torchvision's network has no place for, the learned coefficients, is left out.
 
-    It is complete for ``load_state_dict(strict=True)``, in float32: the counters
-    ``num_batches_tracked`` are there and 0.
+    Returns:
+        Name -> float32 array, complete for ``load_state_dict(strict=True)``: the
+        counters ``num_batches_tracked`` are there and 0.
 
     Raises:
         InputError: a network that torchvision has no names for, or variables that are

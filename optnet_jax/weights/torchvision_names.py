@@ -80,14 +80,23 @@ PROJECTIONS = ("query", "key", "value")
 
 
 def torchvision_name(path: str, *, family: str, has_transition: bool) -> str | None:
-    """Return torchvision's name of one weight, or None for what it does not have.
+    """Return torchvision's name of one weight.
 
     Attention's ``in_proj_weight`` has a name for each of its three parts, such as
-    ``in_proj.query.weight``, see :func:`in_parts`. Of a stage that begins with a
-    transition, the first step is block 1.
+    ``in_proj.query.weight``, see :func:`in_parts`.
 
     >>> torchvision_name("stem_conv/kernel", family="densenet", has_transition=False)
     'features.conv0.weight'
+
+    Args:
+        path: of a leaf of ``params`` or ``batch_stats``, joined by "/", unrolled
+            layers.
+        family: one of :data:`FAMILIES`.
+        has_transition: the leaf's stage begins with a transition, so that its first
+            step is block 1.
+
+    Returns:
+        The key in the state dict, or None for what torchvision's networks do not have.
     """
     if family == "vit" and path in _WHOLE:
         return _WHOLE[path]
@@ -129,7 +138,8 @@ def _mlp(match: re.Match) -> str:
 def in_parts(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state dict with each attention's one projection as its three parts.
 
-    What is not three equal parts stays as it is.
+    Args:
+        state: name -> array; what is not three equal parts stays as it is.
     """
     parts: dict[str, Any] = {}
     for key, value in state.items():
@@ -143,7 +153,11 @@ def in_parts(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_one(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what :func:`in_parts` was given, each projection in one array."""
+    """Return a state dict with the three parts of each attention's projection as one.
+
+    Args:
+        state: as :func:`in_parts` returns it.
+    """
     whole: dict[str, Any] = {}
     for key, value in state.items():
         match = re.fullmatch(r"(.*)\.in_proj\.query\.(\w+)", key)

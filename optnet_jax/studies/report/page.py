@@ -50,7 +50,11 @@ GRID = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 
 
 def render(runs: Iterable[Run]) -> str:
-    """Return the page of runs, at least one, finished or not, as text."""
+    """Return the page as text.
+
+    Args:
+        runs: At least one, finished or not.
+    """
     groups = group(runs)
     names = {name for g in groups for name in g.config} - {"name", "seed"}
     environment = list(_environment(groups))

@@ -30,7 +30,13 @@ IGNORED = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What a workdir holds of one run; no result while the run is not finished."""
+    """What a workdir holds of one run.
+
+    Attributes:
+        path: The workdir.
+        config: What it was, or is, run with.
+        result: ``result.json``; empty while the run is not finished.
+    """
 
     path: Path
     config: Mapping[str, Any]
@@ -143,9 +149,12 @@ def differing_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed only, by ascending seed.
+    """Runs that differ in their seed only.
 
-    The config is the first one's, by dotted names; the label is its name, without seed.
+    Attributes:
+        label: Name of the config without its seed.
+        runs: By ascending seed.
+        config: The first one's config by dotted names.
     """
 
     label: str
