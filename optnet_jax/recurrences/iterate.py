@@ -1,6 +1,5 @@
 """The driver: it knows no method and no operator."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -340,7 +339,7 @@ def prepared(
 def _check_finite(recurrence: Recurrence, depth: int, own: Coefficients) -> None:
     """Refuse NaN and infinity in what the method gives of itself, traced or not."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(own)):
-        with contextlib.suppress(Exception), jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval():  # numbers, but for what is traced itself
             own = recurrence.coefficients(depth)
     for key, value in own.items():
         for row in jax.tree.leaves(value):

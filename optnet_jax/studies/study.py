@@ -40,7 +40,10 @@ from optnet_jax.training.workdir import Workdir, write_json
 class StudyConfig(Block):
     """The fields that every study's config has.
 
-    They name the run and the study; so many cells are worked out at once on a CPU.
+    Attributes:
+        name: Of the run.
+        experiment: Name of the study.
+        parallel_cells: Cells that are worked out at once on a CPU.
     """
 
     name: Name
