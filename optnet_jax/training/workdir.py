@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from optnet_jax.configuration import Block, Config, as_json, local_path
 from optnet_jax.errors import InputError
@@ -45,13 +47,19 @@ class Workdir:
         self._made: list[Path] = []
 
     def __enter__(self) -> "Workdir":
-        # Only process 0 looks; the others wait for it in agreement.check_workdir.
+        problem = ""
         if jax.process_index() == 0:
             try:
                 self._claim()
-            except InputError:
-                self._release()
-                raise
+            except InputError as error:
+                problem = str(error)
+        if jax.process_count() > 1:
+            # Only process 0 looks; the others must not go on alone if it stops.
+            refused = multihost_utils.broadcast_one_to_all(np.int32(bool(problem)))
+            problem = problem or ("process 0 refused the workdir" if refused else "")
+        if problem:
+            self._release()
+            raise InputError(problem)
         return self
 
     def __exit__(self, *exception: object) -> None:
