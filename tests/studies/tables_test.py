@@ -287,6 +287,16 @@ def test_the_page_has_the_errors_of_the_seeds(name, page):
         assert f"| {' | '.join([*names, last, best])} |" in page
 
 
+def test_the_page_on_fashion_mnist_has_the_errors_so_far():
+    printed = json.loads((RESULTS / "seeds.json").read_text("utf-8"))["fashion"]
+    page = (RESULTS / "fashion_mnist.md").read_text("utf-8")
+    names = {Cell(entry, 0).name for entry in entries.TABLES["fashion"].entries()}
+    assert names > set(printed["runs"])
+    for run in printed["runs"].values():
+        errors = [f"{100 * n / printed['test_images']:.2f}" for n in run["wrong"]]
+        assert f" | {' | '.join(errors)} | 269,434 |" in page
+
+
 def test_digits_with_means_deviations_and_the_paired_test(made, tmp_path, capsys):
     """Six seeds of each; HB-Net is always better, AGD-Net half the time."""
     errors = {
