@@ -154,7 +154,6 @@ def carried_program(
         state: the first one; it is copied: the step donates what it gets.
         *arguments: the same in every run.
     """
-    # The step donates what it gets.
     current = jax.tree.map(jnp.copy, state)
 
     def run(compiled: Any) -> Any:

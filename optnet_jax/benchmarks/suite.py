@@ -56,9 +56,11 @@ class Suite:
     """Measurements that answer one question, as data.
 
     Attributes:
+        name: on the command line.
         answers: what it measures, as the list of suites has it.
         cases: the name of the option that lists the cases.
         measure: a case and the options -> its rows.
+        columns: of the table.
         options: option -> the arguments of ``ArgumentParser.add_argument``.
         repeats: timed rounds, by default; 0: nothing is run, programs are compiled and
             the machine's accelerators left alone.

@@ -22,12 +22,18 @@ class Dataset(abc.ABC):
     p of P has rows [p B/P, (p+1) B/P) of each: ``local_batch_size`` from ``first_row``.
 
     Attributes:
-        spec, name, num_classes, image_shape: its entry in the table, and of that.
+        name: its name in the table of datasets.
+        num_classes: number of classes.
+        image_shape: (H, W, C) of an image in a batch.
         preprocessing: what evaluation makes of an image.
-        num_train, num_eval: images of the split that is trained and evaluated on.
+        num_train: images of the training split.
+        num_eval: images of the split that is evaluated.
+        batch_size: images of a step, over all processes together.
+        local_batch_size: images of a step in this process.
         steps_per_epoch: whole batches in the training split; the images that are left
             over are others in every epoch.
         split: one line that says what is trained and evaluated on.
+        version: of the prepared set.
         class_names: what the classes are called, in the order of their labels; their
             numbers where the set has no names.
         fingerprint: a digest of what the data is, wherever it lies: two runs with the

@@ -46,15 +46,18 @@ class Trained:
         config: What it was trained with.
         dataset: What ``dataset.json`` says of its data set; a set of this package can
             do without, and then has numbers for names.
-        leaves: Its variables by name, of a step, as evaluation takes them: their moving
-            average if the run evaluates with one.
+        leaves: Its variables by name, as evaluation takes them.
+        step: The step that they are of.
         where: What they were read from, for messages.
         card: What came with a network that was exported.
 
     Attributes:
-        network, variables: The linen module, its ``params`` and ``batch_stats``.
+        network: The linen module.
+        variables: ``params`` and ``batch_stats``: their moving average if the run
+            evaluates with one.
         preprocessing: What the data set's evaluation makes of an image.
         class_names: What the classes are called, in the order of their labels.
+        config, dataset, step, card: As given; the config is checked.
 
     Raises:
         InputError: if these do not fit together.
@@ -231,7 +234,7 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
         return _load_exported(path, str(checkpoint))
     if not files.is_folder(path / "checkpoints"):
         for folder in path.parents:
-            if files.exists(folder / "config.json"):
+            if files.is_folder(folder / "checkpoints"):
                 raise InputError(f"{path} is no workdir: name {folder}, in which it is")
     if not files.is_folder(path):
         raise InputError(

@@ -97,8 +97,9 @@ class Files(Store[AnyCell]):
 
     Args:
         cells: all cells of the study.
-        folder: of the files; made where it is missing.
-        begin: as ``Study.measurement``, of a config.
+        folder: where each leaves its file; made where it is missing.
+        begin: makes what all cells share and returns the function that measures one: a
+            cell -> numbers, texts, and lists and dicts of them.
         config: what all cells depend on, in JSON types.
     """
 

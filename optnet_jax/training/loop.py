@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import count_parameters
-from optnet_jax.runs import step_folders
+from optnet_jax.runs import files, step_folders
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement
@@ -112,9 +111,11 @@ def _describe(evaluation: dict[str, Any]) -> str:
 def _say_changed_data(options: data.Options, workdir: Path) -> None:
     """Warn of files that are others than those that a finished run was trained on."""
     before = (read_json(workdir / "dataset.json") or {}).get("read_from")
-    if not isinstance(before, dict) or not os.path.exists(options.folder or workdir):
-        return  # nothing that can change, or gone
+    if not isinstance(before, dict):
+        return  # nothing that can change
     try:
+        if options.folder and not files.exists(options.folder):
+            return  # gone: the run is finished without it
         now = data.spec_of(options).read_from()
         changed = any(before.get(name, state) != state for name, state in now.items())
         reason = "names, sizes or times of files differ" if changed else ""

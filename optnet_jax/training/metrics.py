@@ -102,8 +102,9 @@ class History:
     """What a run remembers besides its state; it is saved with every checkpoint.
 
     Attributes:
-        last, best: The latest evaluation, and the one with the lowest top-1 error, the
-            earliest of equals: means, and the ``step`` and ``epoch`` of it.
+        last: The latest evaluation: ``loss``, ``top1_error``, ``top5_error`` and the
+            ``step`` and ``epoch`` at which it was made.
+        best: The evaluation with the lowest top-1 error; the earliest of equals.
         train_sums: Sums of the training metrics since they were last written.
         wall_seconds: Time spent by all starts of the run together.
         lines: How many lines each file had that is appended to, by its name.

@@ -26,11 +26,12 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
         step: int32 [], the number of optimiser steps taken.
-        params, batch_stats: The linen collections; the one of BatchNorm's running mean
-            and variance is empty for a network without it.
+        params: The linen collection ``params``.
+        batch_stats: The linen collection ``batch_stats`` (BatchNorm's running mean and
+            variance); empty for a network without BatchNorm.
         opt_state: The optimiser's state (momentum).
-        average: Exponential moving average of both, which evaluation then uses;
-            ``None`` where averaging is off.
+        average: Exponential moving average of ``{"params", "batch_stats"}``, which
+            evaluation then uses; ``None`` where averaging is off.
     """
 
     step: jax.Array
@@ -80,16 +81,19 @@ def create_state(
 class StepOptions:
     """What a step does beyond the paper's recipe; everything is off by default.
 
-    What has no other word here is the field of the config of that name.
-
     Attributes:
+        label_smoothing: Share of the target spread evenly over all classes.
         accumulate: Number of equal micro-batches that a batch is run in. The gradients
             are averaged before the one update, and each micro-batch starts from the
             same running statistics, whose results are averaged too: a network whose
             BatchNorm groups are no larger than a micro-batch gives the same step as
             without accumulation.
-        average_decay: ``config.average.decay``; see :func:`average_share`.
+        average_decay: Decay of the moving average of the variables, once the run is
+            long enough for it (:func:`average_share`); 0 keeps none.
         trivial: How images were normalised, for TrivialAugment; None is off.
+        erase: Probability of an image to have a rectangle erased.
+        mixup: α of mixup; 0 is off.
+        cutmix: α of CutMix; 0 is off.
         batch_sharding: How a batch lies on the devices; each micro-batch is sharded
             over all of them likewise. None: on one device, or wherever XLA likes it.
     """

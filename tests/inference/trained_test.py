@@ -70,6 +70,12 @@ def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
             optnet_jax.load_run(finished / inside)
 
 
+def test_a_run_that_is_missing_in_a_study_is_no_part_of_a_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"experiment": "tables"}')
+    with pytest.raises(InputError, match=f"there is no workdir {tmp_path}/runs/first"):
+        optnet_jax.load_run(tmp_path / "runs" / "first")
+
+
 def test_features_are_those_of_any_network(finished, small):
     images, _ = small.split(small.NUM_EVAL, 2)
     found = optnet_jax.load_run(finished).features(images[:3])
