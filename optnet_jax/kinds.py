@@ -8,6 +8,8 @@ numbers. :func:`convert` is the only reader of these annotations.
 import collections
 import contextlib
 import dataclasses
+import functools
+import inspect
 import math
 import numbers
 import operator
@@ -21,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from optnet_jax.errors import LONGEST, InputError, did_you_mean, shown
+from optnet_jax.errors import LONGEST, InputError, did_you_mean, one_line, shown
 
 INT32 = 2**31 - 1
 """The largest step that the state of a run counts to."""
@@ -307,6 +309,25 @@ def _tuple(value: Any, kinds: tuple) -> tuple:
         except WrongValueError as error:
             raise WrongItemError(item, str(error)) from error
     return tuple(converted)
+
+
+def misfit(function: Any, *arguments: Any, **named: Any) -> str:
+    """Say why a function cannot be called so; empty where it can, or does not say.
+
+    >>> misfit(lambda x: x, 1, train=False)
+    "it takes (x), got an unexpected keyword argument 'train'"
+    """
+    try:
+        takes = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        # A ValueError: a partial of what its function does not take, or one of C.
+        wrong = isinstance(error, TypeError) or isinstance(function, functools.partial)
+        return one_line(error) if wrong else ""
+    try:
+        takes.bind(*arguments, **named)
+    except TypeError as error:
+        return f"it takes {takes}, {error}"
+    return ""
 
 
 def as_mapping(value: Any) -> Mapping[str, Any] | None:

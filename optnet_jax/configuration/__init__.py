@@ -3,7 +3,7 @@
 ``load`` and ``main`` bring a config as an ml_collections.ConfigDict; where a run begins
 it becomes frozen dataclasses (``TrainConfig.of(config)``, and a study's own), and only
 they go further. Each field's kind, range and default stand in one place:
-:mod:`.train` for training, ``config.py`` of each study.
+:mod:`.train` for training, the module of a study for its own.
 """
 
 from optnet_jax.configuration.block import Block, as_json

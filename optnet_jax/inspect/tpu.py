@@ -247,8 +247,13 @@ def images_per_second(
     """
     chip = place.chip
     return min(
-        (images * chip.flops / compiled.flops, "arithmetic"),
-        (images * chip.bandwidth / compiled.hbm, "traffic with HBM"),
+        (images / seconds, bound)
+        for seconds, bound in (
+            (compiled.flops / chip.flops, "arithmetic"),
+            # None, where all of a small program is on chip.
+            (compiled.hbm / chip.bandwidth, "traffic with HBM"),
+        )
+        if seconds
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import misfit
 from optnet_jax.networks import fields
 from optnet_jax.networks.activation import LEARNED, activated, activation, each
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
@@ -401,10 +401,8 @@ def _check_kind(network: RecurrenceNet) -> None:
         )
     if callable(network.block):
         given = DENSE_UNIT if network.dense else UNIT
-        try:
-            inspect.signature(network.block).bind(**dict.fromkeys(given))
-        except (TypeError, ValueError) as error:  # a ValueError: a partial's own
+        if wrong := misfit(network.block, **dict.fromkeys(given)):
             raise InputError(
                 f"block={shown(network.block)} must take {', '.join(given)}, for a "
-                f"recurrence that takes {takes}, as {name} does: {error}"
-            ) from error
+                f"recurrence that takes {takes}, as {name} does: {wrong}"
+            )

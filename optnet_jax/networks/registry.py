@@ -7,7 +7,7 @@ from typing import Any
 from flax import linen as nn
 
 from optnet_jax.errors import InputError, did_you_mean, shown
-from optnet_jax.kinds import is_plain
+from optnet_jax.kinds import is_plain, misfit
 from optnet_jax.networks import fields
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
 from optnet_jax.networks.vit import VISION_TRANSFORMERS
@@ -74,13 +74,12 @@ def _check_module(name: str, module: Any) -> None:
             f"network {name!r} is a {type(module).__name__}, {shown(module)}: what "
             "NETWORKS holds must return a linen module"
         )
-    try:
-        inspect.signature(module.__call__).bind(None, train=False)
-    except (AttributeError, TypeError) as error:
+    call = getattr(module, "__call__", None)  # noqa: B004 (not all modules have one)
+    if wrong := misfit(call, None, train=False):
         raise InputError(
             f"network {name!r} is called with (images, train), which "
-            f"{type(module).__name__} does not take: {error}"
-        ) from error
+            f"{type(module).__name__} does not take: {wrong}"
+        )
 
 
 def field_names(constructor: Callable[..., nn.Module]) -> list[str]:

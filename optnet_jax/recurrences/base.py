@@ -13,7 +13,7 @@ from jax.errors import TracerArrayConversionError
 from jax.typing import ArrayLike
 
 from optnet_jax.errors import InputError, shown
-from optnet_jax.kinds import in_single_precision
+from optnet_jax.kinds import in_single_precision, misfit
 
 Transform = Callable[[Any], Any]
 """The operator T: an array to an array of the same shape. z ↦ z - ∇f(z) for
@@ -130,17 +130,11 @@ def check_recurrence(recurrence: Any) -> None:
         )
     name = type(recurrence).__name__
     for method, arguments in ARGUMENTS.items():
-        try:
-            takes = inspect.signature(getattr(recurrence, method, None))  # pyright: ignore
-        except (TypeError, ValueError):  # there is none, or it does not say
-            continue
-        try:
-            takes.bind(*arguments)
-        except TypeError:
+        own = getattr(recurrence, method, None)
+        if own is not None and (wrong := misfit(own, *arguments)):
             raise InputError(
-                f"{name}.{method} takes {takes}: it is called with "
-                f"({', '.join(arguments)})"
-            ) from None
+                f"{name}.{method} is called with ({', '.join(arguments)}): {wrong}"
+            )
     if number_of_paths(recurrence) not in (1, 2):
         raise InputError(f"{name}.paths={shown(recurrence.paths)} must be 1 or 2")
 

@@ -1,7 +1,7 @@
 """The driver: it knows no method and no operator."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -226,34 +226,38 @@ def _check_operators(recurrence: Recurrence, transform: Any) -> None:
 
 
 def step_in_dtype(
-    recurrence: Recurrence, transform: Any, state: State, c: Coefficients
+    recurrence: Recurrence,
+    transform: Any,
+    state: State,
+    c: Coefficients,
+    method: Literal["step", "undo"] = "step",
 ) -> State:
-    """Return the state after one step, in the dtypes that the state had.
+    """Return the state after one step, or before it, in the dtypes that the state had.
 
     Coefficients are kept in at least float32, so a bfloat16 state would be promoted;
     a scan's carry must not change.
 
     Raises:
-        InputError: the step returns a state of another form, looks up a name that is no
-            coefficient, or combines the history with another number of α.
+        InputError: the method returns a state of another form, looks up a name that is
+            no coefficient, or combines the history with another number of α.
     """
     name = type(recurrence).__name__
     if takes_history(recurrence):
         transform = _one_each(transform, name)
     try:
-        new = recurrence.step(transform, state, c)
+        new = getattr(recurrence, method)(transform, state, c)
     except KeyError as error:
         frame = error.__traceback__ and error.__traceback__.tb_next
         if frame is None or frame.tb_next is not None:
             raise  # of what the step calls
         raise InputError(
-            f"{name}.step looks up {error}, and {name}.coefficients returns a dict of "
-            f"{', '.join(c) or 'nothing'}"
+            f"{name}.{method} looks up {error}, and {name}.coefficients returns a dict "
+            f"of {', '.join(c) or 'nothing'}"
         ) from None
     if takes_history(recurrence):  # the new iterate has no old one in its place
         dtype = jnp.result_type(*filter(_is_inexact, jax.tree.leaves(state)))
         return jax.tree.map(lambda x: x.astype(dtype) if _is_inexact(x) else x, new)
-    return in_form(new, state, f"{name}.step")
+    return _in_form(new, state, f"{name}.{method}")
 
 
 def _one_each(transform: Callable, name: str) -> Callable:
@@ -270,7 +274,7 @@ def _one_each(transform: Callable, name: str) -> Callable:
     return combine
 
 
-def in_form(new: State, old: State, what: str) -> State:
+def _in_form(new: State, old: State, what: str) -> State:
     """Return a state in the dtypes of an earlier one.
 
     Raises:

@@ -1,6 +1,5 @@
 """What a propagation refuses: fields that do not fit the recurrence or one another."""
 
-import inspect
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import misfit
 from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
 from optnet_jax.recurrences.base import check_transforms
 from optnet_jax.recurrences.iterate import first_state, prepared
@@ -93,11 +93,9 @@ def check_history(module: Any) -> None:
             f"{name} takes the whole history, which grows: its layers are neither "
             f"tied nor paths, nor are its coefficients shared: leave these at False"
         )
-    try:
-        inspect.signature(transform).bind((), None)
-    except TypeError:
+    if misfit(transform, (), None):
         t = getattr(transform, "__name__", type(transform).__name__)
         raise InputError(
             f"{name} takes the whole history, and {t} is no function of (sources, "
             f"alpha): give Pairwise({t}(...))"
-        ) from None
+        )

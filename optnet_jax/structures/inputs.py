@@ -1,6 +1,5 @@
 """What a transform takes beside x: flags, masks, an injected input, random keys."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import misfit
 
 
 class Inputs(NamedTuple):
@@ -67,13 +67,9 @@ def _kind(leaf: Any) -> str:
 
 
 def _check(transform: Callable, inputs: Mapping[str, Any]) -> None:
-    try:
-        inspect.signature(transform).bind(None, **inputs)
-    except ValueError:  # a function that does not say what it takes
-        return
-    except TypeError as error:
+    if wrong := misfit(transform, None, **inputs):
         name = getattr(transform, "__name__", type(transform).__name__)
         given = ", ".join(inputs) or "nothing"
         raise InputError(
-            f"the transform {name} is called with x and, by name, {given}: {error}"
-        ) from None
+            f"the transform {name} is called with x and, by name, {given}: {wrong}"
+        )

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from optnet_jax.errors import InputError
 from optnet_jax.ops.gradient import with_gradient
 from optnet_jax.recurrences import Coefficients, State, number_of_paths
-from optnet_jax.recurrences.iterate import in_form, step_in_dtype
+from optnet_jax.recurrences.iterate import step_in_dtype
 from optnet_jax.structures import template
 from optnet_jax.structures.inputs import Inputs
 from optnet_jax.structures.propagation import Propagation
@@ -224,7 +224,8 @@ def _make_run(
                 return operator
 
             transform = _operator(itertools.starmap(evaluated, enumerate(operators)))
-            state = in_form(recurrence.undo(transform, state, c), state, "undo")
+            state = step_in_dtype(recurrence, transform, state, c, "undo")
+            _check_once(recurrence, "undo", undone, len(operators))
 
             def step(state: State, c: Coefficients, values: Any) -> tuple:
                 """Return the next state, and where T is evaluated."""
@@ -244,11 +245,7 @@ def _make_run(
             known = dict(sorted(values.items()))
             stepped: Any = jax.vjp(step, state, c, known)
             (_, points), pull = stepped
-            if not sorted(undone) == sorted(order) == list(range(len(operators))):
-                raise InputError(
-                    f"step and undo of {type(recurrence).__name__} must evaluate each "
-                    f"of its {len(operators)} T once"
-                )
+            _check_once(recurrence, "step", order, len(operators))
             # What T is evaluated at last is what it pulls back first.
             g_points, g_own = jax.tree.map(jnp.zeros_like, points), []
             for i in reversed(order):
@@ -278,6 +275,14 @@ def _make_run(
         return g_params, None, g_moving, None, g_coefficients, gradient
 
     return with_gradient(run, forward, backward)
+
+
+def _check_once(recurrence: Any, method: str, evaluated: list, count: int) -> None:
+    if sorted(evaluated) != list(range(count)):
+        raise InputError(
+            f"{type(recurrence).__name__}.{method} must evaluate each of its {count} T "
+            f"once, and evaluates {len(evaluated)}"
+        )
 
 
 def _operator(of_paths: Iterable[Callable]) -> Any:

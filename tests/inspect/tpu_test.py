@@ -61,12 +61,16 @@ CHIP = tpu.Chip(2 * 2**30, 1e9, 4e12, ())
 
 
 @pytest.mark.parametrize(
-    ("flops", "found"),
-    [(4e12, (8.0, "arithmetic")), (1e12, (16.0, "traffic with HBM"))],
+    ("flops", "hbm", "found"),
+    [
+        (4e12, 0.5e9, (8.0, "arithmetic")),
+        (1e12, 0.5e9, (16.0, "traffic with HBM")),
+        (4e12, 0, (8.0, "arithmetic")),
+    ],
 )
-def test_a_step_is_bound_by_arithmetic_or_by_hbm(flops, found):
+def test_a_step_is_bound_by_arithmetic_or_by_hbm(flops, hbm, found):
     place = tpu.Topology("two", CHIP, (), chips=2)
-    program = tpu.Program(1, True, 0, 0, flops=flops, traffic=2e9, hbm=0.5e9)
+    program = tpu.Program(1, True, 0, 0, flops=flops, traffic=2e9, hbm=hbm)
     assert tpu.images_per_second(place, program, images=8) == found
 
 

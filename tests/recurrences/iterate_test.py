@@ -199,13 +199,16 @@ def test_a_state_may_hold_a_python_number():
         ),
         (
             Own(coefficients=lambda: {}),
-            r"Own.coefficients takes \(\): it is called with \(depth\)",
+            r"Own.coefficients is called with \(depth\): it takes \(\)",
         ),
         (
             Own(step=lambda transform, state: state),
-            r"Own.step takes \(transform, state\): .* with \(transform, state, c\)",
+            r"Own.step is called with \(transform, state, c\): it takes \(transform, st",
         ),
-        (Own(undo=lambda state: state), "Own.undo takes"),
+        (
+            Own(undo=lambda state: state),
+            r"Own.undo is called with .* takes \(state\)",
+        ),
         (
             Own(step=lambda t, s, c: (c["b"] * s[0], s[1])),
             "Own.step looks up 'b', and Own.coefficients returns a dict of a",

@@ -232,3 +232,24 @@ def test_what_cannot_be_reversed_is_refused(recurrence, fields, message):
     network = ReversiblePropagation(recurrence, jnp.sin, DEPTH, **fields)
     with pytest.raises(InputError, match=message):
         network.apply({}, jnp.ones(X))
+
+
+@pytest.mark.parametrize(
+    ("undo", "message"),
+    [
+        (
+            lambda transform, state, c: {"x": c["rte"], "v": state["v"]},
+            "undo looks up 'rte', and .*.coefficients returns a dict of rate",
+        ),
+        (lambda transform, state, c: {"x": state["x"]}, "undo returns a state of an"),
+        (
+            lambda transform, state, c: state,
+            "undo must evaluate each of its 1 T once, and .* 0",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_undo_is_one_line(undo, message):
+    method = type("Own", (Drifting,), {"undo": staticmethod(undo)})()
+    network = ReversiblePropagation(method, jnp.sin, DEPTH)
+    with pytest.raises(InputError, match=message):
+        jax.grad(lambda x: network.apply({}, x).sum())(jnp.ones(X))
