@@ -16,7 +16,8 @@ from optnet_jax.configuration import local_path
 from optnet_jax.data import pictures
 from optnet_jax.data.folder import SUFFIXES
 from optnet_jax.data.preprocessing import Preprocessing
-from optnet_jax.errors import InputError, named, one_line, shown
+from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.runs.files import readable
 
 
 class Source(NamedTuple):
@@ -93,15 +94,15 @@ def _files(path: Path) -> list[Path]:
         return [path]
 
     def refuse(error: OSError) -> None:
-        where = named(error.filename)
-        raise InputError(f"{where} cannot be read ({error.strerror})") from error
+        raise error
 
-    files = [
-        Path(folder, name)
-        for folder, _, names in os.walk(path, onerror=refuse)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
+    with readable(": give read permission, or name another folder"):
+        files = [
+            Path(folder, name)
+            for folder, _, names in os.walk(path, onerror=refuse)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
     if not files:
         raise InputError(
             f"there is no image in the folder {path}: their names end in "

@@ -42,19 +42,17 @@ def create(name: str, **overrides: Any) -> nn.Module:
             f"there are {', '.join(NETWORKS)}"
         )
     parameters = _parameters(name)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    parameters = {field: p for field, p in parameters.items() if not _is_variadic(p)}
     for field in overrides:
-        if field not in parameters:
+        if field not in parameters and not takes_all:
             raise InputError(
                 f"network {name!r} has no field {shown(field)}"
                 f"{did_you_mean(field, parameters)}; it has "
                 f"{', '.join(parameters) or 'none'}"
             )
     for field, parameter in parameters.items():
-        is_needed = parameter.default is parameter.empty and parameter.kind not in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        )
-        if is_needed and field not in overrides:
+        if parameter.default is parameter.empty and field not in overrides:
             raise InputError(f"network {name!r} needs a value of its field {field!r}")
     constructor = NETWORKS[name]
     own = {field: kind for field, kind in field_kinds(name).items() if is_plain(kind)}
@@ -82,10 +80,8 @@ def _check_module(name: str, module: Any) -> None:
         )
 
 
-def field_names(constructor: Callable[..., nn.Module]) -> list[str]:
-    """Return the names of the fields that a constructor takes."""
-    parameters = inspect.signature(constructor).parameters
-    return [name for name in parameters if name not in ("parent", "name")]
+def _is_variadic(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
 
 
 def field_kinds(name: str) -> dict[str, Any]:
@@ -116,8 +112,8 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
     try:
         if isinstance(constructor, nn.Module):
             raise TypeError("it is made already")
-        parameters = inspect.signature(constructor).parameters
-        return {field: parameters[field] for field in field_names(constructor)}
+        parameters = inspect.signature(constructor).parameters.items()
+        return {field: p for field, p in parameters if field not in ("parent", "name")}
     except (TypeError, ValueError) as error:
         raise InputError(
             f"NETWORKS[{name!r}] must be the class of a network, or a function that "

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from optnet_jax.errors import InputError, shown
-from optnet_jax.runs.files import open_regular, write_output
+from optnet_jax.runs.files import open_regular, readable, write_output
 
 StateDict = dict[str, np.ndarray]
 
@@ -163,17 +163,14 @@ def _check_suffix(path: pathlib.Path) -> None:
 
 def _start_of(path: pathlib.Path) -> bytes:
     """Return the first bytes of a regular file that is not empty, links followed."""
-    try:
-        file = open_regular(pathlib.Path(os.path.realpath(path)), os.O_RDONLY)
-        with open(file, "rb") as opened:
-            start = opened.read(32)
-    except FileNotFoundError as error:
-        target = f": it is a link to {os.readlink(path)}" if path.is_symlink() else ""
-        raise InputError(f"there is no weight file {path}{target}") from error
-    except OSError as error:
-        raise InputError(
-            f"the weight file {path} cannot be read ({error.strerror})"
-        ) from error
+    with readable(": give read permission, or name another weight file", path):
+        try:
+            file = open_regular(pathlib.Path(os.path.realpath(path)), os.O_RDONLY)
+            with open(file, "rb") as opened:
+                start = opened.read(32)
+        except FileNotFoundError as error:
+            target = f": it links to {os.readlink(path)}" if path.is_symlink() else ""
+            raise InputError(f"there is no weight file {path}{target}") from error
     if not start:
         raise InputError(f"the weight file {path} is empty: fetch or write it again")
     return start

@@ -166,6 +166,11 @@ def test_what_a_user_registers_has_fields_of_any_kind(monkeypatch):
     assert create("own", features=3, width=0.5).width == 0.5  # pyright: ignore
 
 
+def test_a_constructor_of_any_keywords_is_given_all(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "own", lambda **fields: Own(fields["num_classes"]))
+    assert create("own", num_classes=7).features == 7  # pyright: ignore
+
+
 def test_overrides_reach_the_network():
     network = create("resnet56", num_classes=7, widths=(4, 8, 16), beta2=0.5)
     assert network.num_classes == 7  # pyright: ignore

@@ -203,7 +203,7 @@ def test_a_state_may_hold_a_python_number():
         ),
         (
             Own(step=lambda transform, state: state),
-            r"Own.step is called with \(transform, state, c\): it takes \(transform, st",
+            r"Own.step is called with \(transform, state, c\): it takes \(transform, s",
         ),
         (
             Own(undo=lambda state: state),

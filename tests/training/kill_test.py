@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).parents[1] / "small_run.py"
 # Long enough that a kill falls into it, with a checkpoint every two steps.
 CONFIG = ("schedule.epochs=6.0", "checkpoint.every_epochs=0.5", "eval.every_epochs=2.0")
 ENVIRONMENTS = {}
+STARTED = []
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,14 +27,27 @@ def environment(xla_flags):
         ENVIRONMENTS[devices] = {**shared, "XLA_FLAGS": xla_flags(devices)}
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """End what a test that failed would leave running beside the next one."""
+    yield
+    for process in STARTED:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    STARTED.clear()
+
+
 def start(workdir, *arguments, devices=1):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, SCRIPT, workdir, *CONFIG, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=ENVIRONMENTS[devices],
     )
+    STARTED.append(process)
+    return process
 
 
 def finish(workdir, *arguments, devices=1):
