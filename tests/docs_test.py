@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from optnet_jax import configuration
-from optnet_jax.networks import NETWORKS
-from optnet_jax.networks.registry import field_names
+from optnet_jax.networks import NETWORKS, field_kinds
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -174,9 +173,7 @@ def config_fields():
     configs = [
         configuration.load(f"configs/{n}") for n in configuration.packaged_configs()
     ]
-    models = {
-        f"model.{field}" for make in NETWORKS.values() for field in field_names(make)
-    }
+    models = {f"model.{field}" for name in NETWORKS for field in field_kinds(name)}
     return {
         field for config in configs for field in configuration.fields(config)
     } | models

@@ -71,6 +71,7 @@ class FeedForward(nn.Module):
         self._activations()
         super().__post_init__()
 
+    @nn.nowrap
     def _activations(self) -> tuple[str, ...]:
         layers = sum(self.stage_sizes) + len(self.hidden)
         return each(self.activation, layers, "layers")

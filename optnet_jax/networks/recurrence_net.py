@@ -225,6 +225,7 @@ class RecurrenceNet(nn.Module):
             return merged
         return activation(phi, "activation")(merged)
 
+    @nn.nowrap
     def propagations(self) -> dict[tuple[str, ...], tuple[Recurrence, int]]:
         """Return the recurrence of each stage and its number of steps.
 
@@ -239,6 +240,7 @@ class RecurrenceNet(nn.Module):
         }
         return {path: step for path, step in steps.items() if step[1]}
 
+    @nn.nowrap
     def _steps(self, i: int) -> int:
         return self.stage_sizes[i] - (not self.dense and self._changes_shape(i))
 
@@ -251,9 +253,11 @@ class RecurrenceNet(nn.Module):
         places = range(end - self._steps(i) + 1, end + 1)
         return tuple(first + (last - first) * place / units for place in places)
 
+    @nn.nowrap
     def _changes_shape(self, i: int) -> bool:
         return i > 0 or (self.stem_features or self.widths[0]) != self.widths[0]
 
+    @nn.nowrap
     def stage_recurrence(self, i: int) -> Recurrence:
         """Return the recurrence of stage i."""
         methods = self.recurrence

@@ -151,11 +151,13 @@ class VisionTransformer(nn.Module):
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return nn.Dense(self.num_classes, kernel_init=xavier_normal, name="head")(x)
 
+    @nn.nowrap
     def propagations(self) -> dict[tuple[str, ...], tuple[Recurrence, int]]:
         """Return the recurrence and its number of steps, under its parameters' path."""
         steps = self.depth * (2 if self.splitting == "in_turn" else 1)
         return {("encoder",): (self.recurrence, steps)}
 
+    @nn.nowrap
     def _takes_sum(self) -> bool:
         ((method, steps),) = self.propagations().values()
         return _takes_sum(method, steps) if self.skip is None else self.skip

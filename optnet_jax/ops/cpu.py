@@ -93,7 +93,7 @@ def _by_convolution(
     )
 
 
-def _identity(x: jax.Array) -> jax.Array:
+def kept_gradient(x: jax.Array) -> jax.Array:
     """Return x; its gradient is computed once and kept.
 
     The gradients of d_1..d_K of (21) form a chain of sums, which XLA:CPU otherwise
@@ -101,14 +101,18 @@ def _identity(x: jax.Array) -> jax.Array:
     optimization_barrier before it fuses, but it does not fuse across a matrix product,
     not even with the identity.
     """
-    return x
+    return _kept(x)  # a plain function, as what a network holds is copied and pickled
 
 
 def _by_product(g: jax.Array) -> jax.Array:
     return jnp.tensordot(g, jnp.eye(g.shape[-1], dtype=g.dtype), 1, precision="highest")
 
 
-kept_gradient = with_gradient(
+def _identity(x: jax.Array) -> jax.Array:
+    return x
+
+
+_kept = with_gradient(
     _identity,
     lambda x: (x, None),
     lambda _, g: (lax.platform_dependent(g, cpu=_by_product, default=_identity),),

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 
-@jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
     """Return max(x, 0), computed once.
 
@@ -13,10 +12,15 @@ def relu(x: jax.Array) -> jax.Array:
     the units before: each kernel gradient of a stage recomputes all of the stage up to
     its unit. It does not copy a selection, which reads two arrays.
     """
+    return _relu(x)  # a plain function, as what a network holds is copied and pickled
+
+
+@jax.custom_jvp
+def _relu(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, x, 0)
 
 
-@relu.defjvp
+@_relu.defjvp
 def _jvp(primals: tuple, tangents: tuple) -> tuple:
     (x,), (dx,) = primals, tangents
-    return relu(x), jnp.where(x > 0, dx, 0)
+    return _relu(x), jnp.where(x > 0, dx, 0)

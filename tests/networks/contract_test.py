@@ -1,14 +1,15 @@
 """What every registered network promises, whoever wrote it."""
 
+import copy
 import functools
+import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optnet_jax.networks import NETWORKS, create
-from optnet_jax.networks.registry import field_names
+from optnet_jax.networks import NETWORKS, create, field_kinds
 
 # The large geometries are checked by their shapes; each family runs at a small one.
 _small = {"stage_sizes": (1, 2), "widths": (4, 8)}
@@ -60,7 +61,7 @@ def test_logits_of_bfloat16_networks_are_not_rounded_to_it(random_variables, nam
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SMALL if "tied" in field_names(NETWORKS[name])]
+    "name", [name for name in SMALL if "tied" in field_kinds(name)]
 )
 def test_tied_weights_are_scanned(name):
     """Where a stage shares its weights there is one ``lax.scan`` over its steps."""
@@ -78,6 +79,19 @@ def test_tied_weights_are_scanned(name):
     # The first unit of a stage that changes the shape is its transition, and every
     # layer of yurii_vit has two steps, over attention and over the MLP.
     assert lengths == [n // 2 if name == "yurii_vit" else n for n in steps]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_linen_tabulates_it(name):
+    table = create(name, **SMALL[name]).tabulate(jax.random.key(0), jnp.ones(IMAGES))
+    assert "head" in table
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_copy_is_the_same_network(name):
+    network = create(name, **SMALL[name])
+    assert copy.deepcopy(network) == network
+    assert pickle.loads(pickle.dumps(network)) == network
 
 
 @pytest.mark.parametrize("name", SMALL)

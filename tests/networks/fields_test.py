@@ -1,13 +1,16 @@
-import inspect
-
 import jax
 import numpy as np
 import pytest
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.networks import NETWORKS, create, fields
-from optnet_jax.networks.registry import field_names
+from optnet_jax.networks import (
+    NETWORKS,
+    create,
+    field_defaults,
+    field_kinds,
+    fields,
+)
 
 # Values that no field of that kind holds.
 REFUSED = [
@@ -61,11 +64,8 @@ REFUSED = [
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_field_of_every_network_has_a_kind_that_its_default_is_of(name):
-    constructor = NETWORKS[name]
-    assert set(field_names(constructor)) <= set(fields.FIELDS)
-    parameters = inspect.signature(constructor).parameters
-    defaults = {field: parameters[field].default for field in field_names(constructor)}
-    fields.check(constructor, defaults)
+    assert set(field_kinds(name)) <= set(fields.FIELDS)
+    fields.check(NETWORKS[name], field_defaults(name))
 
 
 @pytest.mark.parametrize(("name", "field", "value"), REFUSED)
