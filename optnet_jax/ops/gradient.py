@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import ShapedArray
 from jax.dtypes import float0
 from jax.extend.core import Primitive
@@ -39,6 +40,11 @@ def with_gradient(function: Callable, forward: Callable, backward: Callable) -> 
     def derivative(primals: tuple, tangents: tuple) -> tuple:
         value, residuals = forward(*primals)
         known, known_tree = jax.tree.flatten((primals, residuals))
+        # Inside jax.shard_map. The gradient of what is there on all devices alike, such
+        # as parameters, is the sum over them: that is the transpose of this cast.
+        axes = frozenset().union(*map(_varying, known))
+        known = [_cast(value, axes) for value in known]
+        tangents = jax.tree.map(lambda tangent: _cast(tangent, axes), tangents)
         source, target = _Space(tangents), _Space(value)
         zeros = [_Space(argument) for argument in tangents]
 
@@ -82,17 +88,19 @@ class _Space:
         self._shapes = [np.shape(leaf) for leaf in leaves]
         self._moves = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
         self.avals = tuple(
-            ShapedArray(leaf.shape, leaf.dtype) for leaf in self._moving(leaves)
+            jax.typeof(leaf).update(weak_type=False) for leaf in self._moving(leaves)
         )
 
     def _moving(self, leaves: Sequence[Any]) -> list:
         return [x for x, moves in zip(leaves, self._moves, strict=True) if moves]
 
     def vectors(self, tree: Any) -> list:
-        return self._moving(jax.tree.leaves(tree))
+        vectors = self._moving(jax.tree.leaves(tree))
+        return list(map(_cast, vectors, map(_varying, self.avals)))
 
     def zeros(self) -> list:
-        return [jnp.zeros(aval.shape, aval.dtype) for aval in self.avals]
+        zeros = [jnp.zeros(aval.shape, aval.dtype) for aval in self.avals]
+        return list(map(_cast, zeros, map(_varying, self.avals)))
 
     def tree(self, vectors: Sequence[Any]) -> Any:
         rest = iter(vectors)
@@ -101,6 +109,18 @@ class _Space:
             for shape, moves in zip(self._shapes, self._moves, strict=True)
         ]
         return self._structure.unflatten(leaves)
+
+
+def _varying(x: Any) -> frozenset:
+    """Return the axes of ``jax.shard_map`` along which a value differs."""
+    aval = x if isinstance(x, ShapedArray) else jax.typeof(x)
+    return aval.mat.varying
+
+
+def _cast(x: Any, axes: frozenset) -> Any:
+    """Return x, as one that may differ along all these axes."""
+    missing = () if x.dtype == float0 else tuple(axes - _varying(x))
+    return lax.pcast(x, missing, to="varying") if missing else x
 
 
 # An operation with operands (known values, vectors) and what JAX asks of one.
@@ -120,17 +140,14 @@ mlir.register_lowering(_linear, mlir.lower_fun(_compute, multiple_results=True))
 def _transposed(cotangents: Sequence[Any], *operands: Any, **parameters: Any) -> list:
     known = parameters["known"]
     vectors = operands[known:]
-    avals = [
-        v.aval if ad.is_undefined_primal(v) else ShapedArray(v.shape, v.dtype)
-        for v in vectors
-    ]
+    avals = [v.aval if ad.is_undefined_primal(v) else jax.typeof(v) for v in vectors]
     gradients = _linear.bind(
         *operands[:known],
         *map(ad.instantiate_zeros, cotangents),
         function=parameters["transpose"],
         transpose=parameters["function"],
         known=known,
-        outputs=tuple(ShapedArray(aval.shape, aval.dtype) for aval in avals),
+        outputs=tuple(aval.update(weak_type=False) for aval in avals),
     )
     # A vector that is known is the constant 0 and asks for no gradient.
     return [None] * known + [
@@ -202,8 +219,7 @@ def _batched(
         transpose=mapped(parameters["transpose"]),
         known=known,
         outputs=tuple(
-            ShapedArray((size, *aval.shape), aval.dtype)
-            for aval in parameters["outputs"]
+            aval.update(shape=(size, *aval.shape)) for aval in parameters["outputs"]
         ),
     )
     return results, [0] * len(results)

@@ -46,8 +46,9 @@ class Anderson:
 
     def init(self, x0: Any) -> tuple:
         """Return (x_0, T(x_{-1}), f_{-1}) and no differences, all but x_0 zeros."""
-        zeros = jnp.zeros((self.memory, *x0.shape), x0.dtype)
-        return x0, zeros[0], zeros[0], zeros, zeros
+        zero = jnp.zeros_like(x0)
+        zeros = jnp.stack([zero] * self.memory)
+        return x0, zero, zero, zeros, zeros
 
     def step(self, transform: Transform, state: tuple, c: Coefficients) -> tuple:
         """Return x_{k+1}, T(x_k), f_k and their differences, the newest first."""

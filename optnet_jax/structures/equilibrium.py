@@ -195,7 +195,7 @@ def _run(
         state = step_in_dtype(recurrence, transform, state, c)
         return k + 1, state, x, residual, steps, halfway
 
-    unknown = jnp.full(x0.shape[: x0.ndim - len(axes)], jnp.inf, jnp.float32)
+    unknown = jnp.full_like(norm(x0), jnp.inf)
     state = first_state(recurrence, x0)
     start = (0, state, x0, unknown, jnp.zeros_like(unknown), unknown)
     carry = jax.lax.while_loop(unfinished, look_and_step, start)

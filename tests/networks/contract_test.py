@@ -94,6 +94,50 @@ def test_a_copy_is_the_same_network(name):
     assert pickle.loads(pickle.dumps(network)) == network
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("lenet5", {}),
+        ("resnet34", {}),
+        ("hb_net", {"reversible": True, "stage_sizes": (3, 3)}),
+        ("dmr_net", {"unroll": False}),
+        ("agd_net", {}),
+        ("vit", {}),
+    ],
+)
+def test_gradients_inside_shard_map(random_variables, name, fields):
+    """Each device has one image, and so its own statistics: groups of one image."""
+    network = create(name, num_classes=3, **{**SMALL[name], **fields})
+    images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
+    variables = random_variables(network, images)
+
+    def loss(network, params, images):
+        logits, _ = network.apply(
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        return (logits**2 * jnp.arange(1, 4)[None]).sum()
+
+    mesh = jax.sharding.Mesh(jax.devices()[: len(images)], ("data",))
+    spread = jax.shard_map(
+        lambda *own: jax.lax.psum(loss(network, *own), "data"),
+        mesh=mesh,
+        in_specs=(jax.P(), jax.P("data")),
+        out_specs=jax.P(),
+    )
+    found = jax.jit(jax.grad(spread))(variables["params"], images)
+    grouped = network
+    if "batch_norm_group" in field_kinds(name):
+        grouped = network.clone(batch_norm_group=1)
+    plain = functools.partial(loss, grouped)
+    expected = jax.jit(jax.grad(plain))(variables["params"], images)
+    largest = max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * largest),
+        found,
+        expected,
+    )
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_training_and_evaluation(random_variables, name):
     network = create(name, num_classes=3, **SMALL[name])

@@ -84,3 +84,47 @@ def test_whole_numbers_pass_through_and_none_is_a_zero_gradient():
     assert n.tolist() == [1, 2]
     moved = jax.jvp(functools.partial(loss, X), (A,), (jnp.float32(1.0),))[1][0]
     np.testing.assert_allclose(moved, X.sum(), rtol=1e-6)
+
+
+def test_inside_shard_map_the_gradient_of_what_all_have_is_summed_once():
+    mesh = jax.sharding.Mesh(jax.devices()[:3], ("data",))
+    spec = jax.P("data"), jax.P()
+
+    def on_each(x, a):
+        return jax.lax.psum(by_hand(x, a).sum(), "data")
+
+    def gradient(x, a):
+        return jax.grad(on_each, argnums=(0, 1))(x, a)
+
+    expected = jax.grad(lambda x, a: by_hand(x, a).sum(), argnums=(0, 1))(X, A)
+    inside = jax.shard_map(gradient, mesh=mesh, in_specs=spec, out_specs=spec)
+    outside = jax.shard_map(on_each, mesh=mesh, in_specs=spec, out_specs=jax.P())
+    around = jax.grad(outside, argnums=(0, 1))
+    for found in (around, jax.jit(around), jax.jit(inside)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            found(X, A),
+            expected,
+        )
+    moved = jax.jvp(outside, (X, A), (jnp.ones(3), jnp.float32(1.0)))[1]
+    expected = (3 * jnp.cos(X) + jnp.sin(X)).sum()
+    np.testing.assert_allclose(moved, expected, rtol=1e-6)
+    hessian = jax.hessian(outside)(X, A)
+    np.testing.assert_allclose(hessian, jnp.diag(-6 * jnp.sin(X)), rtol=1e-5)
+
+
+def test_inside_shard_map_none_is_a_zero_gradient_and_vmap_works():
+    mesh = jax.sharding.Mesh(jax.devices()[:3], ("data",))
+    scaled = with_gradient(
+        lambda x, a: x * a, lambda x, a: (x * a, a), lambda a, g: (g * a, None)
+    )
+
+    def on_each(x, a):
+        return jax.lax.psum(jax.vmap(scaled, (0, None))(x, a).sum(), "data")
+
+    outside = jax.shard_map(
+        on_each, mesh=mesh, in_specs=(jax.P("data"), jax.P()), out_specs=jax.P()
+    )
+    dx, da = jax.jit(jax.grad(outside, argnums=(0, 1)))(X, A)
+    np.testing.assert_allclose(dx, jnp.full(3, A))
+    assert da == 0

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,15 @@ class TestEveryMethod:
         run = jax.jit(iterate, static_argnums=(0, 1, 3))
         slope = jax.grad(lambda x: run(method, jnp.tanh, x, 5).sum())(jnp.ones(2))
         assert jnp.all(jnp.isfinite(slope))
+
+    def test_samples_on_several_devices_are_those_on_one(self, method):
+        mesh = jax.sharding.Mesh(jax.devices()[:2], ("data",))
+        run = functools.partial(iterate, method, jnp.tanh, depth=5)
+        x0 = jnp.linspace(-1, 2, 8).reshape(2, 4)
+        found = jax.shard_map(
+            run, mesh=mesh, in_specs=jax.P("data"), out_specs=jax.P("data")
+        )(x0)
+        np.testing.assert_allclose(found, run(x0), rtol=1e-5, atol=1e-6)
 
     def test_its_own_coefficients_are_the_default(self, method):
         c = method.coefficients(5)

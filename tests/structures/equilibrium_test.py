@@ -151,6 +151,9 @@ def test_vmap_and_sharding_change_nothing():
     found = jax.jit(gradient)(sharded)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.sharding.is_equivalent_to(sharded.sharding, 2)
+    spec = PartitionSpec("batch")
+    manual = jax.shard_map(gradient, mesh=mesh, in_specs=spec, out_specs=spec)
+    np.testing.assert_allclose(jax.jit(manual)(b), expected, atol=1e-5)
 
 
 class Inner(nn.Module):
