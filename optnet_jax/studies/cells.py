@@ -24,6 +24,8 @@ import jax
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, program
 from optnet_jax.runs.progress import duration, say
+from optnet_jax.training.differences import listed
+from optnet_jax.training.origin import settings, settings_changed
 from optnet_jax.training.workdir import write_json
 
 Row = dict[str, Any]
@@ -128,6 +130,12 @@ class Files(Store[AnyCell]):
         row = read_json(file)
         if row.pop("definition", None) != self._definitions[cell]:
             raise InputError(f"{file} holds another cell than its name says: {CURE}")
+        changed = settings_changed(row.pop("settings", {}), settings())
+        if changed:
+            raise InputError(
+                f"{file} was measured with other settings of JAX ({listed(changed)}): "
+                "use those, or another --workdir"
+            )
         return row
 
     def begin(self) -> Callable[[AnyCell], Row]:
@@ -151,7 +159,8 @@ class Files(Store[AnyCell]):
             )
             # In the worker, so that a cell that ends after Ctrl-C is not lost.
             definition = self._definitions[cell]
-            write_json(self.places[cell], {**row, "definition": definition})
+            made_from = {"settings": settings(), "definition": definition}
+            write_json(self.places[cell], {**row, **made_from})
             return row
 
         return measure_and_keep

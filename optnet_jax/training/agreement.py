@@ -21,12 +21,12 @@ from optnet_jax.runs.distributed import Group
 from optnet_jax.training.differences import differing
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import Leaves, tree_checksum
+from optnet_jax.training.origin import settings
 from optnet_jax.training.result import versions
 
 SHOWN = 3
 """Processes whose differences are named; a pod may have a thousand."""
 
-_NUMERICS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 _rounds = itertools.count()
 
 
@@ -41,7 +41,7 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
             "workdir": str(Path(workdir).absolute()),
             **fields,
             **{f"version of {name}": value for name, value in versions().items()},
-            **{name: getattr(jax.config, name) for name in _NUMERICS},
+            **settings(),
         }
     )
 

@@ -240,8 +240,16 @@ class Checkpoints:
         if differences:
             raise InputError(
                 f"the checkpoint of step {step} in {self.directory} belongs to another "
-                f"run ({listed(differences)}): use its config and data, or another "
-                "--workdir"
+                f"run ({listed(differences)}): use its config, data and settings of "
+                "JAX, or another --workdir"
+            )
+        if origin.jax not in ("", self._origin.jax):
+            logging.warning(
+                "the checkpoint of step %d was written with jax %s, this is %s: what "
+                "follows is the same run up to rounding",
+                step,
+                origin.jax,
+                self._origin.jax,
             )
 
     def read(self, step: int) -> tuple[Leaves, Meta]:

@@ -7,10 +7,34 @@ config describes.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
+
+import jax
 
 from optnet_jax.training.differences import config_differences
 from optnet_jax.training.leaves import digest
+
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
+
+
+def settings() -> dict[str, Any]:
+    """Return JAX's settings, from its environment variables, that numbers depend on."""
+    return {name: getattr(jax.config, name) for name in _SETTINGS}
+
+
+def settings_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say which settings are others than in an earlier start, as far as both know."""
+    return [
+        f"{name} was {before[name]}, now {value}"
+        for name, value in now.items()
+        if name in before and before[name] != value
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +44,21 @@ class Origin:
     Attributes:
         config: Its config, as plain JSON types.
         data: ``Dataset.fingerprint``: what its images and labels are.
+        settings: JAX's, see :func:`settings`; empty of an older version's checkpoint.
+        jax: JAX's version; likewise.
     """
 
     config: dict[str, Any]
     data: str
+    settings: dict[str, Any] = dataclasses.field(default_factory=settings)
+    jax: str = jax.__version__
 
     def differences(self, now: "Origin") -> list[str]:
         """Say where this one, of a checkpoint, differs from the run under way."""
         found = config_differences(self.config, now.config)
         if self.data != now.data:
             found.append(f"its data was {self.data}, now {now.data}")
-        return found
+        return found + settings_changed(self.settings, now.settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +99,7 @@ class Meta:
         return cls(
             content["checksums"],
             content["history"],
-            None if origin is None else Origin(**origin),
+            None if origin is None else Origin(**{"settings": {}, "jax": "", **origin}),
         )
 
 

@@ -161,6 +161,15 @@ def test_another_config_is_another_cell(tmp_path):
     assert done == [1, 1]
 
 
+def test_a_cell_that_was_measured_with_other_settings_of_jax_is_refused(tmp_path):
+    complete(tmp_path, [1])
+    with (
+        jax.default_prng_impl("rbg"),
+        pytest.raises(InputError, match="prng_impl was threefry2x32, now rbg"),
+    ):
+        complete(tmp_path, [1, 2])
+
+
 def test_a_file_that_was_renamed_is_not_believed(tmp_path):
     complete(tmp_path, [1])
     complete(tmp_path, [2])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import resource
@@ -214,6 +215,12 @@ ORIGIN = Origin({"seed": 0, "optimizer": {"learning_rate": 0.1}}, "abc")
             "optimizer.learning_rate was 0.1, now 0.2; seed was 0, now 1",
         ),
         (Origin(ORIGIN.config, "xyz"), "its data was abc, now xyz"),
+        (
+            dataclasses.replace(
+                ORIGIN, settings={**ORIGIN.settings, "jax_enable_x64": True}
+            ),
+            "jax_enable_x64 was False, now True",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(small, tmp_path, other, difference):
@@ -226,6 +233,15 @@ def test_a_checkpoint_of_another_run_is_refused(small, tmp_path, other, differen
     assert difference in str(error.value)
     with open_at(tmp_path, origin=ORIGIN) as checkpoints:
         assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
+
+
+def test_another_version_of_jax_is_said(small, tmp_path, caplog):
+    save_all(small, tmp_path, [1], origin=ORIGIN)
+    now = dataclasses.replace(ORIGIN, jax="99.0")
+    with open_at(tmp_path, origin=now) as checkpoints:
+        restore_newest(checkpoints, make_state(small, 0))
+    (line,) = caplog.messages
+    assert line.endswith("this is 99.0: what follows is the same run up to rounding")
 
 
 @pytest.mark.parametrize("average", [False, True])

@@ -1,7 +1,9 @@
 import json
 
+import jax
 import pytest
 
+from optnet_jax.training.leaves import digest
 from optnet_jax.training.origin import Meta, Origin
 
 META = Meta(
@@ -37,6 +39,16 @@ def test_an_older_version_kept_no_digest():
     assert Meta.from_json(old) == Meta(**old, origin=None)
 
 
+def test_an_older_version_kept_no_settings():
+    content = META.as_json()
+    del content["digest"], content["origin"]["settings"], content["origin"]["jax"]
+    content["digest"] = digest(json.dumps(content, sort_keys=True).encode())
+    read = Meta.from_json(content).origin
+    assert (read.settings, read.jax) == ({}, "")
+    with jax.default_prng_impl("rbg"):
+        assert read.differences(Origin(read.config, read.data)) == []
+
+
 def test_a_digest_that_is_missing_is_damage():
     content = META.as_json()
     del content["digest"]
@@ -45,9 +57,11 @@ def test_a_digest_that_is_missing_is_damage():
 
 
 def test_differences_are_named():
-    other = Origin({"seed": 4, "model": {"name": "small"}}, "abd")
+    with jax.default_prng_impl("rbg"):
+        other = Origin({"seed": 4, "model": {"name": "small"}}, "abd")
     assert META.origin.differences(other) == [
         "seed was 3, now 4",
         "its data was abc, now abd",
+        "jax_default_prng_impl was threefry2x32, now rbg",
     ]
     assert META.origin.differences(META.origin) == []
