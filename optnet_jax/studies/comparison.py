@@ -12,6 +12,7 @@ the p-value is about another seed, not about other images. And a difference that
 found is not a proof of equality; the interval says how large it may still be.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,10 +60,16 @@ def compare(
 
 
 def verdict(found: Mapping[str, Any], p_value: float, tests: int = 1) -> str:
-    """Return the verdict at a p-value that is corrected for a number of tests."""
+    """Return the verdict at a p-value that is corrected for a number of tests.
+
+    Where that is above 5 % whatever the errors are, it says how many seeds could tell.
+    """
     if tests * found["least_p_value"] > 1 - CONFIDENCE:
         among = f" and {tests} tests" if tests > 1 else ""
-        return f"cannot tell with n = {len(found['seeds'])}{among}"
+        enough = math.ceil(math.log2(2 * tests / (1 - CONFIDENCE)))
+        return (
+            f"cannot tell with n = {len(found['seeds'])}{among}, {enough} seeds could"
+        )
     if p_value > 1 - CONFIDENCE:
         return "no more than chance"
     return "better" if found["mean"] < 0 else "worse"

@@ -161,7 +161,7 @@ def judge(
     """
     for found in (*methods.values(), *networks.values()):
         if found not in (FEWER, MORE, SAME):
-            return f"{found}: more seeds are needed"
+            return found  # it says how many seeds are needed
     faster = [label for label, found in methods.items() if found == FEWER]
     if not faster:
         return "not supported: no method is faster than gradient descent here"

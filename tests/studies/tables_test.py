@@ -331,7 +331,7 @@ def test_digits_with_means_deviations_and_the_paired_test(made, tmp_path, capsys
         "0.00",
         "0.0312",
         "0.0938",
-        "cannot tell with n = 6 and 3 tests",
+        "cannot tell with n = 6 and 3 tests, 7 seeds could",
     ]
     compared = row(printed, "AGD-Net (21) - DenseNet")
     assert compared[3:5] == ["+0.00", "-1.15 to +1.15"]
