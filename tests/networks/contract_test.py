@@ -102,7 +102,8 @@ def test_a_copy_is_the_same_network(name):
         ("hb_net", {"reversible": True, "stage_sizes": (3, 3)}),
         ("dmr_net", {"unroll": False}),
         ("agd_net", {}),
-        ("vit", {}),
+        # JAX 0.12 computes no error function there, and so no GELU.
+        ("vit", {"activation": "swish"}),
     ],
 )
 def test_gradients_inside_shard_map(random_variables, name, fields):
