@@ -136,8 +136,9 @@ def fashion(
 ) -> tuple[ConfigDict, dict[str, Any]]:
     """Fashion-MNIST by the recipe for CIFAR+ of §7.1, but for the number of epochs.
 
-    12 epochs instead of 300: a run takes an hour of one core. Batch, rate, drops at 50
-    and 75 %, weight decay and the crop from 4 padded pixels with flips are the paper's.
+    12 epochs instead of 300: a run takes half an hour to an hour of one core. Batch,
+    rate, drops at 50 and 75 %, weight decay and the crop from 4 padded pixels with
+    flips are the paper's.
 
     Args:
         stem: Name of the config.
