@@ -119,7 +119,9 @@ def _varying(x: Any) -> frozenset:
 
 def _cast(x: Any, axes: frozenset) -> Any:
     """Return x, as one that may differ along all these axes."""
-    missing = () if x.dtype == float0 else tuple(axes - _varying(x))
+    if not axes or x.dtype == float0:
+        return x
+    missing = tuple(axes - _varying(x))
     return lax.pcast(x, missing, to="varying") if missing else x
 
 
