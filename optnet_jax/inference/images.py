@@ -4,8 +4,9 @@ Files and images of Pillow become pixels as those of a folder that is trained on
 :mod:`optnet_jax.data.pictures`.
 """
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +34,8 @@ def sources(images: Any) -> list[Source]:
     Args:
         images: A path, of a file or of a folder with image files at any depth; an image
             of Pillow; an array [H, W], [H, W, C], [N, H, W] or [N, H, W, C]; or a
-            sequence of these. Of three axes the last is that of the channels if its
-            length is at most 4.
+            sequence or an iterator of these. Of three axes the last is that of the
+            channels if its length is at most 4.
 
     Returns:
         The images one by one; the files of a folder in the order of their names.
@@ -53,6 +54,8 @@ def _sources(images: Any, name: str) -> list[Source]:
         return [Source(str(file), file) for file in _files(local_path(images, name))]
     if isinstance(images, Image.Image):
         return [Source(name, images)]
+    if isinstance(images, Iterator):
+        images = _list(images, name)
     if isinstance(images, Sequence) and not isinstance(images, bytes):
         if images and all(isinstance(item, int | float) for item in images):
             raise InputError(f"{name} is a row of numbers, and no image [H, W]")
@@ -69,6 +72,13 @@ def _sources(images: Any, name: str) -> list[Source]:
             f"{name} has shape {array.shape}: give [H, W], [H, W, C] or a batch"
         )
     return [Source(f"image {index}", one) for index, one in enumerate(array)]
+
+
+def _list(images: Iterator, name: str) -> list[Any]:
+    if isinstance(images, io.IOBase):
+        raise InputError(f"{name} is an open file: give its path, or PIL.Image.open it")
+    with readable(": give read permission"):
+        return list(images)
 
 
 def _array(image: Any, name: str) -> np.ndarray:

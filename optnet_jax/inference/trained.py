@@ -97,7 +97,11 @@ class Trained:
             f"said of its data set: {len(names)} classes here",
         )
         self.variables: dict[str, Any] = unflatten(shapes, leaves)
-        self._probabilities = jax.jit(self.probabilities)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds: all but compiled programs."""
+        programs = ("_probabilities", "_features")
+        return {name: v for name, v in self.__dict__.items() if name not in programs}
 
     def predict(self, images: Any) -> Predictions:
         """Classify images.
@@ -172,6 +176,10 @@ class Trained:
         """
         logits: Any = self.network.apply(variables, self.normalised(images))
         return jax.nn.softmax(logits)
+
+    @functools.cached_property
+    def _probabilities(self) -> Any:
+        return jax.jit(self.probabilities)
 
     @functools.cached_property
     def _features(self) -> tuple[list[str], Any]:

@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 import re
 import shlex
 import shutil
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import datasets
 
 import optnet_jax
@@ -209,6 +212,28 @@ def test_a_released_network_has_the_error_of_its_card():
         assert error == pytest.approx(card["final"]["top1_error"])
         measured += 1
     assert measured
+
+
+def test_an_iterator_of_pictures_is_taken_and_an_open_file_is_not(tmp_path):
+    run = optnet_jax.load_run("digits_agd")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
+    (source,) = run.predict(tmp_path.glob("*.png")).sources
+    assert source == str(tmp_path / "black.png")
+    with (
+        (tmp_path / "black.png").open("rb") as file,
+        pytest.raises(InputError, match="image is an open file: give its path"),
+    ):
+        run.predict(file)
+
+
+def test_a_copy_and_a_pickle_predict_the_same():
+    run = optnet_jax.load_run("digits_agd")
+    expected = run.predict(np.zeros((8, 8))).probabilities
+    layers = list(run.features(np.zeros((8, 8))))
+    for other in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        found = other.predict(np.zeros((8, 8))).probabilities
+        np.testing.assert_array_equal(found, expected)
+        assert list(other.features(np.zeros((8, 8)))) == layers
 
 
 def test_every_card_says_what_was_run():
