@@ -287,8 +287,14 @@ class Propagation(nn.Module):
         layer_class = nn.remat(Layer, prevent_cse=False) if self.remat else Layer
         steps = (coefficients, inputs.keys, self._keep())
         if not self.tied:
-            axes = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
-            scanned = nn.scan(layer_class, length=self.depth, **axes)
+            scanned = nn.scan(
+                layer_class,
+                length=self.depth,
+                variable_axes={True: 0},
+                split_rngs={True: True},
+                # Of nn.with_partitioning: the layers' axis is not cut.
+                metadata_params={nn.PARTITION_NAME: None},
+            )
             return self._layer(scanned, "layers", inputs, trajectory)(state, *steps)
         # Running statistics pass from layer to layer while they are updated.
         mutable = self.scope.mutable if self.scope else False

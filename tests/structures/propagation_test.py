@@ -417,3 +417,41 @@ def test_each_layer_may_drop_its_transform_as_often_as_it_is_told(options):
 def test_a_method_that_forgets_without_its_transform_does_not_drop_it(method):
     with pytest.raises(InputError, match="drop_path needs a method"):
         Propagation(method, lambda x, alpha=None: x, DEPTH, drop_path=0.5)
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (Propagation, {}),
+        (Propagation, {"tied": True}),
+        (Propagation, {"unroll": True}),
+        (Propagation, {"remat": True}),
+        (ReversiblePropagation, {}),
+    ],
+)
+def test_weights_may_be_cut_over_devices(cls, fields):
+    """By linen's ``with_partitioning``; the axis of the layers stays whole."""
+    kernel_init = nn.initializers.lecun_normal()
+    cut = nn.with_partitioning(kernel_init, (None, "model"))
+    networks = [
+        cls(HeavyBall(1, -1), nn.Dense(4, kernel_init=init), 3, **fields)
+        for init in (kernel_init, cut)
+    ]
+    x = jnp.linspace(-1, 1, 12).reshape(3, 4)
+    whole, boxed = (network.init(jax.random.key(0), x) for network in networks)
+    specs = nn.get_partition_spec(boxed)
+    kernels = [s for s in jax.tree.leaves(specs) if "model" in s]
+    assert kernels
+    assert all(spec[-2:] == (None, "model") for spec in kernels)
+    mesh = jax.sharding.Mesh(jax.devices()[:2], ("model",))
+    places = jax.tree.map(lambda spec: jax.NamedSharding(mesh, spec), specs)
+    boxed = jax.device_put(nn.unbox(boxed), places)
+    found, expected = (
+        jax.jit(jax.grad(lambda v, n=network: (n.apply(v, x) ** 2).sum()))(variables)
+        for network, variables in zip(networks[::-1], (boxed, whole), strict=True)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        found,
+        expected,
+    )
