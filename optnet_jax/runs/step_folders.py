@@ -98,7 +98,8 @@ def check_room(directory: Path, step: int, size: int, count: int) -> None:
         for number in range(count - 1):
             (folder / str(number)).touch()
         with open(folder / "0", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         # A file system that cannot tell beforehand.
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
