@@ -321,7 +321,8 @@ class Propagation(nn.Module):
 
     def described(self) -> str:
         """Return the method, its number of steps and the range of its coefficients."""
-        values = self.recurrence.coefficients(self.steps)
+        with jax.ensure_compile_time_eval():  # a summary is traced
+            values = self.recurrence.coefficients(self.steps)
         plural = "" if self.steps == 1 else "s"
         parts = [f"{self.steps} step{plural} of {type(self.recurrence).__name__}"]
         for name, value in values.items():
@@ -330,7 +331,7 @@ class Propagation(nn.Module):
         return "; ".join(parts)
 
 
-def _range(values: np.ndarray) -> str:
-    values = values.astype(float) + 0.0  # no -0
+def _range(values: Any) -> str:
+    values = np.asarray(values, float) + 0.0  # no -0
     low, high = f"{values.min():.4g}", f"{values.max():.4g}"
     return low if low == high else f"{low}..{high}"

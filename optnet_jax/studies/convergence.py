@@ -184,7 +184,10 @@ def measure(
     """
     direction = np.random.default_rng(seed).normal(size=len(problem.minimiser))
     z0 = problem.minimiser + radius * direction / np.linalg.norm(direction)
-    run = _trajectory(recurrence, problem.activation, depth)
+    try:
+        run = _trajectory(recurrence, problem.activation, depth)
+    except TypeError:  # it does not hash, so its program is compiled for each call
+        run = _trajectory.__wrapped__(recurrence, problem.activation, depth)
     zs, values, least = run(problem.u, z0, problem.minimiser)
     # x = U⁻¹ z: the distance is that of the network's own iterates.
     xs = np.linalg.solve(problem.u, (np.asarray(zs) - problem.minimiser).T)

@@ -7,6 +7,8 @@ from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import cost
 from optnet_jax.inspect.summary import activation_bytes, summarize
 from optnet_jax.networks import create
+from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.recurrences.base import TwoIterates
 
 SMALL = {"stage_sizes": (2, 3), "widths": (4, 8)}
 
@@ -32,6 +34,21 @@ def test_table_of_an_hb_net():
         "total                   4,082         94,544",
     ]
     assert memory.startswith("training memory at batch 16: about ")
+
+
+class Own(TwoIterates):
+    """A user's own, whose coefficients JAX computes; a summary is traced."""
+
+    def coefficients(self, depth):
+        return {"rate": jnp.linspace(0.5, 1, depth)}
+
+    def step(self, transform, state, c):
+        return c["rate"] * transform(state[0]) + state[1], state[0]
+
+
+def test_coefficients_of_jax_are_numbers_in_a_summary():
+    text = summarize(RecurrenceNet(Own(), **SMALL), (8, 8, 3))
+    assert "2 steps of Own; rate 0.5..1\n" in text
 
 
 def test_coefficients_that_vary_show_their_range():

@@ -67,6 +67,15 @@ def test_an_exponent_needs_two_numbers():
     assert math.isnan(convergence.fit_exponent([10, 100], [20, None]))
 
 
+def test_a_method_that_does_not_hash_is_measured(problems, float64):
+    class Own(GradientDescent):
+        __hash__ = None  # pyright: ignore
+
+    problem = next(iter(problems.values()))
+    found, expected = (measure(m, problem, 20) for m in (Own(), GradientDescent()))
+    np.testing.assert_array_equal(found.distance, expected.distance)
+
+
 def test_the_tied_network_is_the_method(problems, float64):
     for problem in problems.values():
         assert convergence.duality_check(problem, NesterovSum(), 30) < 1e-12
