@@ -176,6 +176,15 @@ def takes_history(recurrence: Recurrence) -> bool:
     return getattr(recurrence, "history", False)
 
 
+def coefficients_of(recurrence: Recurrence, depth: int) -> Coefficients:
+    """Return a method's coefficients as numbers, also while a program is traced.
+
+    What JAX computes there would be traced otherwise. What is traced itself stays so.
+    """
+    with jax.ensure_compile_time_eval():
+        return recurrence.coefficients(depth)
+
+
 def at_step(coefficients: Coefficients, k: int) -> Coefficients:
     """Return those of step k, of numbers, arrays [depth, ...] or sequences of rows."""
     return {

@@ -17,6 +17,7 @@ from optnet_jax.recurrences.base import (
     check_depth,
     check_recurrence,
     check_transforms,
+    coefficients_of,
     number_of_paths,
     numbers,
     takes_history,
@@ -309,13 +310,16 @@ def prepared(
         InputError: they are not those of the method, or what is no number does not have
             an entry for each step.
     """
-    name, own = type(recurrence).__name__, recurrence.coefficients(depth)
+    name, own = type(recurrence).__name__, coefficients_of(recurrence, depth)
     if not isinstance(own, Mapping) or not all(isinstance(key, str) for key in own):
         raise InputError(
             f"{name}.coefficients must return a dict of arrays by name, got "
             f"{shown(own)}"
         )
-    _check_finite(recurrence, depth, own)
+    for key, value in own.items():
+        for row in jax.tree.leaves(value):
+            if not isinstance(row, Tracer):  # there are no numbers yet
+                numbers(f"{name}.coefficients[{key!r}]", row)
     coefficients = own if given is None else given
     if not isinstance(coefficients, Mapping) or set(coefficients) != set(own):
         found = coefficients if isinstance(coefficients, Mapping) else ()
@@ -338,17 +342,6 @@ def prepared(
     }
     _check_lengths(coefficients, depth, "coefficients")
     return {key: c.astype(dtype) for key, c in coefficients.items()}
-
-
-def _check_finite(recurrence: Recurrence, depth: int, own: Coefficients) -> None:
-    """Refuse NaN and infinity in what the method gives of itself, traced or not."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(own)):
-        with jax.ensure_compile_time_eval():  # numbers, but for what is traced itself
-            own = recurrence.coefficients(depth)
-    for key, value in own.items():
-        for row in jax.tree.leaves(value):
-            if not isinstance(row, Tracer):  # there are no numbers yet
-                numbers(f"{type(recurrence).__name__}.coefficients[{key!r}]", row)
 
 
 def _check_lengths(tree: Any, depth: int, name: str) -> None:

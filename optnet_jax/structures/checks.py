@@ -9,7 +9,7 @@ import numpy as np
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import misfit
 from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
-from optnet_jax.recurrences.base import check_transforms
+from optnet_jax.recurrences.base import check_transforms, coefficients_of
 from optnet_jax.recurrences.iterate import first_state, prepared
 from optnet_jax.structures.layer import EachLayer, in_turn, part_of
 
@@ -42,8 +42,7 @@ def check_constant(recurrence: Recurrence, depth: int, name: str) -> None:
     Raises:
         InputError: if it does.
     """
-    with jax.ensure_compile_time_eval():
-        values = np.asarray(recurrence.coefficients(depth)[name])
+    values = np.asarray(coefficients_of(recurrence, depth)[name])
     if np.any(values != values[0]):
         raise InputError(
             f"shared: {name} is not the same number in all layers to begin with: give "

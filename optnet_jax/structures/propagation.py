@@ -15,6 +15,7 @@ from optnet_jax.recurrences import Coefficients, Recurrence, State
 from optnet_jax.recurrences.base import (
     check_depth,
     check_recurrence,
+    coefficients_of,
     number_of_paths,
     packed,
     takes_history,
@@ -321,8 +322,7 @@ class Propagation(nn.Module):
 
     def described(self) -> str:
         """Return the method, its number of steps and the range of its coefficients."""
-        with jax.ensure_compile_time_eval():  # a summary is traced
-            values = self.recurrence.coefficients(self.steps)
+        values = coefficients_of(self.recurrence, self.steps)
         plural = "" if self.steps == 1 else "s"
         parts = [f"{self.steps} step{plural} of {type(self.recurrence).__name__}"]
         for name, value in values.items():

@@ -222,6 +222,27 @@ class DenseMomentum:
 OWN = {"stage_sizes": (3, 2), "growth_rate": GROWTH, "num_classes": CLASSES}
 
 
+class OfJax(DenseMomentum):
+    """Whose coefficients JAX computes, which would be traced with the network."""
+
+    def coefficients(self, depth):
+        alpha = [jnp.full(k + 1, self.gamma) for k in range(depth)]
+        return {"alpha": alpha, "gamma": jnp.full(depth, self.gamma)}
+
+    def step(self, transform, xs, c):
+        return super().step(lambda xs: transform(xs, c["alpha"]), xs, c)
+
+
+@pytest.mark.parametrize("learned", [(), ("alpha", "gamma")])
+def test_coefficients_of_jax_are_those_of_numpy(learned):
+    network = create("agd_net", recurrence=OfJax(), learned=learned, **OWN)
+    images = jnp.ones((2, 8, 8, 1))
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+    assert jnp.isfinite(jax.jit(network.apply)(variables, images)).all()
+    for name in learned:
+        assert np.unique(variables["params"]["stage_0"][name]).tolist() == [0.5]
+
+
 def test_a_users_own_recurrence_over_the_history_gives_a_dense_network(float64):
     images = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6, 6, 2)))
     network = create("agd_net", recurrence=DenseMomentum(), **OWN)
