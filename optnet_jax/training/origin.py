@@ -24,7 +24,11 @@ _SETTINGS = (
 
 
 def settings() -> dict[str, Any]:
-    """Return JAX's settings, from its environment variables, that numbers depend on."""
+    """Return JAX's settings that numbers depend on.
+
+    They come from environment variables, ``JAX_ENABLE_X64``, ``JAX_DEFAULT_PRNG_IMPL``
+    and so on, or from ``jax.config.update``.
+    """
     return {name: getattr(jax.config, name) for name in _SETTINGS}
 
 
