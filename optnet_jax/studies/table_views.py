@@ -156,7 +156,9 @@ def draw_columns(shown: Table, rows: Sequence[Row]) -> Figure:
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_xlabel("top-1 error (%), last epoch", fontsize=8)
-        axis.set_title(f"{shown.title.partition(':')[0]}: {column.label}", fontsize=9)
+        title = shown.title.partition(":")[0]
+        named = title if column.label in title else f"{title}: {column.label}"
+        axis.set_title(named, fontsize=9)
         if not axis.lines:
             axis.set_xticks([])
     return legend(figure, columns=3)

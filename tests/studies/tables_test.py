@@ -13,6 +13,7 @@ from optnet_jax.configs import tables as config_file
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies import entries, table_views, tables
+from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.markdown import with_sd
 from optnet_jax.studies.study import Programs
 from optnet_jax.studies.tables import STUDY, Cell, Runs
@@ -290,11 +291,24 @@ def test_the_page_has_the_errors_of_the_seeds(name, page):
 def test_the_page_on_fashion_mnist_has_the_errors_so_far():
     printed = json.loads((RESULTS / "seeds.json").read_text("utf-8"))["fashion"]
     page = (RESULTS / "fashion_mnist.md").read_text("utf-8")
-    names = {Cell(entry, 0).name for entry in entries.TABLES["fashion"].entries()}
-    assert names > set(printed["runs"])
-    for run in printed["runs"].values():
-        errors = [f"{100 * n / printed['test_images']:.2f}" for n in run["wrong"]]
-        assert f" | {' | '.join(errors)} | 269,434 |" in page
+    entry_of = {Cell(e, 0).name: e for e in entries.TABLES["fashion"].entries()}
+    errors = {
+        name: {
+            seed: 100 * wrong / printed["test_images"]
+            for seed, wrong in zip(run["seeds"], run["wrong"], strict=True)
+        }
+        for name, run in printed["runs"].items()
+    }
+    for name, entry in entry_of.items():
+        own = errors.get(name, {})
+        row = [entry.row.label]
+        row += [f"{own[seed]:.2f}" if seed in own else "" for seed in range(8)]
+        row += [with_sd(list(own.values()), 2) if len(own) > 1 else ""]
+        assert f"| {' | '.join(row)} |" in page
+    hb_net, plain = errors["fashion_hb"], errors["fashion_resnet-relu=False"]
+    found = compare(hb_net, plain)
+    assert f"{found['mean']:+.2f} points".replace("-", "\N{MINUS SIGN}") in page
+    assert f"p = {found['p_value']:.2g}" in page
 
 
 def test_digits_with_means_deviations_and_the_paired_test(made, tmp_path, capsys):
