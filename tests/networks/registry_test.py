@@ -144,7 +144,7 @@ class NeverTrained(nn.Module):
         (
             NeverTrained,
             {},
-            r"\(images, train\), which NeverTrained does not .* got",
+            r"\(images, train\), which NeverTrained does not take: it takes .* got",
         ),
         (NeverCalled, {}, r"\(images, train\), which NeverCalled does not take"),
     ],
