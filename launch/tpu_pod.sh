@@ -12,7 +12,7 @@ usage: launch/tpu_pod.sh [--dry-run] COMMAND [FLAGS]
   resume FLAGS  run again; if the TPU VM is gone (preempted), create and setup first
   delete        delete the TPU VM
   --dry-run     print the commands instead (resume: as if the TPU VM were gone)
-Environment: TPU_NAME, TPU_ZONE, TPU_SHARE (NFS export HOST:/PATH for data and workdir),
+Environment: TPU_NAME, TPU_ZONE, TPU_SHARE (data and workdir: HOST:/PATH or gs://BUCKET),
 TPU_TYPE (v4-32), TPU_VERSION (tpu-ubuntu2204-base), TPU_OPTIONS (such as --spot).
 Project and login are gcloud's: `gcloud auth login`, `gcloud config set project PROJECT`.
 END

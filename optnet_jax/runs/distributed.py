@@ -11,7 +11,9 @@ from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax._src import distributed as jax_distributed  # the store has no public name
+from jax.experimental import multihost_utils
 
 from optnet_jax.errors import InputError, one_line
 from optnet_jax.runs import program
@@ -54,6 +56,11 @@ def group() -> Group | None:
     if state.client is None or state.num_processes == 1:
         return None
     return Group(state.client, state.process_id, state.num_processes)
+
+
+def everywhere(holds: bool) -> bool:
+    """Return whether something holds on every process; all of them ask."""
+    return bool(multihost_utils.process_allgather(np.asarray(holds)).all())
 
 
 def initialize(

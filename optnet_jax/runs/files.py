@@ -228,6 +228,7 @@ def take_lock(file: io.FileIO) -> str:
         file.truncate(0)
         file.seek(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
+        os.fsync(file)  # NFS shows other hosts no more than what is synced
     return ""
 
 

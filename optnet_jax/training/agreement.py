@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
-from optnet_jax.runs import distributed, files, program
+from optnet_jax.runs import distributed, files, program, step_folders
 from optnet_jax.runs.distributed import Group
 from optnet_jax.training.differences import differing
 from optnet_jax.training.experiment import Experiment
@@ -26,6 +26,10 @@ from optnet_jax.training.result import versions
 
 SHOWN = 3
 """Processes whose differences are named; a pod may have a thousand."""
+
+SHOWN_SECONDS = 70.0
+"""How long one host may not see what another has written: NFS keeps what it has read of
+a folder for up to 60 s (``acdirmax``), and so does a mounted bucket."""
 
 _rounds = itertools.count()
 
@@ -47,10 +51,33 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
 
 
 def check_workdir(workdir: str | Path) -> None:
-    """Compare what every process sees in the workdir, which all must share."""
+    """Compare what every process sees in the workdir, which all must share.
+
+    What process 0 has written may show on another host later: that is waited for.
+    """
+    processes = distributed.group()
+    if processes is None:
+        return
+    key = f"optnet_jax/workdir/{next(_rounds)}"
+    if processes.index == 0:
+        processes.put(key, json.dumps(_seen(workdir)))
+    first, started = json.loads(_wait(processes, key, 0)), time.monotonic()
+    while (mine := _seen(workdir)) != first:
+        if time.monotonic() - started > SHOWN_SECONDS:
+            break
+        time.sleep(0.5)
+    compare(mine)
+
+
+def _seen(workdir: str | Path) -> dict[str, Any]:
     lock, result = Path(workdir, ".lock"), Path(workdir, "result.json")
-    owner = lock.read_text("utf-8", "replace") if lock.is_file() else "nobody"
-    compare({f"owner of {workdir}": owner, "finished": files.exists(result)})
+    return {
+        f"owner of {workdir}": (
+            lock.read_text("utf-8", "replace") if lock.is_file() else "nobody"
+        ),
+        "finished": files.exists(result),
+        "checkpoints": step_folders.steps(Path(workdir, "checkpoints")),
+    }
 
 
 def check_found(experiment: Experiment) -> None:
@@ -107,7 +134,8 @@ def compare(told: Mapping[str, Any], processes: Group | None = None) -> None:
             "the processes were not told the same: "
             + "; ".join(differences[:SHOWN])
             + (f"; and {more} more processes" if more > 0 else "")
-            + ": start all with the same flags, versions and data"
+            + ": start all with the same flags, versions and data, in a workdir that "
+            "all hosts see"
         )
 
 

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from optnet_jax.errors import InputError, one_line
-from optnet_jax.runs import step_folders
+from optnet_jax.runs import distributed, step_folders
 from optnet_jax.training.differences import listed
 from optnet_jax.training.leaves import (
     Leaves,
@@ -92,6 +92,18 @@ class Checkpoints:
             ),
             async_options=_NOT_IN_BACKGROUND,
         )
+        # By each process alone: one that finds damage would leave the others waiting.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}
+        )
+        self._reader = ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(
+                composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+                state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+                meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+            ),
+            multiprocessing_options=alone,
+        )
 
     def __enter__(self) -> "Checkpoints":
         self._quiet.__enter__()
@@ -106,6 +118,7 @@ class Checkpoints:
         finally:
             self._settler.shutdown()
             self._orbax.close()
+            self._reader.close()
             self._quiet.__exit__(*exception)
 
     def steps(self) -> list[int]:
@@ -202,11 +215,16 @@ class Checkpoints:
         damaged = []
         for step in reversed(self.steps()):
             try:
-                leaves, meta = self.read(step)
+                found, problem = self.read(step), ""
             except DamagedCheckpointError as error:
-                logging.warning("%s; trying the one before it", error)
+                found, problem = None, str(error)
+            sound = distributed.everywhere(found is not None)
+            if found is None or not sound:
+                problem = problem or f"another process cannot read step {step}"
+                logging.warning("%s; trying the one before it", problem)
                 damaged.append(step)
                 continue
+            leaves, meta = found
             self._check_origin(step, meta.origin)
             check_same_network(leaves, flatten(template), self.directory / str(step))
             if damaged:
@@ -261,7 +279,7 @@ class Checkpoints:
         """
         meta = self.read_meta(step)
         with self._reading(step) as folder:
-            items = self._orbax.metadata(folder).item_metadata
+            items = self._reader.metadata(folder).item_metadata
             if items is None or items["state"] is None:
                 raise ValueError("its arrays are not there")
             shapes = {
@@ -271,7 +289,7 @@ class Checkpoints:
                 for name, leaf in items["state"].items()
             }
             args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-            leaves = self._orbax.restore(folder, args)["state"]
+            leaves = self._reader.restore(folder, args)["state"]
             for name, checksum in leaf_checksums(leaves).items():
                 if meta.checksums.get(name) != checksum:
                     raise ValueError(f"{name} does not match its checksum")
@@ -284,7 +302,7 @@ class Checkpoints:
         """Read what is saved beside the arrays of one step; see :meth:`read`."""
         with self._reading(step) as folder:
             args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-            return Meta.from_json(self._orbax.restore(folder, args)["meta"])
+            return Meta.from_json(self._reader.restore(folder, args)["meta"])
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[Path]:

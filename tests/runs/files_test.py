@@ -71,6 +71,15 @@ def test_a_lock_is_taken_once_and_names_its_owner(tmp_path):
         assert not files.take_lock(other)
 
 
+def test_the_owner_of_a_lock_is_synced_for_other_hosts(tmp_path, monkeypatch):
+    synced = []
+    path = tmp_path / ".lock"
+    monkeypatch.setattr(files.os, "fsync", lambda _: synced.append(path.read_bytes()))
+    with files.open_lock(path) as lock:
+        files.take_lock(lock)
+    assert synced == [f"process {os.getpid()} on {os.uname().nodename}".encode()]
+
+
 def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path):
     with files.open_lock(tmp_path / ".lock") as lock:
 

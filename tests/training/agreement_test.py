@@ -1,5 +1,6 @@
 import concurrent.futures
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -56,7 +57,8 @@ def test_what_differs_is_named_on_every_process(compare):
     assert set(errors) == {
         "the processes were not told the same: on process 1 rate is 0.01, not 0.1 as "
         "on process 0; on process 3 batch is 32, not 64, rate is not set, not 0.1 as "
-        "on process 0: start all with the same flags, versions and data"
+        "on process 0: start all with the same flags, versions and data, in a workdir "
+        "that all hosts see"
     }
 
 
@@ -110,18 +112,53 @@ def test_all_that_decides_the_run_is_compared(told, small, tmp_path):
     assert {"version of jax", "version of optnet_jax", "jax_enable_x64"} <= set(told[0])
 
 
-def test_a_directory_that_only_one_host_sees_is_noticed(told, tmp_path):
-    agreement.check_workdir(tmp_path)
-    (tmp_path / ".lock").write_text("process 7 on host a", "utf-8")
-    agreement.check_workdir(tmp_path)
+@pytest.fixture
+def look(store, told, tmp_path, monkeypatch):
+    """Looks into a workdir as process 1, once process 0 has told what it sees."""
+    group = Group(store, 1, 2)
+    monkeypatch.setattr(distributed, "group", lambda: group)
+    monkeypatch.setattr(agreement, "_rounds", itertools.repeat(0))
+
+    def call(owner, finished=False, checkpoints=()):
+        first = {f"owner of {tmp_path}": owner, "finished": finished}
+        first["checkpoints"] = list(checkpoints)
+        store.values["optnet_jax/workdir/0"] = json.dumps(first)
+        agreement.check_workdir(tmp_path)
+        return first, told.pop()
+
+    return call
+
+
+def test_a_workdir_that_only_one_host_sees_is_noticed(look, tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement, "SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr(agreement.time, "sleep", lambda seconds: None)
+    first, seen = look("process 7 on a")
+    assert seen == first | {f"owner of {tmp_path}": "nobody"}
+    (tmp_path / ".lock").write_text("process 7 on a", "utf-8")
+    (tmp_path / "checkpoints" / "20").mkdir(parents=True)
+    first, seen = look("process 7 on a", finished=True, checkpoints=(20, 40))
+    assert seen == first | {"finished": False, "checkpoints": [20]}
+
+
+def test_what_another_host_has_written_may_show_later(look, tmp_path, monkeypatch):
+    late = [
+        lambda: (tmp_path / ".lock").write_text("", "utf-8"),  # what NFS shows first
+        lambda: (tmp_path / ".lock").write_text("process 7 on a", "utf-8"),
+        lambda: (tmp_path / "checkpoints" / "40").mkdir(parents=True),
+    ]
+    monkeypatch.setattr(agreement.time, "sleep", lambda seconds: late.pop(0)())
+    first, seen = look("process 7 on a", checkpoints=(40,))
+    assert seen == first
+    assert not late
+
+
+def test_process_0_tells_what_it_sees(store, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "group", lambda: Group(store, 0, 2))
     (tmp_path / "result.json").write_text("{}", "utf-8")
     agreement.check_workdir(tmp_path)
-    assert [list(seen.values()) for seen in told] == [
-        ["nobody", False],
-        ["process 7 on host a", False],
-        ["process 7 on host a", True],
-    ]
-    assert f"owner of {tmp_path}" in told[0]
+    (first,) = map(json.loads, store.values.values())
+    assert told == [first]
+    assert first["finished"]
 
 
 def test_other_data_is_noticed(told, small, monkeypatch):
@@ -151,6 +188,22 @@ OTHER_DATA = """
 from optnet_jax.data import digits
 from optnet_jax.configs.digits_resnet import get_config
 digits.SPLIT_SEED = 1
+"""
+IMPATIENT = """
+from optnet_jax.configs.digits_resnet import get_config
+from optnet_jax.training import agreement
+agreement.SHOWN_SECONDS = 0.0
+"""
+UNREADABLE = """
+from optnet_jax.configs.digits_resnet import get_config
+from optnet_jax.training import checkpoint
+
+def read(self, step):
+    if step == 2:
+        raise checkpoint.DamagedCheckpointError("step 2 is damaged", step)
+    return whole(self, step)
+
+whole, checkpoint.Checkpoints.read = checkpoint.Checkpoints.read, read
 """
 # Another folder for each process, under one name.
 ELSEWHERE = "/proc/self/cwd/run"
@@ -210,9 +263,28 @@ def test_two_processes_that_were_told_otherwise_both_say_so(mains, tmp_path):
     config = tmp_path / "other_data.py"
     config.write_text(OTHER_DATA)
     assert_refused(mains(differing=((), (f"--config={config}",))), "data is ")
-    place = f"--workdir={ELSEWHERE}"
-    assert_refused(mains(place), f"owner of {ELSEWHERE} is nobody, not process")
+    config = tmp_path / "impatient.py"
+    config.write_text(IMPATIENT)
+    place = f"--workdir={ELSEWHERE}", f"--config={config}"
+    assert_refused(mains(*place), f"owner of {ELSEWHERE} is nobody, not process")
     assert not list(tmp_path.rglob("checkpoints"))
+
+
+@pytest.mark.long
+def test_what_one_process_cannot_read_none_goes_on_from(mains, tmp_path):
+    run, config = tmp_path / "run", tmp_path / "unreadable.py"
+    config.write_text(UNREADABLE)
+    flags = "--config.schedule.steps=2", "--config.checkpoint.every_epochs=0.01"
+    results = []
+    for own in (), (f"--config={config}",):
+        statuses, outputs = mains(*flags, differing=((), own))
+        assert statuses == [0, 0], outputs
+        results.append(json.loads((run / "result.json").read_text())["checksum"])
+        (run / "result.json").unlink()
+    assert "another process cannot read step 2" in outputs[0]
+    assert "resuming from the checkpoint of step 1" in outputs[0]
+    assert results[0] == results[1]
+    assert (run / "damaged_checkpoints" / "2").is_dir()
 
 
 @pytest.mark.long

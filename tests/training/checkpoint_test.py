@@ -125,7 +125,7 @@ def test_bytes_that_restore_silently_wrong_are_found(small, tmp_path, monkeypatc
     """Only the checksum sees an array that another state's leaf has replaced."""
     save_all(small, tmp_path, [1])
     with open_at(tmp_path) as checkpoints:
-        restore = checkpoints._orbax.restore
+        restore = checkpoints._reader.restore
 
         def flipped(folder, args):
             restored = restore(folder, args=args)
@@ -136,7 +136,7 @@ def test_bytes_that_restore_silently_wrong_are_found(small, tmp_path, monkeypatc
                 )
             return restored
 
-        monkeypatch.setattr(checkpoints._orbax, "restore", flipped)
+        monkeypatch.setattr(checkpoints._reader, "restore", flipped)
         with pytest.raises(
             DamagedCheckpointError, match=r"params.Conv_0.kernel.*checksum"
         ):
