@@ -12,6 +12,8 @@ import re
 import shutil
 from pathlib import Path
 
+from absl import logging
+
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 
@@ -120,7 +122,15 @@ def delete(directory: Path, step: int) -> None:
     """Delete a step; killed half-way, what is left is no step any more."""
     doomed = directory / f"{step}.deleted.tmp"
     (directory / str(step)).rename(doomed)
-    _remove(doomed)
+    try:
+        _remove(doomed)
+    except OSError as error:
+        # As on NFS, which keeps what another process of this host has open.
+        logging.warning(
+            "%s could not be deleted (%s): the next start deletes it",
+            doomed,
+            error.strerror,
+        )
 
 
 def set_aside(directory: Path, step: int) -> None:

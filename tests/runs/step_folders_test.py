@@ -1,4 +1,6 @@
+import errno
 import os
+import shutil
 
 import pytest
 
@@ -38,6 +40,22 @@ def test_commit_delete_and_set_aside(tmp_path):
     assert sorted(entry.name for entry in aside.iterdir()) == ["3", "3.1"]
     error = step_folders.not_written("no file", "full", directory)
     assert "no file (full), the checkpoint of step 2 is intact: make room" in str(error)
+
+
+def test_what_cannot_be_deleted_now_is_said_and_no_step(tmp_path, monkeypatch, caplog):
+    make(tmp_path, "1", "2")
+    with monkeypatch.context() as context:
+        busy = OSError(errno.EBUSY, "Device or resource busy")
+        context.setattr(shutil, "rmtree", lambda path: raise_(busy))
+        step_folders.delete(tmp_path, 1)
+    assert "1.deleted.tmp could not be deleted (Device or resource busy)" in caplog.text
+    assert step_folders.steps(tmp_path) == [2]
+    step_folders.prepare(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["2"]
+
+
+def raise_(error):
+    raise error
 
 
 def test_room_is_given_back(tmp_path):

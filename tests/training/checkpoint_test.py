@@ -314,14 +314,14 @@ def test_a_kill_while_a_step_is_deleted_leaves_no_step(small, tmp_path, monkeypa
             return
         next(file for file in Path(path).rglob("*") if file.is_file()).unlink()
         if not options:
-            raise OSError("killed")
+            raise KeyboardInterrupt
 
     save_all(small, tmp_path, [1])
     with monkeypatch.context() as context:
         context.setattr(shutil, "rmtree", killed)
         with open_at(tmp_path, keep=1) as checkpoints:
             checkpoints.save(make_state(small, 2), {})
-            with pytest.raises(InputError, match="step 2 is intact"):
+            with pytest.raises(KeyboardInterrupt):
                 checkpoints.wait()
     with open_at(tmp_path) as checkpoints:
         assert checkpoints.steps() == [2]
