@@ -1,9 +1,9 @@
 """Methods that can be undone, run backwards: gradients without stored iterates."""
 
+import dataclasses
 import functools
-import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -83,7 +83,8 @@ class ReversiblePropagation(Propagation):
             for name in (self.scope.rngs if self.scope else ())
         }
         operators = self._operators(mutable, inputs.join)
-        run = _make_run(self.recurrence, operators, mutable, self.depth)
+        layers = _Run(self.recurrence, operators, mutable, self.depth)
+        run = with_gradient(layers.run, layers.forward, layers.backward)
         constants = (collections, rngs, inputs.keys)
         of_all = inputs.moving, inputs.fixed
         state, updated = run(params, constants, *of_all, coefficients, state)
@@ -165,133 +166,148 @@ def _pure(
     return apply
 
 
-def _make_run(
-    recurrence: Any, operators: list[Callable], mutable: list[str], depth: int
-) -> Any:
-    """Return the run over all layers, with its gradient.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Run:
+    """The run over all layers, and its gradient.
 
     It maps (params, constants, moving, fixed, coefficients, state) to the state after
     the last layer and the updated collections. What is each layer's own is stacked,
     [K, ...]: parameters, constants and coefficients; moving and fixed are the inputs of
     T that all layers share, with a gradient and without.
+
+    Attributes:
+        recurrence: the method.
+        operators: T of each path as a function of its variables, T' first.
+        mutable: the collections that T updates.
+        depth: K.
     """
 
-    def run(params, constants, moving, fixed, coefficients, state):
+    recurrence: Any
+    operators: Sequence[Callable]
+    mutable: Sequence[str]
+    depth: int
+
+    def _over(self, call: Callable) -> Any:
+        """Return the operators x ↦ call(i, x) of all paths, as a method takes them."""
+        first, *others = (
+            functools.partial(call, i) for i in range(len(self.operators))
+        )
+        return (first, *others) if others else first
+
+    def run(self, params, constants, moving, fixed, coefficients, state):
+        """Return the state after the last layer, and the updated collections."""
+
         def layer(state: State, own: tuple) -> tuple:
             params, (collections, *rest), c = own
 
-            def bind(apply: Callable) -> Callable:
-                def operator(x: jax.Array) -> jax.Array:
-                    nonlocal collections
-                    constants = (collections, *rest)
-                    t, updated = apply(params, constants, moving, fixed, x)
-                    for name, values in updated.items():
-                        own = {**collections.get(name, {}), **values}
-                        collections = {**collections, name: own}
-                    return t
+            def call(i: int, x: jax.Array) -> jax.Array:
+                nonlocal collections
+                constants = (collections, *rest)
+                t, updated = self.operators[i](params, constants, moving, fixed, x)
+                for name, values in updated.items():
+                    own = {**collections.get(name, {}), **values}
+                    collections = {**collections, name: own}
+                return t
 
-                return operator
+            state = step_in_dtype(self.recurrence, self._over(call), state, c)
+            return state, {name: collections[name] for name in self.mutable}
 
-            transform = _operator(map(bind, operators))
-            state = step_in_dtype(recurrence, transform, state, c)
-            return state, {name: collections[name] for name in mutable}
+        return jax.lax.scan(layer, state, (params, constants, coefficients), self.depth)
 
-        return jax.lax.scan(layer, state, (params, constants, coefficients), depth)
-
-    def forward(*arguments: Any) -> tuple:
-        result = run(*arguments)
+    def forward(self, *arguments: Any) -> tuple:
+        """Return the run's value, and what its gradient needs: no iterate but two."""
+        result = self.run(*arguments)
         return result, (*arguments, result[0])
 
-    def backward(residuals: tuple, cotangents: tuple) -> tuple:
+    def backward(self, residuals: tuple, cotangents: tuple) -> tuple:
+        """Walk from the last state to the first; return the arguments' gradients."""
         params, constants, moving, fixed, coefficients, first, last = residuals
-
-        def layer(carry: tuple, own: tuple) -> Any:
-            state, gradient, g_moving = carry
-            params, constants, c = own
-            values, pullbacks, undone, order = {}, {}, [], []
-
-            def evaluated(i: int, apply: Callable) -> Callable:
-                def operator(x: jax.Array) -> jax.Array:
-                    undone.append(i)
-                    values[i], pullbacks[i] = jax.vjp(
-                        lambda p, m, x: apply(p, constants, m, fixed, x)[0],
-                        params,
-                        moving,
-                        x,
-                    )
-                    return values[i]
-
-                return operator
-
-            transform = _operator(itertools.starmap(evaluated, enumerate(operators)))
-            state = step_in_dtype(recurrence, transform, state, c, "undo")
-            _check_once(recurrence, "undo", undone, len(operators))
-
-            def step(state: State, c: Coefficients, values: Any) -> tuple:
-                """Return the next state, and where T is evaluated."""
-                points = {}
-
-                def constant(i: int) -> Callable:
-                    def operator(x: jax.Array) -> jax.Array:
-                        order.append(i)
-                        points[i] = x
-                        return values[i]
-
-                    return operator
-
-                transform = _operator(map(constant, values))
-                return step_in_dtype(recurrence, transform, state, c), points
-
-            known = dict(sorted(values.items()))
-            stepped: Any = jax.vjp(step, state, c, known)
-            (_, points), pull = stepped
-            _check_once(recurrence, "step", order, len(operators))
-            # What T is evaluated at last is what it pulls back first.
-            g_points, g_own = jax.tree.map(jnp.zeros_like, points), []
-            for i in reversed(order):
-                *_, g_values = pull((gradient, g_points))
-                g_params, g_here, g_points[i] = pullbacks[i](g_values[i])
-                g_own.append((g_params, g_here))
-            gradient, g_c, _ = pull((gradient, g_points))
-            g_params, g_here = jax.tree.map(lambda *g: sum(g[1:], g[0]), *g_own)
-            g_moving = jax.tree.map(jnp.add, g_moving, g_here)
-            return (state, gradient, g_moving), (g_params, g_c)
-
         (recomputed, gradient, g_moving), (g_params, g_coefficients) = jax.lax.scan(
-            layer,
+            functools.partial(self._layer_back, moving, fixed),
             (last, cotangents[0], jax.tree.map(jnp.zeros_like, moving)),
             (params, constants, coefficients),
-            depth,
+            self.depth,
             reverse=True,
         )
-        x0, recomputed = recurrence.output(first), recurrence.output(recomputed)
-        size = jnp.linalg.norm(x0.ravel())
-        end = jnp.linalg.norm(recurrence.output(last).ravel())
-        error = jnp.linalg.norm((recomputed - x0).ravel())
-        # Of x_0 = 0 everything would be an infinite part.
-        scale = jnp.where(size == 0, end, size)
-        accurate = _is_accurate(error, scale, coefficients.get("beta2"))
+        output = self.recurrence.output
+        accurate = _is_accurate(
+            output(recomputed), output(first), output(last), coefficients.get("beta2")
+        )
         gradient = jax.tree.map(lambda g: jnp.where(accurate, g, jnp.nan), gradient)
         return g_params, None, g_moving, None, g_coefficients, gradient
 
-    return with_gradient(run, forward, backward)
-
-
-def _check_once(recurrence: Any, method: str, evaluated: list, count: int) -> None:
-    if sorted(evaluated) != list(range(count)):
-        raise InputError(
-            f"{type(recurrence).__name__}.{method} must evaluate each of its {count} T "
-            f"once, and evaluates {len(evaluated)}"
+    def _layer_back(self, moving: Any, fixed: Any, carry: tuple, own: tuple) -> tuple:
+        """Undo one layer, and take the gradient from its end to its start."""
+        state, gradient, g_moving = carry
+        params, constants, c = own
+        state, values, pullbacks = self._undone(
+            state,
+            c,
+            lambda i, p, m, x: self.operators[i](p, constants, m, fixed, x)[0],
+            params,
+            moving,
         )
+        order = []
+
+        def step(state: State, c: Coefficients, values: Any) -> tuple:
+            """Return the next state, and where each T is evaluated."""
+            points = {}
+
+            def known(i: int, x: jax.Array) -> jax.Array:
+                order.append(i)
+                points[i] = x
+                return values[i]
+
+            transform = self._over(known)
+            return step_in_dtype(self.recurrence, transform, state, c), points
+
+        stepped: Any = jax.vjp(step, state, c, values)
+        (_, points), pull = stepped
+        self._check_once("step", order)
+        # What T is evaluated at last is what it pulls back first.
+        g_points, g_own = jax.tree.map(jnp.zeros_like, points), []
+        for i in reversed(order):
+            *_, g_values = pull((gradient, g_points))
+            g_params, g_here, g_points[i] = pullbacks[i](g_values[i])
+            g_own.append((g_params, g_here))
+        gradient, g_c, _ = pull((gradient, g_points))
+        g_params, g_here = jax.tree.map(lambda *g: sum(g[1:], g[0]), *g_own)
+        g_moving = jax.tree.map(jnp.add, g_moving, g_here)
+        return (state, gradient, g_moving), (g_params, g_c)
+
+    def _undone(
+        self, state: State, c: Coefficients, apply: Callable, params: Any, moving: Any
+    ) -> tuple[State, dict, dict]:
+        """Return the state before a step, and each T there with its pullback."""
+        values, pullbacks, order = {}, {}, []
+
+        def evaluated(i: int, x: jax.Array) -> jax.Array:
+            order.append(i)
+            of = functools.partial(apply, i)
+            values[i], pullbacks[i] = jax.vjp(of, params, moving, x)
+            return values[i]
+
+        transform = self._over(evaluated)
+        state = step_in_dtype(self.recurrence, transform, state, c, "undo")
+        self._check_once("undo", order)
+        return state, dict(sorted(values.items())), pullbacks
+
+    def _check_once(self, method: str, evaluated: list[int]) -> None:
+        count = len(self.operators)
+        if sorted(evaluated) != list(range(count)):
+            raise InputError(
+                f"{type(self.recurrence).__name__}.{method} must evaluate each of its "
+                f"{count} T once, and evaluates {len(evaluated)}"
+            )
 
 
-def _operator(of_paths: Iterable[Callable]) -> Any:
-    first, *others = of_paths
-    return (first, *others) if others else first
-
-
-def _is_accurate(error: Any, scale: Any, beta2: jax.Array | None) -> jax.Array:
+def _is_accurate(
+    recomputed: jax.Array, x0: jax.Array, last: jax.Array, beta2: jax.Array | None
+) -> jax.Array:
     """Return whether the recomputed x_0 is the true one, and say if it is not."""
+    size, end, error = (jnp.linalg.norm(x.ravel()) for x in (x0, last, recomputed - x0))
+    # Of x_0 = 0 everything would be an infinite part.
+    scale = jnp.where(size == 0, end, size)
     accurate = error <= TOLERANCE * scale  # False for NaN, too
     relative = jnp.where(accurate, 0, error / scale)
     found = (relative,) if beta2 is None else (relative, jnp.abs(beta2).min())
