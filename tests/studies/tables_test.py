@@ -306,10 +306,18 @@ def test_the_page_on_fashion_mnist_has_the_errors_so_far():
         row += [f"{own[seed]:.2f}" if seed in own else "" for seed in table.seeds]
         row += [with_sd(list(own.values()), 2) if len(own) > 1 else ""]
         assert f"| {' | '.join(row)} |" in page
-    hb_net, plain = errors["fashion_hb"], errors["fashion_resnet-relu=False"]
-    found = compare(hb_net, plain)
-    assert f"{found['mean']:+.2f} points".replace("-", "\N{MINUS SIGN}") in page
-    assert f"p = {found['p_value']:.2g}" in page
+    of = {entry.row.label: errors.get(name, {}) for name, entry in entry_of.items()}
+    for entry in entry_of.values():
+        model, baseline = entry.row.label, entry.row.baseline
+        found = compare(of[model], of.get(baseline, {}))
+        minus = "\N{MINUS SIGN}"
+        row = f"| {model} {minus} {baseline} |"
+        assert (row in page) == (found is not None)
+        if found is not None:
+            mean = f"{found['mean']:+.2f}".replace("-", minus)
+            (printed_row,) = [line for line in page.splitlines() if row in line]
+            assert f"| {len(found['seeds'])} | {mean} |" in printed_row
+            assert f"| {found['p_value']:.2g} |" in printed_row
 
 
 def test_digits_with_means_deviations_and_the_paired_test(made, tmp_path, capsys):
