@@ -5,6 +5,7 @@
 Any field of the config is a flag: --config.optimizer.learning_rate=0.05.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,9 @@ def main(argv: Sequence[str]) -> None:
 
 def console() -> None:
     """Run the program: ``optnet-jax`` and ``python -m optnet_jax.main``."""
+    # `python -m` finds modules where it is started; a script looks in its own folder.
+    if not sys.flags.safe_path:
+        sys.path.insert(0, "")
     with program.edge():
         app.run(main, flags_parser=parse_flags)
 

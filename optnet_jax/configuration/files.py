@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import RequiredValueError
 
 from optnet_jax.errors import InputError, one_line, shown
 from optnet_jax.kinds import as_mapping
@@ -22,18 +23,20 @@ def find_file(path: str) -> Path:
     """Find a config file.
 
     Args:
-        path: Relative to the current directory; ``configs/X.py`` and the bare name
-            ``X`` are also looked up in the installed package.
+        path: Relative to the current directory, where ``.py`` may be left out;
+            ``configs/X.py`` and the bare name ``X`` are also looked up in the
+            installed package.
 
     Raises:
         InputError: if there is none, naming the configs that there are.
     """
     file = Path(path).expanduser() if path.startswith("~/") else Path(path)
+    if not file.suffix and not os.path.isfile(file):
+        file = Path(f"{file}.py")
     if os.path.isfile(file):  # no error either for a name that no file can have
         return file
-    packaged = packaged_configs()
-    name = file.name if file.suffix else f"{file.name}.py"
-    if file.parent.name in ("", "configs") and name in packaged:
+    packaged, name = packaged_configs(), file.name
+    if str(file.parent) in (".", "configs") and name in packaged:
         return packaged[name]
     close = difflib.get_close_matches(name, packaged, n=1)
     if close:
@@ -84,17 +87,34 @@ def load(value: str) -> ConfigDict:
                 f"{file} defines no get_config(): see configs/digits_agd.py"
             )
         config = module.get_config(arguments) if arguments else module.get_config()
+        if type(config) is ConfigDict:
+            _empty_placeholders(config)
+            return config
         fields = as_mapping(config)
         if fields is None:
             raise InputError(
                 f"get_config() of {file} returned {shown(config)}: return an "
                 "ml_collections.ConfigDict or a dict"
             )
-        return config if type(config) is ConfigDict else ConfigDict(dict(fields))
+        return ConfigDict(dict(fields))
     except InputError:
         raise
     except Exception as error:
         raise InputError(_where(file, error)) from error
+
+
+def _empty_placeholders(config: ConfigDict) -> None:
+    """Put None where a placeholder has no value: a field that is not set is named."""
+    with config.unlocked():
+        for name, value in [*config.items(preserve_field_references=True)]:
+            if isinstance(value, ConfigDict):
+                _empty_placeholders(value)
+            elif isinstance(value, FieldReference):
+                try:
+                    value.get()
+                except RequiredValueError:
+                    del config[name]
+                    config[name] = None
 
 
 def _where(file: Path, error: Exception) -> str:

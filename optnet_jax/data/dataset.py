@@ -36,8 +36,9 @@ class Dataset(abc.ABC):
         version: of the prepared set.
         class_names: what the classes are called, in the order of their labels; their
             numbers where the set has no names.
-        fingerprint: a digest of what the data is, wherever it lies: two runs with the
-            same one see the same images and labels.
+        fingerprint: a digest of what the data is, wherever it lies: of a set in memory
+            its images and labels, of a streamed one what it declares, see
+            :func:`~.features.fingerprint`.
     """
 
     def __init__(

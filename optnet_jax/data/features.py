@@ -117,7 +117,8 @@ def fingerprint(builder: Any) -> str:
     It covers the splits, how many records each of their files holds, their size in
     bytes, the features and the names of the classes, but neither the folder that the
     set lies in nor the state of its files: one that is damaged later is not another
-    set.
+    set. Nor what is in the records: a set that is prepared anew with other labels has
+    the same digest, so raise the builder's version then.
     """
     splits = {
         name: [list(split.filenames), list(split.shard_lengths), int(split.num_bytes)]

@@ -34,11 +34,10 @@ def _digest(path: Path) -> list:
     if path.is_file():
         sizes = [("", path.stat().st_size)]
     else:
+        # Nothing hidden, which file browsers leave behind; a link may lead nowhere.
         sizes = sorted(
-            (os.path.relpath(file, path), file.lstat().st_size)
-            for folder, _, names in os.walk(path)
-            for file in (Path(folder, name) for name in names)
-            if not file.name.startswith(".")  # which file browsers leave behind
+            (os.path.relpath(file, path), file.stat().st_size if file.exists() else 0)
+            for file in files.visible(path)
         )
     return [len(sizes), hashlib.sha256(json.dumps(sizes).encode()).hexdigest()]
 

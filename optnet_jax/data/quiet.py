@@ -12,14 +12,21 @@ from collections.abc import Iterator
 from typing import Any
 
 # TensorFlow reads both when it is first imported; without them it prints pages.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def import_tensorflow() -> Any:
     """Return the ``tensorflow`` module, with the GPUs hidden from it."""
+    level = os.environ.get(LEVEL)
+    if level in (None, "1"):  # JAX's, which sets it to hear less of XLA
+        os.environ[LEVEL] = "3"
     import tensorflow as tf
 
+    if level is None:
+        del os.environ[LEVEL]
+    else:
+        os.environ[LEVEL] = level
     tf.config.set_visible_devices([], "GPU")
     return tf
 

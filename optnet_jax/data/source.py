@@ -20,7 +20,7 @@ from absl import logging
 
 from optnet_jax.data import archives, features, origins, quiet
 from optnet_jax.data.spec import Spec
-from optnet_jax.errors import InputError, one_line
+from optnet_jax.errors import InputError, one_line, shown
 from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 
@@ -162,10 +162,10 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
             )
     try:
         with quiet.no_chatter():
-            config = None
-            if spec.builder_config:
-                config = tfds.builder_cls(spec.name).CONFIG(**spec.builder_config)
+            config = _builder_config(spec, tfds.builder_cls(spec.name))
             return tfds.builder(spec.name, config=config, data_dir=data_dir or None)
+    except InputError:
+        raise
     except tfds.core.registered.DatasetNotFoundError as error:
         raise InputError(
             f"TFDS has no builder called {spec.name}: the module of its Spec must "
@@ -173,11 +173,32 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
         ) from error
     except Exception as error:
         # TFDS and protobuf raise whatever the damaged byte leads to.
-        where, cause = data_dir or "TFDS's data folder", one_line(error, 200)
+        cause = one_line(error, 200)
+        root = Path(data_dir or tfds.core.constants.DATA_DIR, spec.name)
+        if not any(root.glob("**/dataset_info.json")):
+            raise InputError(
+                f"TFDS cannot make the builder of {spec.name} ({cause}): mend its class"
+            ) from error
         raise InputError(
-            f"{spec.name} in {where} cannot be read ({cause}): where its "
+            f"{spec.name} in {root.parent} cannot be read ({cause}): where its "
             "dataset_info.json is damaged, delete its folder and prepare it again"
         ) from error
+
+
+def _builder_config(spec: Spec, builder: Any) -> Any:
+    """Return the config of a builder that has several; None of one that has none."""
+    fields = spec.builder_config
+    if not fields:
+        return None
+    if hasattr(builder, "CONFIG"):
+        return builder.CONFIG(**fields)
+    known = [config.name for config in builder.BUILDER_CONFIGS]
+    if list(fields) != ["name"] or fields["name"] not in known:
+        raise InputError(
+            f"the Spec of {spec.name} has builder_config={shown(dict(fields))}: its "
+            f"builder has {', '.join(known) or 'no configs'}; give one by its name"
+        )
+    return fields["name"]
 
 
 def is_prepared(builder: Any) -> bool:

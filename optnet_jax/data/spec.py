@@ -40,7 +40,8 @@ class Spec:
         manual: whether a person must fetch the archives.
         package: a Debian package that has them, for the message that they are missing.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.
-        builder_config: fields of the ``CONFIG`` of a builder that has several.
+        builder_config: of a builder that has several configs: the fields of its class
+            ``CONFIG``, or ``{"name": ...}``, one of its ``BUILDER_CONFIGS``.
         sources: files and folders that the builder reads: once they have changed, a
             set that was prepared from them before is said to be out of date.
         note: how the split was made.
@@ -87,6 +88,11 @@ class Spec:
                     "channels of image_shape"
                 )
         if not self.streamed:
+            if self.resize:
+                yield (
+                    f"resize={self.resize} has no use where a set is not streamed: its "
+                    "images have the size of image_shape; leave it 0"
+                )
             return
         if shape[0] != shape[1]:
             yield f"image_shape={shape} of a streamed set must be square"

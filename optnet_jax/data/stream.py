@@ -161,10 +161,11 @@ class StreamDataset(Dataset):
                 "status": tf.constant(int(Status.BAD_IMAGE), tf.int64),
             }
 
-        # Neither can be read of an entry without a record.
-        own = tf.data.Dataset.from_tensors(entry["record"]).map(image_of)
-        others = records.sound_records(entry["file"]).map(other)
         padding = entry["status"] == int(Status.PADDING)
+        # TensorFlow would say of each row of padding that it cannot be parsed.
+        record = tf.data.Dataset.from_tensors(entry["record"])
+        own = record.take(tf.where(padding, np.int64(0), np.int64(1))).map(image_of)
+        others = records.sound_records(entry["file"]).map(other)
         status = tf.where(padding, int(Status.PADDING), int(Status.LOST))
         nothing = {
             "image": tf.zeros(self.image_shape, tf.uint8),

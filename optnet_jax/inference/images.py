@@ -18,7 +18,7 @@ from optnet_jax.data import pictures
 from optnet_jax.data.folder import SUFFIXES
 from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError, one_line, shown
-from optnet_jax.runs.files import readable
+from optnet_jax.runs.files import readable, visible
 
 
 class Source(NamedTuple):
@@ -103,16 +103,8 @@ def _files(path: Path) -> list[Path]:
     if not os.path.isdir(path):
         return [path]
 
-    def refuse(error: OSError) -> None:
-        raise error
-
     with readable(": give read permission, or name another folder"):
-        files = [
-            Path(folder, name)
-            for folder, _, names in os.walk(path, onerror=refuse)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+        files = [f for f in visible(path) if f.name.lower().endswith(SUFFIXES)]
     if not files:
         raise InputError(
             f"there is no image in the folder {path}: their names end in "

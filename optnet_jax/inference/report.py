@@ -1,7 +1,6 @@
 """Predictions as a table, as CSV and as one picture: ``--mode=predict``."""
 
 import csv
-import dataclasses
 import io
 import math
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ def predict_files(
         raise InputError("--mode=predict needs --images=FILE_OR_FOLDER, once or often")
     run = load_run(workdir, checkpoint)
     names, pixels = run.read(list(images))
-    found = dataclasses.replace(run.predict(pixels), sources=names)
+    found = run.classified(names, pixels)
     program.tell(str(found))
     file = write_output(workdir / "predictions.csv", _csv(found).encode(), CURE)
     program.tell(f"written: {file}")

@@ -119,7 +119,15 @@ class Trained:
             InputError: naming the image that cannot be read or be made into one of the
                 data set's.
         """
-        names, pixels = self.read(images)
+        return self.classified(*self.read(images))
+
+    def classified(self, names: tuple[str, ...], pixels: np.ndarray) -> Predictions:
+        """Classify what :meth:`read` returns, which is neither cut nor resized again.
+
+        Args:
+            names: What the images are called.
+            pixels: uint8 [N, H, W, C] of the data set's shape.
+        """
         probabilities = self._in_batches(self._probabilities, pixels)
         return Predictions(names, self.class_names, probabilities)
 

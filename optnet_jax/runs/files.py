@@ -93,6 +93,31 @@ def _mode(
             return None
 
 
+def visible(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files below a folder, at any depth, by name; nothing that is hidden.
+
+    Links are followed, but not into a folder that is being looked at.
+
+    Args:
+        folder: The folder.
+        above: The folders in which this one is, as :func:`os.path.realpath` has them.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for name in sorted(os.listdir(folder)):
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from visible(path, (*above, real))
+        else:
+            yield path
+
+
 def make_folder(path: Path) -> list[Path]:
     """Make a folder and its missing parents, and bring their entries to the disk.
 

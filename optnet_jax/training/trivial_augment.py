@@ -74,6 +74,7 @@ def apply(
     Returns:
         Likewise.
     """
+    sign, level = (x.astype(pixels.dtype) for x in (sign, level))
     strength = sign * level / (LEVELS - 1)
     step = 2.0 ** jnp.round(level / 5)  # 8 to 2 bits are kept
     inverted = pixels >= 255 * (1 - level / (LEVELS - 1))

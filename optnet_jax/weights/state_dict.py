@@ -61,6 +61,14 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
             "torchvision's names with optnet_jax.weights.torchvision.load"
         )
     weights = {name: checked_weight(name, array) for name, array in state.items()}
+    for name in weights:
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            if (inner := ".".join(parts[:end])) in weights:
+                raise InputError(
+                    f"{path} holds both {inner} and {name}, which is inside it: the "
+                    "weights are damaged, fetch or write them again"
+                )
     return unflatten_dict(weights, sep=".")
 
 

@@ -1,4 +1,5 @@
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,38 @@ def test_a_file_of_the_current_directory_comes_first(tmp_path, monkeypatch):
     mine.write_text("def get_config():\n    return {'mine': True}\n")
     assert configuration.find_file("configs/digits_agd.py").resolve() == mine
     assert configuration.load("configs/digits_agd.py").to_dict() == {"mine": True}
+
+
+def test_the_ending_may_be_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configuration.find_file("digits_agd").is_absolute()
+    (tmp_path / "digits_agd.py").touch()
+    assert configuration.find_file("digits_agd") == Path("digits_agd.py")
+
+
+@pytest.mark.parametrize("folder", ["/old/disk/configs", "/", "old/configs", ".."])
+def test_a_path_elsewhere_is_not_taken_for_the_package(folder):
+    with pytest.raises(InputError, match="there is no config file"):
+        configuration.find_file(f"{folder}/digits_agd.py")
+
+
+def test_a_placeholder_without_a_value_is_a_field_that_is_not_set(tmp_path):
+    file = write(
+        tmp_path,
+        """
+        from ml_collections import ConfigDict
+        from ml_collections.config_dict import FieldReference, required_placeholder
+
+        def get_config():
+            rate = FieldReference(0.1)
+            inner = {"seed": required_placeholder(int), "rate": 10 * rate}
+            return ConfigDict({"inner": inner, "rate": rate})
+        """,
+    )
+    loaded = configuration.load(str(file))
+    assert loaded.inner.seed is None
+    loaded.rate = 0.5
+    assert loaded.inner.rate == 5.0
 
 
 def test_arguments_reach_the_config():

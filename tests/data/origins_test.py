@@ -13,6 +13,9 @@ def photos(tmp_path):
     (folder / "cat").mkdir(parents=True)
     for number in range(3):
         (folder / "cat" / f"{number}.jpg").write_bytes(b"photo")
+    (tmp_path / "linked").mkdir()
+    (folder / "more").symlink_to(tmp_path / "linked")
+    (folder / "nowhere.jpg").symlink_to("gone")
     return folder
 
 
@@ -31,6 +34,7 @@ def said(caplog):
         lambda folder: (folder / "cat" / "2.jpg").write_bytes(b"another photo"),
         lambda folder: (folder / "cat" / "2.jpg").unlink(),
         lambda folder: (folder / "cat").rename(folder / "dog"),
+        lambda folder: (folder.parent / "linked" / "1.jpg").write_bytes(b"more"),
     ],
 )
 def test_a_folder_that_has_changed_is_said_until_the_set_is_prepared_again(

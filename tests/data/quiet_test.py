@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def run(program, *arguments):
     return subprocess.run(
@@ -32,6 +34,26 @@ for name in ("cifar100", "imagenet2012"):
 def test_a_missing_set_is_refused_without_tensorflow(tmp_path):
     found = run(REFUSED, str(tmp_path))
     assert (found.stdout, found.stderr) == ("", "")
+
+
+PARSED = """
+import os
+from optnet_jax.data import quiet
+tf = quiet.import_tensorflow()
+feature = {"a": tf.io.FixedLenFeature([], tf.int64)}
+try:
+    tf.io.parse_single_example(b"", feature)
+except tf.errors.InvalidArgumentError:
+    print(os.environ.get(quiet.LEVEL))
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import jax"])
+def test_what_tensorflow_says_beside_its_errors_is_not_heard(first, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    found = run(f"{first}\n{PARSED}")
+    assert found.stdout in ("1\n", "None\n")
+    assert "OP_REQUIRES" not in found.stderr
 
 
 LOADED = """

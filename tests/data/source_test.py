@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from optnet_jax import data
-from optnet_jax.data import archives, arrays, source
+from optnet_jax.data import archives, arrays, quiet, source
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, program
 
@@ -144,6 +144,44 @@ def test_a_builder_that_is_not_found_is_asked_for(tmp_path, fields, message):
     with pytest.raises(InputError, match=message) as caught:
         source.find_builder(spec, str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def several(monkeypatch):
+    """The Spec of a builder with two configs, whose class may be broken."""
+    tfds = quiet.import_tfds()
+
+    class Several(tfds.core.GeneratorBasedBuilder):
+        name = "several"
+        VERSION = tfds.core.Version("1.0.0")
+        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in "ab"]
+
+        def _info(self):
+            if self.builder_config.name == "b":
+                raise KeyError("mine")
+            return self.dataset_info_from_configs()
+
+        _split_generators = _generate_examples = None
+
+    fields = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    yield lambda config: data.Spec(
+        "several", 3, (4, 4, 3), builder_config=config, **fields
+    )
+    for registry in vars(tfds.core.registered).values():
+        if isinstance(registry, dict):
+            registry.pop("several", None)
+
+
+def test_a_config_of_a_builder_is_named(several, tmp_path):
+    found = source.find_builder(several({"name": "a"}), str(tmp_path))
+    assert found.builder_config.name == "a"
+    with pytest.raises(InputError, match=r"its builder has a, b; give one by its name"):
+        source.find_builder(several({"name": "c"}), str(tmp_path))
+
+
+def test_a_builder_that_cannot_be_made_is_no_damaged_set(several, tmp_path):
+    with pytest.raises(InputError, match=r"of several .*'mine'.*: mend its class"):
+        source.find_builder(several({"name": "b"}), str(tmp_path))
 
 
 def test_data_dir_that_cannot_be_written(tmp_path):

@@ -36,6 +36,7 @@ STREAMED = {"streamed": True, "resize": 5}
         ({"std": (0.2, 0.0, 0.2)}, "std has 0.0: each must be above 0 and at most 1"),
         ({"pad": -1}, "pad=-1 must be at least 0"),
         ({"flip": "yes"}, "flip='yes' must be True or False"),
+        ({"resize": 5}, "resize=5 has no use where a set is not streamed"),
         (
             STREAMED | {"image_shape": (4, 5, 3)},
             "image_shape=(4, 5, 3) of a streamed set",

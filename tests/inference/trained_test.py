@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 import pickle
 import re
@@ -21,6 +22,7 @@ from optnet_jax.configuration import TrainConfig, as_json, overrides
 from optnet_jax.data import digits
 from optnet_jax.errors import InputError
 from optnet_jax.inference import export, released, report
+from optnet_jax.inference import images as images_lib
 from optnet_jax.runs.files import read_object
 from optnet_jax.studies import dispatch
 from optnet_jax.training import loop
@@ -196,6 +198,29 @@ def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
             report.predict_files(finished, bad)
     with pytest.raises(InputError, match="--images is for --mode=predict"):
         dispatch.run(config, str(finished), "eval", images=pictures)
+
+
+def test_files_are_cut_and_resized_once(tmp_path, monkeypatch):
+    """As ImageNet is, whose middle of 224 is cut out of 256."""
+    run = optnet_jax.load_run("digits_agd")
+    run.preprocessing = dataclasses.replace(run.preprocessing, resize=10)
+    pixels = np.random.default_rng(0).integers(0, 256, (19, 13), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    monkeypatch.setattr(report, "load_run", lambda *_: run)
+    found = report.predict_files(tmp_path, [str(tmp_path / "a.png")])
+    expected = run.predict(pixels).probabilities
+    np.testing.assert_array_equal(found.probabilities, expected)
+
+
+def test_a_folder_is_looked_through_as_one_that_is_trained_on(tmp_path):
+    folder, other = tmp_path / "photos", tmp_path / "other"
+    for name in ("photos/a/1.png", "photos/.thumbs/3.png", "other/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (folder / "b").symlink_to(other)
+    (other / "back").symlink_to(folder)
+    found = [source.name for source in images_lib.sources(folder)]
+    assert found == [str(folder / "a" / "1.png"), str(folder / "b" / "2.png")]
 
 
 def test_a_released_network_has_the_error_of_its_card():

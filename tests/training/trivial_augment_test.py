@@ -87,3 +87,13 @@ def test_draws_are_even_and_an_image_that_is_normalised_comes_back_so():
     stretched = np.isclose(pixels[:, 0, :, 0], [0, 255], atol=1e-3).all(1)
     # Autocontrast alone does that.
     assert stretched.mean() == pytest.approx(1 / 14, abs=0.02)
+
+
+def test_single_precision_is_kept_where_double_is_on():
+    preprocessing = Preprocessing(
+        image_shape=(4, 4, 3), mean=(0.5,) * 3, std=(0.2,) * 3
+    )
+    with jax.enable_x64(True):
+        images = jnp.zeros((28, 4, 4, 3), jnp.float32)
+        found = lib.trivial_augment(jax.random.key(0), images, preprocessing)
+    assert found.dtype == jnp.float32

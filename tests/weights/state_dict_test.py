@@ -253,3 +253,12 @@ def test_a_scalar_stays_a_scalar(tmp_path):
     path = tmp_path / "w.npz"
     state_dict.save_variables(path, {"params": {"beta": np.float32(0.5)}})
     assert state_dict.load_variables(path)["params"]["beta"].shape == ()
+
+
+@pytest.mark.parametrize(
+    "names", [("params.a", "params.a.b"), ("params.a.b", "params.a")]
+)
+def test_a_name_inside_another_is_refused(tmp_path, names):
+    np.savez(tmp_path / "w.npz", **dict.fromkeys(names, np.zeros(2)))
+    with pytest.raises(InputError, match=r"holds both params\.a and params\.a\.b"):
+        state_dict.load_variables(tmp_path / "w.npz")
