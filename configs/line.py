@@ -36,7 +36,7 @@ def get_config(args: str = "") -> ConfigDict:
         "scales": (0.1, 1.0) if args else (0.01, 1.0),
         # They choose rate and scale; the others compare.
         "tuning_seeds": tuple(range(100, 101 if args else 106)),
-        # Ten: with fewer no p-value is below 5 % after the correction.
+        # With fewer than nine no p-value is below 5 % after the correction.
         "seeds": tuple(range(2 if args else 10)),
         "steps": 4 if args else 150,
     }

@@ -40,8 +40,8 @@ def get_config(args: str = "") -> ConfigDict:
         "learning_rate": 0.003,
         # Signals that the error is taken over.
         "test_signals": 64 if args else 100,
-        # Of A, all signals and the noise. Eight: with fewer no p-value is below 5 %
-        # after the correction.
+        # Of A, all signals and the noise. With fewer than seven no p-value is below
+        # 5 % after the correction.
         "seeds": tuple(range(2 if args else 8)),
     }
     config.parallel_cells = 1

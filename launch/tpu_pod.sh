@@ -46,10 +46,14 @@ command=${1---help} && shift || true
 [[ $command != @(run|resume|data) || $# != 0 ]] || command+=' without FLAGS'
 if [[ $command == resume ]]; then
   command=run
-  if [[ $dry_run || $(tpu describe '--format=value(state)' || true) != READY ]]; then
-    tpu delete --quiet || true # what is left of a preempted one
-    create; setup
-  fi
+  [[ $dry_run ]] || state=$(tpu describe '--format=value(state)' 2>&1) || true
+  case ${state-NOT_FOUND} in
+    READY) ;;
+    PREEMPTED | TERMINATED | STOPPED | *NOT_FOUND*)
+      tpu delete --quiet || true # what is left of a preempted one
+      create; setup ;;
+    *) echo "$0: the TPU VM may be there: $state; wait, or delete it" >&2 && exit 1 ;;
+  esac
 fi
 case $command in
   create | setup | data | run) "$command" "$(printf ' %q' "$@")" ;;

@@ -97,12 +97,12 @@ def main(argv: Sequence[str]) -> None:
         _PROCESS_ID.value,
         _HEARTBEAT.value,
     )
-    devices.keep_freed_memory()
-    kept = config.get("compilation_cache", True) and devices.can_keep_programs()
-    compilation.keep_programs(kept)
-    if own:
-        devices.say_library()
     with distributed.together():
+        devices.keep_freed_memory()
+        kept = config.get("compilation_cache", True) and devices.can_keep_programs()
+        compilation.keep_programs(kept)
+        if own:
+            devices.say_library()
         run(config, workdir, _MODE.value, _TOPOLOGY.value, _IMAGES.value)
 
 

@@ -62,7 +62,8 @@ def _softplus_potential(u: jax.Array) -> jax.Array:
 
 
 def _elu_potential(u: jax.Array) -> jax.Array:
-    negative = jnp.minimum(u, 0)  # keeps expm1 finite where it is not used
+    # Keeps expm1 finite where it is not used; jnp.minimum's slope at 0 is a half.
+    negative = jnp.where(u > 0, 0, u)
     return jnp.where(u > 0, u * u / 2, ELU_SCALE * (jnp.expm1(negative) - negative))
 
 

@@ -159,3 +159,15 @@ def test_a_traced_matrix_is_taken():
 def _positive_definite(n, seed):
     a = np.random.default_rng(seed).normal(size=(n, n))
     return a @ a.T / n + 0.1 * np.eye(n)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_hessian_at_0_is_that_of_the_slope_of_the_activation(name):
+    with jax.enable_x64(True):
+        w = jnp.asarray([[0.5, 0.1], [0.1, 0.3]])
+        zero = jnp.zeros(2)
+        found = jax.hessian(objectives.objective(name, w))(zero)
+        above = jax.jacobian(objectives.gradient(name, w))(zero + 1e-9)
+        below = jax.jacobian(objectives.gradient(name, w))(zero - 1e-9)
+    sides = [np.abs(found - side).max() < 1e-6 for side in (above, below)]
+    assert any(sides)

@@ -94,8 +94,8 @@ class Optimizer(Block, path="optimizer."):
         momentum: Of SGD: m of
             :func:`optnet_jax.training.optimizer.create_optimizer`.
         nesterov: Of SGD: Nesterov's form of it.
-        weight_decay: L2, in the gradient of every parameter; decoupled from it, and
-            multiplied by the rate, where the function in optax takes it ...
+        weight_decay: L2, in the gradient of every parameter; as optax's function has
+            it, where that takes one with a mask (AdamW and Lion: decoupled) ...
         decay_exclude: ... but those with these leaf names, such as
             ``("bias", "scale")``.
         clip_norm: What the norm of the whole gradient is cut to; 0 is off.

@@ -21,6 +21,10 @@ _SMALLEST = 1e-7
 """Below this a weight is 0 that has been rounded."""
 
 
+class NoGraphError(InputError):
+    """A step is no sum of iterates and of T's."""
+
+
 class Node(NamedTuple):
     """An iterate, or an application of T.
 
@@ -83,8 +87,9 @@ def recurrence_structure(
         coefficients: learned ones, as they are trained, that replace the method's own.
 
     Raises:
-        InputError: a depth that the recurrence has no coefficients for, or learned ones
+        InputError: a depth that the recurrence has no coefficients for, learned ones
             that are not its own or not finite.
+        NoGraphError: a step that is not linear.
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
@@ -168,6 +173,13 @@ class _Probe:
         output = jax.jacfwd(lambda s: self._recurrence.output(self._state(s)))
         return np.any(np.asarray(output(self._at)) != 0, axis=0)
 
+    def is_path(self) -> np.ndarray:
+        """Return for each entry whether it is of x' and of x, [2, entries]."""
+        iterates = getattr(self._recurrence, "iterates", lambda state: ())
+        paths = jax.jacfwd(lambda s: iterates(self._state(s)))(self._at)
+        found = [np.any(np.asarray(path) != 0, axis=0) for path in paths]
+        return np.array(found or np.zeros((2, len(self._at)), bool))
+
     def step(self, c: Any) -> tuple[np.ndarray, ...]:
         """Return the weights of old entries and T's in new entries and in T's inputs.
 
@@ -175,9 +187,23 @@ class _Probe:
             (entries by entries), (entries by T's), (T's by entries), (T's by T's).
         """
         jacobians, new = self._jacobian(self._at, jnp.zeros(self.paths), c)
+        self._check_linear(jacobians[0], new, c)
         self._at = jnp.where(self._is_count, new, 0)
         (new_s, new_t), (input_s, input_t) = jacobians
         return tuple(np.asarray(m) for m in (new_s, new_t, input_s, input_t))
+
+    def _check_linear(self, slopes: tuple, at_0: Any, c: Any) -> None:
+        """Refuse a step that is another one elsewhere, such as Anderson's."""
+        rng = np.random.default_rng(0)
+        there = np.where(self._is_count, 0, rng.normal(size=len(self._at)))
+        transformed = rng.normal(size=self.paths)
+        _, found = self._step(self._at + there, jnp.asarray(transformed), c)
+        expected = at_0 + slopes[0] @ there + slopes[1] @ transformed
+        if not np.allclose(found, expected, rtol=1e-3, atol=1e-3):
+            raise NoGraphError(
+                f"a step of {type(self._recurrence).__name__} is not linear in its "
+                "state and in T: it has no graph of sums"
+            )
 
     def _step(self, entries: Any, transformed: Any, c: Any) -> tuple:
         inputs = []
@@ -249,10 +275,13 @@ class _Builder:
     def _iterate(
         self, i: int, k: int, is_output: np.ndarray, input_s: np.ndarray
     ) -> Node:
-        """Name entry i: x' and x are what the first and second T read."""
-        if self._probe.paths == 2 and input_s[0, i] and not input_s[1, i]:
+        """Name entry i: x' and x as the method says, or as the two T read them."""
+        is_prime, is_x = self._probe.is_path()[:, i]
+        if not (is_prime or is_x) and self._probe.paths == 2:
+            is_prime, is_x = input_s[0, i] and not input_s[1, i], False
+        if is_prime and not is_x:
             return Node(f"x'_{{{k}}}", k, 1)
-        if is_output[i] or input_s[-1, i]:
+        if is_x or is_output[i] or input_s[-1, i]:
             return Node(f"x_{{{k}}}", k, 0)
         row = self._memory.setdefault(i, len(self._memory))
         return Node(f"{'uvw'[row % 3]}_{{{k}}}", k, -1 - row)

@@ -23,7 +23,7 @@ from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm, Neighbours
 from optnet_jax.ops.pooling import max_pool
 from optnet_jax.ops.relu import relu
-from optnet_jax.recurrences import Recurrence, takes_history
+from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
 from optnet_jax.structures import Stage
 from optnet_jax.structures.checks import check_skips
 
@@ -298,7 +298,13 @@ class RecurrenceNet(nn.Module):
 
         names = self.activations
         if i:
-            channels = int(sum(part.shape[-1] for part in x) * self.compression)
+            before = sum(part.shape[-1] for part in x)
+            channels = int(before * self.compression)
+            if channels < 1:
+                raise InputError(
+                    f"compression={self.compression:g} leaves none of the {before} "
+                    f"channels of stage {i - 1}: raise it"
+                )
             name = f"transition_{i - 1}"
             x = make(DenseTransition, names[i - 1][-1], channels, name=name)(x)
         block = self._block(DENSE_BLOCKS, "dense")
@@ -367,6 +373,11 @@ def _check_kind(network: RecurrenceNet) -> None:
             f"{name} takes {takes}, and the recurrence of another stage does not: "
             f"give all stages recurrences of one kind"
         )
+    if len(set(map(number_of_paths, methods))) > 1:
+        raise InputError(
+            "the recurrences of some stages have two paths and those of others one, "
+            "and nothing says how a stage begins with the other's: give all as many"
+        )
     for field in dataclasses.fields(network):
         other = RESIDUAL_FIELDS if network.dense else DENSE_FIELDS
         if field.name in other and getattr(network, field.name) != field.default:
@@ -395,8 +406,8 @@ def _check_kind(network: RecurrenceNet) -> None:
                 "reversible excludes drop_path, which draws, for each T is computed "
                 "twice: leave one of them out"
             )
-        for method in methods:
-            check_skips(method)
+        for i, method in enumerate(methods):
+            check_skips(method, network._steps(i))
     blocks = DENSE_BLOCKS if network.dense else BLOCKS
     if isinstance(network.block, str) and network.block not in blocks:
         raise InputError(

@@ -23,6 +23,7 @@ from optnet_jax.networks.images import check_images
 from optnet_jax.networks.layers import check_layers, propagation
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
+from optnet_jax.recurrences.base import at_step
 from optnet_jax.structures import Propagation
 
 UNROLLED_DEPTH = 12
@@ -199,11 +200,14 @@ def _takes_sum(recurrence: Recurrence, steps: int) -> bool:
     """
     operators = ((False, np.zeros_like), (True, lambda x: x))
     with jax.ensure_compile_time_eval():
-        c = {n: v[0] for n, v in recurrence.coefficients(steps).items()}
+        coefficients = recurrence.coefficients(steps)
         for skip, transform in operators:
-            state = recurrence.step(transform, recurrence.init(np.ones(1)), c)
-            kept = recurrence.output(recurrence.step(transform, state, c))
-            if not isinstance(kept, Tracer) and np.allclose(kept, 1, atol=1e-5):
+            state, kept = recurrence.init(np.ones(1)), []
+            for k in range(steps):
+                state = recurrence.step(transform, state, at_step(coefficients, k))
+                kept.append(recurrence.output(state))
+            traced = any(isinstance(x, Tracer) for x in kept)
+            if not traced and np.allclose(kept, 1, atol=1e-5):
                 return skip
     raise InputError(
         f"{type(recurrence).__name__} keeps x neither over the branch, T(x) = G(x), "

@@ -1,8 +1,9 @@
 """The list of methods: what every study, test and table of methods reads."""
 
+import collections
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences.admm import ADMM
@@ -147,6 +148,13 @@ since."""
 def minimisers() -> tuple[Method, ...]:
     """Return the methods of optimisation: those that are not relaxed."""
     return tuple(method for method in METHODS if not method.relaxed)
+
+
+def titles(chosen: Iterable[Method]) -> dict[str, str]:
+    """Return the titles of some methods by key; labels where two have one title."""
+    chosen = tuple(chosen)
+    count = collections.Counter(method.title for method in chosen)
+    return {m.key: m.title if count[m.title] == 1 else m.label for m in chosen}
 
 
 def find(name: str) -> Method:

@@ -10,6 +10,7 @@ import importlib.metadata
 import mmap
 import os
 import platform
+import re
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import jaxlib
 from jax._src import xla_bridge  # whether a device has started has no public name
 
 from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.runs import distributed
 from optnet_jax.runs.progress import say
 
 # Atomics add in any order, and autotuning may pick another kernel on another day.
@@ -90,6 +92,8 @@ def backend() -> str:
     try:
         return jax.default_backend()
     except (RuntimeError, AssertionError) as error:  # an AssertionError: none is left
+        if distributed.group() and re.search("topolog|DEADLINE", str(error)):
+            raise  # another process has not come as far: nobody's mistake
         wanted = os.environ.get("JAX_PLATFORMS", "")
         raise InputError(
             f"JAX can start no device with JAX_PLATFORMS={shown(wanted)} "

@@ -1,13 +1,18 @@
 """Joining the processes of a run, and ending together, on pods, Slurm, plain hosts."""
 
+import atexit
 import contextlib
 import errno
+import io
 import json
+import os
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +21,7 @@ from jax._src import distributed as jax_distributed  # the store has no public n
 from jax.experimental import multihost_utils
 
 from optnet_jax.errors import InputError, one_line
-from optnet_jax.runs import program
+from optnet_jax.runs import files, program
 
 JOIN_SECONDS = 300
 """How long a process waits for the others; one that starts again is back by then."""
@@ -60,6 +65,8 @@ def group() -> Group | None:
 
 def everywhere(holds: bool) -> bool:
     """Return whether something holds on every process; all of them ask."""
+    if group() is None:
+        return holds
     return bool(multihost_utils.process_allgather(np.asarray(holds)).all())
 
 
@@ -102,6 +109,7 @@ def initialize(
                 f"{num_processes}"
             )
         bind = bind_address(coordinator_address)
+        _claim(coordinator_address, process_id)
         if process_id == 0:
             check_free(bind)
         who = f"process {process_id} of {num_processes}, at {coordinator_address},"
@@ -123,6 +131,32 @@ def initialize(
             ) from error
 
 
+_claimed: dict[str, io.FileIO] = {}
+"""The locks of this process's places in runs, kept until the process ends."""
+
+
+def _claim(address: str, process_id: int) -> None:
+    """Refuse a place in a run that another process of this machine has.
+
+    JAX would end all processes of that run.
+
+    Raises:
+        InputError: naming the process.
+    """
+    name = f"optnet_jax.{os.getuid()}.{address}.{process_id}.lock"
+    if name in _claimed:
+        return
+    with contextlib.suppress(OSError):  # a temporary folder that cannot be written
+        lock = files.open_lock(Path(tempfile.gettempdir(), name))
+        atexit.register(lock.close)
+        if owner := files.take_lock(lock):
+            raise InputError(
+                f"--process_id={process_id} at {address} is running already, as "
+                f"{owner}: wait for it, stop it, or give another --coordinator_address"
+            )
+        _claimed[name] = lock
+
+
 def bind_address(address: str, seconds: float = 10.0) -> str:
     """Say where process 0 listens: on all its addresses, or on the loopback alone.
 
@@ -132,6 +166,7 @@ def bind_address(address: str, seconds: float = 10.0) -> str:
 
     Raises:
         InputError: if ``address`` is not ``host:port``, or if there is no such host.
+        SystemExit: with status 1, if no name server answers.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match[2]) < 1 << 16:
@@ -144,11 +179,17 @@ def bind_address(address: str, seconds: float = 10.0) -> str:
         program.in_background(lambda: socket.getaddrinfo(host, port)).result(seconds)
     except (OSError, UnicodeError) as error:
         cause = getattr(error, "strerror", None) or str(error)
-        raise InputError(
+        text = (
             f"--coordinator_address={address}: there is no host {host} "
             f"({cause or f'the name server has not answered for {seconds:g} s'}): "
             "give the name or the address of process 0's host"
-        ) from error
+        )
+        late = getattr(error, "errno", None) == socket.EAI_AGAIN
+        if late or isinstance(error, TimeoutError):
+            # The network may not be up yet: launchers try again.
+            program.say_error(text)
+            raise SystemExit(1) from error
+        raise InputError(text) from error
     # By its text: Debian gives a host's own name a loopback address, there alone.
     if host == "localhost" or re.match(r"127\.|::1$", host):
         return address

@@ -14,15 +14,21 @@ from optnet_jax.recurrences.iterate import first_state, prepared
 from optnet_jax.structures.layer import EachLayer, in_turn, part_of
 
 
-def check_skips(recurrence: Recurrence) -> None:
+def check_skips(recurrence: Recurrence, steps: int) -> None:
     """Refuse to drop the transforms of a method that has nothing beside them.
+
+    Args:
+        recurrence: the method.
+        steps: how many it takes.
 
     Raises:
         InputError: if a step without its transform forgets what it has been given.
     """
+    if not steps:
+        return
     if not takes_history(recurrence):
         with jax.ensure_compile_time_eval():
-            c = part_of(prepared(recurrence, 1, jnp.float32), 0)
+            c = part_of(prepared(recurrence, steps, jnp.float32), 0)
             parts, form = jax.tree.flatten(first_state(recurrence, jnp.ones(1)))
             # No two alike, whose difference would be 0.
             parts = [(i + 1.0) ** 2 * part for i, part in enumerate(parts)]

@@ -106,7 +106,7 @@ class Propagation(nn.Module):
         if takes_history(self.recurrence):
             check_history(self)
         if self.drop_path:
-            check_skips(self.recurrence)
+            check_skips(self.recurrence, self.depth * len(in_turn(self.of_layer())))
             if np.ndim(self.drop_path) and np.size(self.drop_path) != self.depth:
                 raise InputError(
                     f"drop_path has {np.size(self.drop_path)} probabilities for "

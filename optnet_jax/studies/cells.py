@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import jax
+from absl import logging
 
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, program
 from optnet_jax.runs.progress import duration, say
 from optnet_jax.training.differences import listed
 from optnet_jax.training.origin import settings, settings_changed
+from optnet_jax.training.result import commit, describe_devices, versions
 from optnet_jax.training.workdir import write_json
 
 Row = dict[str, Any]
@@ -155,6 +157,9 @@ class Files(Store[AnyCell]):
                     **found,
                     "wall_seconds": seconds,
                     "finished": now(),
+                    "versions": versions(),
+                    "commit": commit(),
+                    "device": describe_devices(),
                 }
             )
             # In the worker, so that a cell that ends after Ctrl-C is not lost.
@@ -192,8 +197,10 @@ def complete(
         SystemExit: with status 1 if cells failed; after a request to stop as a program
             ends by that, with status 130 for Ctrl-C. Finished cells are kept.
     """
-    missing = [cell for cell in store.places if store.read(cell) is None]
+    rows = {cell: store.read(cell) for cell in store.places}
+    missing = [cell for cell, row in rows.items() if row is None]
     number = len(store.places)
+    _say_other_versions(row for row in rows.values() if row is not None)
     if len(missing) < number:
         say(f"resuming: {number - len(missing)} of {number} cells are done")
     measure = store.begin() if missing else None
@@ -207,6 +214,14 @@ def complete(
                 "mend what is said of each above; the same command tries them again"
             )
     return store.rows()
+
+
+def _say_other_versions(rows: Iterable[Row]) -> None:
+    """Say with which other versions of JAX rows were measured."""
+    used = {(row.get("versions") or {}).get("jax", jax.__version__) for row in rows}
+    if others := sorted(used - {jax.__version__}):
+        text = "cells were measured with jax %s, this is %s: the same up to rounding"
+        logging.warning(text, ", ".join(others), jax.__version__)
 
 
 def _run(
@@ -262,7 +277,7 @@ def described(value: Any) -> Any:
     {'kind': 'LinearMultistep', 'k': 0.3}
 
     Raises:
-        TypeError: anything else, which could not be told apart.
+        InputError: anything else, which could not be told apart.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -277,7 +292,10 @@ def described(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         inner = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {"kind": type(value).__name__, **described(inner)}
-    raise TypeError(f"{value!r} cannot be told from others of {type(value).__name__}")
+    raise InputError(
+        f"{type(value).__name__} does not say what it holds, by which cells of a study "
+        "are told apart: make it a frozen dataclass"
+    )
 
 
 def file_name(name: str, definition: Any) -> str:

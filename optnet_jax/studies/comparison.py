@@ -64,15 +64,15 @@ def verdict(found: Mapping[str, Any], p_value: float, tests: int = 1) -> str:
 
     Where that is above 5 % whatever the errors are, it says how many seeds could tell.
     """
+    if p_value <= 1 - CONFIDENCE:
+        return "better" if found["mean"] < 0 else "worse"
     if tests * found["least_p_value"] > 1 - CONFIDENCE:
         among = f" and {tests} tests" if tests > 1 else ""
         enough = math.ceil(math.log2(2 * tests / (1 - CONFIDENCE)))
         return (
             f"cannot tell with n = {len(found['seeds'])}{among}, {enough} seeds could"
         )
-    if p_value > 1 - CONFIDENCE:
-        return "no more than chance"
-    return "better" if found["mean"] < 0 else "worse"
+    return "no more than chance"
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
@@ -91,8 +91,9 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
         raise InputError("a paired test needs at least one pair")
     if len(differences) == 1:
         return 1.0
+    values = np.asarray(differences, float)
     test = stats.permutation_test(
-        (np.asarray(differences, float),),
+        (values / (np.abs(values).max() or 1.0),),
         _distance,
         permutation_type="samples",
         alternative="greater",

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
 from optnet_jax.configuration.train import Seed
+from optnet_jax.errors import InputError
 from optnet_jax.kinds import Range
 from optnet_jax.objectives import gradient_step, layer, objective
 from optnet_jax.recurrences import Recurrence, iterate, methods
@@ -48,6 +49,15 @@ class Settings(Block, path="convergence."):
     depth: kinds.Layers
     tolerances: kinds.Fractions
     radius: kinds.Positive
+
+    def check(self) -> None:
+        """Refuse a start so near to the minimiser that rounding is as far from it."""
+        least = min(self.tolerances)
+        if self.radius * least < 1e-12:
+            raise InputError(
+                f"config.convergence.radius={self.radius:g} times the tolerance "
+                f"{least:g} is as small as the rounding of float64: raise one of them"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -353,6 +353,8 @@ def _verdict(compared: list[Row]) -> str:
         verdict.directions(compared, "method", what=what) for what in LAYERS
     )
     head = verdict.judge(iterations, networks).partition(":")[0]
+    if head.startswith("cannot tell"):
+        return head
     of_faster = [networks[k] for k, d in iterations.items() if d == verdict.FEWER]
     fewer, more = map(of_faster.count, (verdict.FEWER, verdict.MORE))
     return (

@@ -10,6 +10,7 @@ import numpy as np
 
 from optnet_jax import data
 from optnet_jax.configuration.train import Data
+from optnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,17 @@ class Images:
 
 
 def load(config: Data, seed: int, steps: int) -> Images:
-    """Return the images, flat, those of each step of training included."""
+    """Return the images, flat, those of each step of training included.
+
+    Raises:
+        InputError: an augmentation that is a part of a training run's step.
+    """
+    for name in ("trivial_augment", "erase", "mixup", "cutmix"):
+        if getattr(config, name):
+            raise InputError(
+                f"config.data.{name} is for training runs, a study does without: leave "
+                "it out"
+            )
     dataset = data.load(config, seed=seed)
     first = itertools.islice(dataset.train_batches(), steps)
     batches = [(_flat(b["image"]), np.asarray(b["label"])) for b in first]

@@ -31,7 +31,14 @@ from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import in_parts, tune
 from optnet_jax.studies.images import Images, load
-from optnet_jax.studies.markdown import bullets, number, select, table, with_sd
+from optnet_jax.studies.markdown import (
+    bullets,
+    number,
+    ratio,
+    select,
+    table,
+    with_sd,
+)
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots
 from optnet_jax.studies.study import Report, Study, StudyConfig
@@ -270,8 +277,8 @@ def text(report: Report) -> Iterator[str]:
     columns = (
         ("layers, structure", lambda row: f"{row['depth']}, {row['label']}"),
         ("period", lambda row: number(row["period"], ".3g")),
-        ("signal", lambda row: number(row["signal"][-1] / row["signal"][0])),
-        ("gradient", lambda row: number(row["gradient"][0] / row["gradient"][-1])),
+        ("signal", lambda row: ratio(row["signal"][-1], row["signal"][0])),
+        ("gradient", lambda row: ratio(row["gradient"][0], row["gradient"][-1])),
         *(
             (f"loss, g = {g:g}", lambda row, i=i: number(worst(row["tuned"])[i].min()))
             for i, g in enumerate(study["scales"])

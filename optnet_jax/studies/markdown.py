@@ -7,13 +7,14 @@ import numpy as np
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table with padded columns: the first to the left, others to the right.
+    r"""Lay out a table with padded columns: the first to the left, others to the right.
 
-    >>> print(markdown_table(["depth", "MSE"], [["10", "1.00644"]]))
-    | depth |     MSE |
+    >>> print(markdown_table(["depth", "|x|"], [["10", "1.00644"]]))
+    | depth |   \|x\| |
     | :---- | ------: |
     | 10    | 1.00644 |
     """
+    header, *rows = ([c.replace("|", r"\|") for c in r] for r in (header, *rows))
     columns = list(zip(header, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (w - 1) + ":" for w in widths[1:])]
@@ -83,6 +84,15 @@ def number(value: float | None, form: str = ".2g") -> str:
     return "-" if value is None or not np.isfinite(value) else format(value, form)
 
 
+def ratio(value: float | None, to: float | None) -> str:
+    """Format a quotient; a dash where it has none, or a part is None.
+
+    >>> ratio(1.0, 4.0), ratio(None, 4.0), ratio(1.0, 0.0)
+    ('0.25', '-', '-')
+    """
+    return number(value / to if value is not None and to else None)
+
+
 def ranges(values: Sequence[int]) -> str:
     """Return a list of whole numbers, a range where it is one.
 
@@ -92,6 +102,11 @@ def ranges(values: Sequence[int]) -> str:
     if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]}-{values[-1]}"
     return ", ".join(map(str, values))
+
+
+def each(texts: Iterable[str], between: str = "; ") -> str:
+    """Return some texts, each once."""
+    return between.join(sorted(set(texts)))
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:

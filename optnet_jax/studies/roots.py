@@ -40,6 +40,8 @@ class Roots:
     @property
     def angle(self) -> float:
         """The angle of the leading root, in degrees from 0 to 180."""
+        if not self.radius:
+            return 0.0  # of 0, or -0, there is none
         return abs(float(np.degrees(np.angle(self.values[0]))))
 
     @property

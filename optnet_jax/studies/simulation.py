@@ -171,11 +171,9 @@ def readings(heavy_ball_beta: float = 0.3) -> dict[str, Reading]:
     Args:
         heavy_ball_beta: β of (11).
     """
-    given = {
-        method.key: Reading(method.title, method.recurrence(), method.name)
-        for method in methods.minimisers()
-        if not method.tuned
-    }
+    own = [method for method in methods.minimisers() if not method.tuned]
+    titles = methods.titles(own)
+    given = {m.key: Reading(titles[m.key], m.recurrence(), m.name) for m in own}
     admm, hb, agd2 = given.pop("admm"), given["hb"], given["agd2"]
     given["hb"] = dataclasses.replace(hb, recurrence=heavy_ball(heavy_ball_beta))
     mean = ADMM(readout="mean")

@@ -256,9 +256,10 @@ def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:
             ],
         )
     ]
+    titles = methods.titles(map(methods.find, _usable()))
     found = {
         form: {
-            methods.find(each["method"]).title: verdict.direction(each["verdict"])
+            titles[each["method"]]: verdict.direction(each["verdict"])
             for each in select(compared, form=form)
         }
         for form in FORMS

@@ -27,7 +27,7 @@ from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
 from optnet_jax.studies.images import Images, load
-from optnet_jax.studies.markdown import bullets, number, select, table
+from optnet_jax.studies.markdown import bullets, number, ratio, select, table
 from optnet_jax.studies.norms import measure
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.roots import characteristic_roots, radius_over_slopes
@@ -271,18 +271,14 @@ ROOT_COLUMNS = (
 )
 NORM_COLUMNS = (
     ("structure", lambda row: row["label"]),
-    ("signal, last / first", lambda row: _ratio(row["signal"][-1], row["signal"][0])),
+    ("signal, last / first", lambda row: ratio(row["signal"][-1], row["signal"][0])),
     ("a layer", lambda row: number(row["signal_growth"], ".3f")),
     (
         "gradient, first / last",
-        lambda row: _ratio(row["gradient"][0], row["gradient"][-1]),
+        lambda row: ratio(row["gradient"][0], row["gradient"][-1]),
     ),
     ("a layer", lambda row: number(row["gradient_growth"], ".3f")),
 )
-
-
-def _ratio(value: float | None, to: float | None) -> str:
-    return number(value / to if value and to else None)
 
 
 # More recurrences than one cycle of colours tells apart at a glance.

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from matplotlib.figure import Figure
 
+from optnet_jax import data
 from optnet_jax.configuration import Block, Config, as_json
 from optnet_jax.configuration.train import Name
 from optnet_jax.errors import InputError
@@ -31,6 +32,7 @@ from optnet_jax.studies.cells import (
     read_json,
 )
 from optnet_jax.studies.kinds import Workers
+from optnet_jax.studies.markdown import each
 from optnet_jax.training.differences import config_differences, listed
 from optnet_jax.training.result import commit, describe_devices, versions
 from optnet_jax.training.workdir import Workdir, write_json
@@ -170,13 +172,16 @@ class Study(Generic[AnyConfig, AnyCell]):
         if isinstance(self.measurement, Programs):
             return self.measurement.store(cells, folder)
         begin = functools.partial(self.measurement, config)
-        return Files(cells, folder / "cells", begin, identity(config))
+        defined = identity(config) | _pictures(config)
+        return Files(cells, folder / "cells", begin, defined)
 
     def report(self, config: AnyConfig, rows: list[Row]) -> Report:
         """Put the rows together with what they were made from and what they show."""
         return finite(
             {
                 **provenance(config),
+                **made_by(rows),
+                **_pictures(config),
                 "wall_seconds": round(sum(row["wall_seconds"] for row in rows), 2),
                 "cells": rows,
                 **self.conclude(config, rows),
@@ -209,11 +214,13 @@ class Study(Generic[AnyConfig, AnyCell]):
             return None
         if not isinstance(report.get("config"), dict):
             raise InputError(f"{file} is damaged: {CURE}")
-        differences = config_differences(
-            identity(report["config"]),
-            identity(config),
-            of.bound if isinstance(of, Programs) else None,
-        )
+        if isinstance(of, Programs):
+            before, now = identity(report["config"]), identity(config)
+            differences = config_differences(before, now, of.bound)
+        else:
+            before = identity(report["config"]) | _pictures(report)
+            now = identity(config) | _pictures(config)
+            differences = config_differences(before, now, free=())
         if differences:
             raise InputError(
                 f"{file.parent} belongs to a study with another config "
@@ -264,6 +271,33 @@ def provenance(config: Any) -> Report:
         "commit": commit(),
         "finished": now(),
     }
+
+
+def made_by(rows: Sequence[Row]) -> Report:
+    """Return on what the rows were measured, which need not be what this program is.
+
+    Returns:
+        ``device``, ``versions`` and ``commit``, each once; empty without rows.
+    """
+    if not rows:
+        return {}
+    used = [row.get("versions") or {"jax": "not recorded"} for row in rows]
+    packages = dict.fromkeys(name for versions in used for name in versions)
+    return {
+        "device": each(row.get("device") or "not recorded" for row in rows),
+        "versions": {p: each(v[p] for v in used if p in v) for p in packages},
+        "commit": each(row.get("commit") or "not recorded" for row in rows),
+    }
+
+
+def _pictures(of: Any) -> Report:
+    """Return the state of the folder of pictures that a study or a report is of."""
+    if isinstance(of, dict):
+        return {"pictures": of["pictures"]} if "pictures" in of else {}
+    block = getattr(of, "data", None)
+    if block is None or not block.folder:
+        return {}
+    return {"pictures": data.spec_of(block).read_from()}
 
 
 def identity(config: Any) -> dict[str, Any]:

@@ -344,7 +344,12 @@ def readout_table(report: Report) -> str:
     rows = [
         cell
         for depth in report["config"]["readout"]["depths"]
-        for name in ("gd", "gd_readout", "agd", "agd_readout", "agd2")
+        for name in dict.fromkeys(
+            (
+                *("gd", "gd_readout", "agd", "agd_readout", "agd2"),
+                *report["config"]["readout"]["structures"],
+            )
+        )
         for cell in select(report["cells"], structure=name, depth=depth)
     ]
     columns = (

@@ -9,7 +9,15 @@ from matplotlib.ticker import LogLocator
 from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.entries import BORROWED, TABLES, Entry, Table
-from optnet_jax.studies.markdown import number, pivot, ranges, select, table, with_sd
+from optnet_jax.studies.markdown import (
+    each,
+    number,
+    pivot,
+    ranges,
+    select,
+    table,
+    with_sd,
+)
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report
 
@@ -26,11 +34,6 @@ TEST = (
     "Detectable: the difference that so many seeds find four times in five, by "
     "Student's test and the observed spread."
 )
-
-
-def each(texts: Iterable[str], between: str = "; ") -> str:
-    """Return some texts, each once."""
-    return between.join(sorted(set(texts)))
 
 
 def rows_of(rows: Iterable[Row], entry: Entry) -> list[Row]:

@@ -30,7 +30,7 @@ from optnet_jax.studies.entries import TABLES, Entry
 from optnet_jax.studies.kinds import Seeds
 from optnet_jax.studies.report.runs import IGNORED
 from optnet_jax.studies.study import Programs, Report, Study, StudyConfig
-from optnet_jax.studies.table_views import each, errors_of, figures, text
+from optnet_jax.studies.table_views import errors_of, figures, text
 from optnet_jax.studies.verdict import together
 from optnet_jax.training import result as results
 from optnet_jax.training.differences import differing, settled, within
@@ -199,8 +199,7 @@ def conclude(config: Config, rows: list[Row]) -> Report:
     """Compare each method with its baseline, wherever both were run.
 
     Returns:
-        ``comparisons``, corrected together; and of which devices, versions and commits
-        the runs are, which need not be this one's.
+        ``comparisons``, corrected together.
     """
     pairs = []
     for entry in TABLES[config.table].entries():
@@ -210,17 +209,7 @@ def conclude(config: Config, rows: list[Row]) -> Report:
         if found is not None:
             names = "model", "baseline", "column"
             pairs.append((dict(zip(names, (*models, column), strict=True)), found))
-    compared = {"comparisons": together(pairs)}
-    if not rows:
-        return compared
-    used = [row["versions"] or {"jax": "not recorded"} for row in rows]
-    packages = dict.fromkeys(name for versions in used for name in versions)
-    return {
-        **compared,
-        "device": each(row["device"] for row in rows),
-        "versions": {p: each(v[p] for v in used if p in v) for p in packages},
-        "commit": each(row["commit"] or "not recorded" for row in rows),
-    }
+    return {"comparisons": together(pairs)}
 
 
 STUDY = Study(

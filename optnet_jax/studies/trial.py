@@ -196,12 +196,13 @@ def median_loss(row: Row) -> np.ndarray:
 
 
 def largest_rates(row: Row, rates: Sequence[float]) -> np.ndarray:
-    """Return the largest of the ascending rates up to which every rate trains: [seeds].
+    """Return the largest of the rates up to which every rate trains: [seeds].
 
     It is 0 where the smallest fails.
     """
-    trains = np.cumprod(~np.array(row["failed"], bool), axis=0).sum(0)
-    return np.array([0.0, *rates])[trains]
+    ascending = np.argsort(rates)
+    trains = np.cumprod(~np.array(row["failed"], bool)[ascending], axis=0).sum(0)
+    return np.array([0.0, *np.take(rates, ascending)])[trains]
 
 
 def count_failed(row: Row) -> str:

@@ -4,6 +4,7 @@ A difference would be worse than an error: other learning rates drift apart with
 word, and another batch size or directory makes a collective operation wait for ever.
 """
 
+import hashlib
 import itertools
 import json
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict
 
+import optnet_jax
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
 from optnet_jax.runs import distributed, files, program, step_folders
@@ -35,7 +37,9 @@ _rounds = itertools.count()
 
 
 def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
-    """Compare what the command lines and the installations say; see :func:`compare`."""
+    """Compare command lines, code, versions and devices; see :func:`compare`."""
+    if distributed.group() is None:
+        return
     fields = flatten_dict({"config": as_json(config)}, sep=".")
     for name in ("data_dir", "folder"):  # a host may have the data elsewhere
         fields.pop(f"config.data.{name}", None)
@@ -46,8 +50,19 @@ def check_told(mode: str, config: TrainConfig, workdir: str | Path) -> None:
             **fields,
             **{f"version of {name}": value for name, value in versions().items()},
             **settings(),
+            "code of optnet_jax": _code(),
+            "devices": f"{jax.local_device_count()} x {jax.default_backend()}",
         }
     )
+
+
+def _code() -> str:
+    """Return a digest of the package's source files."""
+    digest = hashlib.sha256()
+    root = Path(optnet_jax.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def check_workdir(workdir: str | Path) -> None:
@@ -81,14 +96,9 @@ def _seen(workdir: str | Path) -> dict[str, Any]:
 
 
 def check_found(experiment: Experiment) -> None:
-    """Compare the data and the devices that every process has found."""
+    """Compare the data that every process has found."""
     dataset = experiment.dataset
-    compare(
-        {
-            "data": f"{dataset.split} {dataset.fingerprint}",
-            "devices": f"{jax.local_device_count()} x {jax.default_backend()}",
-        }
-    )
+    compare({"data": f"{dataset.split} {dataset.fingerprint}"})
 
 
 def check_variables(source: object, leaves: Leaves, step: int | None = None) -> None:

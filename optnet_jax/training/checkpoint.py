@@ -189,6 +189,9 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
+            causes = error, error.__cause__
+            if any(isinstance(e, jax.errors.JaxRuntimeError) for e in causes):
+                raise  # another process is gone: nobody's mistake, all start again
             if jax.process_index() == 0 and self.directory.is_dir():
                 step_folders.remove_temporary(self.directory)
             raise step_folders.not_written(

@@ -25,10 +25,12 @@ def config_differences(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
     only: Sequence[str] | None = None,
+    free: Sequence[str] = TrainConfig.free,
 ) -> list[str]:
     """Say where two configs differ, leaving out what a run is free to change.
 
-    Both are of plain JSON types; ``only`` these fields and blocks count, if given.
+    Both are of plain JSON types; ``only`` these fields and blocks count, if given, and
+    those that are ``free`` do not.
 
     >>> config_differences({"seed": 0, "log": {"n": 1}}, {"seed": 1, "log": {"n": 2}})
     ['seed was 0, now 1']
@@ -38,7 +40,7 @@ def config_differences(
     return [
         f"{name} was {was}, now {now}"
         for name, was, now in differing(before, after)
-        if not within(name, TrainConfig.free) and (only is None or within(name, only))
+        if not within(name, free) and (only is None or within(name, only))
     ]
 
 

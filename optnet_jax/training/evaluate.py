@@ -60,6 +60,7 @@ def evaluate_checkpoint(
     agreement.check_told("eval", config, workdir)
     workdir = local_path(workdir, "workdir").absolute()
     check_kinds(workdir)
+    agreement.check_workdir(workdir)
     where = sharding.replicated(sharding.data_mesh())
     step, leaves, trained = read_variables(workdir, config.eval.checkpoint, where)
     experiment = experiment_lib.build(config)

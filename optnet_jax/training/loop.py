@@ -13,7 +13,7 @@ from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import count_parameters
-from optnet_jax.runs import files, step_folders
+from optnet_jax.runs import distributed, files, step_folders
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement
@@ -63,13 +63,15 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
         stack.enter_context(_named_write_errors(workdir))
         claimed = stack.enter_context(Workdir(workdir, config))
         agreement.check_workdir(workdir)
+        finished = None
         try:
-            if finished := result_lib.read(workdir):
-                say(f"{workdir} is finished: {_describe(finished['final'])}")
-                _say_changed_data(config.data, workdir)
-                return finished
+            finished = result_lib.read(workdir)
         except result_lib.DamagedResultError as error:
             logging.warning("%s", error)  # it is written again
+        if distributed.everywhere(bool(finished)) and finished:
+            say(f"{workdir} is finished: {_describe(finished['final'])}")
+            _say_changed_data(config.data, workdir)
+            return finished
         result_lib.commit()  # asked now: the code may change while this runs
         experiment = experiment_lib.build(config)
         agreement.check_found(experiment)
@@ -155,6 +157,7 @@ def _start(
     source, where = config.checkpoint.warm_start, experiment.state_sharding
     leaves = None
     if source:
+        agreement.check_workdir(source)
         # Before anything is drawn: a source that does not fit is said at once.
         leaves = read_source(source, experiment.module, shapes, where, config)
         agreement.check_variables(source, leaves)

@@ -32,9 +32,9 @@ def create_optimizer(
         p_{k+1} = p_k - lr_k (d_k + m v_{k+1})   (Nesterov)
 
     so that the L2 term passes through the momentum, as in the authors' Torch code. An
-    optimiser whose function in optax takes ``weight_decay`` and a mask, such as AdamW
-    and Lion, has w p_k decoupled: it is added to the step before that is multiplied by
-    lr_k. To all others, such as Adam, d_k is the gradient.
+    optimiser whose function in optax takes ``weight_decay`` and a mask has w as that
+    function says: AdamW and Lion add w p_k to the step before it is multiplied by lr_k
+    (decoupled). To all others, such as Adam, d_k is the gradient.
 
     ``clip_norm`` cuts g_k, before the L2 term is added.
 
@@ -62,7 +62,7 @@ def create_optimizer(
         options[masks[0]] = decayed
     try:
         for name, value in options.items():
-            if value is not None:
+            if value is not None and name not in masks:
                 convert(value, _kind(name, takes[name].default), name)
         optimizer = optax.chain(*clip, *l2, function(schedule, **options))
         params = {"kernel": jnp.ones((2, 2))}

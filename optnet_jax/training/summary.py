@@ -10,6 +10,7 @@ from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.inspect import figure, summary, tpu
+from optnet_jax.inspect.graph import NoGraphError
 from optnet_jax.runs import program
 from optnet_jax.training import experiment as experiment_lib
 
@@ -103,5 +104,9 @@ def show(config: Config | TrainConfig, workdir: Path, topology: str = "") -> Non
     module, _ = network(config)
     if hasattr(module, "propagations"):
         file = workdir / "plots" / "structure.png"
-        figure.draw_network(module, file)
-        print(f"drawn: {file}", flush=True)
+        try:
+            figure.draw_network(module, file)
+        except NoGraphError as error:
+            print(f"not drawn: {error}", flush=True)
+        else:
+            print(f"drawn: {file}", flush=True)

@@ -6,9 +6,11 @@ import pytest
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
-from optnet_jax.inspect.graph import recurrence_structure
+from optnet_jax.inspect.graph import NoGraphError, recurrence_structure
 from optnet_jax.recurrences import (
     ADMM,
+    Anderson,
+    Coupled,
     GradientDescent,
     HeavyBall,
     HistorySum,
@@ -192,3 +194,24 @@ def test_densenet_has_no_plain_terms_and_agd_net_those_of_21():
         matrix[edge.target - 1, edge.source] = edge.weight
     np.testing.assert_allclose(through, [[1, 0, 0], [2, 3, 0], [4, 5, 6]], rtol=1e-6)
     np.testing.assert_allclose(plain, 0.1 * (np.eye(3) - h_matrix(3)), atol=1e-7)
+
+
+def test_a_step_that_is_not_linear_has_no_graph():
+    with pytest.raises(NoGraphError, match="a step of Anderson is not linear"):
+        recurrence_structure(Anderson(), 3)
+
+
+@pytest.mark.parametrize("readout", ["x", "x_prime", "mean"])
+def test_revnet_s_paths_have_their_names(readout):
+    structure = recurrence_structure(Coupled(readout), 2)
+    last = [node.label for node in structure.nodes if node.column == 2]
+    wanted = {"x": {"x_{2}"}, "x_prime": {"x'_{2}"}, "mean": {"x_{2}", "x'_{2}"}}
+    assert set(last) == wanted[readout]
+    transforms = (lambda x: np.tanh(x + 1), lambda x: np.sin(2 * x))  # T, T'
+    values = _evaluate(structure, 0.3, transforms)
+    found = [v for v, n in zip(values, structure.nodes, strict=True) if n.column == 2]
+    operators = tuple(
+        map(jnp.vectorize, (lambda x: jnp.sin(2 * x), lambda x: jnp.tanh(x + 1)))
+    )
+    expected = iterate(Coupled(readout), operators, jnp.float32(0.3), 2)
+    np.testing.assert_allclose(np.mean(found), expected, rtol=1e-5)

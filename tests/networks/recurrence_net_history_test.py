@@ -373,3 +373,9 @@ def test_fields_that_do_not_fit(make, message):
     with pytest.raises(InputError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_compression_that_leaves_no_channel_is_refused():
+    net = create("agd_net", stage_sizes=(1, 1), compression=0.01)
+    with pytest.raises(InputError, match="compression=0.01 leaves none of the 28 chan"):
+        net.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))

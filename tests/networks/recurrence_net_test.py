@@ -476,3 +476,17 @@ def test_a_path_can_be_dropped_where_there_is_a_skip(name, options):
     if options and name not in ("resnet", "hb_net"):
         options = {}
     assert create(name, drop_path=0.5, **options).drop_path == 0.5
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_stages_have_as_many_paths(order):
+    methods = (TwoPath(), HeavyBall(1, -1))[::order]
+    with pytest.raises(InputError, match="some stages have two paths"):
+        RecurrenceNet(methods, stage_sizes=(2, 2), widths=(4, 4))
+
+
+def test_steps_of_their_own_coefficients_may_be_dropped():
+    fields = {"stage_sizes": (3, 1), "widths": (4, 4), "drop_path": 0.1}
+    RecurrenceNet((HeavyBall((1.0, 0.5, 1.0), 0.0), HeavyBall(1, 0)), **fields)
+    with pytest.raises(InputError, match="drop_path needs a method"):
+        RecurrenceNet((HeavyBall((0.0, 0.5, 1.0), 0.0), HeavyBall(1, 0)), **fields)

@@ -16,6 +16,7 @@ from optnet_jax.recurrences import (
     HeavyBall,
     Nesterov,
     TripleMomentum,
+    TwoPath,
     heavy_ball,
     momentum,
 )
@@ -275,3 +276,11 @@ def test_images_that_do_not_fit_are_one_line():
         apply(network.apply, variables, images[:, :, :8])
     with pytest.raises(InputError, match="8x10 are not tiled by patches of 4"):
         apply(network.apply, variables, images[:, :, :10])
+
+
+@pytest.mark.parametrize(
+    "method", [TwoPath.printed(4), HeavyBall((1.0, 0.5, 0.5, 0.5), 0.0)]
+)
+def test_a_method_must_keep_x_in_all_of_its_steps(method):
+    with pytest.raises(InputError, match="keeps x neither over the branch"):
+        create("vit", recurrence=method, depth=4, width=4, heads=1, patch_size=4)

@@ -1,5 +1,7 @@
 import json
+import os
 import socket
+import tempfile
 import threading
 
 import jax
@@ -12,9 +14,11 @@ WAIT = distributed.JOIN_SECONDS
 
 
 @pytest.fixture
-def join(monkeypatch):
+def join(monkeypatch, tmp_path):
     """Replaces JAX's joining by a function; its calls are written down."""
     calls = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(distributed, "_claimed", {})
 
     def replace(work=lambda: None):
         def initialize(**named):
@@ -132,12 +136,36 @@ def test_an_unknown_host_is_named(host, monkeypatch):
         distributed.bind_address(f"{host}:1234")
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch):
+def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch, capsys):
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args: answer.wait())
-    with pytest.raises(InputError, match="has not answered for 0.01 s"):
+    with pytest.raises(SystemExit, match="1"):  # which launchers repeat
         distributed.bind_address("host:1234", seconds=0.01)
     answer.set()
+    assert "has not answered for 0.01 s" in capsys.readouterr().err
+
+
+def test_a_network_that_is_not_up_yet_is_tried_again(monkeypatch, capsys):
+    def later(host, port):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", later)
+    with pytest.raises(SystemExit, match="1"):
+        distributed.bind_address("host:1234")
+    assert "there is no host host (Temporary failure" in capsys.readouterr().err
+
+
+def test_a_place_in_a_run_is_one_process_s(join, monkeypatch):
+    calls, address = join(), f"127.0.0.1:{free_port()}"
+    distributed.initialize(False, address, 2, 1)
+    distributed.initialize(False, address, 2, 1)  # by the same process
+    monkeypatch.setattr(distributed, "_claimed", {})  # as another process
+    owner = f"process {os.getpid()} on "
+    with pytest.raises(
+        InputError, match=f"process_id=1 at .* running already, as {owner}"
+    ):
+        distributed.initialize(False, address, 2, 1)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:81", "localhost:81", "[::1]:81"])

@@ -195,5 +195,5 @@ def test_what_defines_a_cell_is_the_same_in_every_process():
     assert cells.file_name("x", {"a": 1, "b": 2}) == cells.file_name(
         "x", {"b": 2, "a": 1}
     )
-    with pytest.raises(TypeError, match="cannot be told from others"):
+    with pytest.raises(InputError, match="make it a frozen dataclass"):
         cells.described(object())

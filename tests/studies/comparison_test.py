@@ -132,7 +132,7 @@ def test_a_verdict_among_other_tests_needs_more_seeds():
     assert comparison.verdict(found, 2 * found["p_value"], tests=2) == "better"
     assert comparison.verdict(found, 1.0, tests=2) == "no more than chance"
     assert (
-        comparison.verdict(found, found["p_value"], 4)
+        comparison.verdict(found, 4 * found["p_value"], 4)
         == "cannot tell with n = 7 and 4 tests, 8 seeds could"
     )
 
@@ -147,3 +147,10 @@ def test_the_detectable_difference_is_found_four_times_in_five():
     t = draws.mean(1) / draws.std(1, ddof=1) * np.sqrt(8)
     found = np.mean(np.abs(t) > stats.t.ppf(0.975, 7))
     assert found == pytest.approx(0.8, abs=0.05)
+
+
+def test_small_differences_are_tested_as_large_ones():
+    large = np.random.default_rng(0).normal(1, 1, 8)
+    p_value = comparison.sign_flip_p_value(large.tolist())
+    assert comparison.sign_flip_p_value((1e-11 * large).tolist()) == p_value
+    assert comparison.sign_flip_p_value([0.0] * 8) == 1

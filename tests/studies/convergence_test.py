@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from optnet_jax.configs import convergence as config_file
 
+from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, NesterovSum
 from optnet_jax.recurrences.methods import METHODS, minimisers
 from optnet_jax.studies import convergence
-from optnet_jax.studies.convergence import STUDY, measure
+from optnet_jax.studies.convergence import STUDY, ConvergenceConfig, measure
 from optnet_jax.studies.minimiser import make_problem
 
 WITH_RATE = [method for method in METHODS if method.rate]
@@ -106,3 +107,9 @@ def test_writes_tables_data_and_figures(config, tmp_path, run_study):
     assert f"{1 - rows['GD (7)']['fitted_rate'][-1]:.2g}" in text
     assert "| HB (11), β = (1 - √μ)²" in text
     assert "> 300" in text  # where the depth does not suffice
+
+
+def test_a_start_within_rounding_of_the_minimiser_is_refused(config):
+    config.convergence.radius = 1e-9
+    with pytest.raises(InputError, match="as small as the rounding of float64"):
+        ConvergenceConfig.of(config)

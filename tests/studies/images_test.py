@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
+import pytest
 from optnet_jax.configs import equilibrium as config_file
 
 from optnet_jax import data
+from optnet_jax.errors import InputError
 from optnet_jax.studies.equilibrium import EquilibriumConfig
 from optnet_jax.studies.images import load
 
@@ -16,3 +20,11 @@ def test_the_images_are_those_of_a_training_run():
     for images, labels, batch in zip(*found.batches, run, strict=False):
         np.testing.assert_array_equal(images, np.reshape(batch["image"], (128, 64)))
         np.testing.assert_array_equal(labels, batch["label"])
+
+
+@pytest.mark.parametrize("field", ["trivial_augment", "erase", "mixup", "cutmix"])
+def test_what_a_step_of_training_would_do_is_refused(field):
+    config = EquilibriumConfig.of(config_file.get_config("quick")).data
+    changed = dataclasses.replace(config, **{field: True if field[0] == "t" else 0.5})
+    with pytest.raises(InputError, match=f"config.data.{field} is for training runs"):
+        load(changed, 0, steps=1)

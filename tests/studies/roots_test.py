@@ -93,3 +93,8 @@ def test_a_step_that_is_not_linear_is_refused():
 def test_the_period_of_a_sign_change_is_two():
     found = roots.characteristic_roots(GradientDescent(), -0.5)
     assert (found.angle, found.period) == (pytest.approx(180), pytest.approx(2))
+
+
+def test_a_root_of_0_has_no_angle():
+    found = roots.characteristic_roots(Nesterov())
+    assert (found.radius, found.angle, found.period) == (0, 0, np.inf)

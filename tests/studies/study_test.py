@@ -3,7 +3,9 @@
 import json
 import sys
 
+import jax
 import pytest
+from optnet_jax.configs import line
 
 from optnet_jax import configuration, main, studies
 from optnet_jax.errors import InputError
@@ -323,3 +325,44 @@ def test_what_cannot_be_run_is_one_line_before_anything_slow(
         cells_of(study, **{block + field: value})
     assert "\n" not in str(caught.value)
     assert study != "sparse_coding" or "config.sparse_coding" in str(caught.value)
+
+
+def test_cells_say_what_made_them_and_another_jax_is_named(run, caplog):
+    folder = run()
+    (folder / "squares.json").unlink()
+    for file in (folder / "cells").glob("*.json"):
+        row = json.loads(file.read_text())
+        row["versions"]["jax"], row["commit"] = "0.0.1", "abc"
+        file.write_text(json.dumps(row))
+        break
+    run()
+    report = json.loads((folder / "squares.json").read_text())
+    assert report["versions"]["jax"] == f"0.0.1; {jax.__version__}"
+    assert "abc" in report["commit"]
+    assert "cells were measured with jax 0.0.1, this is" in caplog.text
+
+
+def test_another_folder_of_pictures_is_another_study(tmp_path):
+    config = line.get_config("quick")
+    with config.unlocked():
+        config.data.update(dataset="optnet_folder", image_size=8)
+    for name, count in (("a", 3), ("b", 4)):
+        for kind in "xy":
+            (tmp_path / name / kind).mkdir(parents=True)
+            for i in range(count):
+                (tmp_path / name / kind / f"{i}.png").write_bytes(b"")
+    study = dispatch.study("line")
+
+    def of(name):
+        config.data.folder = str(tmp_path / name)
+        return study.config.of(config)
+
+    report = study.report(of("a"), [])
+    file = tmp_path / "line.json"
+    file.write_text(json.dumps(report))
+    study._earlier(file, of("a"))
+    with pytest.raises(InputError, match="data.folder was .*a, now .*b"):
+        study._earlier(file, of("b"))
+    (tmp_path / "a" / "x" / "more.png").write_bytes(b"")
+    with pytest.raises(InputError, match="pictures was"):
+        study._earlier(file, of("a"))

@@ -125,6 +125,8 @@ def test_the_largest_rate_is_that_before_the_first_failure():
     failed = [[False, False, True], [False, True, False], [True, False, False]]
     found = trials.largest_rates({"failed": failed}, (0.1, 1.0, 10.0))
     np.testing.assert_array_equal(found, [1.0, 0.1, 0.0])
+    found = trials.largest_rates({"failed": failed[::-1]}, (10.0, 1.0, 0.1))
+    np.testing.assert_array_equal(found, [1.0, 0.1, 0.0])
 
 
 def test_a_seed_that_diverged_counts_as_infinitely_bad():

@@ -159,3 +159,18 @@ def test_the_sentence_names_who_needs_what():
         "supported: 3 method(s) need fewer iterations than GD with the true W; once "
         "trained, HB and AGD need fewer layers than GD; for AGD2 no difference is found"
     )
+
+
+def test_tests_with_other_numbers_of_seeds_take_nothing_from_a_p_value():
+    """As in a table that is half run: Holm's p is what counts, not the least of all."""
+
+    def apart(n):
+        return {}, compare(dict.fromkeys(range(n), 1.0), dict.fromkeys(range(n), 2.0))
+
+    many, few = verdict.together([apart(10), apart(6)])
+    assert many["verdict"] == few["verdict"] == "better"
+    assert few["p_corrected"] == 2 / 2**6
+
+
+def test_nothing_that_is_compared_is_no_verdict():
+    assert verdict.judge({}, {}).startswith("cannot tell: no method")

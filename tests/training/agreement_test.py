@@ -110,6 +110,22 @@ def test_all_that_decides_the_run_is_compared(told, small, tmp_path):
     }.items():
         assert differences(**{field: value}) == {f"config.{field}"}
     assert {"version of jax", "version of optnet_jax", "jax_enable_x64"} <= set(told[0])
+    assert told[0]["devices"] == "8 x cpu"
+
+
+def test_other_code_is_noticed(told, small, tmp_path, monkeypatch):
+    def code():
+        told.clear()
+        agreement.check_told("train", small.small_config(), tmp_path)
+        return told[0]["code of optnet_jax"]
+
+    before = code()
+    assert before == code()
+    (tmp_path / "optnet_jax").mkdir()
+    (tmp_path / "optnet_jax" / "__init__.py").touch()
+    file = str(tmp_path / "optnet_jax" / "__init__.py")
+    monkeypatch.setattr(agreement.optnet_jax, "__file__", file)
+    assert code() != before
 
 
 @pytest.fixture
@@ -166,7 +182,6 @@ def test_other_data_is_noticed(told, small, monkeypatch):
     agreement.check_found(parts)
     monkeypatch.setattr(parts.dataset, "fingerprint", "other", raising=False)
     agreement.check_found(parts)
-    assert told[0]["devices"] == told[1]["devices"] == "8 x cpu"
     assert told[0]["data"] != told[1]["data"]
 
 
@@ -205,6 +220,15 @@ def read(self, step):
 
 whole, checkpoint.Checkpoints.read = checkpoint.Checkpoints.read, read
 """
+DAMAGED = """
+from optnet_jax.configs.digits_resnet import get_config
+from optnet_jax.training import result
+
+def read(workdir):
+    raise result.DamagedResultError("result.json is damaged")
+
+result.read = read
+"""
 # Another folder for each process, under one name.
 ELSEWHERE = "/proc/self/cwd/run"
 
@@ -213,7 +237,7 @@ ELSEWHERE = "/proc/self/cwd/run"
 def mains(tmp_path, xla_flags):
     """Runs main in processes that train together; returns statuses and outputs."""
 
-    def call(*every, differing=((), ())):
+    def call(*every, differing=((), ()), platforms=(None, None)):
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
         started = []
@@ -230,6 +254,8 @@ def mains(tmp_path, xla_flags):
             own_data = {"TFDS_DATA_DIR": f"{folder}/data", "XLA_FLAGS": xla_flags(1)}
             both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
             environment = {**os.environ, **own_data}
+            if platforms[index]:
+                environment["JAX_PLATFORMS"] = platforms[index]
             started.append(
                 subprocess.Popen(
                     command, text=True, cwd=folder, env=environment, **both
@@ -285,6 +311,25 @@ def test_what_one_process_cannot_read_none_goes_on_from(mains, tmp_path):
     assert "resuming from the checkpoint of step 1" in outputs[0]
     assert results[0] == results[1]
     assert (run / "damaged_checkpoints" / "2").is_dir()
+
+
+@pytest.mark.long
+def test_a_result_that_one_process_cannot_read_is_written_again(mains, tmp_path):
+    config = tmp_path / "damaged.py"
+    config.write_text(DAMAGED)
+    for own in (), (f"--config={config}",):
+        statuses, outputs = mains(differing=((), own))
+        assert statuses == [0, 0], outputs
+    assert "resuming from the checkpoint of step 1" in outputs[0]
+
+
+@pytest.mark.long
+def test_a_device_that_is_not_there_on_one_host_ends_both_at_once(mains):
+    statuses, outputs = mains(platforms=(None, "nothing"))
+    assert statuses == [2, 2], outputs
+    line = "JAX can start no device with JAX_PLATFORMS='nothing'"
+    assert f"process 1 ended: {line}" in outputs[0]
+    assert line in outputs[1]
 
 
 @pytest.mark.long

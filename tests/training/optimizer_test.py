@@ -152,3 +152,9 @@ def test_what_an_optimiser_can_use_is_taken(name, options):
 def test_momentum_is_of_sgd():
     with pytest.raises(InputError, match="momentum and nesterov are of sgd"):
         config(name="adam", momentum=0.8)
+
+
+def test_an_optimizer_whose_mask_is_a_switch_by_default_is_taken():
+    optimizer = create_optimizer(Optimizer(name="lars"), lambda _: 0.1)
+    params = {"kernel": jnp.ones(3)}
+    optimizer.update(params, optimizer.init(params), params)

@@ -1,11 +1,15 @@
+import functools
 import importlib.util
 import re
 
 import pytest
 from optnet_jax.configs import digits_hb, imagenet_agd, table2
 
+from optnet_jax import networks
 from optnet_jax.errors import InputError
 from optnet_jax.inspect import tpu
+from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.recurrences import Anderson
 from optnet_jax.training import summary
 
 
@@ -69,3 +73,17 @@ def test_a_batch_that_the_chips_do_not_divide():
         InputError, match=r"64 cannot be split over 6 device.*=60 or 66"
     ):
         summary.on_topology(digits_hb.get_config(), place)
+
+
+def test_what_has_no_graph_is_not_drawn(tmp_path, capsys):
+    config = digits_hb.get_config()
+    config.model = {"name": "resnet20"}
+    summary.show(config, tmp_path)
+    assert "drawn: " in capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            networks.NETWORKS, "mine", functools.partial(RecurrenceNet, Anderson())
+        )
+        config.model = {"name": "mine", "stage_sizes": (2,), "widths": (4,)}
+        summary.show(config, tmp_path)
+    assert "not drawn: a step of Anderson" in capsys.readouterr().out

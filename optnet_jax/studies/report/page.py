@@ -3,6 +3,7 @@
 Plotly's program is in the page: it opens from a file and asks for nothing.
 """
 
+import functools
 import html
 import itertools
 import math
@@ -148,12 +149,12 @@ def _curve(groups: Sequence[Group], label: str, metrics: Sequence[str]) -> str:
         for run, (x, y) in zip(g.runs, series, strict=True):
             name = f"{g.label}, seed {run.seed}: {metric}"
             lines.append(_line(x, y, name, style, faint=len(series) > 1))
-        # Over the epochs that all seeds have reached.
-        length = min(len(x) for x, _ in series)
-        if len(series) > 1 and length:
-            mean = np.mean([y[:length] for _, y in series], axis=0)
+        # Over the epochs that all seeds have.
+        common = functools.reduce(np.intersect1d, (x for x, _ in series))
+        if len(series) > 1 and len(common):
+            mean = np.mean([y[np.isin(x, common)] for x, y in series], axis=0)
             name = f"{g.label}, mean of {len(series)} seeds: {metric}"
-            lines.append(_line(series[0][0][:length], mean, name, style))
+            lines.append(_line(common, mean, name, style))
     return _chart(lines, label, log=True)
 
 
