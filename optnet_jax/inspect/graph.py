@@ -175,10 +175,11 @@ class _Probe:
 
     def is_path(self) -> np.ndarray:
         """Return for each entry whether it is of x' and of x, [2, entries]."""
-        iterates = getattr(self._recurrence, "iterates", lambda state: ())
+        iterates = getattr(self._recurrence, "iterates", None)
+        if self.paths == 1 or iterates is None:
+            return np.zeros((2, len(self._at)), bool)
         paths = jax.jacfwd(lambda s: iterates(self._state(s)))(self._at)
-        found = [np.any(np.asarray(path) != 0, axis=0) for path in paths]
-        return np.array(found or np.zeros((2, len(self._at)), bool))
+        return np.array([np.any(np.asarray(path) != 0, axis=0) for path in paths])
 
     def step(self, c: Any) -> tuple[np.ndarray, ...]:
         """Return the weights of old entries and T's in new entries and in T's inputs.
