@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -68,6 +69,14 @@ def everywhere(holds: bool) -> bool:
     if group() is None:
         return holds
     return bool(multihost_utils.process_allgather(np.asarray(holds)).all())
+
+
+def alike(text: str) -> bool:
+    """Return whether a text is the same on every process; all of them ask."""
+    if group() is None:
+        return True
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32)
+    return bool((multihost_utils.process_allgather(digest) == digest).all())
 
 
 def initialize(

@@ -76,6 +76,7 @@ class Checkpoints:
         self._origin = origin
         self._keep = keep
         self.last_saved: int | None = None
+        self._compared = False
         self._writing: concurrent.futures.Future[int] | None = None
         if not read_only and jax.process_index() == 0:
             with self._write_errors():
@@ -147,6 +148,14 @@ class Checkpoints:
             return
         leaves = flatten(state)
         meta = Meta(leaf_checksums(leaves), dict(history), self._origin)
+        if not self._compared and not distributed.alike(str(meta.checksums)):
+            logging.warning(
+                "the states of the processes differ at step %d and should be copies of "
+                "one: look for other libraries, devices of another kind or a faulty "
+                "one; what is saved is process 0's",
+                step,
+            )
+        self._compared = True
         with self._write_errors():
             if jax.process_index() == 0:
                 # What Orbax needs at most, metadata and all, in 28 files.

@@ -220,6 +220,17 @@ def read(self, step):
 
 whole, checkpoint.Checkpoints.read = checkpoint.Checkpoints.read, read
 """
+DRIFTING = """
+import functools
+import optax
+from optnet_jax.configs.digits_resnet import get_config
+
+@functools.wraps(optax.sgd)
+def drifting(learning_rate, momentum, nesterov):
+    return drifting.__wrapped__(learning_rate, 0.5, nesterov)
+
+optax.sgd = drifting
+"""
 DAMAGED = """
 from optnet_jax.configs.digits_resnet import get_config
 from optnet_jax.training import result
@@ -311,6 +322,16 @@ def test_what_one_process_cannot_read_none_goes_on_from(mains, tmp_path):
     assert "resuming from the checkpoint of step 1" in outputs[0]
     assert results[0] == results[1]
     assert (run / "damaged_checkpoints" / "2").is_dir()
+
+
+@pytest.mark.long
+def test_states_that_differ_are_said(mains, tmp_path):
+    config = tmp_path / "drifting.py"
+    config.write_text(DRIFTING)
+    statuses, outputs = mains(differing=((), (f"--config={config}",)))
+    assert statuses == [0, 0], outputs
+    for output in outputs:
+        assert "the states of the processes differ at step 1" in output
 
 
 @pytest.mark.long
