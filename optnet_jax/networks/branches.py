@@ -58,7 +58,8 @@ class PatchStem(nn.Module):
         x = conv(images)
         x = x.reshape(x.shape[0], -1, self.width)
         if self.class_token:
-            token = self.param("class_token", nn.initializers.zeros, (1, 1, self.width))
+            shape, zeros = (1, 1, self.width), nn.initializers.zeros
+            token = self.param("class_token", zeros, shape, jnp.float32)
             token = jnp.broadcast_to(token, (x.shape[0], 1, self.width))
             x = jnp.concatenate([token.astype(x.dtype), x], 1)
         shape = (1, *x.shape[1:])

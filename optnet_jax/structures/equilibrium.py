@@ -60,8 +60,8 @@ class Equilibrium(nn.Module):
         recurrence: the method; none over the whole history, whose state grows.
         transform: T, (x, *inputs, **named) ↦ an array of x's shape: a linen module, or
             a function.
-        tolerance: of the relative residual; at least the two units of rounding of T(x)
-            that can be told.
+        tolerance: of the relative residual; at least the two units of rounding of x
+            and T(x) that can be told.
         max_steps: the most steps, after which x is returned as it is.
     """
 
@@ -166,7 +166,8 @@ def _run(
 ) -> tuple:
     """Run the recurrence until every sample has converged, NaN, or out of steps."""
     axes = tuple(range(x0.ndim))[x0.ndim > 1 :]
-    told = 2 * float(jnp.finfo(jax.eval_shape(transform, x0).dtype).eps)
+    dtypes = x0.dtype, jax.eval_shape(transform, x0).dtype
+    told = 2 * max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
     tolerance = max(tolerance, told)
 
     def norm(x: jax.Array) -> jax.Array:
@@ -181,10 +182,14 @@ def _run(
         k, state, x, residual, steps, halfway = carry
         active = residual > tolerance  # False for NaN
         x_k = recurrence.output(state)
-        moved, size = norm(transform(x_k) - x_k), norm(x_k)
+        step = transform(x_k) - x_k
+        # In units of the largest entry: squares of small ones would be 0.
+        unit = jnp.maximum(*(jnp.abs(v).max(axes, keepdims=True) for v in (x_k, step)))
+        unit = jnp.where(unit > 0, unit, 1)
+        moved, size = norm(step / unit), norm(x_k / unit)
         new = jnp.where(moved == 0, 0, moved / size)
         # Of an x whose squares overflow, anything finite would be 0 %.
-        new = jnp.where(jnp.isfinite(size), new, jnp.nan)
+        new = jnp.where(jnp.isfinite(norm(x_k)), new, jnp.nan)
         residual = jnp.where(active, new, residual)
         halfway = jnp.where(k == max_steps // 2, residual, halfway)
         steps = jnp.where(active, k, steps).astype(jnp.float32)

@@ -264,4 +264,6 @@ class Run:
         # The checkpoint is going to count on these lines: they are on the disk first.
         self._writer.sync()
         history.lines = self._writer.lines
-        self._checkpoints.save(state, history.as_json(), history.best_step)
+        keep_best = self._experiment.config.checkpoint.keep_best
+        best_step = history.best_step if keep_best else None
+        self._checkpoints.save(state, history.as_json(), best_step)

@@ -306,3 +306,24 @@ def test_every_minimiser_of_the_list_agrees():
 def test_whole_numbers_are_solved_as_real_ones():
     x, *_ = _solved(jnp.zeros(2, int), 0.5, heavy_ball(0.1))
     np.testing.assert_allclose(x, [2, 2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float16", "float32")])
+def test_a_start_of_less_precision_is_what_can_be_told(dtypes, caplog):
+    x0, b = jnp.zeros((2, 4), dtypes[0]), jnp.ones((2, 4), dtypes[1])
+    network = Equilibrium(heavy_ball(0.1), lambda x, b: x / 2 + b)
+    x, found = network.apply({}, x0, b, mutable="intermediates")
+    assert x.dtype == x0.dtype
+    assert max(found["intermediates"]["steps"][0]) < 50
+    assert not caplog.records
+    np.testing.assert_allclose(np.asarray(x, float), 2, rtol=0.05)
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e-20, 1e-30])
+def test_small_states_and_cotangents_do_not_vanish(size):
+    b = jnp.asarray([[1.0, 2.0, 3.0]])
+    network = Equilibrium(GradientDescent(), lambda x, b: 0.9 * x + b)
+    x = network.apply({}, 0 * b, size * b)
+    np.testing.assert_allclose(x, 10 * size * b, rtol=1e-3)
+    found = jax.grad(lambda b: jnp.sum(size * network.apply({}, 0 * b, b)))(b)
+    np.testing.assert_allclose(found, jnp.full_like(b, 10 * size), rtol=1e-3)

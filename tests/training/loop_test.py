@@ -207,6 +207,17 @@ def test_a_state_or_a_gradient_that_is_not_finite_stops_the_run(
                 loop.train(small.small_config(), tmp_path)
 
 
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_the_best_step_stays_if_that_is_asked_for(
+    small, tmp_path, monkeypatch, keep_best
+):
+    monkeypatch.setattr(run.History, "best_step", property(lambda history: 4))
+    fields = {"checkpoint.keep": 1, "checkpoint.keep_best": keep_best}
+    loop.train(small.small_config(**fields), tmp_path)
+    steps = {int(folder.name) for folder in (tmp_path / "checkpoints").iterdir()}
+    assert steps == ({4, 16} if keep_best else {16})
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_full_disk_or_a_workdir_that_is_gone_ends_the_run(
     small, tmp_path, monkeypatch, gone
