@@ -1,6 +1,7 @@
 """The graph of a structure, read off the recurrence itself."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -173,8 +174,9 @@ class _Probe:
         output = jax.jacfwd(lambda s: self._recurrence.output(self._state(s)))
         return np.any(np.asarray(output(self._at)) != 0, axis=0)
 
-    def is_path(self) -> np.ndarray:
-        """Return for each entry whether it is of x' and of x, [2, entries]."""
+    @functools.cached_property
+    def of_paths(self) -> np.ndarray:
+        """Whether each entry is of x' and of x, [2, entries]."""
         iterates = getattr(self._recurrence, "iterates", None)
         if self.paths == 1 or iterates is None:
             return np.zeros((2, len(self._at)), bool)
@@ -277,7 +279,7 @@ class _Builder:
         self, i: int, k: int, is_output: np.ndarray, input_s: np.ndarray
     ) -> Node:
         """Name entry i: x' and x as the method says, or as the two T read them."""
-        is_prime, is_x = self._probe.is_path()[:, i]
+        is_prime, is_x = self._probe.of_paths[:, i]
         if not (is_prime or is_x) and self._probe.paths == 2:
             is_prime, is_x = input_s[0, i] and not input_s[1, i], False
         if is_prime and not is_x:

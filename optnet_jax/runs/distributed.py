@@ -66,9 +66,7 @@ def group() -> Group | None:
 
 def everywhere(holds: bool) -> bool:
     """Return whether something holds on every process; all of them ask."""
-    if group() is None:
-        return holds
-    return bool(multihost_utils.process_allgather(np.asarray(holds)).all())
+    return alike(str(holds)) and holds
 
 
 def alike(text: str) -> bool:
