@@ -156,10 +156,7 @@ class Files(Store[AnyCell]):
                     **{n: v for n, v in fields.items() if type(v) in plain},
                     **found,
                     "wall_seconds": seconds,
-                    "finished": now(),
-                    "versions": versions(),
-                    "commit": commit(),
-                    "device": describe_devices(),
+                    **provenance(),
                 }
             )
             # In the worker, so that a cell that ends after Ctrl-C is not lost.
@@ -326,9 +323,15 @@ def read_json(file: Path, cure: str = CURE) -> dict[str, Any]:
         raise InputError(f"{file} is damaged: {cure}") from error
 
 
-def now() -> str:
-    """Return the time in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def provenance() -> Row:
+    """Return by what, on what and when, in UTC, something was made, in JSON types."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "finished": now.isoformat(timespec="seconds"),
+        "versions": versions(),
+        "commit": commit(),
+        "device": describe_devices(),
+    }
 
 
 def finite(value: Any) -> Any:

@@ -28,13 +28,13 @@ from optnet_jax.studies.cells import (
     Store,
     complete,
     finite,
-    now,
+    provenance,
     read_json,
 )
 from optnet_jax.studies.kinds import Workers
 from optnet_jax.studies.markdown import each
 from optnet_jax.training.differences import config_differences, listed
-from optnet_jax.training.result import commit, describe_devices, versions
+from optnet_jax.training.result import commit
 from optnet_jax.training.workdir import Workdir, write_json
 
 
@@ -179,7 +179,9 @@ class Study(Generic[AnyConfig, AnyCell]):
         """Put the rows together with what they were made from and what they show."""
         return finite(
             {
-                **provenance(config),
+                "name": config.name,
+                "config": as_json(config),
+                **provenance(),
                 **made_by(rows),
                 **_pictures(config),
                 "wall_seconds": round(sum(row["wall_seconds"] for row in rows), 2),
@@ -214,13 +216,12 @@ class Study(Generic[AnyConfig, AnyCell]):
             return None
         if not isinstance(report.get("config"), dict):
             raise InputError(f"{file} is damaged: {CURE}")
-        if isinstance(of, Programs):
-            before, now = identity(report["config"]), identity(config)
-            differences = config_differences(before, now, of.bound)
-        else:
-            before = identity(report["config"]) | _pictures(report)
-            now = identity(config) | _pictures(config)
-            differences = config_differences(before, now, free=())
+        differences = config_differences(
+            identity(report["config"]) | _pictures(report),
+            identity(config) | _pictures(config),
+            of.bound if isinstance(of, Programs) else None,
+            free=(),
+        )
         if differences:
             raise InputError(
                 f"{file.parent} belongs to a study with another config "
@@ -254,23 +255,6 @@ class Study(Generic[AnyConfig, AnyCell]):
         written = [folder / f"{self.name}.md", file, *pictures]
         say(f"written: {', '.join(map(str, written))}")
         return report
-
-
-def provenance(config: Any) -> Report:
-    """Return what every report says of its study: what was run, on what, and when.
-
-    Returns:
-        JSON-able: ``name``, ``config``, ``device``, ``versions``, ``commit`` and
-        ``finished``, now in UTC.
-    """
-    return {
-        "name": config.name,
-        "config": as_json(config),
-        "device": describe_devices(),
-        "versions": versions(),
-        "commit": commit(),
-        "finished": now(),
-    }
 
 
 def made_by(rows: Sequence[Row]) -> Report:
