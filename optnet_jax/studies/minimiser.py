@@ -1,14 +1,14 @@
 """F of Lemma 1 with a chosen condition number, and its minimiser."""
 
 import dataclasses
-import functools
+import math
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.errors import InputError
-from optnet_jax.objectives import activation_pair, gradient_step, square_root
+from optnet_jax.objectives import activation_pair, square_root
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +45,9 @@ def make_problem(
     """Return f of (8) for a W drawn so that f has a condition number at its minimiser.
 
     W has eigenvalues spread evenly over [s/20, s] and a random basis, but for the
-    constant vector, which belongs to the smallest: x* is then a constant vector on
-    which no Φ saturates. s is found by bisection. The step size is the 1 of (1), so L
+    constant vector, which belongs to the smallest, w = s/20: x* is then a constant
+    vector, x = Φ(w x) in each entry, on which no Φ saturates, and the Hessian at it is
+    I - Φ'(w x) W. s is found by bisection. The step size is the 1 of (1), so L
     stays near 1 and κ = L/μ is set by μ. Needs double precision (``jax.enable_x64``).
 
     Args:
@@ -62,7 +63,7 @@ def make_problem(
         InputError: an unknown activation, κ ≤ 1, n < 2, single precision, or a κ that
             no W reaches.
     """
-    activation_pair(activation)
+    phi, _ = activation_pair(activation)
     if not condition > 1:
         raise InputError(f"condition must be above 1, got {condition}")
     if dimension < 2:
@@ -76,10 +77,20 @@ def make_problem(
     vectors[:, 0] = 1
     basis = np.linalg.qr(vectors)[0]
     spectrum = np.linspace(0.05, 1, dimension)
+    phi_and_slope = jax.jit(jax.value_and_grad(phi))
 
     def at(scale: float) -> Problem | None:
+        found = _fixed_point(phi_and_slope, scale * spectrum[0])
+        if found is None:
+            return None
+        x, slope = found
+        curvatures = 1 - slope * scale * spectrum
+        if curvatures.min() <= 0:
+            return None
         w = (basis * (scale * spectrum)) @ basis.T
-        return _solve(activation, np.asarray(square_root((w + w.T) / 2)))
+        u = np.asarray(square_root((w + w.T) / 2))
+        z = np.full(dimension, math.sqrt(scale * spectrum[0]) * x)
+        return Problem(activation, u, z, curvatures.min(), curvatures.max())
 
     low, high = 0.0, 1.0
     while (problem := at(high)) and problem.condition < condition and high < 1e6:
@@ -99,39 +110,14 @@ def make_problem(
     )
 
 
-def _solve(activation: str, u: np.ndarray) -> Problem | None:
-    """Minimise f by Newton's method; None where f has no minimiser with μ > 0."""
-    newton, curvature = _newton(activation)
-    z = jnp.zeros(len(u))
+def _fixed_point(phi_and_slope: Callable, w: float) -> tuple[float, float] | None:
+    """Solve x = Φ(w x) by Newton's method from 0; return x and Φ'(w x), or None."""
+    x = 0.0
     for _ in range(100):
-        z_next = newton(z, u)
-        if not jnp.all(jnp.isfinite(z_next)):
-            return None
-        moved = float(jnp.abs(z_next - z).max())
-        z = z_next
-        if moved < 1e-14 * max(1.0, float(jnp.abs(z).max())):
-            break
-    residual = float(jnp.abs(z - gradient_step(activation, u)(z)).max())
-    eigenvalues = np.linalg.eigvalsh(curvature(z, u))
-    if residual > 1e-12 * max(1.0, float(jnp.abs(z).max())) or eigenvalues[0] <= 0:
-        return None
-    return Problem(activation, u, np.asarray(z), eigenvalues[0], eigenvalues[-1])
-
-
-@functools.cache
-def _newton(activation: str) -> tuple:
-    """Return jitted (z, U) -> next z, and (z, U) -> Hessian."""
-    phi, _ = activation_pair(activation)
-    slope = jax.vmap(jax.grad(phi))
-
-    def curvature(z: jax.Array, u: jax.Array) -> jax.Array:
-        at, beside = slope(u @ z), slope(u @ z + 1e-9)
-        return jnp.eye(len(z)) - (u * jnp.maximum(at, beside)[None, :]) @ u
-
-    def newton(z: jax.Array, u: jax.Array) -> jax.Array:
-        gradient = z - gradient_step(activation, u)(z)
-        z = z - jnp.linalg.solve(curvature(z, u), gradient)
-        # Constant but for rounding, which may lead past a saddle to another minimum.
-        return jnp.full_like(z, z.mean())
-
-    return jax.jit(newton), jax.jit(curvature)
+        value, slope = map(float, phi_and_slope(w * x))
+        slope = max(slope, float(phi_and_slope(w * x + 1e-9)[1]))  # of a kink, both
+        missed = x - value
+        if abs(missed) < 1e-14 * max(1.0, abs(x)):
+            return x, slope
+        x -= missed / (1 - w * slope)
+    return None
