@@ -28,7 +28,7 @@ from optnet_jax.studies import kinds
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.markdown import number, select, table
 from optnet_jax.studies.minimiser import Problem, make_problem
-from optnet_jax.studies.norms import fit_growth
+from optnet_jax.studies.norms import fit_growth, fit_slope
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
 
@@ -238,15 +238,8 @@ def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) ->
         The slope in logarithms over the conditions that have a number, or NaN with
         fewer than two.
     """
-    points = [
-        (math.log(k), math.log(n))
-        for k, n in zip(conditions, layers, strict=True)
-        if n is not None and n > 0
-    ]
-    if len(points) < 2:
-        return math.nan
-    log_condition, log_layers = np.array(points).T
-    return float(np.polyfit(log_condition, log_layers, 1)[0])
+    # None is NaN.
+    return fit_slope(np.log(conditions), np.log(np.array(layers, float)))
 
 
 def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float:
@@ -257,12 +250,9 @@ def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float
     """
     u = jnp.asarray(problem.u)
     x0 = jnp.linspace(-1, 1, len(problem.minimiser))
-    zs = iterate(
-        recurrence, gradient_step(problem.activation, u), u @ x0, depth, trajectory=True
-    )
-    xs = iterate(
-        recurrence, layer(problem.activation, u @ u), x0, depth, trajectory=True
-    )
+    run = functools.partial(iterate, recurrence, depth=depth, trajectory=True)
+    zs = run(gradient_step(problem.activation, u), u @ x0)
+    xs = run(layer(problem.activation, u @ u), x0)
     return float(jnp.abs(xs @ u - zs).max() / max(1.0, float(jnp.abs(zs).max())))
 
 

@@ -113,20 +113,17 @@ def draw(task: Task, samples: tuple[int, ...], seed: int) -> Problem:
     w = (basis * np.linspace(0, 1 - task.mu, n)) @ basis.T
     w = (w + w.T) / 2
     inputs = [rng.normal(size=(size, n)) for size in samples]
-    return Problem(w, tuple(Split(x, minimise(task, w, x)) for x in inputs))
-
-
-def minimise(task: Task, w: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    """Return argmin F for each input: fixed points x = Φ(W x + b) to rounding.
-
-    Nesterov's method with the coefficients of μ contracts by 1 - √μ a step at least.
-    """
     with jax.enable_x64(True):
-        return np.asarray(_minimiser(task)(w, inputs))
+        targets = [np.asarray(_minimiser(task)(w, each)) for each in inputs]
+    return Problem(w, tuple(map(Split, inputs, targets)))
 
 
 @functools.cache
 def _minimiser(task: Task) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+    """Return (W, inputs) ↦ argmin F for each: fixed points x = Φ(W x + b) to rounding.
+
+    Nesterov's method with the coefficients of μ contracts by 1 - √μ a step at least.
+    """
     method = methods.find("agd_tuned").recurrence(task.mu)
     steps = math.ceil(40 / math.sqrt(task.mu))
     return jax.jit(lambda w, inputs: task.propagate(method, w, inputs, steps))

@@ -46,9 +46,9 @@ def make_problem(
 
     W has eigenvalues spread evenly over [s/20, s] and a random basis, but for the
     constant vector, which belongs to the smallest, w = s/20: x* is then a constant
-    vector, x = Φ(w x) in each entry, on which no Φ saturates, and the Hessian at it is
-    I - Φ'(w x) W. s is found by bisection. The step size is the 1 of (1), so L
-    stays near 1 and κ = L/μ is set by μ. Needs double precision (``jax.enable_x64``).
+    vector on which no Φ saturates, of entries x = Φ(w x), and the Hessian there is
+    I - Φ'(w x) W. s is found by bisection. The step size is the 1 of (1), so L stays
+    near 1 and κ = L/μ is set by μ. Needs double precision (``jax.enable_x64``).
 
     Args:
         activation: a row of Table 1.

@@ -1,7 +1,7 @@
 """Norms of signals and gradients, layer by layer, and how they grow."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -69,11 +69,14 @@ def fit_growth(values: np.ndarray) -> float:
     2.0
     """
     values = np.asarray(values, float)
-    steps = np.flatnonzero(np.isfinite(values) & (values > 0))
-    if len(steps) < 2:
-        return float("nan")
-    slope = np.polyfit(steps, np.log(values[steps]), 1)[0]
-    return float(np.exp(slope))
+    logs = np.log(values, where=values > 0, out=np.full(values.shape, np.nan))
+    return float(np.exp(fit_slope(np.arange(len(logs)), logs)))
+
+
+def fit_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the slope of the line that fits best where y is finite, or NaN."""
+    known = np.isfinite(y)
+    return float(np.polyfit(x[known], y[known], 1)[0]) if known.sum() > 1 else np.nan
 
 
 def measure(
@@ -100,8 +103,7 @@ def measure(
 
     def run(nudges: Any) -> tuple[jax.Array, tuple]:
         states, signals = [], []
-        supply = None if nudges is None else iter(nudges)
-        with nn.intercept_methods(_interceptor(supply, states, signals)):
+        with nn.intercept_methods(_interceptor(nudges, states, signals)):
             output, _ = module.apply(variables, x, mutable=mutable, **arguments)  # pyright: ignore
         return loss(output), (states, signals)
 
@@ -118,7 +120,7 @@ def measure(
     )
 
 
-def _interceptor(supply: Iterator | None, states: list, signals: list) -> Callable:
+def _interceptor(nudges: list | None, states: list, signals: list) -> Callable:
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
         if context.method_name != "__call__":
@@ -131,8 +133,8 @@ def _interceptor(supply: Iterator | None, states: list, signals: list) -> Callab
         if not isinstance(module, Layer):
             return result
         state, output = result
-        if supply is not None:
-            state = jax.tree.map(jnp.add, state, next(supply))
+        if nudges is not None:
+            state = jax.tree.map(jnp.add, state, nudges[len(states)])
         states.append(state)
         signals.append(module.recurrence.output(state))
         return state, output

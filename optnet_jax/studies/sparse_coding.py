@@ -13,7 +13,7 @@ The error is ‖x_k - x‖² / ‖x‖², summed over the signals, in dB.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import jax
@@ -242,28 +242,21 @@ def conclude(config: SparseCodingConfig, rows: list[Row]) -> Report:
     The tests of one form are corrected for their number.
     """
     levels = config.sparse_coding.levels_db
-    compared = [
-        each
-        for form in FORMS
-        for each in verdict.against(
-            {"method": BASELINE},
-            [
-                (
-                    {"form": form, "method": row["method"]},
-                    [verdict.doublings(errors, levels) for errors in by_depth(row)],
-                )
-                for row in select(rows, form=form)
-            ],
-        )
-    ]
     titles = methods.titles(map(methods.find, _usable()))
-    found = {
-        form: {
-            titles[each["method"]]: verdict.direction(each["verdict"])
-            for each in select(compared, form=form)
+    compared, found = [], {}
+    for form in FORMS:
+        layers = [
+            (
+                {"form": form, "method": row["method"]},
+                [verdict.doublings(errors, levels) for errors in by_depth(row)],
+            )
+            for row in select(rows, form=form)
+        ]
+        own = verdict.against({"method": BASELINE}, layers)
+        compared += own
+        found[form] = {
+            titles[each["method"]]: verdict.direction(each["verdict"]) for each in own
         }
-        for form in FORMS
-    }
     own = found.pop("method")
     verdicts = {
         form: verdict.judge(own, found[form], FORMS["method"]) for form in found
@@ -303,12 +296,10 @@ def text(report: Report) -> Iterator[str]:
 
 
 def _columns(report: Report, depth: int) -> tuple:
-    def against_gd(show: Any) -> Any:
-        def entry(row: Row) -> str:
-            place = {"form": row["form"], "method": row["method"]}
-            return verdict.shown(report["compared"], show, **place)
-
-        return entry
+    def against_gd(show: Callable[[Row], str]) -> Callable[[Row], str]:
+        return lambda row: verdict.shown(
+            report["compared"], show, form=row["form"], method=row["method"]
+        )
 
     return (
         ("method", lambda row: methods.find(row["method"]).label),

@@ -41,11 +41,6 @@ def rows_of(rows: Iterable[Row], entry: Entry) -> list[Row]:
     return select(rows, model=entry.row.label, column=entry.column.label)
 
 
-def errors_of(rows: Iterable[Row], **place: str) -> dict[int, float]:
-    """Return the errors of runs by seed, such as of a ``model`` in a ``column``."""
-    return {row["seed"]: row["top1_error"] for row in select(rows, **place)}
-
-
 def text(report: Report) -> Iterator[str]:
     """Return the table in the paper's layout, the runs, and the comparisons."""
     shown, rows = TABLES[report["config"]["table"]], report["cells"]

@@ -28,9 +28,10 @@ from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row, Store
 from optnet_jax.studies.entries import TABLES, Entry
 from optnet_jax.studies.kinds import Seeds
+from optnet_jax.studies.markdown import select
 from optnet_jax.studies.report.runs import IGNORED
 from optnet_jax.studies.study import Programs, Report, Study, StudyConfig
-from optnet_jax.studies.table_views import errors_of, figures, text
+from optnet_jax.studies.table_views import figures, text
 from optnet_jax.studies.verdict import together
 from optnet_jax.training import result as results
 from optnet_jax.training.differences import differing, settled, within
@@ -203,12 +204,17 @@ def conclude(config: Config, rows: list[Row]) -> Report:
     """
     pairs = []
     for entry in TABLES[config.table].entries():
-        models, column = (entry.row.label, entry.row.baseline), entry.column.label
-        both = (errors_of(rows, model=model, column=column) for model in models)
-        found = comparison.compare(*both)
-        if found is not None:
-            names = "model", "baseline", "column"
-            pairs.append((dict(zip(names, (*models, column), strict=True)), found))
+        model, baseline = entry.row.label, entry.row.baseline
+        place = {"model": model, "baseline": baseline, "column": entry.column.label}
+        both = (
+            {
+                row["seed"]: row["top1_error"]
+                for row in select(rows, model=each, column=entry.column.label)
+            }
+            for each in (model, baseline)
+        )
+        if found := comparison.compare(*both):
+            pairs.append((place, found))
     return {"comparisons": together(pairs)}
 
 

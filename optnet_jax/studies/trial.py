@@ -22,7 +22,7 @@ from optnet_jax.studies.fit import Step, fit
 from optnet_jax.studies.images import Images
 from optnet_jax.studies.markdown import number, select
 from optnet_jax.studies.panels import legend, panels
-from optnet_jax.studies.verdict import against, difference
+from optnet_jax.studies.verdict import SAME, against, difference
 
 STRUCTURES: dict[str, Recurrence] = {
     "ResNet (1, 0), ReLU after the sum": HeavyBall(1, 0, jax.nn.relu),
@@ -172,20 +172,17 @@ def judge(rows: list[Row], compared: list[Row], normalize: bool) -> str:
     """
     deepest = {"depth": max(row["depth"] for row in rows), "normalize": normalize}
     (found,) = select(compared, **deepest, label=RESNET)
-    heads = {"better": "supported", "worse": "reversed"}
-    head = heads.get(found["verdict"], "not supported")
-    if found["verdict"].startswith("cannot tell"):
-        head = found["verdict"]
+    said = found["verdict"]  # that itself, where it cannot tell
+    heads = {"better": "supported", "worse": "reversed", SAME: "not supported"}
     ours, theirs = (
         count_failed(row)
         for label in (HB_NET, RESNET)
         for row in select(rows, **deepest, label=label)
     )
     return (
-        f"{head}: of runs with {deepest['depth']} layers {ours} of HB-Net's and "
-        f"{theirs} of ResNet's with the same activation fail (p = "
-        f"{found['p_corrected']:.2g}, "
-        f"corrected for {len(compared)} tests)"
+        f"{heads.get(said, said)}: of runs with {deepest['depth']} layers {ours} of "
+        f"HB-Net's and {theirs} of ResNet's with the same activation fail (p = "
+        f"{found['p_corrected']:.2g}, corrected for {len(compared)} tests)"
     )
 
 
