@@ -137,17 +137,3 @@ def test_a_transformers_methods_have_matched_parameters_and_a_wider_control():
     # A method adds its learned coefficients: three or four for each of eight steps.
     assert [count - plain for count in methods] == [0, 0, 24, 32]
     assert wider > 1.25 * plain
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        entries.DIGITS,
-        entries.FASHION,
-        entries.DIGITS_DEPTH,
-        entries.DIGITS_VIT,
-        entries.FASHION_VIT,
-    ],
-)
-def test_enough_seeds_for_the_test_to_be_able_to_tell(table):
-    assert 2 / 2 ** len(table.seeds) < 0.05
