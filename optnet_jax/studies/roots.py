@@ -51,19 +51,15 @@ class Roots:
 
 
 def step_matrix(
-    recurrence: Recurrence,
-    slope: float | np.ndarray = 0.0,
-    depth: int = 100,
-    step: int = -1,
+    recurrence: Recurrence, slope: float | np.ndarray = 0.0, depth: int = 100
 ) -> np.ndarray:
     """Return the matrix of one step on the state for T(x) = slope · x, x a scalar.
 
     Args:
         recurrence: any recurrence, a user's own included.
         slope: λ, or several. [...]
-        depth: the number of steps that the coefficients are taken for.
-        step: which of them; the last by default, where those of (3) are near their
-            limit.
+        depth: the number of steps; the coefficients are those of the last one, by
+            default near their limit in (3).
 
     Returns:
         [..., size, size] with the state's leaves in their order.
@@ -79,7 +75,7 @@ def step_matrix(
         )
     with jax.enable_x64(True):
         coefficients = jax.tree.map(
-            lambda c: jnp.asarray(c)[step], recurrence.coefficients(depth)
+            lambda c: jnp.asarray(c)[-1], recurrence.coefficients(depth)
         )
         zero, unravel = ravel_pytree(recurrence.init(jnp.zeros(())))
 
@@ -104,7 +100,7 @@ def step_matrix(
 
 
 def characteristic_roots(
-    recurrence: Recurrence, slope: float = 0.0, depth: int = 100, step: int = -1
+    recurrence: Recurrence, slope: float = 0.0, depth: int = 100
 ) -> Roots:
     """Return the characteristic roots at T(x) = slope · x, see :func:`step_matrix`.
 
@@ -113,7 +109,7 @@ def characteristic_roots(
     >>> round(roots.radius, 6), round(roots.angle, 6), round(roots.period, 6)
     (1.0, 60.0, 6.0)
     """
-    values = np.linalg.eigvals(step_matrix(recurrence, slope, depth, step))
+    values = np.linalg.eigvals(step_matrix(recurrence, slope, depth))
     return Roots(values[np.argsort(-np.abs(values), kind="stable")])
 
 

@@ -67,17 +67,15 @@ def text(report: Report) -> Iterator[str]:
 
 
 def _printed(shown: Table, rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
-    metrics = {"top1_error": ", top-1", "top5_error": ", top-5"}
+    metrics = ("top1_error", ", top-1"), ("top5_error", ", top-5")
+    printed = metrics if shown.top5 else (("top1_error", ""),)
     for entry in shown.entries():
         own = rows_of(rows, entry)
-        for place, (metric, suffix) in enumerate(metrics.items()):
-            if place and not shown.top5:
-                break
+        for place, (metric, suffix) in enumerate(printed):
             ours = spread([row[metric] for row in own]) if own else "not run"
             if entry.paper:
                 ours = f"{entry.paper[place]:.2f} / {ours}"
-            column = entry.column.label + (suffix if shown.top5 else "")
-            yield entry.row.label, column, ours
+            yield entry.row.label, entry.column.label + suffix, ours
 
 
 def spread(values: Sequence[float]) -> str:

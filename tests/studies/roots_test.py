@@ -51,10 +51,9 @@ def test_gradient_descent_has_the_slope_itself():
 
 
 def test_both_forms_of_nesterov_have_the_same_leading_root():
-    step = 40
-    one = roots.characteristic_roots(Nesterov(), 0.9, step=step + 1)
+    one = roots.characteristic_roots(Nesterov(), 0.9, depth=42)
     # (13) extrapolates after T, with the coefficient of the next step.
-    other = roots.characteristic_roots(NesterovSum(), 0.9, step=step)
+    other = roots.characteristic_roots(NesterovSum(), 0.9, depth=41)
     assert one.radius == pytest.approx(other.radius)
 
 
