@@ -434,10 +434,8 @@ def figures(report: Report) -> dict[str, Figure]:
             axis.semilogx(layers, found["error"][1:], label=label)
         axis.axhline(np.mean(row["error"]), color="black", linestyle=":")
         axis.set(title=f"Φ = {row['activation']}, μ = {row['mu']:g}", yscale="log")
-    for axis in axes[-1]:
-        axis.set_xlabel("layers")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("test error, %")
+    figure.supxlabel("layers")
+    figure.supylabel("test error, %")
     return {"equilibrium": legend(figure)}
 
 

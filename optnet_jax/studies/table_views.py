@@ -144,11 +144,11 @@ def draw_columns(shown: Table, rows: Sequence[Row]) -> Figure:
                 errors[:index].count(error) for index, error in enumerate(errors)
             ]
             heights = [height - 0.08 * (repeat - 1) for repeat in repeats]
-            style = {"color": "tab:blue", "alpha": 0.5, "ms": 4}
-            axis.plot(errors, heights, "o", label="ours, by seed", **style)
-            style = {"color": "black", "ms": 16, "mew": 2}
+            axis.plot(
+                errors, heights, "o", c="C0", alpha=0.5, ms=4, label="ours, by seed"
+            )
             mean = statistics.fmean(errors)
-            axis.plot(mean, height, "|", label="ours, mean", **style)
+            axis.plot(mean, height, "k|", ms=16, mew=2, label="ours, mean")
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_xlabel("top-1 error (%), last epoch", fontsize=8)
@@ -165,11 +165,10 @@ def draw_curves(shown: Table, rows: Sequence[Row]) -> Figure:
     figure, ((axis,),) = panels(1, 1, 5.2, 3.9)
     for index, model in enumerate(shown.rows):
         own = {
-            entry.column.value: [row["top1_error"] for row in rows_of(rows, entry)]
+            entry.column.value: [row["top1_error"] for row in found]
             for entry in shown.entries()
-            if entry.row == model
+            if entry.row == model and (found := rows_of(rows, entry))
         }
-        own = {value: errors for value, errors in own.items() if errors}
         means = [statistics.fmean(errors) for errors in own.values()]
         label = model.label if own else f"{model.label} (not run)"
         axis.plot(list(own), means, "o-", ms=3, color=f"C{index}", label=label)
