@@ -104,7 +104,6 @@ TESTED_ELSEWHERE = {
     "studies/dispatch.py": "main_test.py",
     "studies/kinds.py": "training/config_fuzz_test.py",
     "studies/report/__main__.py": "studies/report/page_test.py",
-    "studies/table_views.py": "studies/tables_test.py",
     "training/quiet.py": "training/checkpoint_test.py",
     "weights/torchvision_names.py": "weights/torchvision_test.py",
 }

@@ -12,7 +12,7 @@ from optnet_jax.configs import tables as config_file
 
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
-from optnet_jax.studies import entries, table_views, tables
+from optnet_jax.studies import entries, tables
 from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.markdown import with_sd
 from optnet_jax.studies.study import Programs
@@ -441,7 +441,7 @@ def test_the_picture_shows_each_seed_the_mean_and_the_paper():
         result("table4", "agd_net40", 0, seed, error)
         for seed, error in enumerate((6.0, 6.5, 6.5))
     ]
-    figure = table_views.draw_columns(entries.TABLES["table4"], found)
+    figure = tables.draw_columns(entries.TABLES["table4"], found)
     axis = figure.axes[0]
     drawn = {line.get_marker(): [] for line in axis.lines}
     for line in axis.lines:
@@ -459,7 +459,7 @@ def test_errors_over_depth_are_curves_with_intervals():
         for column, errors in enumerate(((1.0, 2.0), (3.0, 5.0)))
         for seed, error in enumerate(errors)
     ]
-    figure = table_views.draw_curves(entries.TABLES["digits_depth"], found)
+    figure = tables.draw_curves(entries.TABLES["digits_depth"], found)
     (axis,) = figure.axes
     assert axis.get_xlabel() == "weight layers"
     lines = {line.get_label(): line for line in axis.lines}
