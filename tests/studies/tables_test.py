@@ -62,14 +62,15 @@ def config_of(arguments, **fields):
 
 
 def started_by(start):
-    """The study, whose runs are started by a function of the arguments."""
+    """The study, whose runs are started by a function in place of ``Runs.start``."""
+    started = type("Started", (Runs,), {"start": staticmethod(start)})
+    return dataclasses.replace(STUDY, measurement=Programs(started, ("table",)))
 
-    class Started(Runs):
-        @staticmethod
-        def start(arguments, stopping):
-            return start(arguments)
 
-    return dataclasses.replace(STUDY, measurement=Programs(Started, ("table",)))
+@pytest.fixture
+def starting_none():
+    """The study, none of whose runs may be started."""
+    return started_by(lambda *_: pytest.fail("a run is started"))
 
 
 def row(markdown, begin):
@@ -122,7 +123,7 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(made, finish, tmp_path, c
     made(cells["digits_resnet-relu=False"])
     begun = []
 
-    def run(arguments):
+    def run(arguments, stopping):
         folder = Path(arguments[-1].removeprefix("--workdir="))
         begun.append(folder.name)
         if folder.name == "digits_resnet" and len(begun) == 1:
@@ -148,7 +149,7 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(made, finish, tmp_path, c
     assert (tmp_path / "plots/digits.png").read_bytes().startswith(b"\x89PNG")
     # A table grows: more seeds are more runs in the same place. These leave nothing.
     with pytest.raises(SystemExit, match="5 of 10 cells failed"):
-        started_by(lambda arguments: 0).run(config_of("digits,seeds=0-1"), tmp_path)
+        started_by(lambda *_: 0).run(config_of("digits,seeds=0-1"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +205,11 @@ def test_overrides_say_what_the_runs_are(made, tmp_path, capsys):
     ["schedule.epoch=1", "seed=x", "seed=3", "name=x", "", "schedule.epochs=-1"]
     + ["model.tied=best", "model.tyed=True", "schedule.epochs"],
 )
-def test_an_override_that_no_run_could_take_is_refused_at_once(override, tmp_path):
-    study = started_by(lambda arguments: pytest.fail("a run is started"))
+def test_an_override_that_no_run_could_take_is_refused_at_once(
+    override, tmp_path, starting_none
+):
     with pytest.raises(InputError) as caught:
-        study.run(config_of("digits", overrides=(override,)), tmp_path / "new")
+        starting_none.run(config_of("digits", overrides=(override,)), tmp_path / "new")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
 
@@ -230,20 +232,17 @@ def test_runs_the_command_and_returns_its_status():
 def test_a_request_to_stop_is_handed_on_and_nothing_more_is_started(tmp_path, capsys):
     """The study is asked by its run, once that is under way."""
 
-    class Started(Runs):
-        @staticmethod
-        def start(arguments, stopping):
-            folder = arguments[-1].removeprefix("--workdir=")
-            return Runs.start(["-c", CHILD, folder], stopping)
+    def start(arguments, stopping):
+        folder = arguments[-1].removeprefix("--workdir=")
+        return Runs.start(["-c", CHILD, folder], stopping)
 
     def asked(number, frame):
         raise program.Interrupted(number)
 
     before = signal.signal(signal.SIGTERM, asked)
     try:
-        study = dataclasses.replace(STUDY, measurement=Programs(Started, ("table",)))
         with pytest.raises(program.Interrupted):
-            study.run(config_of("digits,seeds=0"), tmp_path)
+            started_by(start).run(config_of("digits,seeds=0"), tmp_path)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert os.listdir(tmp_path / "runs") == ["digits_resnet"]
@@ -402,26 +401,26 @@ def test_runs_of_another_table_are_not_counted_and_said(made, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("use", ["run", "report_so_far"])
-def test_a_workdir_belongs_to_one_table_before_it_has_a_report(tmp_path, use):
-    stopped = started_by(lambda arguments: 1)
+def test_a_workdir_belongs_to_one_table_before_it_has_a_report(
+    tmp_path, use, starting_none
+):
+    stopped = started_by(lambda *_: 1)
     with pytest.raises(SystemExit, match="cells failed"):
         stopped.run(config_of("digits,seeds=0"), tmp_path)
     assert not (tmp_path / "tables.json").exists()
-    study = started_by(lambda arguments: pytest.fail("a run is started"))
     with pytest.raises(InputError, match=r"\(table was digits, now table5\)"):
-        getattr(study, use)(config_of("table5"), tmp_path)
+        getattr(starting_none, use)(config_of("table5"), tmp_path)
 
 
 @pytest.mark.parametrize("use", ["run", "report_so_far"])
-def test_a_workdir_belongs_to_one_table(tmp_path, use):
+def test_a_workdir_belongs_to_one_table(tmp_path, use, starting_none):
     """Another one would replace its report; another part of it may."""
     STUDY.report_so_far(config_of("digits"), tmp_path)
     STUDY.report_so_far(config_of("digits,seeds=0"), tmp_path)
     kept = (tmp_path / "tables.json").read_bytes()
     said = r"belongs to a study with another config \(table was digits, now table5\)"
-    study = started_by(lambda arguments: pytest.fail("a run is started"))
     with pytest.raises(InputError, match=said):
-        getattr(study, use)(config_of("table5"), tmp_path)
+        getattr(starting_none, use)(config_of("table5"), tmp_path)
     assert (tmp_path / "tables.json").read_bytes() == kept
 
 
