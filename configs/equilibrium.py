@@ -15,8 +15,7 @@ from optnet_jax.configs import recipes
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    config = recipes.study("equilibrium", args)
-    config.seed = 0  # of the order of the images
+    config = recipes.study_of_images("equilibrium", args, batch_size=128)
     config.equilibrium = {
         # Proximal maps: names of optnet_jax.studies.equilibrium.PROXIMAL.
         "activations": ("tanh",) if args else ("tanh", "relu", "soft_threshold"),
@@ -45,11 +44,4 @@ def get_config(args: str = "") -> ConfigDict:
         # Twelve: with ten no p-value is below 5 % after the correction.
         "seeds": tuple(range(2 if args else 12)),
     }
-    config.data = {
-        "dataset": "optnet_digits",
-        "data_dir": "",
-        "batch_size": 128,
-        "augment": False,
-    }
-    config.parallel_cells = 1
     return config

@@ -16,8 +16,7 @@ from optnet_jax.configs import recipes
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    config = recipes.study("line", args)
-    config.seed = 0  # of the order of the images
+    config = recipes.study_of_images("line", args, batch_size=64)
     config.line = {
         # Periods 4, 6, 8 and ∞ with T = 0.
         "s": (1.0, 2.0) if args else (0.0, 1.0, 2**0.5, 2.0),
@@ -40,11 +39,4 @@ def get_config(args: str = "") -> ConfigDict:
         "seeds": tuple(range(2 if args else 10)),
         "steps": 4 if args else 150,
     }
-    config.data = {
-        "dataset": "optnet_digits",
-        "data_dir": "",
-        "batch_size": 64,
-        "augment": False,
-    }
-    config.parallel_cells = 1
     return config

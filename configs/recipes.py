@@ -1,15 +1,17 @@
 """Training recipes: everything in a config but the network.
 
-``digits``, ``fashion``, ``folder``, ``cifar`` and ``imagenet`` parse a config's
-arguments, such as the text after the colon in
-``--config=configs/cifar_agd.py:dataset=cifar100,depth=52``, and return the config
-without its model block. Every field that there is, its default and its range are in
+``digits``, ``fashion``, ``folder``, ``cifar`` and ``imagenet`` take a config's name,
+its arguments (the text after the colon in
+``--config=configs/cifar_agd.py:dataset=cifar100,depth=52``) and the defaults of those
+that it adds to ``seed=0``. They return the config without its model block, and the
+parsed arguments. Every field that there is, its default and its range are in
 ``optnet_jax/configuration/train.py``; here is what differs from dataset to dataset. Any
 of them can be overridden on the command line.
 """
 
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
@@ -17,11 +19,13 @@ from optnet_jax.configuration import TrainConfig
 from optnet_jax.configuration.overrides import from_text
 from optnet_jax.errors import InputError, did_you_mean
 
+Arguments: TypeAlias = dict[str, Any]
+
 # What a config takes after the colon; a recipe adds its own.
 COMMON = {"seed": 0}
 
 
-def parse(args: str, defaults: dict[str, Any]) -> dict[str, Any]:
+def parse(args: str, defaults: Arguments) -> Arguments:
     """Parse ``name=value,name=value``.
 
     Args:
@@ -50,7 +54,7 @@ def parse(args: str, defaults: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def choose(name: str, value: Any, choices: dict[Any, str]) -> str:
+def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     """Look up an argument among its choices.
 
     Raises:
@@ -62,7 +66,7 @@ def choose(name: str, value: Any, choices: dict[Any, str]) -> str:
     return choices[value]
 
 
-def describe(stem: str, given: dict[str, Any], defaults: dict[str, Any]) -> str:
+def describe(stem: str, given: Arguments, defaults: Arguments) -> str:
     """Name of a run: the config's, and what differs from its defaults."""
     changed = [f"{k}={v}" for k, v in given.items() if v != defaults[k]]
     return "-".join([stem, *changed])
@@ -89,36 +93,39 @@ def study(stem: str, args: str, size: str = "quick") -> ConfigDict:
     return config
 
 
-def _begin(
-    stem: str, args: str, own: dict[str, Any] | None
-) -> tuple[ConfigDict, dict[str, Any]]:
+def study_of_images(stem: str, args: str, batch_size: int) -> ConfigDict:
+    """Return the config of a study on images: ``study``'s, and which images they are.
+
+    Another set is chosen by ``--config.data.dataset``.
+    """
+    config = study(stem, args)
+    config.seed = 0  # of the order of the images, and what else the study draws
+    config.data = {
+        "dataset": "optnet_digits",
+        "data_dir": "",
+        "batch_size": batch_size,
+        "augment": False,
+    }
+    config.parallel_cells = 1
+    return config
+
+
+def _begin(stem: str, args: str, own: Arguments) -> tuple[ConfigDict, Arguments]:
     """Return every field of a training config, with the paper's values, and ``args``.
 
-    Args:
-        stem: Name of the config.
-        args: Its arguments, those of ``own`` and ``COMMON``.
-        own: Defaults of the recipe's arguments.
+    ``own`` are the defaults of its arguments but for ``COMMON``.
     """
-    defaults = {**(own or {}), **COMMON}
+    defaults = {**own, **COMMON}
     given = parse(args, defaults)
     fields = {**TrainConfig.defaults(), "seed": given["seed"]}
     return ConfigDict({"name": describe(stem, given, defaults), **fields}), given
 
 
 def digits(
-    stem: str, args: str, own: dict[str, Any] | None = None
-) -> tuple[ConfigDict, dict[str, Any]]:
-    """scikit-learn's 1,797 digits, in minutes on two cores: not from the paper.
-
-    Args:
-        stem: Name of the config.
-        args: ``seed=0`` and those of ``own``.
-        own: Defaults of arguments that the config adds.
-
-    Returns:
-        The config without its model block, and the parsed arguments.
-    """
-    config, given = _begin(stem, args, own)
+    stem: str, args: str, own: Arguments | None = None
+) -> tuple[ConfigDict, Arguments]:
+    """scikit-learn's 1,797 digits, in minutes on two cores: not from the paper."""
+    config, given = _begin(stem, args, own or {})
     changes = {
         "data.dataset": "optnet_digits",
         "data.augment": True,
@@ -132,23 +139,15 @@ def digits(
 
 
 def fashion(
-    stem: str, args: str, own: dict[str, Any] | None = None
-) -> tuple[ConfigDict, dict[str, Any]]:
+    stem: str, args: str, own: Arguments | None = None
+) -> tuple[ConfigDict, Arguments]:
     """Fashion-MNIST by the recipe for CIFAR+ of §7.1, but for the number of epochs.
 
     12 epochs instead of 300: a run takes half an hour to an hour of one core. Batch,
     rate, drops at 50 and 75 %, weight decay and the crop from 4 padded pixels with
     flips are the paper's.
-
-    Args:
-        stem: Name of the config.
-        args: ``seed=0`` and those of ``own``.
-        own: Defaults of arguments that the config adds.
-
-    Returns:
-        The config without its model block, and the parsed arguments.
     """
-    config, given = _begin(stem, args, own)
+    config, given = _begin(stem, args, own or {})
     changes = {
         "data.dataset": "fashion_mnist",
         "data.augment": True,
@@ -177,12 +176,11 @@ def vision(config: ConfigDict, method: str, **geometry: Any) -> None:
     every config.
 
     Args:
-        config: of a recipe.
-        method: a key of :data:`VISION_METHODS`.
-        **geometry: fields of the network.
+        config: Of a recipe.
+        method: A key of :data:`VISION_METHODS`.
+        **geometry: Fields of the network.
     """
-    known = dict(zip(VISION_METHODS, VISION_METHODS, strict=True))
-    chosen = VISION_METHODS[choose("method", method, known)]
+    config.model = {**choose("method", method, VISION_METHODS), **geometry}
     changes = {
         "optimizer.name": "adamw",
         "optimizer.learning_rate": 0.002,
@@ -191,28 +189,18 @@ def vision(config: ConfigDict, method: str, **geometry: Any) -> None:
         "schedule.decay": "cosine",
     }
     config.update_from_flattened_dict(changes)
-    config.model = {**chosen, **geometry}
 
 
-def folder(
-    stem: str, args: str, own: dict[str, Any] | None = None
-) -> tuple[ConfigDict, dict[str, Any]]:
+def folder(stem: str, args: str) -> tuple[ConfigDict, Arguments]:
     """Pictures of your own, ``DIR/train/CLASS/*`` and ``DIR/test/CLASS/*``.
 
     The recipe for CIFAR+ of §7.1, shortened, with half the batch and a warm-up: of 200
     pictures an epoch has five steps.
 
-    Args:
-        stem: Name of the config.
-        args: ``path=DIR``, ``size=64``, the side of the network's input, ``seed=0`` and
-            those of ``own``. A path with a comma in it is set with
-            ``--config.data.folder`` instead.
-        own: Defaults of arguments that the config adds.
-
-    Returns:
-        The config without its model block, and the parsed arguments.
+    Its arguments are ``path=DIR`` and ``size=64``, the side of the network's input. A
+    path with a comma in it is set with ``--config.data.folder`` instead.
     """
-    own = {"path": "", "size": 64, **(own or {})}
+    own = {"path": "", "size": 64}
     config, given = _begin(stem, args, own)
     # Of the path its last part: the default workdir is called after the run.
     short = {**given, "path": PurePath(given["path"]).name}
@@ -230,17 +218,11 @@ def folder(
     return config, given
 
 
-def cifar(stem: str, args: str, *, depth: int) -> tuple[ConfigDict, dict[str, Any]]:
+def cifar(stem: str, args: str, *, depth: int) -> tuple[ConfigDict, Arguments]:
     """CIFAR-10 and CIFAR-100 of §7.1: 300 epochs of batch 64, drops at 50 and 75 %.
 
-    Args:
-        stem: Name of the config.
-        args: ``dataset=cifar10`` (or ``cifar100``), ``augment=False``, ``depth=...``,
-            ``seed=0``: the rows and columns of Table 4.
-        depth: Default of ``depth``.
-
-    Returns:
-        The config without its model block, and the parsed arguments.
+    Its arguments are the rows and columns of Table 4: ``dataset=cifar10`` (or
+    ``cifar100``), ``augment=False`` and ``depth``, whose default is given.
     """
     own = {"dataset": "cifar10", "augment": False, "depth": depth}
     config, given = _begin(stem, args, own)
@@ -254,20 +236,15 @@ def cifar(stem: str, args: str, *, depth: int) -> tuple[ConfigDict, dict[str, An
     return config, given
 
 
-def dense_dropout(given: dict[str, Any]) -> float:
+def dense_dropout(given: Arguments) -> float:
     """Dropout of the dense family: 0.2 on CIFAR without augmentation (DenseNet's)."""
     return 0.0 if given["augment"] else 0.2
 
 
-def imagenet(stem: str, args: str) -> tuple[ConfigDict, dict[str, Any]]:
+def imagenet(stem: str, args: str) -> tuple[ConfigDict, Arguments]:
     """ImageNet of §7.1: 100 epochs of batch 256, drops at epochs 30, 60 and 90.
 
-    Args:
-        stem: Name of the config.
-        args: ``augment=True``, ``seed=0``.
-
-    Returns:
-        The config without its model block, and the parsed arguments.
+    Its argument is ``augment=True``.
     """
     config, given = _begin(stem, args, {"augment": True})
     changes = {

@@ -14,9 +14,7 @@ from optnet_jax.configs import recipes
 
 def get_config(args: str = "") -> ConfigDict:
     """Return the config; see above for ``args``."""
-    config = recipes.study("stability", args)
-    # Of weights, inputs and the order of the images.
-    config.seed = 0
+    config = recipes.study_of_images("stability", args, batch_size=64)
     config.stability = {
         # Norms in structures of fully connected ReLU layers, He normal.
         "norms": {"depth": 40, "width": 64, "batch": 64, "activation": "relu"},
@@ -41,11 +39,4 @@ def get_config(args: str = "") -> ConfigDict:
         # a guess has log 10 = 2.30 where there are ten classes.
         "failed_above": 2.0,
     }
-    config.data = {
-        "dataset": "optnet_digits",
-        "data_dir": "",
-        "batch_size": 64,
-        "augment": False,
-    }
-    config.parallel_cells = 1
     return config
