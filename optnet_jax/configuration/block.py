@@ -41,7 +41,7 @@ class Block:
     def __post_init__(self) -> None:
         for name, kind in kinds_of(type(self)).items():
             value = getattr(self, name)
-            if _is_block(kind):
+            if isinstance(kind, type) and issubclass(kind, Block):
                 value = kind.of(value)
             else:
                 value = convert(value, kind, f"config.{self.path}{name}")
@@ -111,6 +111,16 @@ def kinds_of(block: type) -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(block)}
 
 
+def add_missing(config: Any, defaults: Mapping[str, Any]) -> None:
+    """Give a config, a ConfigDict or a dict, the fields that it and its blocks lack."""
+    for name, value in defaults.items():
+        inner = config.get(name)
+        if name not in config:
+            config[name] = value
+        elif isinstance(value, Mapping) and as_mapping(inner) is not None:
+            add_missing(inner, value)
+
+
 def as_json(config: Any) -> dict[str, Any]:
     """Turn a config, of whatever form, into plain JSON types (tuples become lists)."""
     return json.loads(json.dumps(_as_plain(config), default=_describe))
@@ -124,7 +134,3 @@ def _describe(value: Any) -> Any:
     if hasattr(value, "tolist"):  # an array, whose text would leave numbers out
         return value.tolist()
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
-
-
-def _is_block(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Block)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
-from optnet_jax.configuration.block import kinds_of
+from optnet_jax.configuration.block import add_missing, kinds_of
 from optnet_jax.configuration.train import TrainConfig
 from optnet_jax.errors import InputError, closest, one_line
 from optnet_jax.kinds import convert
@@ -36,22 +36,13 @@ def add_defaults(config: ConfigDict) -> None:
     """Give a training config the fields that its file leaves out, to be overridden."""
     if trains(config):
         with config.unlocked():
-            _add(config, {**TrainConfig.defaults(), "model": {}})
+            add_missing(config, {**TrainConfig.defaults(), "model": {}})
 
 
 def trains(config: ConfigDict) -> bool:
     """Say whether a config is of a training run, and none of a study."""
     experiment = config.get("experiment", "train")
     return isinstance(experiment, str) and experiment == "train"
-
-
-def _add(config: ConfigDict, defaults: Mapping[str, Any]) -> None:
-    for name, value in defaults.items():
-        inner = config.get(name)
-        if name not in config:
-            config[name] = value
-        elif isinstance(value, dict) and isinstance(inner, ConfigDict):
-            _add(inner, value)
 
 
 def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> list[str]:

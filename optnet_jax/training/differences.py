@@ -4,6 +4,7 @@ A field that one of them lacks has its default, so that neither a newer version'
 nor a default that is written out tells two runs apart.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from optnet_jax import data, networks
 from optnet_jax.configuration import TrainConfig, as_json
+from optnet_jax.configuration.block import add_missing
 
 NOT_SET = "not set"
 # What decides which function a network with its variables is, and on what it is
@@ -83,7 +85,8 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give a training run's config the defaults that it and its network lack."""
     if config.get("experiment") != "train":
         return dict(config)
-    whole = _merged(as_json(TrainConfig.defaults()), config)
+    whole = copy.deepcopy(dict(config))
+    add_missing(whole, as_json(TrainConfig.defaults()))
     model = whole.get("model")
     if isinstance(model, Mapping) and isinstance(model.get("name"), str):
         defaults = as_json(networks.field_defaults(model["name"]))
@@ -94,12 +97,3 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
             defaults["num_classes"] = spec.num_classes
         whole["model"] = defaults | dict(model)
     return whole
-
-
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {**defaults, **given}
-    for name, default in defaults.items():
-        value = merged[name]
-        if isinstance(default, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merged(default, value)
-    return merged

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
 from optnet_jax.configuration import Block, Config, as_json, local_path
 from optnet_jax.errors import InputError
-from optnet_jax.runs import files, step_folders
+from optnet_jax.runs import distributed, files, step_folders
 from optnet_jax.training.differences import config_differences, listed
 
 # The files of a run, and its folders; neither is ever anything else.
@@ -53,13 +51,10 @@ class Workdir:
                 self._claim()
             except InputError as error:
                 problem = str(error)
-        if jax.process_count() > 1:
-            # Only process 0 looks; the others must not go on alone if it stops.
-            refused = multihost_utils.broadcast_one_to_all(np.int32(bool(problem)))
-            problem = problem or ("process 0 refused the workdir" if refused else "")
-        if problem:
+        # Only process 0 looks; the others must not go on alone if it stops.
+        if not distributed.everywhere(not problem):
             self._release()
-            raise InputError(problem)
+            raise InputError(problem or "process 0 refused the workdir")
         return self
 
     def __exit__(self, *exception: object) -> None:
