@@ -199,18 +199,16 @@ def test_one_process_asks_nobody(small, tmp_path):
     agreement.compare({"x": 1})
 
 
+# Configs of one process alone, or of both: what they import, they change.
 OTHER_DATA = """
 from optnet_jax.data import digits
-from optnet_jax.configs.digits_resnet import get_config
 digits.SPLIT_SEED = 1
 """
 IMPATIENT = """
-from optnet_jax.configs.digits_resnet import get_config
 from optnet_jax.training import agreement
 agreement.SHOWN_SECONDS = 0.0
 """
 UNREADABLE = """
-from optnet_jax.configs.digits_resnet import get_config
 from optnet_jax.training import checkpoint
 
 def read(self, step):
@@ -223,7 +221,6 @@ whole, checkpoint.Checkpoints.read = checkpoint.Checkpoints.read, read
 DRIFTING = """
 import functools
 import optax
-from optnet_jax.configs.digits_resnet import get_config
 
 @functools.wraps(optax.sgd)
 def drifting(learning_rate, momentum, nesterov):
@@ -232,7 +229,6 @@ def drifting(learning_rate, momentum, nesterov):
 optax.sgd = drifting
 """
 DAMAGED = """
-from optnet_jax.configs.digits_resnet import get_config
 from optnet_jax.training import result
 
 def read(workdir):
@@ -245,10 +241,22 @@ ELSEWHERE = "/proc/self/cwd/run"
 
 
 @pytest.fixture
+def config_file(tmp_path):
+    """Writes a config that is digits_resnet's after some code; returns its flag."""
+
+    def write(code):
+        file = tmp_path / "other.py"
+        file.write_text(f"from optnet_jax.configs.digits_resnet import *\n{code}")
+        return f"--config={file}"
+
+    return write
+
+
+@pytest.fixture
 def mains(tmp_path, xla_flags):
     """Runs main in processes that train together; returns statuses and outputs."""
 
-    def call(*every, differing=((), ()), platforms=(None, None)):
+    def call(*every, differing=((), ()), platforms=("cpu", "cpu")):
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
         started = []
@@ -262,11 +270,12 @@ def mains(tmp_path, xla_flags):
                 *(f"--process_id={index}", f"--num_processes={len(differing)}"),
                 *(*every, *own),
             ]
-            own_data = {"TFDS_DATA_DIR": f"{folder}/data", "XLA_FLAGS": xla_flags(1)}
+            environment = os.environ | {
+                "TFDS_DATA_DIR": f"{folder}/data",
+                "XLA_FLAGS": xla_flags(1),
+                "JAX_PLATFORMS": platforms[index],
+            }
             both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            environment = {**os.environ, **own_data}
-            if platforms[index]:
-                environment["JAX_PLATFORMS"] = platforms[index]
             started.append(
                 subprocess.Popen(
                     command, text=True, cwd=folder, env=environment, **both
@@ -289,7 +298,9 @@ def assert_refused(ended, *named):
 
 
 @pytest.mark.long
-def test_two_processes_that_were_told_otherwise_both_say_so(mains, tmp_path):
+def test_two_processes_that_were_told_otherwise_both_say_so(
+    mains, config_file, tmp_path
+):
     for flag, *named in (
         ("--config.optimizer.learning_rate=0.05", "learning_rate is 0.05, not"),
         ("--config.data.batch_size=32", "config.data.batch_size is 32, not"),
@@ -297,23 +308,18 @@ def test_two_processes_that_were_told_otherwise_both_say_so(mains, tmp_path):
         ("--mode=eval", "mode is eval, not train"),
     ):
         assert_refused(mains(differing=((), (flag,))), *named)
-    config = tmp_path / "other_data.py"
-    config.write_text(OTHER_DATA)
-    assert_refused(mains(differing=((), (f"--config={config}",))), "data is ")
-    config = tmp_path / "impatient.py"
-    config.write_text(IMPATIENT)
-    place = f"--workdir={ELSEWHERE}", f"--config={config}"
+    assert_refused(mains(differing=((), (config_file(OTHER_DATA),))), "data is ")
+    place = f"--workdir={ELSEWHERE}", config_file(IMPATIENT)
     assert_refused(mains(*place), f"owner of {ELSEWHERE} is nobody, not process")
     assert not list(tmp_path.rglob("checkpoints"))
 
 
 @pytest.mark.long
-def test_what_one_process_cannot_read_none_goes_on_from(mains, tmp_path):
-    run, config = tmp_path / "run", tmp_path / "unreadable.py"
-    config.write_text(UNREADABLE)
+def test_what_one_process_cannot_read_none_goes_on_from(mains, config_file, tmp_path):
+    run = tmp_path / "run"
     flags = "--config.schedule.steps=2", "--config.checkpoint.every_epochs=0.01"
     results = []
-    for own in (), (f"--config={config}",):
+    for own in (), (config_file(UNREADABLE),):
         statuses, outputs = mains(*flags, differing=((), own))
         assert statuses == [0, 0], outputs
         results.append(json.loads((run / "result.json").read_text())["checksum"])
@@ -325,20 +331,16 @@ def test_what_one_process_cannot_read_none_goes_on_from(mains, tmp_path):
 
 
 @pytest.mark.long
-def test_states_that_differ_are_said(mains, tmp_path):
-    config = tmp_path / "drifting.py"
-    config.write_text(DRIFTING)
-    statuses, outputs = mains(differing=((), (f"--config={config}",)))
+def test_states_that_differ_are_said(mains, config_file):
+    statuses, outputs = mains(differing=((), (config_file(DRIFTING),)))
     assert statuses == [0, 0], outputs
     for output in outputs:
         assert "the states of the processes differ at step 1" in output
 
 
 @pytest.mark.long
-def test_a_result_that_one_process_cannot_read_is_written_again(mains, tmp_path):
-    config = tmp_path / "damaged.py"
-    config.write_text(DAMAGED)
-    for own in (), (f"--config={config}",):
+def test_a_result_that_one_process_cannot_read_is_written_again(mains, config_file):
+    for own in (), (config_file(DAMAGED),):
         statuses, outputs = mains(differing=((), own))
         assert statuses == [0, 0], outputs
     assert "resuming from the checkpoint of step 1" in outputs[0]
@@ -346,7 +348,7 @@ def test_a_result_that_one_process_cannot_read_is_written_again(mains, tmp_path)
 
 @pytest.mark.long
 def test_a_device_that_is_not_there_on_one_host_ends_both_at_once(mains):
-    statuses, outputs = mains(platforms=(None, "nothing"))
+    statuses, outputs = mains(platforms=("cpu", "nothing"))
     assert statuses == [2, 2], outputs
     line = "JAX can start no device with JAX_PLATFORMS='nothing'"
     assert f"process 1 ended: {line}" in outputs[0]
