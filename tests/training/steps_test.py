@@ -62,6 +62,11 @@ def start(module, average=False):
     return create_state(module, OPTIMIZER, key, (8, 8, 1), average=average)
 
 
+def first_step(module, **options):
+    """The state and the metrics after one step from the start."""
+    return make_step(module, StepOptions(**options))(start(module), make_batch(), KEY)
+
+
 def logits_of(module, state, params, batch):
     variables = {"params": params, "batch_stats": state.batch_stats}
     images = batch["image"]
@@ -76,17 +81,12 @@ def test_parameters_are_those_of_init(small):
     module, key = small.SmallNet(), jax.random.key(3)
     state = create_state(module, OPTIMIZER, key, (8, 8, 1))
     variables = module.init(key, jnp.zeros((1, 8, 8, 1)), train=False)
-    jax.tree.map(np.testing.assert_array_equal, state.params, variables["params"])
-    jax.tree.map(
-        np.testing.assert_array_equal, state.batch_stats, variables["batch_stats"]
-    )
+    jax.tree.map(np.testing.assert_array_equal, state.variables, dict(variables))
     assert int(state.step) == 0
 
 
 def test_the_average_has_buffers_of_its_own(small):
-    state = create_state(
-        small.SmallNet(), OPTIMIZER, jax.random.key(0), (8, 8, 1), average=True
-    )
+    state = start(small.SmallNet(), average=True)
     assert state.eval_variables is state.average
     # Donating a state that holds one buffer twice raises.
     donated = jax.jit(lambda s: s.replace(step=s.step + 1), donate_argnums=0)(state)
@@ -151,11 +151,8 @@ def test_one_device_and_eight_give_the_same_step(small):
 
 
 def test_accumulation_gives_the_step_of_the_whole_batch():
-    module = GroupedNet()
-    batch = make_batch()
-    whole, sums = make_step(module)(start(module), batch, KEY)
-    options = StepOptions(accumulate=4)
-    parts, part_sums = make_step(module, options)(start(module), batch, KEY)
+    whole, sums = first_step(GroupedNet())
+    parts, part_sums = first_step(GroupedNet(), accumulate=4)
     assert_close(parts, whole, rtol=1e-5, atol=1e-6)
     assert_close(part_sums, sums, rtol=1e-5)
 
@@ -191,15 +188,12 @@ def test_dropout_differs_by_step_and_repeats_by_step(small):
 
 
 def test_label_smoothing_changes_the_gradient_but_not_the_reported_loss():
-    module = GroupedNet()
-    batch = make_batch()
-    plain, sums = make_step(module)(start(module), batch, KEY)
-    options = StepOptions(label_smoothing=0.1)
-    smooth, smooth_sums = make_step(module, options)(start(module), batch, KEY)
+    plain, sums = first_step(GroupedNet())
+    smooth, smooth_sums = first_step(GroupedNet(), label_smoothing=0.1)
     assert float(sums["loss"][0]) == float(smooth_sums["loss"][0])
     # The gradient at the head's bias is mean(p - target); the targets differ by
     # 0.1 (1/10 - one_hot), and the first step moves by 0.19 times the gradient.
-    one_hot = jax.nn.one_hot(batch["label"], 10)
+    one_hot = jax.nn.one_hot(make_batch()["label"], 10)
     shift = 0.19 * 0.1 * (0.1 - one_hot).mean(0)
     moved = smooth.params["Dense_1"]["bias"] - plain.params["Dense_1"]["bias"]
     np.testing.assert_allclose(moved, shift, atol=1e-6)
@@ -232,12 +226,11 @@ def test_of_the_random_start_a_short_average_holds_next_to_nothing():
 
 
 def test_half_precision_keeps_parameters_and_statistics_in_single(small):
-    module = small.SmallNet(dtype=jnp.bfloat16)
-    state, sums = make_step(module)(start(module), make_batch(), KEY)
+    state, sums = first_step(small.SmallNet(dtype=jnp.bfloat16))
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {"float32"}
     stats = jax.tree.leaves(state.batch_stats)
     assert {str(leaf.dtype) for leaf in stats} == {"float32"}
-    single = make_step(small.SmallNet())(start(module), make_batch(), KEY)[1]
+    _, single = first_step(small.SmallNet())
     half, whole = float(sums["loss"][0]), float(single["loss"][0])
     assert half != whole
     assert half == pytest.approx(whole, rel=2e-2)
@@ -263,7 +256,7 @@ def test_mixed_images_have_mixed_targets():
     """A linear network's gradient is that of the two labels, by their shares."""
     module, batch = GroupedNet(), make_batch()
     state = start(module)
-    after, _ = make_step(module, StepOptions(mixup=1.0))(state, batch, KEY)
+    after, _ = first_step(module, mixup=1.0)
     key = jax.random.fold_in(jax.random.fold_in(KEY, 0), AUGMENTATION)
     mixed = augment(key, batch, mixup=1.0)
 
@@ -280,10 +273,6 @@ def test_mixed_images_have_mixed_targets():
 
 
 def test_augmentation_is_of_the_whole_batch_whatever_the_micro_batches():
-    module, batch = GroupedNet(), make_batch()
-    options = [
-        StepOptions(mixup=1.0, cutmix=1.0, erase=0.5, accumulate=count)
-        for count in (1, 2)
-    ]
-    ends = [make_step(module, o)(start(module), batch, KEY)[0].params for o in options]
+    mixes = {"mixup": 1.0, "cutmix": 1.0, "erase": 0.5}
+    ends = [first_step(GroupedNet(), **mixes, accumulate=n)[0].params for n in (1, 2)]
     assert_close(*ends, rtol=1e-4, atol=1e-6)
