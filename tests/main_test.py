@@ -1,4 +1,5 @@
 import contextlib
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from absl import flags
 
 from optnet_jax import configuration, data, main
 from optnet_jax.data import source
-from optnet_jax.errors import InputError
+from optnet_jax.errors import InputError, shown
 from optnet_jax.studies import dispatch
 from optnet_jax.studies.study import Study
 
@@ -39,21 +40,12 @@ def call(*arguments):
     ("arguments", "message"),
     [
         (
-            [DIGITS, "--config.optimzer.learning_rate=1"],
-            "--config.optimzer.learning_rate: there is no such config field; "
-            "did you mean --config.optimizer.learning_rate?",
-        ),
-        (
             [DIGITS, "--config.optimizer.learning_rate=abc"],
             "--config.optimizer.learning_rate='abc' must be a finite number",
         ),
         (
             [DIGITS, "--config.data.batch_size=1.5"],
             "--config.data.batch_size=1.5 must be a whole number",
-        ),
-        (
-            [DIGITS, "--config.deterministic=maybe"],
-            "--config.deterministic='maybe' must be True or False",
         ),
         (
             [DIGITS, "--distributed=2"],
@@ -110,8 +102,10 @@ def test_a_command_line_that_cannot_be_run(arguments, message, monkeypatch):
 def test_bad_input_is_one_line_and_status_2():
     done = call(DIGITS, "--config.optimzer.learning_rate=1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: --config.optimzer.learning_rate: there is no")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == (
+        "error: --config.optimzer.learning_rate: there is no such config field; "
+        "did you mean --config.optimizer.learning_rate?\n"
+    )
 
 
 def test_an_error_of_the_run_is_one_line_too(tmp_path):
@@ -177,14 +171,16 @@ def test_a_study_is_not_started_by_other_modes(name, mode, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("mode", "more", "said"),
+    ("name", "mode", "more", "said"),
     [
-        ("summary", {"topology": "v5e:2x2"}, "only compiled for it: add"),
-        ("summary", {"images": ["x.png"]}, "--images is for --mode=predict"),
+        ("convergence", "summary", {"topology": "v5e:2x2"}, "only compiled for it: a"),
+        ("convergence", "summary", {"images": ["x.png"]}, "--images is for --mode=pre"),
+        ("digits_hb", "train", {"topology": "v5e:4x4"}, "'v5e:4x4', a training step"),
+        ("digits_hb", "summary", {"topology": "v5e:4"}, "no TPU topology is called"),
     ],
 )
-def test_what_a_mode_has_no_use_for_is_refused(mode, more, said, tmp_path):
-    config = configuration.load("configs/convergence.py")
+def test_what_a_mode_has_no_use_for_is_refused(name, mode, more, said, tmp_path):
+    config = configuration.load(f"configs/{name}.py")
     with pytest.raises(InputError, match=said):
         main.run(config, str(tmp_path), mode, **more)
 
@@ -235,17 +231,11 @@ def test_help_ends_well(flag, config, capsys):
     assert ("--config.optimizer.learning_rate: 0.1" in shown) == bool(config)
 
 
-@pytest.mark.parametrize("experiment", [np.ones(2), [1], None, 3])
-def test_an_experiment_that_is_no_name_is_refused(experiment, tmp_path):
-    with pytest.raises(InputError, match="is unknown: use train, convergence"):
+@pytest.mark.parametrize("experiment", [np.ones(2), [1], None, 3, "tabel2"])
+def test_an_unknown_experiment_is_named(experiment, tmp_path):
+    match = f"{re.escape(shown(experiment))}.* is unknown: use train, convergence"
+    with pytest.raises(InputError, match=match):
         main.run({"name": "x", "experiment": experiment}, str(tmp_path), "train")
-
-
-def test_an_unknown_experiment_is_named(tmp_path):
-    config = configuration.load("configs/digits_agd.py")
-    config.experiment = "tabel2"
-    with pytest.raises(InputError, match="'tabel2' is unknown: use train, convergence"):
-        main.run(config, str(tmp_path), "train")
 
 
 def test_summary_describes_and_draws_without_data(tmp_path, capsys):
@@ -261,13 +251,6 @@ def test_summary_describes_and_draws_without_data(tmp_path, capsys):
     assert figure.stat().st_size > 5_000
 
 
-def test_summary_takes_the_configs_image_size(tmp_path, capsys):
-    config = configuration.load("configs/imagenet_resnet.py")
-    config.data.image_size = 32
-    main.run(config, str(tmp_path), "summary")
-    assert "32x32" in capsys.readouterr().out.replace(" ", "").replace("×", "x")
-
-
 def test_summary_of_a_network_without_stages_draws_nothing(tmp_path, capsys):
     config = configuration.load("configs/digits_agd.py")
     config.data.dataset = "cifar10"
@@ -275,14 +258,6 @@ def test_summary_of_a_network_without_stages_draws_nothing(tmp_path, capsys):
     main.run(config, str(tmp_path), "summary")
     assert "drawn" not in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-
-
-def test_a_topology_is_for_a_summary_alone(tmp_path):
-    config = configuration.load("configs/digits_hb.py")
-    with pytest.raises(InputError, match="'v5e:4x4', a training step is only compiled"):
-        main.run(config, str(tmp_path), "train", "v5e:4x4")
-    with pytest.raises(InputError, match="no TPU topology is called 'v5e:4'"):
-        main.run(config, str(tmp_path), "summary", "v5e:4")
 
 
 def test_summary_in_a_place_that_cannot_be_written(tmp_path):

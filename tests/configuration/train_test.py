@@ -43,6 +43,7 @@ def test_defaults_are_fit_for_use():
         {"schedule__epochs": 0},
         {"schedule__steps": 2**31},
         {"schedule__drop_at": ((0.5,),)},
+        {"schedule__drop_at": (150.0,)},
         {"schedule__drop_at": 0.5},
         {"log__every_steps": -3},
         {"eval__every_epochs": math.inf},
@@ -59,6 +60,7 @@ def test_defaults_are_fit_for_use():
         {"optimizer__decay_exclude": "bias"},
         {"loss__label_smoothing": 1.0},
         {"average__decay": 1.0},
+        {"average__decay": -0.1},
         {"profile__steps": -1},
         {"seed": -1},
         {"seed": 2**32},
@@ -68,6 +70,7 @@ def test_defaults_are_fit_for_use():
         {"data__data_dir": None},
         {"data__batch_size": 0},
         {"optimizer__accumulate": 3},
+        {"optimizer__accumulate": 0},
         {"precision": "float16"},
         {"deterministic": "no"},
         {"experiment": "table2"},
@@ -78,7 +81,8 @@ def test_defaults_are_fit_for_use():
     ids=str,
 )
 def test_what_no_run_can_mean_is_refused(change):
-    with pytest.raises(InputError, match=r"^config\b") as caught:
+    (field,) = (name.rpartition("__")[2] for name in change)
+    with pytest.raises(InputError, match=rf"^config\b.*\b{field}\b") as caught:
         TrainConfig.of(config(**change))
     assert "\n" not in str(caught.value)
 

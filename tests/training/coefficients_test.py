@@ -6,11 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optnet_jax.configuration import TrainConfig
 from optnet_jax.recurrences import HistorySum
 from optnet_jax.structures import Propagation
 from optnet_jax.training import coefficients
-from optnet_jax.training.coefficients import learned_coefficients
 
 
 class Relaxed:
@@ -102,16 +100,6 @@ def test_a_users_own_coefficients_are_known(recurrence, form):
 )
 def test_no_more_and_no_less_than_what_is_learned(module, expected):
     assert declared_by(module, jnp.ones((1, 3))) == expected
-
-
-def test_an_experiment_records_what_its_network_learns(small):
-    from optnet_jax.training import experiment
-
-    built = experiment.build(TrainConfig.of(small.small_config()))
-    assert built.learned == {"alpha"}
-    state = built.init_state()
-    found = learned_coefficients(state.params, built.learned)
-    np.testing.assert_array_equal(found["alpha"], [1, 1])
 
 
 def write(workdir, rows):

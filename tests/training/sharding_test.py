@@ -1,16 +1,9 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.training import sharding
-
-
-def test_the_mesh_has_all_devices():
-    mesh = sharding.data_mesh()
-    assert mesh.axis_names == ("data",)
-    assert mesh.devices.size == len(jax.devices()) == 8
 
 
 @pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
