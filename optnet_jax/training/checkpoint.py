@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from optnet_jax.errors import InputError, one_line
-from optnet_jax.runs import distributed, step_folders
+from optnet_jax.runs import distributed, files, step_folders
 from optnet_jax.training.differences import listed
 from optnet_jax.training.leaves import (
     Leaves,
@@ -98,11 +98,7 @@ class Checkpoints:
             primary_host=jax.process_index(), active_processes={jax.process_index()}
         )
         self._reader = ocp.Checkpointer(
-            ocp.CompositeCheckpointHandler(
-                composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
-                state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-                meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-            ),
+            ocp.StandardCheckpointHandler(multiprocessing_options=alone),
             multiprocessing_options=alone,
         )
 
@@ -291,17 +287,17 @@ class Checkpoints:
         """
         meta = self.read_meta(step)
         with self._reading(step) as folder:
-            items = self._reader.metadata(folder).item_metadata
-            if items is None or items["state"] is None:
+            items: Any = self._reader.metadata(folder / "state").item_metadata
+            if items is None:
                 raise ValueError("its arrays are not there")
             shapes = {
                 name: jax.ShapeDtypeStruct(
                     leaf.shape, leaf.dtype, sharding=self._sharding
                 )
-                for name, leaf in items["state"].items()
+                for name, leaf in items.items()
             }
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-            leaves = self._reader.restore(folder, args)["state"]
+            args = ocp.args.StandardRestore(shapes)
+            leaves = self._reader.restore(folder / "state", args)
             for name, checksum in leaf_checksums(leaves).items():
                 if meta.checksums.get(name) != checksum:
                     raise ValueError(f"{name} does not match its checksum")
@@ -313,8 +309,7 @@ class Checkpoints:
     def read_meta(self, step: int) -> Meta:
         """Read what is saved beside the arrays of one step; see :meth:`read`."""
         with self._reading(step) as folder:
-            args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-            return Meta.from_json(self._reader.restore(folder, args)["meta"])
+            return Meta.from_json(files.read_object(folder / "meta" / "metadata"))
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[Path]:

@@ -126,15 +126,11 @@ def test_bytes_that_restore_silently_wrong_are_found(small, tmp_path, monkeypatc
     save_all(small, tmp_path, [1])
     with open_at(tmp_path) as checkpoints:
         restore = checkpoints._reader.restore
+        name = "params.Conv_0.kernel"
 
         def flipped(folder, args):
-            restored = restore(folder, args=args)
-            if "state" in restored:
-                leaf = restored["state"]["params.Conv_0.kernel"]
-                restored["state"]["params.Conv_0.kernel"] = leaf.at[0, 0, 0, 0].add(
-                    1e-7
-                )
-            return restored
+            leaves = restore(folder, args=args)
+            return {**leaves, name: leaves[name].at[0, 0, 0, 0].add(1e-7)}
 
         monkeypatch.setattr(checkpoints._reader, "restore", flipped)
         with pytest.raises(
@@ -207,30 +203,15 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(
 ORIGIN = Origin({"seed": 0, "optimizer": {"learning_rate": 0.1}}, "abc")
 
 
-@pytest.mark.parametrize(
-    ("other", "difference"),
-    [
-        (
-            Origin({"seed": 1, "optimizer": {"learning_rate": 0.2}}, "abc"),
-            "optimizer.learning_rate was 0.1, now 0.2; seed was 0, now 1",
-        ),
-        (Origin(ORIGIN.config, "xyz"), "its data was abc, now xyz"),
-        (
-            dataclasses.replace(
-                ORIGIN, settings={**ORIGIN.settings, "jax_enable_x64": True}
-            ),
-            "jax_enable_x64 was False, now True",
-        ),
-    ],
-)
-def test_a_checkpoint_of_another_run_is_refused(small, tmp_path, other, difference):
+def test_a_checkpoint_of_another_run_is_refused(small, tmp_path):
     save_all(small, tmp_path, [1], origin=ORIGIN)
+    other = Origin({"seed": 1, "optimizer": {"learning_rate": 0.2}}, "xyz")
+    match = r"learning_rate was 0.1, now 0.2; seed was 0, now 1; its data was abc, now"
     with (
         open_at(tmp_path, origin=other) as checkpoints,
-        pytest.raises(InputError) as error,
+        pytest.raises(InputError, match=match),
     ):
         checkpoints.restore_newest(make_state(small, 0))
-    assert difference in str(error.value)
     with open_at(tmp_path, origin=ORIGIN) as checkpoints:
         assert restore_newest(checkpoints, make_state(small, 0))[1] == {"note": 1}
 
