@@ -10,7 +10,7 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
-from optnet_jax.training.workdir import FILES, FOLDERS, Workdir, read_json, write_json
+from optnet_jax.training.workdir import FILES, FOLDERS, Workdir, read_json
 
 
 def make_config(**changes):
@@ -98,16 +98,6 @@ def test_a_directory_without_results_takes_any_config(tmp_path):
     with Workdir(tmp_path, make_config(seed=1)) as workdir:
         workdir.write_config()
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
-
-
-def test_json_is_replaced_whole(tmp_path):
-    file = tmp_path / "x.json"
-    write_json(file, {"a": 1})
-    circle = {}
-    circle["self"] = circle
-    with pytest.raises(ValueError, match="Circular"):
-        write_json(file, circle)
-    assert json.loads(file.read_text()) == {"a": 1}
 
 
 # Every way in which a small file of a run is found damaged.
