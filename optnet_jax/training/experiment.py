@@ -182,26 +182,24 @@ def build(
             excluded, jax.eval_shape(init, jax.random.key(0), image)["params"]
         )
     mesh = sharding.data_mesh(devices)
-    options = StepOptions(
-        label_smoothing=config.loss.label_smoothing,
-        accumulate=config.optimizer.accumulate,
-        average_decay=config.average.decay,
-        erase=config.data.erase,
-        mixup=config.data.mixup,
-        cutmix=config.data.cutmix,
-        batch_sharding=sharding.sharded(mesh),
-    )
-    sharding.check_batch_size(
-        config.data.batch_size, mesh.devices.size, options.accumulate
-    )
-    check_micro_batches(module, config.data.batch_size, options.accumulate)
+    size, count = config.data.batch_size, config.optimizer.accumulate
+    sharding.check_batch_size(size, mesh.devices.size, count)
+    check_micro_batches(module, size, count)
     # Its fields are refused now, before the data are prepared.
     create_optimizer(config.optimizer, lambda _: config.optimizer.learning_rate)
     if load is None:
         say(f"reading {spec.name}")
     dataset = (load or data.load)(config.data, seed=config.seed)
-    if config.data.trivial_augment:
-        options = dataclasses.replace(options, trivial=dataset.preprocessing)
+    options = StepOptions(
+        label_smoothing=config.loss.label_smoothing,
+        accumulate=count,
+        average_decay=config.average.decay,
+        trivial=dataset.preprocessing if config.data.trivial_augment else None,
+        erase=config.data.erase,
+        mixup=config.data.mixup,
+        cutmix=config.data.cutmix,
+        batch_sharding=sharding.sharded(mesh),
+    )
     per_epoch = dataset.steps_per_epoch
     rate = learning_rate_schedule(
         config.schedule, config.optimizer.learning_rate, per_epoch

@@ -1,10 +1,9 @@
 """The directory of one run: who owns it, what config it belongs to, what is done."""
 
 import contextlib
-import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +40,26 @@ class Workdir:
     def __init__(self, path: str | Path, config: Config | Block):
         self.path = local_path(path, "workdir").absolute()
         self._config = config
-        self._lock: io.FileIO | None = None
-        self._made: list[Path] = []
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "Workdir":
-        problem = ""
-        if jax.process_index() == 0:
-            try:
-                self._claim()
-            except InputError as error:
-                problem = str(error)
-        # Only process 0 looks; the others must not go on alone if it stops.
-        if not distributed.everywhere(not problem):
-            self._release()
-            raise InputError(problem or "process 0 refused the workdir")
+        with contextlib.ExitStack() as held:
+            problem = ""
+            if jax.process_index() == 0:
+                try:
+                    self._claim(held)
+                except InputError as error:
+                    problem = str(error)
+            # Only process 0 looks; the others must not go on alone if it stops.
+            if not distributed.everywhere(not problem):
+                raise InputError(problem or "process 0 refused the workdir")
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._release()
+        self._held.close()
 
-    def _claim(self) -> None:
+    def _claim(self, held: contextlib.ExitStack) -> None:
         try:
             made = files.make_folder(self.path)
             probe = self.path / f".writable.{os.getpid()}"
@@ -72,21 +71,21 @@ class Workdir:
                 "another with --workdir=DIR"
             ) from error
         check_kinds(self.path)
-        self._lock_it()
-        self._made = made  # no other program's any more
+        self._lock_it(held)
+        held.callback(self._unmake, made)  # no other program's any more
         self._check_config()
 
-    def _lock_it(self) -> None:
+    def _lock_it(self, held: contextlib.ExitStack) -> None:
         file = self.path / ".lock"
         try:
-            self._lock = files.open_lock(file)
+            lock = held.enter_context(files.open_lock(file))
         except OSError as error:
             raise InputError(
                 f"{file} cannot be written ({error.strerror}): it is what keeps two "
                 "programs apart; give write permission or choose another --workdir"
             ) from error
         try:
-            owner = files.take_lock(self._lock)
+            owner = files.take_lock(lock)
         except OSError as error:
             logging.warning(
                 "the file system of %s has no locks (%s): see to it that no other "
@@ -141,20 +140,14 @@ class Workdir:
             if dataset is not None:
                 write_json(self.path / "dataset.json", dataset)
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._unmake()
-            self._lock.close()
-            self._lock = None
-
-    def _unmake(self) -> None:
+    def _unmake(self, made: Sequence[Path]) -> None:
         """Remove the folders that this run has made, if nothing is in them."""
         with contextlib.suppress(OSError):  # one of them is not empty
-            if self._made and {*os.listdir(self.path)} <= {".lock", "checkpoints"}:
+            if made and {*os.listdir(self.path)} <= {".lock", "checkpoints"}:
                 if self.checkpoints.exists():
                     self.checkpoints.rmdir()
                 (self.path / ".lock").unlink()
-                for folder in self._made:
+                for folder in made:
                     folder.rmdir()
 
     @property
