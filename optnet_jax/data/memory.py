@@ -18,7 +18,7 @@ import numpy as np
 from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data.arrays import Split, checked, fingerprint
 from optnet_jax.data.dataset import Dataset
-from optnet_jax.data.preprocessing import normalise
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.data.spec import Spec
 
 Batch = dict[str, jax.Array]
@@ -92,9 +92,13 @@ class MemoryDataset(Dataset):
             yield batch | {"mask": np.float32(rows[mine] < self.num_eval)}
 
     def _take(self, split: Split, order: Any, start: int) -> Any:
-        scale, shift = self.preprocessing.scale, self.preprocessing.shift
-        rows = self.local_batch_size
-        return _take(split, order, np.int32(start), scale, shift, rows=rows)
+        return _take(
+            split,
+            order,
+            np.int32(start),
+            rows=self.local_batch_size,
+            preprocessing=self.preprocessing,
+        )
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -102,12 +106,14 @@ def _permutation(key: jax.Array, epoch: int, size: int) -> jax.Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
-@functools.partial(jax.jit, static_argnames="rows")
-def _take(split: Split, order, start, scale, shift, *, rows: int) -> Batch:
+@functools.partial(jax.jit, static_argnames=("rows", "preprocessing"))
+def _take(
+    split: Split, order, start, *, rows: int, preprocessing: Preprocessing
+) -> Batch:
     chosen = jax.lax.dynamic_slice(order, (start,), (rows,))
     images = jnp.take(jnp.asarray(split.images), chosen, axis=0)
     return {
-        "image": normalise(images.astype(jnp.float32), scale, shift),
+        "image": preprocessing.normalise(images.astype(jnp.float32)),
         "label": jnp.take(jnp.asarray(split.labels), chosen),
     }
 

@@ -77,13 +77,21 @@ class Preprocessing:
 
     @property
     def scale(self) -> np.ndarray:
-        """Factor of :func:`normalise`, float32 [1, 1, 1, C]."""
+        """Factor of :meth:`normalise`, float32 [1, 1, 1, C]."""
         return 1 / (255 * self._channels(self.std))
 
     @property
     def shift(self) -> np.ndarray:
-        """Summand of :func:`normalise`, float32 [1, 1, 1, C]."""
+        """Summand of :meth:`normalise`, float32 [1, 1, 1, C]."""
         return -self._channels(self.mean) / self._channels(self.std)
+
+    def normalise(self, pixels: Any) -> Any:
+        """Return pixels as the network sees them: one multiply-add for each.
+
+        Args:
+            pixels: floats [B, H, W, C], 0 to 255, of NumPy, JAX or TensorFlow.
+        """
+        return pixels * self.scale + self.shift
 
     def window(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return the part of an image that is seen: (top, left, height, width).
@@ -128,14 +136,3 @@ class Preprocessing:
     @staticmethod
     def _channels(values: tuple[float, ...]) -> np.ndarray:
         return np.asarray(values, np.float32).reshape(1, 1, 1, -1)
-
-
-def normalise(pixels: Any, scale: Any, shift: Any) -> Any:
-    """Return pixels as the network sees them: one multiply-add for each.
-
-    Args:
-        pixels: floats [B, H, W, C], 0 to 255, of NumPy, JAX or TensorFlow.
-        scale: :attr:`Preprocessing.scale`.
-        shift: :attr:`Preprocessing.shift`.
-    """
-    return pixels * scale + shift

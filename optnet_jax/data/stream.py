@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 from absl import logging
 
 from optnet_jax.configuration.train import Data as Options
 from optnet_jax.data import arrays, crops, features, quiet, records
 from optnet_jax.data.dataset import Dataset
-from optnet_jax.data.preprocessing import normalise
 from optnet_jax.data.records import Status
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
@@ -72,7 +72,6 @@ class StreamDataset(Dataset):
         }
         # Traced once, and not twice in every epoch.
         self._example = tf.function(self._decode, autograph=False)
-        self._scale, self._shift = self.preprocessing.scale, self.preprocessing.shift
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
         """See :meth:`Dataset.train_batches`."""
@@ -128,7 +127,7 @@ class StreamDataset(Dataset):
 
         def normalised(batch: dict[str, Any]) -> dict[str, Any]:
             pixels = tf.cast(batch["image"], tf.float32)
-            return batch | {"image": normalise(pixels, self._scale, self._shift)}
+            return batch | {"image": self.preprocessing.normalise(pixels)}
 
         batches = (
             entries.interleave(
@@ -241,7 +240,7 @@ class StreamDataset(Dataset):
 
         The name of its file is empty where the set tells none.
         """
-        skip = {"image": quiet.import_tfds().decode.SkipDecoding()}
+        skip = {"image": tfds.decode.SkipDecoding()}
         declared = self._builder.info.features
         example = declared.deserialize_example(record, decoders=skip)
         return {"file_name": tf.constant(""), **example}

@@ -54,8 +54,11 @@ def _sources(images: Any, name: str) -> list[Source]:
         return [Source(str(file), file) for file in _files(local_path(images, name))]
     if isinstance(images, Image.Image):
         return [Source(name, images)]
+    if isinstance(images, io.IOBase):
+        raise InputError(f"{name} is an open file: give its path, or PIL.Image.open it")
     if isinstance(images, Iterator):
-        images = _list(images, name)
+        with readable(": give read permission"):
+            images = list(images)
     if isinstance(images, Sequence) and not isinstance(images, bytes):
         if images and all(isinstance(item, int | float) for item in images):
             raise InputError(f"{name} is a row of numbers, and no image [H, W]")
@@ -72,13 +75,6 @@ def _sources(images: Any, name: str) -> list[Source]:
             f"{name} has shape {array.shape}: give [H, W], [H, W, C] or a batch"
         )
     return [Source(f"image {index}", one) for index, one in enumerate(array)]
-
-
-def _list(images: Iterator, name: str) -> list[Any]:
-    if isinstance(images, io.IOBase):
-        raise InputError(f"{name} is an open file: give its path, or PIL.Image.open it")
-    with readable(": give read permission"):
-        return list(images)
 
 
 def _array(image: Any, name: str) -> np.ndarray:

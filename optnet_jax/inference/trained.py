@@ -13,7 +13,7 @@ import numpy as np
 
 from optnet_jax import data
 from optnet_jax.configuration import TrainConfig, convert, local_path
-from optnet_jax.data.preprocessing import Preprocessing, normalise
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError, shown
 from optnet_jax.inference import images as images_lib
 from optnet_jax.inference.features import iterates_and_layers
@@ -146,9 +146,8 @@ class Trained:
         Raises:
             InputError: likewise.
         """
-        names, function = self._features
-        values = self._in_batches(function, self.read(images)[1])
-        return dict(zip(names, values, strict=True))
+        layers = self._in_batches(self._features, self.read(images)[1])
+        return {name: value for layer in layers for name, value in layer.items()}
 
     def read(self, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
         """Read images as evaluation has them before they are normalised.
@@ -172,8 +171,7 @@ class Trained:
         Args:
             images: [B, H, W, C], 0 to 255.
         """
-        scale, shift = self.preprocessing.scale, self.preprocessing.shift
-        return normalise(images.astype(jnp.float32), scale, shift)
+        return self.preprocessing.normalise(images.astype(jnp.float32))
 
     def probabilities(self, variables: Any, images: jax.Array) -> jax.Array:
         """Return the softmax of the logits, float32 [B, number of classes].
@@ -190,18 +188,14 @@ class Trained:
         return jax.jit(self.probabilities)
 
     @functools.cached_property
-    def _features(self) -> tuple[list[str], Any]:
-        names: list[str] = []
+    def _features(self) -> Any:
+        def features(variables: Any, images: jax.Array) -> list[dict[str, jax.Array]]:
+            seen = self.normalised(images)
+            found = iterates_and_layers(self.network, variables, seen)
+            # One dict that leaves jit would be in the order of its names.
+            return [{name: value} for name, value in found.items()]
 
-        def features(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-            found = iterates_and_layers(
-                self.network, variables, self.normalised(images)
-            )
-            # A dict that leaves jit is in the order of its names.
-            names[:] = found
-            return tuple(found.values())
-
-        return names, jax.jit(features)
+        return jax.jit(features)
 
     def _in_batches(self, function: Any, images: np.ndarray) -> Any:
         """Run a function of (variables, images) on a few images at a time."""

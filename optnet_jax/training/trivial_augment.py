@@ -8,7 +8,7 @@ Augmentation" (2021), the wide space of their §4. The operations are Pillow's, 
 import jax
 import jax.numpy as jnp
 
-from optnet_jax.data.preprocessing import Preprocessing, normalise
+from optnet_jax.data.preprocessing import Preprocessing
 
 OPERATIONS = (
     "identity",
@@ -53,10 +53,10 @@ def trivial_augment(
     operations = jax.random.randint(keys[0], (len(images),), 0, len(OPERATIONS))
     levels = jax.random.randint(keys[1], (len(images),), 0, LEVELS)
     signs = jax.random.rademacher(keys[2], (len(images),), jnp.float32)
-    scale, shift = preprocessing.scale, preprocessing.shift
-    pixels = jnp.round((images - shift) / scale).clip(0, 255)
+    pixels = (images - preprocessing.shift) / preprocessing.scale
+    pixels = jnp.round(pixels).clip(0, 255)
     changed = jax.vmap(apply)(operations, levels, signs, pixels)
-    return normalise(changed, scale, shift).astype(images.dtype)
+    return preprocessing.normalise(changed).astype(images.dtype)
 
 
 def apply(

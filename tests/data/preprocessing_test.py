@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from optnet_jax.data import SPECS, crops
-from optnet_jax.data.preprocessing import Preprocessing, normalise
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError
 
 IMAGENET = Preprocessing.of(SPECS["imagenet2012"])
@@ -61,7 +61,7 @@ def test_an_image_of_the_right_size_stays_and_another_keeps_its_proportions():
 
 def test_normalised_pixels_have_the_mean_and_deviation_taken_off():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3)).astype(np.float32)
-    found = normalise(pixels, IMAGENET.scale, IMAGENET.shift)
+    found = IMAGENET.normalise(pixels)
     expected = (pixels / 255.0 - np.array(IMAGENET.mean)) / np.array(IMAGENET.std)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
