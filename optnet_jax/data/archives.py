@@ -64,21 +64,16 @@ def is_there(path: Path) -> bool:
     Raises:
         InputError: naming what is there instead.
     """
-    file = Path(os.path.realpath(path))  # as a link, an archive may lie elsewhere
-    try:
-        os.close(files.open_regular(file, os.O_RDONLY))
-    except FileNotFoundError as error:
-        if not path.is_symlink():
+    with files.readable(": the archive itself must be there", path):
+        try:
+            # As a link, an archive may lie elsewhere.
+            file = os.path.realpath(path, strict=True)
+            os.close(files.open_regular(Path(file), os.O_RDONLY))
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise
             return False
-        fault, cause = f"is a link to {file}, which is not there", error
-    except OSError as error:
-        fault, cause = f"cannot be read ({error.strerror})", error
-    except InputError as error:
-        kind = "a folder" if os.path.isdir(path) else "not a regular file"
-        fault, cause = f"is {kind}", error
-    else:
-        return True
-    raise InputError(f"{path} {fault}: the archive itself must be there") from cause
+    return True
 
 
 def check_there(spec: Spec, builder: Any, manual_dir: Path) -> None:
@@ -92,48 +87,40 @@ def check_there(spec: Spec, builder: Any, manual_dir: Path) -> None:
         for name, archive in archives_of(builder).items()
         if not is_there(manual_dir / name)
     }
-    # Without one of ImageNet's archives TFDS would prepare the split of the other.
-    reasons = ["without an account"] if missing and spec.manual else []
-    if not spec.manual:
-        answers = (unreachable(item.url, PROBE_SECONDS) for item in missing.values())
-        reasons = [f"({answer})" for answer in answers if answer]
-    if reasons:
-        files = listed(missing)
-        place = f", which Debian's package {spec.package} has," if spec.package else ""
-        raise InputError(
-            f"{spec.name} is not in {builder.data_dir_root} and cannot be downloaded "
-            f"{reasons[0]}: put {files}{place} into {manual_dir}"
-        )
+    for archive in missing.values():
+        # Without one of ImageNet's archives TFDS would prepare the split of the other.
+        reason = "without an account" if spec.manual else unreachable(archive.url)
+        if reason:
+            place = f", which Debian's package {spec.package} has," * bool(spec.package)
+            raise InputError(
+                f"{spec.name} is not in {builder.data_dir_root} and cannot be "
+                f"downloaded {reason}: put {listed(missing)}{place} into {manual_dir}"
+            )
 
 
-def unreachable(url: str, seconds: float) -> str:
-    """Say why ``url`` cannot be downloaded, or nothing if its host answers.
+def unreachable(url: str) -> str:
+    """Say, in brackets, why ``url`` cannot be downloaded; nothing if its host answers.
 
-    Args:
-        url: what would be downloaded.
-        seconds: how long to wait for an answer. A name server that does not answer
-            keeps its caller for longer than any socket's timeout.
-
-    Returns:
-        A reason, or the empty string.
+    A name server that does not answer keeps its caller for longer than any socket's
+    timeout.
     """
     host = urllib.parse.urlsplit(url).hostname
     request = urllib.request.Request(url, method="HEAD")
 
     def ask() -> None:
-        urllib.request.urlopen(request, timeout=seconds).close()
+        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
 
     try:
-        program.in_background(ask).result(seconds)
+        program.in_background(ask).result(PROBE_SECONDS)
     except TimeoutError:
-        return f"{host} does not answer"
+        return f"({host} does not answer)"
     except OSError as error:  # URLError and HTTPError are OSErrors
-        return f"{host}: {getattr(error, 'reason', None) or error}"
+        return f"({host}: {getattr(error, 'reason', None) or error})"
     return ""
 
 
-def check(spec: Spec, builder: Any, manual_dir: Path) -> None:
-    """Refuse archives that are there and are not the genuine ones.
+def check(spec: Spec, path: Path, archive: Archive) -> None:
+    """Refuse an archive that is there and is not the genuine one.
 
     A tar that a person must fetch may also be a smaller one in the same layout, such as
     an excerpt for a trial: that one need only be whole.
@@ -141,13 +128,8 @@ def check(spec: Spec, builder: Any, manual_dir: Path) -> None:
     Raises:
         InputError: naming the file and its size or checksum, or why it cannot be read.
     """
-    for name, archive in archives_of(builder).items():
-        if is_there(manual_dir / name):
-            check_archive(spec, manual_dir / name, archive)
-
-
-def check_archive(spec: Spec, path: Path, archive: Archive) -> None:
-    """Refuse one archive; see :func:`check`."""
+    if not is_there(path):
+        return
     size = path.stat().st_size
     if size == archive.size:
         found = _sha256(path)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from optnet_jax.data import features, quiet
+from optnet_jax.data import quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError
 
@@ -31,11 +31,14 @@ def read_split(builder: Any, split: str) -> Split:
 
 def _read_plain(builder: Any, split: str) -> Split | None:
     """Read a split of PNG images without TensorFlow; None of any other, or damaged."""
-    image = builder.info.features["image"]
-    if not isinstance(image, quiet.import_tfds().features.Image):
-        return None
-    from optnet_jax.data import examples
+    # Not above: arrays of one's own need no TFDS, whose import takes a second.
+    import tensorflow_datasets as tfds
 
+    from optnet_jax.data import examples, features
+
+    image = builder.info.features["image"]
+    if not issubclass(type(image), tfds.features.Image):
+        return None
     try:
         files = features.files_of(builder, split)
         return Split(*examples.read(*files, image.shape[-1]))
@@ -50,7 +53,9 @@ def _read_plain(builder: Any, split: str) -> Split | None:
 
 
 def _read_with_tensorflow(builder: Any, split: str) -> Split:
-    tf, tfds = quiet.import_tensorflow(), quiet.import_tfds()
+    import tensorflow_datasets as tfds
+
+    tf = quiet.import_tensorflow()
     from optnet_jax.data import records
 
     images, labels = [], []

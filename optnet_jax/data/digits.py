@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-
-from optnet_jax.data import quiet
-
-tfds: Any = quiet.import_tfds()
+import tensorflow_datasets as tfds
 
 NUM_TRAIN = 1437
 NUM_TEST = 360

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
-from optnet_jax.data import quiet
 from optnet_jax.data.spec import Spec
 from optnet_jax.errors import InputError, named
 
@@ -18,7 +18,8 @@ def check(spec: Spec, builder: Any) -> None:
     Raises:
         InputError: naming what is declared and what it should be.
     """
-    features, where = builder.info.features, f"{spec.name} in {builder.data_dir}"
+    features: Any = builder.info.features
+    where = f"{spec.name} in {builder.data_dir}"
     change = "change the one or the other"
     for name in ("image", "label"):
         if name not in features:
@@ -26,8 +27,9 @@ def check(spec: Spec, builder: Any) -> None:
                 f"{where} has no feature {name!r} but {', '.join(sorted(features))}: "
                 "its builder must call them image and label"
             )
-    image, label = features["image"], features["label"]
-    if spec.streamed and not isinstance(image, quiet.import_tfds().features.Image):
+    image: Any = features["image"]
+    label: Any = features["label"]
+    if spec.streamed and not issubclass(type(image), tfds.features.Image):
         raise InputError(
             f"the images of {where} are a {type(image).__name__}: a streamed set needs "
             "tfds.features.Image"

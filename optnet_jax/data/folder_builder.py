@@ -10,17 +10,16 @@ import dataclasses
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import tensorflow_datasets as tfds
 from PIL import Image
 
-from optnet_jax.data import pictures, quiet
+from optnet_jax.data import pictures
 from optnet_jax.data.folder import Folder, Picture
 from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError, named, one_line
-
-tfds: Any = quiet.import_tfds()
 
 NAMED = 3
 """Unreadable files that a message names."""
@@ -46,6 +45,7 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     CONFIG = FolderConfig
+    builder_config: Any
 
     def _info(self) -> Any:
         config = self.builder_config
@@ -79,7 +79,7 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, files: Sequence[Picture], measure: bool = False
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        config = self.builder_config
+        config, metadata = self.builder_config, cast(Any, self.info.metadata)
         unreadable, twice, moments = [], [], np.zeros((2, 3))
         # That of evaluation and prediction, whose mean and deviation are measured here.
         fit = Preprocessing((config.size, config.size, 3), (0.0,) * 3, (1.0,) * 3).fit
@@ -120,9 +120,9 @@ class OptnetFolder(tfds.core.GeneratorBasedBuilder):
             variance = square - mean**2
             # Rounding leaves 1e-17 of a channel that is the same everywhere.
             std = np.sqrt(np.where(variance > 1e-9, variance, 0))
-            self.info.metadata.update(mean=mean.tolist(), std=std.tolist())
+            metadata.update(mean=mean.tolist(), std=std.tolist())
         elif twice:
-            self.info.metadata.update(tested_and_trained_on=[len(twice), twice[0]])
+            metadata.update(tested_and_trained_on=[len(twice), twice[0]])
 
 
 def _encoded(picture: Any, seen: np.ndarray, config: FolderConfig) -> bytes:

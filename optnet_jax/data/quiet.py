@@ -2,7 +2,8 @@
 
 TensorFlow costs seconds and hundreds of megabytes, and by default claims all memory of
 every GPU that JAX is about to use. It is imported in one place, here, and only by code
-that prepares or streams a dataset.
+that prepares or streams a dataset. TFDS imports it only when it reads or writes
+records.
 """
 
 import contextlib
@@ -29,17 +30,6 @@ def import_tensorflow() -> Any:
         os.environ[LEVEL] = level
     tf.config.set_visible_devices([], "GPU")
     return tf
-
-
-def import_tfds() -> Any:
-    """Return the ``tensorflow_datasets`` module.
-
-    It imports TensorFlow only when it reads or writes records: whether a set is there
-    can be said without.
-    """
-    import tensorflow_datasets as tfds
-
-    return tfds
 
 
 @contextlib.contextmanager

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core import constants, registered
+from tensorflow_datasets.core.download import download_manager
 
 from optnet_jax.data import archives, features, origins, quiet
 from optnet_jax.data.spec import Spec
@@ -25,8 +28,10 @@ from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 
 POLL_SECONDS = 1.0
+ANOTHER = "choose another data_dir with --config.data.data_dir"
 
 
+@files.readable(f": give read permission, or {ANOTHER}")
 def prepared_builder(
     spec: Spec, data_dir: str, manual_dir: str | Path | None = None
 ) -> Any:
@@ -46,12 +51,6 @@ def prepared_builder(
     Raises:
         InputError: if the set is not there and cannot be prepared.
     """
-    cure = "or choose another data_dir with --config.data.data_dir"
-    with files.readable(f": give read permission, {cure}"):
-        return _ready_builder(spec, data_dir, manual_dir)
-
-
-def _ready_builder(spec: Spec, data_dir: str, manual_dir: str | Path | None) -> Any:
     builder = find_builder(spec, data_dir)
     where = Path(manual_dir or Path(builder.data_dir_root, "downloads", "manual"))
     paths = {source: Path(source) for source in spec.sources}
@@ -89,7 +88,7 @@ def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
         archives.check_there(spec, builder, manual_dir)
     except InputError as error:
         faults.append(str(error))
-    version = quiet.import_tfds().core.Version
+    version = tfds.core.Version
     folders = [
         folder
         for folder in Path(builder.data_dir).parent.glob("*/")
@@ -114,7 +113,7 @@ def _other_version(spec: Spec, builder: Any, manual_dir: Path) -> Any:
 def _read_version(spec: Spec, folder: Path) -> Any:
     try:
         with quiet.no_chatter():
-            builder = quiet.import_tfds().builder_from_directory(folder)
+            builder = tfds.builder_from_directory(folder)
     except Exception as error:
         # TFDS and protobuf raise whatever is missing or damaged leads to.
         raise InputError(f"{folder} cannot be read ({one_line(error, 200)})") from error
@@ -128,7 +127,8 @@ def _prepared(
     with _turn_to_prepare(builder):
         # Another process may have prepared it while this one waited.
         if not is_prepared(builder):
-            archives.check(spec, builder, manual_dir)
+            for name, archive in archives.archives_of(builder).items():
+                archives.check(spec, manual_dir / name, archive)
             say(f"preparing {spec.name} in {builder.data_dir_root}")
             prepared_from = origins.state(paths)
             with _nothing_half_prepared(builder):
@@ -144,7 +144,6 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
         InputError: if ``data_dir`` is the set's own folder, or if what TFDS has written
             there is damaged.
     """
-    tfds = quiet.import_tfds()
     if spec.module:
         try:
             importlib.import_module(spec.module)
@@ -166,7 +165,7 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
             return tfds.builder(spec.name, config=config, data_dir=data_dir or None)
     except InputError:
         raise
-    except tfds.core.registered.DatasetNotFoundError as error:
+    except registered.DatasetNotFoundError as error:
         raise InputError(
             f"TFDS has no builder called {spec.name}: the module of its Spec must "
             "define or import it"
@@ -174,7 +173,7 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
     except Exception as error:
         # TFDS and protobuf raise whatever the damaged byte leads to.
         cause = one_line(error, 200)
-        root = Path(data_dir or tfds.core.constants.DATA_DIR, spec.name)
+        root = Path(data_dir or constants.DATA_DIR, spec.name)
         if not any(root.glob("**/dataset_info.json")):
             raise InputError(
                 f"TFDS cannot make the builder of {spec.name} ({cause}): mend its class"
@@ -209,9 +208,6 @@ def is_prepared(builder: Any) -> bool:
 
 def _download_and_prepare(spec: Spec, builder: Any, manual_dir: Path) -> None:
     quiet.import_tensorflow()
-    tfds = quiet.import_tfds()
-    from tensorflow_datasets.core.download import download_manager
-
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
@@ -294,7 +290,7 @@ def _turn_to_prepare(builder: Any) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"cannot write to data_dir {root}: {error.strerror} ({error.filename}); "
-            "choose another with --config.data.data_dir"
+            f"{ANOTHER}"
         ) from error
     with lock:
         try:

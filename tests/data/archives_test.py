@@ -40,16 +40,16 @@ def test_an_archive_is_there_or_not_and_may_be_a_link(train):
 @pytest.mark.parametrize(
     ("place", "fault"),
     [
-        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.mkdir(), "is not a regular file"),
         (os.mkfifo, "is not a regular file"),
-        (lambda path: path.symlink_to("gone"), "is a link to .*/gone, which is not"),
-        (lambda path: path.symlink_to(path), "is not a regular file"),
+        (lambda path: path.symlink_to("gone"), r"cannot .* \(No such file .* itself"),
+        (lambda path: path.symlink_to(path), r"cannot .* \(Too many .* itself"),
     ],
 )
 def test_what_has_the_place_of_an_archive_is_named(tmp_path, place, fault):
     path = tmp_path / "cifar-10-binary.tar.gz"
     place(path)
-    with pytest.raises(InputError, match=f"^{path} {fault}.*: the archive itself must"):
+    with pytest.raises(InputError, match=f"^{path} {fault}"):
         archives.is_there(path)
 
 
@@ -69,21 +69,21 @@ def test_an_archive_that_is_damaged_or_cannot_be_read_to_its_end(train, monkeypa
     digest = hashlib.sha256(train.read_bytes()).hexdigest()
     genuine = GENUINE._replace(size=train.stat().st_size)
     with pytest.raises(InputError) as caught:
-        archives.check_archive(SPEC, train, genuine)
+        archives.check(SPEC, train, genuine)
     assert str(caught.value) == (
         f"{train} is not the archive of imagenet2012, or damaged: its SHA-256 is "
         f"{digest} instead of {genuine.sha256}; fetch it again"
     )
-    archives.check_archive(SPEC, train, genuine._replace(sha256=digest))
+    archives.check(SPEC, train, genuine._replace(sha256=digest))
     monkeypatch.setattr(archives.hashlib, "file_digest", failing)
     with pytest.raises(InputError, match=rf"^{train} cannot be read \(Input/output"):
-        archives.check_archive(SPEC, train, genuine)
+        archives.check(SPEC, train, genuine)
 
 
 def test_a_whole_tar_of_another_size_is_an_excerpt(train, monkeypatch):
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(args))
-    archives.check_archive(SPEC, train, GENUINE)
+    archives.check(SPEC, train, GENUINE)
     size = train.stat().st_size
     sizes = f"it has {size:,} bytes instead of 147,897,477,120"
     assert warnings == [(train, "imagenet2012", sizes)]
@@ -117,7 +117,7 @@ def test_a_tar_that_is_not_whole(train, change, fault):
     content = change(train.read_bytes())
     train.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        archives.check_archive(SPEC, train, GENUINE)
+        archives.check(SPEC, train, GENUINE)
     assert caught.match(
         f"^{train} {fault}.*, not the one of imagenet2012: it has {len(content):,} "
         "bytes instead of 147,897,477,120; fetch it again$"

@@ -3,9 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from optnet_jax import data
-from optnet_jax.data import arrays, quiet, source, spec
+from optnet_jax.data import arrays, source, spec
 from optnet_jax.errors import InputError
 
 
@@ -50,7 +51,7 @@ def test_tensorflow_reads_the_same(digits):
 
 
 def test_what_pillow_may_decode_otherwise_is_left_to_tensorflow(own_set):
-    kind = quiet.import_tfds().features.Image(shape=(4, 4, 3), encoding_format="jpeg")
+    kind = tfds.features.Image(shape=(4, 4, 3), encoding_format="jpeg")
     image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
     options = data.Options.of(own_set([{"image": image, "label": 1}] * 3, image=kind))
     builder = source.prepared_builder(data.spec_of(options), options.data_dir)
@@ -59,7 +60,7 @@ def test_what_pillow_may_decode_otherwise_is_left_to_tensorflow(own_set):
 
 
 def any_size():
-    return quiet.import_tfds().features.Image(shape=(None, None, 3))
+    return tfds.features.Image(shape=(None, None, 3))
 
 
 def test_images_of_one_size_that_is_not_declared(own_set):

@@ -8,9 +8,10 @@ import tarfile
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
-from optnet_jax.data import SPECS, Spec, archives, quiet
+from optnet_jax.data import SPECS, Spec, archives
 
 CIFAR_FILES = {
     "cifar10": {
@@ -49,7 +50,6 @@ def cifar_archive(monkeypatch):
     """Makes an archive that TFDS takes for the genuine one; returns its records."""
 
     def make(name, directory, num_train=20, num_test=7):
-        tfds = quiet.import_tfds()
         from tensorflow_datasets.core.download import checksums
 
         layout = CIFAR_FILES[name]
@@ -82,7 +82,6 @@ def fashion_archives(monkeypatch):
     """Makes Fashion-MNIST's four archives, small; returns the images of each split."""
 
     def make(directory, num_train=20, num_test=7):
-        tfds = quiet.import_tfds()
         from tensorflow_datasets.core.download import checksums
         from tensorflow_datasets.image_classification import mnist
 
@@ -171,7 +170,6 @@ def no_network(monkeypatch):
 @functools.cache
 def own_builder():
     """A builder as a user writes it; a test says what it holds."""
-    tfds = quiet.import_tfds()
 
     class OptnetOwn(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
@@ -205,7 +203,7 @@ def own_set(tmp_path, monkeypatch):
     def make(
         train=(black,) * 4, test=None, image=None, label=None, features=None, **fields
     ):
-        kinds = quiet.import_tfds().features
+        kinds = tfds.features
         features = features or {
             "image": image or kinds.Image(shape=(4, 4, 3)),
             "label": label or kinds.ClassLabel(num_classes=3),

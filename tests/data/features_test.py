@@ -5,15 +5,15 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from optnet_jax import data
 from optnet_jax.configuration.train import Data as Options
-from optnet_jax.data import features, memory, quiet, source
+from optnet_jax.data import features, memory, source
 from optnet_jax.errors import InputError
 
 
 def named(*names):
-    tfds = quiet.import_tfds()
     label = tfds.features.ClassLabel(names=names)
     return {"image": tfds.features.Image(shape=(4, 4, 3)), "label": label}
 
@@ -89,7 +89,7 @@ def test_a_fingerprint_is_of_what_the_set_is_and_not_of_its_place(own_set, tmp_p
 def test_what_is_declared_must_be_what_the_entry_says(
     own_set, tmp_path, change, spec, message
 ):
-    declared = change(named("cat", "dog"), quiet.import_tfds().features)
+    declared = change(named("cat", "dog"), tfds.features)
     own_set([], features=declared, **{"num_classes": 2} | spec)
     entry = data.get_spec("optnet_own")
     builder = source.find_builder(entry, str(tmp_path))

@@ -8,6 +8,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from optnet_jax import data
@@ -39,7 +40,6 @@ def many(tmp_path_factory, imagenet_archives):
     directory = tmp_path_factory.mktemp("many")
     manual_dir = directory / "downloads" / "manual"
     imagenet_archives(manual_dir, num_train=75, num_eval=21)
-    tfds = quiet.import_tfds()
     builder = source.find_builder(SPEC, str(directory))
     with quiet.no_chatter():
         builder.download_and_prepare(
@@ -355,7 +355,6 @@ def test_a_set_that_is_no_tfrecord(sound):
 @pytest.mark.parametrize("resize", [0, 5])
 def test_a_set_of_pngs_without_names_is_read(own_set, resize):
     """As a builder writes it that says nothing of encodings and names."""
-    tfds = quiet.import_tfds()
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((4, 4), (6, 9))]
     examples = [{"image": x, "label": i} for i, x in enumerate(pixels)]
@@ -384,7 +383,6 @@ def test_a_set_of_pngs_without_names_is_read(own_set, resize):
 
 
 def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
-    tfds = quiet.import_tfds()
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     config = own_set(
@@ -403,7 +401,6 @@ def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_that_is_no_class_ends_the_run_by_name(own_set, label):
-    tfds = quiet.import_tfds()
     config = own_set(
         [{"image": np.zeros((4, 4, 3), np.uint8), "label": n} for n in (0, label, 1)],
         image=tfds.features.Image(shape=(None, None, 3)),
