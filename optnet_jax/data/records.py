@@ -49,8 +49,8 @@ class Status(enum.IntEnum):
 def stream_count(batch_size: int) -> int:
     """V: the largest divisor of the batch size that is at most ``MAX_STREAMS``.
 
-    >>> [stream_count(size) for size in (256, 96, 100, 67)]
-    [64, 48, 50, 1]
+    >>> [stream_count(size) for size in (1, 64, 256, 96, 100, 67)]
+    [1, 64, 64, 48, 50, 1]
     """
     return max(n for n in range(1, MAX_STREAMS + 1) if batch_size % n == 0)
 

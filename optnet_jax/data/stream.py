@@ -148,11 +148,8 @@ class StreamDataset(Dataset):
         """
 
         def image_of(record: Any) -> dict[str, Any]:
-            return self._example(record, entry["number"], augment_seed) | {
-                "file": entry["file"],
-                "place": entry["place"],
-                "status": entry["status"],
-            }
+            image = self._example(record, entry["number"], augment_seed)
+            return image | {"status": entry["status"]}
 
         def other(record: Any) -> dict[str, Any]:
             return image_of(record) | {
@@ -170,13 +167,12 @@ class StreamDataset(Dataset):
             "image": tf.zeros(self.image_shape, tf.uint8),
             "label": tf.zeros([], tf.int32),
             "file_name": tf.constant(""),
-            "file": entry["file"],
-            "place": entry["place"],
             "status": tf.cast(status, tf.int64),
         }
         lost = tf.data.Dataset.from_tensors(nothing)
         candidates = own.ignore_errors().concatenate(others.ignore_errors())
-        return candidates.concatenate(lost).take(1)
+        origin = {"file": entry["file"], "place": entry["place"]}
+        return candidates.concatenate(lost).take(1).map(lambda row: row | origin)
 
     def _image(self, encoded: Any, seed: Any) -> Any:
         """Return an image, uint8 [H, W, C]; a random part of it where there is a seed.

@@ -10,19 +10,13 @@ from optnet_jax.data import arrays, source, spec
 from optnet_jax.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("digits")
-    return source.prepared_builder(spec.get_spec("optnet_digits"), str(directory))
-
-
 @pytest.mark.parametrize(
     ("size", "fault"),
     [(None, "0 records can be read, then: .*No such file"), (9999, "[1-9][0-9]* reco")],
 )
-def test_a_damaged_file_is_named(tmp_path, digits, size, fault):
+def test_a_damaged_file_is_named(tmp_path, prepared_digits, size, fault):
     root = tmp_path / "optnet_digits" / "1.0.0"
-    shutil.copytree(digits.data_dir, root)
+    shutil.copytree(prepared_digits.data_dir, root)
     (file,) = root.glob("*test*tfrecord*")
     if size is None:
         file.unlink()
@@ -39,12 +33,12 @@ def test_a_damaged_file_is_named(tmp_path, digits, size, fault):
     )
 
 
-def test_tensorflow_reads_the_same(digits):
+def test_tensorflow_reads_the_same(prepared_digits):
     for split in ("train", "test"):
-        found = arrays._read_plain(digits, split)
+        found = arrays._read_plain(prepared_digits, split)
         assert found is not None
         for mine, other in zip(
-            found, arrays._read_with_tensorflow(digits, split), strict=True
+            found, arrays._read_with_tensorflow(prepared_digits, split), strict=True
         ):
             assert mine.dtype == other.dtype
             np.testing.assert_array_equal(mine, other)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from optnet_jax.data import SPECS, Spec, archives
+from optnet_jax.data import SPECS, Spec, archives, source
 
 CIFAR_FILES = {
     "cifar10": {
@@ -167,6 +167,13 @@ def no_network(monkeypatch):
         monkeypatch.delenv(name.upper(), raising=False)
 
 
+@pytest.fixture(scope="session")
+def prepared_digits(tmp_path_factory):
+    """The builder of a prepared ``optnet_digits``, which no test changes."""
+    directory = tmp_path_factory.mktemp("digits")
+    return source.prepared_builder(SPECS["optnet_digits"], str(directory))
+
+
 @functools.cache
 def own_builder():
     """A builder as a user writes it; a test says what it holds."""
@@ -196,18 +203,21 @@ def own_builder():
 def own_set(tmp_path, monkeypatch):
     """Declares a set of one's own in the table; returns what ``data.load`` needs.
 
-    Unless a test says otherwise: black images of 4x4 pixels, and three classes.
+    Unless a test says otherwise: images of 4x4 pixels, of any size in a streamed set,
+    and three classes. A black image may be given by its label.
     """
-    black = {"image": np.zeros((4, 4, 3), np.uint8), "label": 1}
 
     def make(
-        train=(black,) * 4, test=None, image=None, label=None, features=None, **fields
+        train=(1, 1, 1, 1), test=None, image=None, label=None, features=None, **fields
     ):
-        kinds = tfds.features
+        kinds, side = tfds.features, None if fields.get("streamed") else 4
         features = features or {
-            "image": image or kinds.Image(shape=(4, 4, 3)),
+            "image": image or kinds.Image(shape=(side, side, 3)),
             "label": label or kinds.ClassLabel(num_classes=3),
         }
+        if isinstance(train, tuple):
+            black = np.zeros((4, 4, 3), np.uint8)
+            train = [{"image": black, "label": label} for label in train]
         splits = {"train": train, "test": train if test is None else test}
         monkeypatch.setattr(own_builder(), "features", features)
         monkeypatch.setattr(own_builder(), "splits", splits)

@@ -60,13 +60,13 @@ def test_a_window_is_a_function_of_the_seed(crop):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [(256, 256, (16, 16, 224, 224)), (300, 512, (19, 125, 262, 262))],
+    ("height", "width", "share", "expected"),
+    [
+        (256, 256, 224 / 256, (16, 16, 224, 224)),
+        (300, 512, 224 / 256, (19, 125, 262, 262)),
+        (1, 1, 0.4, (0, 0, 1, 1)),
+    ],
 )
-def test_central(height, width, expected):
-    window = crops.central(tf.constant(height), tf.constant(width), 224 / 256)
+def test_central(height, width, share, expected):
+    window = crops.central(tf.constant(height), tf.constant(width), share)
     assert tuple(window.numpy()) == expected
-
-
-def test_one_pixel():
-    assert tuple(crops.central(tf.constant(1), tf.constant(1), 0.4)) == (0, 0, 1, 1)

@@ -1,17 +1,10 @@
 import hashlib
 
 import numpy as np
-import pytest
 from sklearn import datasets
 
 from optnet_jax import data
-from optnet_jax.data import arrays, digits, source
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
-    return source.prepared_builder(data.get_spec("optnet_digits"), str(data_dir))
+from optnet_jax.data import arrays, digits
 
 
 def test_split_is_the_published_one():
@@ -25,17 +18,10 @@ def test_split_is_the_published_one():
     )
 
 
-def test_split_is_stratified():
-    labels = datasets.load_digits().target
-    _, test = digits.train_test_indices()
-    share = np.bincount(labels[test]) / np.bincount(labels)
-    assert np.all(np.abs(share - 360 / 1797) < 0.01)
-
-
-def test_every_record_is_its_row_of_load_digits(builder):
+def test_every_record_is_its_row_of_load_digits(prepared_digits):
     raw = datasets.load_digits()
     seen = []
-    for record in builder.as_dataset("train+test").as_numpy_iterator():
+    for record in prepared_digits.as_dataset("train+test").as_numpy_iterator():
         index = int(record["index"])
         seen.append(index)
         assert record["label"] == raw.target[index]
@@ -44,8 +30,8 @@ def test_every_record_is_its_row_of_load_digits(builder):
     assert sorted(seen) == list(range(1797))
 
 
-def test_statistics_are_those_of_the_training_split(builder):
+def test_statistics_are_those_of_the_training_split(prepared_digits):
     spec = data.get_spec("optnet_digits")
-    pixels = arrays.read_split(builder, "train").images / 255
+    pixels = arrays.read_split(prepared_digits, "train").images / 255
     np.testing.assert_allclose(spec.mean, pixels.mean((0, 1, 2)), rtol=1e-7)
     np.testing.assert_allclose(spec.std, pixels.std((0, 1, 2)), rtol=1e-7)

@@ -118,12 +118,18 @@ def test_streamed_it_is_the_same_set_but_for_a_jpeg(root, options, monkeypatch):
     np.testing.assert_allclose(dataset.spec.mean, trained.mean((0, 1, 2)), rtol=1e-6)
 
 
-def test_broken_files_are_named_together(tmp_path, options):
+def two_classes(root, count, picture):
+    """Save a picture so many times in the folder of each class."""
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for i in range(5):
-            (tmp_path / name / f"{i}.png").write_bytes(b"no picture")
-        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / name / "sound.png")
+        (root / name).mkdir()
+        for i in range(count):
+            picture.save(root / name / f"{i}.png")
+
+
+def test_broken_files_are_named_together(tmp_path, options):
+    two_classes(tmp_path, 6, Image.new("RGB", (9, 9), (4, 0, 0)))
+    for file in tmp_path.glob("*/[0-4].png"):
+        file.write_bytes(b"no picture")
     with pytest.raises(InputError) as caught:
         data.load({**options, "folder": str(tmp_path)}, seed=0)
     message = str(caught.value)
@@ -147,19 +153,13 @@ def test_pictures_that_are_trained_and_tested_on_are_said(tmp_path, options):
 
 def test_a_picture_that_no_jpeg_can_hold_is_named(tmp_path, options, monkeypatch):
     monkeypatch.setattr(folder, "MOST_IN_MEMORY", 0)
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for i in range(2):
-            Image.new("L", (1, 70_000)).save(tmp_path / name / f"{i}.png")
+    two_classes(tmp_path, 2, Image.new("L", (1, 70_000)))
     with pytest.raises(InputError, match=r"/a/\d.png is too large \(.*; mend that"):
         data.load({**options, "folder": str(tmp_path)}, seed=0)
 
 
 def test_pictures_of_one_colour_are_refused(tmp_path, options):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for i in range(5):
-            Image.new("RGB", (9, 9)).save(tmp_path / name / f"{i}.png")
+    two_classes(tmp_path, 5, Image.new("RGB", (9, 9)))
     with pytest.raises(InputError, match="are all of one colour"):
         data.load({**options, "folder": str(tmp_path)}, seed=0)
 

@@ -102,29 +102,20 @@ def test_a_run_that_goes_on_sees_what_it_would_have_seen(augment, start):
     assert_equal(whole[start:], rest)
 
 
-@pytest.mark.parametrize("augment", [False, True])
-def test_the_global_batch_does_not_depend_on_the_number_of_processes(augment):
-    whole = take(dataset(augment=augment).train_batches(4), 4)
-    shares = [
-        take(dataset(0, index, 4, augment=augment).train_batches(4), 4)
-        for index in range(4)
-    ]
-    for step in range(4):
-        parts = [share[step] for share in shares]
-        assert_equal(whole[step], jax.tree.map(lambda *x: np.concatenate(x), *parts))
-
-
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_evaluation_does_not_depend_on_the_number_of_processes(process_count):
-    shares = [
-        take(dataset(0, index, process_count).eval_batches(), 3)
-        for index in range(process_count)
-    ]
+@pytest.mark.parametrize("kind", ["plain", "augmented", "evaluation"])
+def test_the_batches_do_not_depend_on_the_number_of_processes(kind, process_count):
+    def batches(*process):
+        found = dataset(0, *process, augment=kind == "augmented")
+        evaluation = kind == "evaluation"
+        return take(found.eval_batches() if evaluation else found.train_batches(4), 4)
+
+    shares = [batches(index, process_count) for index in range(process_count)]
     whole = [
         jax.tree.map(lambda *x: np.concatenate(x), *parts)
         for parts in zip(*shares, strict=True)
     ]
-    assert_equal(whole, take(dataset().eval_batches(), 3))
+    assert_equal(whole, batches())
 
 
 def test_seeds_differ():
@@ -165,11 +156,8 @@ def test_evaluation_covers_the_whole_split_once():
     assert all(batch["mask"].dtype == np.float32 for batch in batches)
 
 
-def test_batch_size_that_the_processes_do_not_divide():
+def test_batch_size_that_the_processes_do_not_divide_or_larger_than_the_split():
     with pytest.raises(InputError, match=r"does not divide among 3 processes"):
         dataset(process_count=3)
-
-
-def test_batch_size_larger_than_the_split():
     with pytest.raises(InputError, match=r"larger than the 50 training images"):
         dataset(batch_size=64)

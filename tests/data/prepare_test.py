@@ -64,12 +64,9 @@ def test_an_archive_that_holds_something_else_is_refused(
     content = bytearray(archive.read_bytes())
     content[-9] ^= 1
     archive.write_bytes(content)
-    refused(
-        f"{archive} is not the archive of fashion_mnist: ",
-        "--dataset=fashion_mnist",
-        f"--archive={tmp_path}",
-        f"--data_dir={tmp_path}",
-    )
+    arguments = (f"--archive={tmp_path}", f"--data_dir={tmp_path}")
+    message = f"{archive} is not the archive of fashion_mnist: "
+    refused(message, "--dataset=fashion_mnist", *arguments)
 
 
 def test_an_archive_that_a_folder_lacks_is_asked_for(tmp_path, fashion_archives):
@@ -77,12 +74,9 @@ def test_an_archive_that_a_folder_lacks_is_asked_for(tmp_path, fashion_archives)
     name = "t10k-labels-idx1-ubyte.gz"
     size = (tmp_path / name).stat().st_size
     (tmp_path / name).unlink()
-    refused(
-        f"fashion_mnist needs {name} ({size} bytes), too; see --archive",
-        "--dataset=fashion_mnist",
-        f"--archive={tmp_path}",
-        f"--data_dir={tmp_path}",
-    )
+    arguments = (f"--archive={tmp_path}", f"--data_dir={tmp_path}")
+    message = f"fashion_mnist needs {name} ({size} bytes), too; see --archive"
+    refused(message, "--dataset=fashion_mnist", *arguments)
 
 
 def test_a_folder_that_may_not_be_looked_into_is_not_said_to_lack_archives(

@@ -41,14 +41,6 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
         records.describe(str(tmp_path))
 
 
-@pytest.mark.parametrize("batch_size", [1, 48, 64, 96, 100, 127, 256, 300, 4096])
-def test_streams_are_as_many_as_divide_the_batch(batch_size):
-    count = records.stream_count(batch_size)
-    assert batch_size % count == 0
-    divisors = [n for n in range(1, 65) if batch_size % n == 0]
-    assert count == max(divisors)
-
-
 def test_each_of_imagenets_streams_is_long_enough_for_an_epoch():
     lengths = np.full(1024, 1251)
     lengths[: 1_281_167 - lengths.sum()] += 1

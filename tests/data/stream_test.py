@@ -360,7 +360,6 @@ def test_a_set_of_pngs_without_names_is_read(own_set, resize):
     examples = [{"image": x, "label": i} for i, x in enumerate(pixels)]
     config = own_set(
         examples,
-        image=tfds.features.Image(shape=(None, None, 3)),
         streamed=True,
         resize=resize,
         mean=(0.0,) * 3,
@@ -388,7 +387,6 @@ def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
     config = own_set(
         [{"image": str(broken), "label": 0}] * 3
         + [{"image": np.zeros((4, 4, 3), np.uint8), "label": 1}],
-        image=tfds.features.Image(shape=(None, None, 3)),
         streamed=True,
     )
     with pytest.raises(InputError, match=r"^record \d of \S*tfrecord\S* of optnet_own"):
@@ -401,12 +399,8 @@ def test_images_without_a_name_are_told_apart_by_their_place(own_set, tmp_path):
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_that_is_no_class_ends_the_run_by_name(own_set, label):
-    config = own_set(
-        [{"image": np.zeros((4, 4, 3), np.uint8), "label": n} for n in (0, label, 1)],
-        image=tfds.features.Image(shape=(None, None, 3)),
-        label=tfds.features.Scalar(np.int64),
-        streamed=True,
-    )
+    scalar = tfds.features.Scalar(np.int64)
+    config = own_set((0, label, 1), label=scalar, streamed=True)
     dataset = data.load(config, seed=0)
     with pytest.raises(InputError, match=rf"the label of record \d of .* is {label}"):
         list(dataset.eval_batches())

@@ -164,8 +164,6 @@ def test_exported_network_is_the_trained_one(finished, small):
 
 
 def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
-    from PIL import Image
-
     images, _ = small.split(4, 2)
     (tmp_path / "pictures").mkdir()
     for i, image in enumerate(images):
