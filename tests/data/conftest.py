@@ -1,15 +1,16 @@
 """Small archives in the layout of the genuine ones, and a machine without a network."""
 
-import functools
 import gzip
 import io
 import socket
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.download import checksums
 
 from optnet_jax.data import SPECS, Spec, archives, source
 
@@ -32,6 +33,16 @@ CIFAR_FILES = {
 }
 
 
+def take_for_genuine(monkeypatch, name, directory):
+    """Let TFDS expect the archives of a set as they are in a folder."""
+    cls = tfds.builder_cls(name)
+    infos = {
+        url: checksums.compute_url_info(directory / (info.filename or Path(url).name))
+        for url, info in cls.url_infos.items()
+    }
+    monkeypatch.setattr(cls, "url_infos", infos)
+
+
 def add_file(archive, name, content):
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
@@ -50,8 +61,6 @@ def cifar_archive(monkeypatch):
     """Makes an archive that TFDS takes for the genuine one; returns its records."""
 
     def make(name, directory, num_train=20, num_test=7):
-        from tensorflow_datasets.core.download import checksums
-
         layout = CIFAR_FILES[name]
         rng = np.random.default_rng(1)
         directory.mkdir(parents=True, exist_ok=True)
@@ -69,9 +78,7 @@ def cifar_archive(monkeypatch):
                     files, np.array_split(table, len(files)), strict=True
                 ):
                     add_file(archive, file, part.tobytes())
-        cls = tfds.builder_cls(name)
-        (url,) = cls.url_infos
-        monkeypatch.setattr(cls, "url_infos", {url: checksums.compute_url_info(path)})
+        take_for_genuine(monkeypatch, name, directory)
         return path, records
 
     return make
@@ -82,7 +89,6 @@ def fashion_archives(monkeypatch):
     """Makes Fashion-MNIST's four archives, small; returns the images of each split."""
 
     def make(directory, num_train=20, num_test=7):
-        from tensorflow_datasets.core.download import checksums
         from tensorflow_datasets.image_classification import mnist
 
         monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", num_train)
@@ -103,12 +109,7 @@ def fashion_archives(monkeypatch):
                     gzip.GzipFile(name, "wb", 9, file, mtime=stamp) as packed,
                 ):
                     packed.write(bytes(header) + array.tobytes())
-        cls = tfds.builder_cls("fashion_mnist")
-        infos = {
-            url: checksums.compute_url_info(directory / info.filename)
-            for url, info in cls.url_infos.items()
-        }
-        monkeypatch.setattr(cls, "url_infos", infos)
+        take_for_genuine(monkeypatch, "fashion_mnist", directory)
         return images
 
     return make
@@ -174,29 +175,25 @@ def prepared_digits(tmp_path_factory):
     return source.prepared_builder(SPECS["optnet_digits"], str(directory))
 
 
-@functools.cache
-def own_builder():
+class OptnetOwn(tfds.core.GeneratorBasedBuilder):
     """A builder as a user writes it; a test says what it holds."""
 
-    class OptnetOwn(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-        SUPPORTED_VERSIONS = []
-        features, splits = {}, {}
+    VERSION = tfds.core.Version("1.0.0")
+    SUPPORTED_VERSIONS = []
+    features, splits = {}, {}
 
-        def _info(self):
-            features = tfds.features.FeaturesDict(self.features)
-            return tfds.core.DatasetInfo(builder=self, features=features)
+    def _info(self):
+        features = tfds.features.FeaturesDict(self.features)
+        return tfds.core.DatasetInfo(builder=self, features=features)
 
-        def _split_generators(self, dl_manager):
-            return {
-                name: self._generate_examples(examples)
-                for name, examples in self.splits.items()
-            }
+    def _split_generators(self, dl_manager):
+        return {
+            name: self._generate_examples(examples)
+            for name, examples in self.splits.items()
+        }
 
-        def _generate_examples(self, examples):
-            yield from enumerate(examples)
-
-    return OptnetOwn
+    def _generate_examples(self, examples):
+        yield from enumerate(examples)
 
 
 @pytest.fixture
@@ -219,8 +216,8 @@ def own_set(tmp_path, monkeypatch):
             black = np.zeros((4, 4, 3), np.uint8)
             train = [{"image": black, "label": label} for label in train]
         splits = {"train": train, "test": train if test is None else test}
-        monkeypatch.setattr(own_builder(), "features", features)
-        monkeypatch.setattr(own_builder(), "splits", splits)
+        monkeypatch.setattr(OptnetOwn, "features", features)
+        monkeypatch.setattr(OptnetOwn, "splits", splits)
         fields = {"num_classes": 3, "image_shape": (4, 4, 3)} | fields
         channels = fields["image_shape"][2]
         fields = {"mean": (0.5,) * channels, "std": (0.5,) * channels} | fields
