@@ -1,13 +1,11 @@
 """The graph of a structure, read off the recurrence itself."""
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import (
@@ -75,8 +73,9 @@ def recurrence_structure(
 ) -> Structure:
     """Return the graph of a recurrence: Figure 1 of the paper, from the code that runs.
 
-    A step is linear in the state and in what T returns. So the weights are its
-    Jacobian, and what the state merely remembers is the node that it copies. An
+    A step is linear in the state and in what T returns. So the weights are what
+    it makes of unit vectors, and what the state merely remembers is the node that it
+    copies. An
     activation after the sum is left out.
 
     A recurrence over the whole history has no nodes T: each pair of iterates may have
@@ -110,9 +109,9 @@ def recurrence_structure(
         values[name] = unpacked(learned, own)
     if takes_history(recurrence):
         return _history_structure(recurrence, depth, values)
-    builder = _Builder(_Probe(recurrence))
+    builder = _Builder(recurrence, depth)
     for k in range(depth):
-        builder.add_step(k, {name: jnp.asarray(v[k]) for name, v in values.items()})
+        builder.add_step(k, at_step(values, k))
     return builder.structure()
 
 
@@ -146,124 +145,52 @@ def _history_structure(
     return Structure(nodes, [edge for edge in edges if abs(edge.weight) > _SMALLEST])
 
 
-class _Probe:
-    """A recurrence as matrices over the entries of its state, for a scalar x.
-
-    Attributes:
-        initial: each entry of the first state as a multiple of x_0.
-        paths: how often a step applies T.
-    """
-
-    def __init__(self, recurrence: Recurrence):
-        self._recurrence = recurrence
-        self.paths = number_of_paths(recurrence)
-        state = recurrence.init(jnp.ones(1))
-        entries, self._state = ravel_pytree(state)
-        counts = jax.tree.map(
-            lambda a: jnp.full(jnp.shape(a), not jnp.issubdtype(a.dtype, jnp.floating)),
-            state,
-        )
-        self._is_count = ravel_pytree(counts)[0]
-        self.initial = np.where(self._is_count, 0, entries)
-        # Steps are linear in what is no count of them, so they are taken at 0.
-        self._at = jnp.where(self._is_count, entries, 0)
-        self._jacobian = jax.jit(jax.jacfwd(self._step, argnums=(0, 1), has_aux=True))
-
-    def is_output(self) -> np.ndarray:
-        """Return for each entry whether the output contains it now."""
-        output = jax.jacfwd(lambda s: self._recurrence.output(self._state(s)))
-        return np.any(np.asarray(output(self._at)) != 0, axis=0)
-
-    @functools.cached_property
-    def of_paths(self) -> np.ndarray:
-        """Whether each entry is of x' and of x, [2, entries]."""
-        iterates = getattr(self._recurrence, "iterates", None)
-        if self.paths == 1 or iterates is None:
-            return np.zeros((2, len(self._at)), bool)
-        paths = jax.jacfwd(lambda s: iterates(self._state(s)))(self._at)
-        return np.array([np.any(np.asarray(path) != 0, axis=0) for path in paths])
-
-    def step(self, c: Any) -> tuple[np.ndarray, ...]:
-        """Return the weights of old entries and T's in new entries and in T's inputs.
-
-        Returns:
-            (entries by entries), (entries by T's), (T's by entries), (T's by T's).
-        """
-        jacobians, new = self._jacobian(self._at, jnp.zeros(self.paths), c)
-        self._check_linear(jacobians[0], new, c)
-        self._at = jnp.where(self._is_count, new, 0)
-        (new_s, new_t), (input_s, input_t) = jacobians
-        return tuple(np.asarray(m) for m in (new_s, new_t, input_s, input_t))
-
-    def _check_linear(self, slopes: tuple, at_0: Any, c: Any) -> None:
-        """Refuse a step that is another one elsewhere, such as Anderson's."""
-        rng = np.random.default_rng(0)
-        there = np.where(self._is_count, 0, rng.normal(size=len(self._at)))
-        transformed = rng.normal(size=self.paths)
-        _, found = self._step(self._at + there, jnp.asarray(transformed), c)
-        expected = at_0 + slopes[0] @ there + slopes[1] @ transformed
-        if not np.allclose(found, expected, rtol=1e-3, atol=1e-3):
-            raise NoGraphError(
-                f"a step of {type(self._recurrence).__name__} is not linear in its "
-                "state and in T: it has no graph of sums"
-            )
-
-    def _step(self, entries: Any, transformed: Any, c: Any) -> tuple:
-        inputs = []
-
-        def transform(x: Any) -> Any:
-            inputs.append(x.reshape(()))
-            return transformed[len(inputs) - 1].reshape(x.shape)
-
-        state = self._recurrence.step(transform, self._state(entries), c)
-        new = ravel_pytree(state)[0]
-        return (new, jnp.stack(inputs)), new
-
-
 class _Builder:
     """Unrolls the steps into nodes and edges.
 
-    An entry of the state is a multiple of a node, (node, multiple): a new node is made
-    only for what is not one already.
+    A step is run on unit vectors, one for each entry that the state of a scalar x has
+    and one for each that a T returns: what becomes of them are its coefficients. An
+    entry is a multiple of a node: a new one is made only for what is not one already.
     """
 
-    def __init__(self, probe: _Probe):
-        self._probe = probe
+    def __init__(self, recurrence: Recurrence, depth: int):
+        self._recurrence = recurrence
+        self._paths = number_of_paths(recurrence)
+        self._size = len(_entries(recurrence.init(jnp.ones(1)), 1))
+        self._units = jnp.eye(self._size + self._paths)
+        self._state = recurrence.init(jnp.ones(len(self._units)))
         self._nodes = [Node("x_{0}", 0, 0)]
         self._edges: list[Edge] = []
-        self._entries = [(0, float(c)) for c in probe.initial]
+        # Of the entries, and then of the T's, over the nodes.
+        self._values = np.zeros((len(self._units), 1 + depth * len(self._units)))
+        self._values[: self._size, 0] = _entries(self._state, len(self._units))[:, 0]
         self._memory: dict[int, int] = {}
 
     def add_step(self, k: int, c: Coefficients) -> None:
         """Add the nodes of step k."""
-        new_s, new_t, input_s, input_t = self._probe.step(c)
-        transforms: list[tuple[int, float]] = []
-        for m in range(self._probe.paths):
-            terms = self._terms(input_s[m], self._entries)
-            # A T may read what the one before it returned.
-            terms |= self._terms(input_t[m, :m], transforms)
-            prime, row = ("'", 1) if (m, self._probe.paths) == (0, 2) else ("", 0)
+        results, state = self._step(self._units, c)
+        self._check_linear(results, c)
+        self._state = state
+        inputs, new = results[: self._paths], results[self._paths :]
+        for m in range(self._paths):
+            prime, row = ("'", 1) if (m, self._paths) == (0, 2) else ("", 0)
             node = Node(f"T{prime}_{{{k}}}", k + 0.5, row, True)
-            transforms.append((self._add(node, terms), 1.0))
-        is_output = self._probe.is_output()
-        entries = []
-        for i in range(len(self._entries)):
-            terms = self._terms(new_s[i], self._entries)
-            for node, weight in self._terms(new_t[i], transforms).items():
-                terms[node] = terms.get(node, 0.0) + weight
-            (node, weight), *more = terms.items() or [(0, 0.0)]
-            if more or (is_output[i] and self._nodes[node].is_transform):
-                node = self._add(self._iterate(i, k + 1, is_output, input_s), terms)
-                weight = 1.0
-            entries.append((node, weight))
-        self._entries = entries
+            # A T may read what the one before it returned.
+            self._values[self._size + m] = self._add(node, inputs[m] @ self._values)
+        is_output = self._holds(self._recurrence.output)
+        values = new @ self._values
+        for i, terms in enumerate(values):
+            nodes = _nonzero(terms)
+            of_transform = any(self._nodes[node].is_transform for node in nodes)
+            if len(nodes) > 1 or (is_output[i] and of_transform):
+                node = self._iterate(i, k + 1, is_output, inputs)
+                values[i] = self._add(node, terms)
+        self._values[: self._size] = values
 
     def structure(self) -> Structure:
         """Return the graph without what never reaches the output."""
-        is_output = self._probe.is_output()
-        wanted = {
-            node for (node, _), out in zip(self._entries, is_output, strict=True) if out
-        }
+        outputs = self._values[: self._size][self._holds(self._recurrence.output)]
+        wanted = set(_nonzero(np.abs(outputs).max(0)))
         for edge in reversed(self._edges):  # targets come before their sources
             if edge.target in wanted:
                 wanted.add(edge.source)
@@ -275,30 +202,73 @@ class _Builder:
         ]
         return Structure([self._nodes[node] for node in index], edges)
 
+    def _step(self, units: Any, c: Coefficients) -> tuple[np.ndarray, Any]:
+        """Return what the T's read and then the new entries, and the new state."""
+        read = []
+
+        def transform(x: Any) -> Any:
+            read.append(x)
+            return units[self._size + len(read) - 1]
+
+        state = self._recurrence.step(transform, self._filled(units), c)
+        return np.vstack([*read, _entries(state, len(self._units))]), state
+
+    def _check_linear(self, results: np.ndarray, c: Coefficients) -> None:
+        """Refuse a step that is another one elsewhere, such as Anderson's."""
+        elsewhere = np.random.default_rng(0).normal(size=self._units.shape)
+        found, _ = self._step(jnp.asarray(elsewhere, self._units.dtype), c)
+        if not np.allclose(found, results @ elsewhere, rtol=1e-3, atol=1e-3):
+            raise NoGraphError(
+                f"a step of {type(self._recurrence).__name__} is not linear in its "
+                "state and in T: it has no graph of sums"
+            )
+
+    def _filled(self, rows: Any) -> Any:
+        """Return the state with rows for entries; what counts steps stays."""
+        leaves, tree = jax.tree.flatten(self._state)
+        for i, leaf in enumerate(leaves):
+            if jnp.issubdtype(leaf.dtype, jnp.floating):
+                size = leaf.size // len(self._units)
+                leaves[i], rows = rows[:size].reshape(leaf.shape), rows[size:]
+        return jax.tree.unflatten(tree, leaves)
+
+    def _holds(self, read: Any) -> np.ndarray:
+        """Return for each entry whether what is read of the state contains it now."""
+        return np.asarray(read(self._filled(self._units)) != 0)[: self._size]
+
     def _iterate(
-        self, i: int, k: int, is_output: np.ndarray, input_s: np.ndarray
+        self, i: int, k: int, is_output: np.ndarray, inputs: np.ndarray
     ) -> Node:
         """Name entry i: x' and x as the method says, or as the two T read them."""
-        is_prime, is_x = self._probe.of_paths[:, i]
-        if not (is_prime or is_x) and self._probe.paths == 2:
-            is_prime, is_x = input_s[0, i] and not input_s[1, i], False
+        iterates = getattr(self._recurrence, "iterates", None)
+        is_prime = is_x = False
+        if self._paths == 2:
+            if iterates is not None:
+                paths = (lambda s: iterates(s)[0], lambda s: iterates(s)[1])
+                is_prime, is_x = (self._holds(path)[i] for path in paths)
+            if not (is_prime or is_x):
+                is_prime = inputs[0, i] and not inputs[1, i]
         if is_prime and not is_x:
             return Node(f"x'_{{{k}}}", k, 1)
-        if is_x or is_output[i] or input_s[-1, i]:
+        if is_x or is_output[i] or inputs[-1, i]:
             return Node(f"x_{{{k}}}", k, 0)
         row = self._memory.setdefault(i, len(self._memory))
         return Node(f"{'uvw'[row % 3]}_{{{k}}}", k, -1 - row)
 
-    def _add(self, node: Node, terms: dict[int, float]) -> int:
+    def _add(self, node: Node, terms: np.ndarray) -> np.ndarray:
+        """Add a node that is a sum of others; return it as one of itself."""
+        target = len(self._nodes)
         self._nodes.append(node)
-        target = len(self._nodes) - 1
-        self._edges += [Edge(source, target, w) for source, w in terms.items()]
-        return target
+        self._edges += [Edge(j, target, float(terms[j])) for j in _nonzero(terms)]
+        return np.eye(1, len(terms), target)[0]
 
-    def _terms(
-        self, weights: np.ndarray, values: list[tuple[int, float]]
-    ) -> dict[int, float]:
-        terms: dict[int, float] = {}
-        for weight, (node, multiple) in zip(weights, values, strict=True):
-            terms[node] = terms.get(node, 0.0) + float(weight) * multiple
-        return {node: w for node, w in terms.items() if abs(w) > _SMALLEST}
+
+def _entries(state: Any, size: int) -> np.ndarray:
+    """Return a state's vectors of ``size``; what counts steps is none."""
+    leaves = jax.tree.leaves(state)
+    floating = [a for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)]
+    return np.vstack([np.reshape(leaf, (-1, size)) for leaf in floating])
+
+
+def _nonzero(weights: np.ndarray) -> list[int]:
+    return np.flatnonzero(np.abs(weights) > _SMALLEST).tolist()
