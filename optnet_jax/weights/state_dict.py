@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import numpy as safetensors
 
 from optnet_jax.errors import InputError, shown
 from optnet_jax.runs.files import open_regular, readable, write_output
@@ -103,8 +104,7 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
     """Read weights by name. No file is allowed to run code.
 
     Args:
-        path: a file that ends in .npz, .safetensors (with the safetensors package),
-            .pth or .pt (with torch).
+        path: a file that ends in .npz, .safetensors, .pth or .pt (with torch).
 
     Returns:
         Name -> array; half precision is widened to float32.
@@ -184,14 +184,13 @@ def _start_of(path: pathlib.Path) -> bytes:
     return start
 
 
-def _package(module: str, path: pathlib.Path) -> Any:
+def _torch(path: pathlib.Path) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module("torch")
     except ImportError as error:
-        name = module.partition(".")[0]
         raise InputError(
-            f"{path.suffix} files need {name}: pip install {name}, or convert the file "
-            f"to .npz where it is installed"
+            f"{path.suffix} files need torch: pip install torch, or convert the file "
+            "to .npz where it is installed"
         ) from error
 
 
@@ -200,8 +199,8 @@ def _read(path: pathlib.Path) -> StateDict:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     if path.suffix == ".safetensors":
-        return _package("safetensors.numpy", path).load_file(path)
-    torch = _package("torch", path)
+        return safetensors.load_file(path)
+    torch = _torch(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(state, Mapping):
         inner = (state[name] for name in _WRAPPERS if name in state)
@@ -219,8 +218,8 @@ def _content(path: pathlib.Path, state: Any) -> bytes | Callable[[Any], None]:
     if path.suffix == ".npz":
         return lambda file: np.savez(file, allow_pickle=False, **state)
     if path.suffix == ".safetensors":
-        return _package("safetensors.numpy", path).save(state)
-    torch = _package("torch", path)
+        return safetensors.save(state)
+    torch = _torch(path)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
     return lambda file: torch.save(tensors, file)
 

@@ -15,7 +15,6 @@ from optnet_jax.networks import create
 from optnet_jax.weights import state_dict
 
 SUFFIXES = (".npz", ".safetensors", ".pth")
-PACKAGES = {".safetensors": "safetensors", ".pth": "torch"}
 STATE = {
     "conv1.weight": np.linspace(-1, 1, 300, dtype=np.float32).reshape(10, 30),
     "bn1.running_var": np.linspace(1, 2, 10, dtype=np.float32),
@@ -24,8 +23,8 @@ STATE = {
 
 
 def need(suffix):
-    if suffix in PACKAGES:
-        pytest.importorskip(PACKAGES[suffix])
+    if suffix == ".pth":
+        pytest.importorskip("torch")
 
 
 def one_line(path):

@@ -1,4 +1,4 @@
-"""Names and numbers against torch modules that are spelled as torchvision's are."""
+"""Names and numbers of state dicts; logits are in torchvision_logits_test.py."""
 
 import functools
 import re
@@ -37,13 +37,17 @@ DENSE_FIELDS = {
 DENSE = densenet(**DENSE_FIELDS)
 
 
-def _random_state(network, seed=0):
-    """A state dict of random numbers, variances positive."""
-    init = functools.partial(network.init, train=False)
+def _zeros(network):
+    """A state dict of zeros."""
     images = jnp.ones((1, 32, 32, 3))
-    shapes = jax.eval_shape(init, jax.random.key(0), images)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
     zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    rng = np.random.default_rng(seed)
+    return torchvision.export_state_dict(network, zeros)
+
+
+def _random_state(network):
+    """A state dict of random numbers, variances positive."""
+    rng = np.random.default_rng(0)
 
     def draw(key, value):
         if key.endswith("num_batches_tracked"):
@@ -53,8 +57,7 @@ def _random_state(network, seed=0):
             return rng.normal(0, std, value.shape).astype(np.float32)
         return rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
 
-    exported = torchvision.export_state_dict(network, zeros)
-    return {key: draw(key, value) for key, value in exported.items()}
+    return {key: draw(key, value) for key, value in _zeros(network).items()}
 
 
 @pytest.mark.parametrize(
@@ -90,11 +93,7 @@ def _random_state(network, seed=0):
     ],
 )
 def test_names_and_shapes_are_torchvisions(name, entries, some):
-    network = create(name)
-    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
-    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    state = torchvision.export_state_dict(network, zeros)
+    state = _zeros(create(name))
     assert len(state) == entries
     assert {key: state[key].shape for key in some} == some
 
@@ -149,19 +148,34 @@ def test_start_of_agd_net_and_hb_net():
     np.testing.assert_array_equal(propagation["beta2"], [-1, -1])
 
 
-def test_first_densenet_files_and_counters():
+def _first(key):
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key)
+
+
+PREFIXES = ("module.", "_orig_mod.", "_orig_mod.module.", "model.")
+
+
+@pytest.mark.parametrize(
+    "spelled", [_first, *(f"{prefix}{{}}".format for prefix in PREFIXES)]
+)
+def test_first_densenet_files_and_what_training_scripts_put_before_the_names(spelled):
     state = _random_state(DENSE)
-    old = {
-        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): value
+    other = {
+        spelled(key): value
         for key, value in state.items()
         if not key.endswith("num_batches_tracked")
     }
-    assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        torchvision.import_state_dict(DENSE, old),
-        torchvision.import_state_dict(DENSE, state),
-    )
+    assert "features.denseblock1.denselayer1.norm1.weight" not in other
+    expected = torchvision.import_state_dict(DENSE, state)
+    found = torchvision.import_state_dict(DENSE, other)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_two_spellings_of_one_name_are_refused():
+    state = _random_state(DENSE)
+    doubled = {**state, "module.classifier.bias": state["classifier.bias"]}
+    with pytest.raises(InputError, match="two entries for classifier.bias"):
+        torchvision.import_state_dict(DENSE, doubled)
 
 
 def test_every_misfit_is_listed():
@@ -195,15 +209,11 @@ def test_networks_that_torchvision_has_not(network, message):
         torchvision.import_state_dict(network, {})
 
 
-@pytest.mark.parametrize(
-    ("suffix", "package"), [(".pth", "torch"), (".safetensors", "safetensors")]
-)
-def test_file_that_needs_a_package(tmp_path, monkeypatch, suffix, package):
-    (tmp_path / f"w{suffix}").write_bytes(b"x")
-    for name in (package, "safetensors.numpy"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=f"pip install {package}"):
-        torchvision.load(DENSE, tmp_path / f"w{suffix}")
+def test_file_that_needs_torch(tmp_path, monkeypatch):
+    (tmp_path / "w.pth").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InputError, match="pip install torch"):
+        torchvision.load(DENSE, tmp_path / "w.pth")
 
 
 def test_pickled_code_is_refused(tmp_path):
@@ -211,18 +221,6 @@ def test_pickled_code_is_refused(tmp_path):
     torch.save({"a": functools.partial(print, "ran")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="without running code"):
         torchvision.load(DENSE, tmp_path / "w.pth")
-
-
-def test_what_training_scripts_put_before_the_names():
-    state = _random_state(DENSE)
-    expected = torchvision.import_state_dict(DENSE, state)
-    for prefix in ("module.", "_orig_mod.", "_orig_mod.module.", "model."):
-        wrapped = {f"{prefix}{key}": value for key, value in state.items()}
-        found = torchvision.import_state_dict(DENSE, wrapped)
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
-    doubled = {**state, "module.classifier.bias": state["classifier.bias"]}
-    with pytest.raises(InputError, match="two entries for classifier.bias"):
-        torchvision.import_state_dict(DENSE, doubled)
 
 
 def test_weights_that_are_not_finite_are_refused():
