@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from optnet_jax.benchmarks import depth, networks, tpu
-from optnet_jax.benchmarks.programs import has_torch
 from optnet_jax.benchmarks.suite import Suite
+from optnet_jax.benchmarks.timing import has_torch
 from optnet_jax.configuration import local_path
 from optnet_jax.runs import devices, program
 from optnet_jax.runs.files import write_output

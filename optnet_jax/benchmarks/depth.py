@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optnet_jax.benchmarks import programs
+from optnet_jax.benchmarks import programs, timing
 from optnet_jax.benchmarks.suite import (
     COMPILE,
     MEMORY,
@@ -82,13 +82,13 @@ def _structures(layers: int, options: argparse.Namespace) -> list[Row]:
             tell(f"{form}, {layers} layers: compile")
             made[form] = _step(network.clone(remat=remat), params, x, f)
     arguments = (lambda: outputs, weights, x, f)
-    with programs.torch_process("structure_runs", *arguments) as torch:
+    with timing.torch_process("structure_runs", *arguments) as torch:
         return _rows(made, layers, options, torch)
 
 
 def _rows(made: Any, layers: int, options: Any, torch: Any) -> list[Row]:
     tell(f"{layers} layers: {options.repeats} rounds")
-    rows = programs.time_programs(made, options.repeats, torch)
+    rows = timing.time_programs(made, options.repeats, torch)
     return [{"form": form, "at": layers, **row} for form, row in rows.items()]
 
 

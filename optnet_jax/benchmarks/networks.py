@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optnet_jax.benchmarks import programs
+from optnet_jax.benchmarks import programs, timing
 from optnet_jax.benchmarks.suite import (
     RATIO,
     THEIRS,
@@ -81,7 +81,7 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
     multiply_adds = count * cost(network, shape).multiply_adds
     suffix = f"{name}-{size}px-b{count}{'-bf16' * options.bfloat16}"
     rows = []
-    with programs.torch_process("network_runs", logits, *arguments) as torch:
+    with timing.torch_process("network_runs", logits, *arguments) as torch:
         tell(f"{name}: compile the training step and inference")
         if options.bfloat16:
             network = network.clone(dtype=jnp.bfloat16)
@@ -91,7 +91,7 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
         }
         for kind, program in made.items():
             tell(f"{name}: {kind}, {options.repeats} rounds")
-            row = programs.time_programs({kind: program}, options.repeats, torch)[kind]
+            row = timing.time_programs({kind: program}, options.repeats, torch)[kind]
             flops = 2 * multiply_adds * (3 if kind == "train" else 1)
             if torch:
                 row["torch_form"] = "compiled" if options.compiled else "eager"

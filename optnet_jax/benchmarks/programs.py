@@ -1,11 +1,9 @@
 """Compiled programs: what they take, and what the compiler says of them."""
 
-import contextlib
 import dataclasses
 import functools
-import importlib.util
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,14 +12,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from optnet_jax.benchmarks.suite import Row
-from optnet_jax.benchmarks.timing import (
-    other_process,
-    ratios,
-    spread,
-    take_turns,
-    timed,
-)
 from optnet_jax.training.steps import StepOptions, TrainState, create_state, train_step
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
@@ -49,74 +39,6 @@ class Program:
     compile_seconds: float
     temporary_bytes: int | None
     bytes_accessed: float | None
-
-
-def time_programs(
-    programs: Mapping[str, Program],
-    repeats: int,
-    torch: Mapping[str, Callable[[], float]],
-) -> dict[str, Row]:
-    """Time programs, and PyTorch's of the same name, in turns.
-
-    Args:
-        programs: by name.
-        repeats: timed rounds.
-        torch: PyTorch's, see :func:`torch_process`.
-
-    Returns:
-        name -> ``ours``, a spread of seconds, and what the compiler says; beside
-        PyTorch also ``torch`` and ``ratio``, its time by ours.
-    """
-    functions: dict[Any, Callable[[], float]] = {}
-    for name, program in programs.items():
-        functions[name, "ours"] = timed(program.run)
-        if name in torch:
-            functions[name, "torch"] = torch[name]
-    times = take_turns(functions, repeats)
-    rows: dict[str, Row] = {}
-    for name, program in programs.items():
-        ours, torchs = times[name, "ours"], times.get((name, "torch"))
-        rows[name] = {
-            "ours": spread(ours),
-            "compile_seconds": program.compile_seconds,
-            "temporary_bytes": program.temporary_bytes,
-            "bytes_accessed": program.bytes_accessed,
-        }
-        if torchs:
-            rows[name] |= {"torch": spread(torchs), "ratio": ratios(torchs, ours)}
-    return rows
-
-
-def has_torch() -> bool:
-    """Return whether PyTorch is installed."""
-    return importlib.util.find_spec("torch") is not None
-
-
-@contextlib.contextmanager
-def torch_process(
-    make: str, outputs: Callable[[], Any], *arguments: Any
-) -> Iterator[Mapping[str, Callable[[], float]]]:
-    """Have PyTorch's process ready, for as long as the context lasts.
-
-    Args:
-        make: the function of :mod:`.torch_twins` that makes its runs of the device,
-            "cpu" or "cuda", our outputs and the arguments.
-        outputs: returns what we compute.
-        *arguments: further ones.
-
-    Yields:
-        As :func:`~.timing.other_process`; nothing where PyTorch is not installed.
-
-    Raises:
-        InputError: PyTorch computes something else.
-    """
-    if not has_torch():
-        yield {}
-        return
-    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-    make = f"optnet_jax.benchmarks.torch_twins:{make}"
-    with other_process(make, device, outputs(), *arguments) as runs:
-        yield runs
 
 
 def start(

@@ -6,6 +6,7 @@ other's settings of the C library, its threads or its memory.
 
 import contextlib
 import functools
+import importlib.util
 import multiprocessing
 import pkgutil
 import signal
@@ -18,10 +19,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from optnet_jax.benchmarks.programs import Program
+from optnet_jax.benchmarks.suite import Row
 from optnet_jax.errors import InputError
 
 Runs = Mapping[str, Callable[[], object]]
 """Name -> what runs once and waits until it is done."""
+
+WARM_UP = 2
+"""Rounds before those that count."""
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -34,13 +40,6 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median, "low": low, "high": high, "repeats": len(values)}
 
 
-def ratios(
-    numerator: Sequence[float], denominator: Sequence[float]
-) -> dict[str, float]:
-    """Return the spread of the rounds' ratios: what slows a whole round cancels."""
-    return spread([a / b for a, b in zip(numerator, denominator, strict=True)])
-
-
 def default_clock() -> Callable[[], float]:
     """Return the process's CPU time where the CPU computes, else the wall time.
 
@@ -49,45 +48,90 @@ def default_clock() -> Callable[[], float]:
     return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
 
 
-def timed(
-    function: Callable[[], object], clock: Callable[[], float] | None = None
+def _timed(
+    run: Callable[[], object], clock: Callable[[], float]
 ) -> Callable[[], float]:
-    """Make a function that runs another and returns the seconds that it took.
+    """Make a function that runs another and returns the seconds that it took."""
 
-    Args:
-        function: returns when its work is done.
-        clock: seconds; None: :func:`default_clock`.
-    """
-    clock = clock or default_clock()
-
-    def run() -> float:
+    def seconds() -> float:
         start = clock()
-        function()
+        run()
         return clock() - start
 
-    return run
+    return seconds
 
 
-def take_turns(
-    functions: Mapping[Any, Callable[[], Any]], repeats: int, warm_up: int = 2
-) -> dict[Any, list[Any]]:
-    """Run each function in turn, again and again.
+def time_programs(
+    programs: Mapping[str, Program],
+    repeats: int,
+    torch: Mapping[str, Callable[[], float]],
+) -> dict[str, Row]:
+    """Time programs, and PyTorch's of the same name, in turns.
 
     Args:
-        functions: name -> function that runs once and returns the seconds of it.
-        repeats: rounds that count.
-        warm_up: rounds before them.
+        programs: by name.
+        repeats: timed rounds.
+        torch: PyTorch's, see :func:`torch_process`.
 
     Returns:
-        name -> seconds of each round.
+        name -> ``ours``, a spread of seconds, and what the compiler says; beside
+        PyTorch also ``torch`` and ``ratio``, its time by ours: of each round, as what
+        slows all of one cancels.
     """
-    times: dict[Any, list[Any]] = {name: [] for name in functions}
-    for i in range(warm_up + repeats):
-        for name, function in functions.items():
-            seconds = function()
-            if i >= warm_up:
-                times[name].append(seconds)
-    return times
+    turns: dict[tuple[str, str], Callable[[], float]] = {}
+    for name, program in programs.items():
+        turns[name, "ours"] = _timed(program.run, default_clock())
+        if name in torch:
+            turns[name, "torch"] = torch[name]
+    rounds = [
+        {turn: run() for turn, run in turns.items()} for _ in range(WARM_UP + repeats)
+    ]
+    rows: dict[str, Row] = {}
+    for name, program in programs.items():
+        ours = [seconds[name, "ours"] for seconds in rounds[WARM_UP:]]
+        rows[name] = {
+            "ours": spread(ours),
+            "compile_seconds": program.compile_seconds,
+            "temporary_bytes": program.temporary_bytes,
+            "bytes_accessed": program.bytes_accessed,
+        }
+        if name in torch:
+            theirs = [seconds[name, "torch"] for seconds in rounds[WARM_UP:]]
+            ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+            rows[name] |= {"torch": spread(theirs), "ratio": spread(ratios)}
+    return rows
+
+
+def has_torch() -> bool:
+    """Return whether PyTorch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+@contextlib.contextmanager
+def torch_process(
+    make: str, outputs: Callable[[], Any], *arguments: Any
+) -> Iterator[Mapping[str, Callable[[], float]]]:
+    """Have PyTorch's process ready, for as long as the context lasts.
+
+    Args:
+        make: the function of :mod:`.torch_twins` that makes its runs of the device,
+            "cpu" or "cuda", our outputs and the arguments.
+        outputs: returns what we compute.
+        *arguments: further ones.
+
+    Yields:
+        As :func:`other_process`; nothing where PyTorch is not installed.
+
+    Raises:
+        InputError: PyTorch computes something else.
+    """
+    if not has_torch():
+        yield {}
+        return
+    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    make = f"optnet_jax.benchmarks.torch_twins:{make}"
+    with other_process(make, device, outputs(), *arguments) as runs:
+        yield runs
 
 
 @contextlib.contextmanager
@@ -138,7 +182,7 @@ def _make_runs(make: str, clock: Callable[[], float], arguments: tuple) -> list[
     # JAX would take most of a GPU for the few numbers that PyTorch's side asks of it.
     jax.config.update("jax_platforms", "cpu")
     made: Runs = pkgutil.resolve_name(make)(*arguments)
-    _runs.update({name: timed(run, clock) for name, run in made.items()})
+    _runs.update({name: _timed(run, clock) for name, run in made.items()})
     return list(_runs)
 
 

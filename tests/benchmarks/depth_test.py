@@ -1,6 +1,6 @@
 import pytest
 
-from optnet_jax.benchmarks import depth, programs
+from optnet_jax.benchmarks import depth, programs, timing
 from optnet_jax.benchmarks.programs import Program
 
 DEPTH, SIMULATION = depth.SUITES
@@ -33,7 +33,7 @@ def test_reversible_needs_less_memory_than_written_out(monkeypatch, options):
 
 
 def test_every_structure_of_table_2_is_timed(monkeypatch, options):
-    monkeypatch.setattr(programs, "has_torch", lambda: False)
+    monkeypatch.setattr(timing, "has_torch", lambda: False)
     monkeypatch.setattr(depth, "TABLE_2", ("gd", "admm"))
     small = ("--values=2,3", "--batch=2", "--repeats=1")
     rows = SIMULATION.run(options(SIMULATION, *small))

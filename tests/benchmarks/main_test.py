@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from optnet_jax.benchmarks import __main__ as benchmarks
-from optnet_jax.benchmarks import depth, programs
+from optnet_jax.benchmarks import depth, timing
 from optnet_jax.errors import InputError
 
 SMALL = ("simulation", "--values=2,3", "--batch=2", "--repeats=1")
@@ -16,7 +16,7 @@ SMALL = ("simulation", "--values=2,3", "--batch=2", "--repeats=1")
 def _alone(monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
     monkeypatch.setattr(depth, "TABLE_2", ("gd",))
-    for module in (programs, benchmarks):
+    for module in (timing, benchmarks):
         monkeypatch.setattr(module, "has_torch", lambda: False)
 
 

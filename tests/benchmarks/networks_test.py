@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from optnet_jax.benchmarks import networks, programs
+from optnet_jax.benchmarks import networks, timing
 from optnet_jax.networks import NETWORKS
 
 SUITE, GPU = networks.SUITES
@@ -10,7 +10,7 @@ SMALL = ("--networks=resnet20:2", "--image-size=8", "--repeats=1")
 
 @pytest.fixture
 def _without_torch(monkeypatch):
-    monkeypatch.setattr(programs, "has_torch", lambda: False)
+    monkeypatch.setattr(timing, "has_torch", lambda: False)
 
 
 @pytest.mark.usefixtures("_without_torch")

@@ -5,28 +5,42 @@ import time
 
 import pytest
 
-from optnet_jax.benchmarks.timing import other_process, ratios, take_turns, timed
+from optnet_jax.benchmarks import timing
+from optnet_jax.benchmarks.programs import Program
+from optnet_jax.benchmarks.timing import other_process
 from optnet_jax.errors import InputError
 
 
-def test_functions_take_turns_and_warm_up_is_left_out():
-    calls, now = [], itertools.count()
-
-    def clock():
-        return float(next(now))
-
-    functions = {
-        name: timed(functools.partial(calls.append, name), clock) for name in "ab"
+def test_pytorch_takes_turns_with_the_programs_that_it_has(monkeypatch):
+    now, calls = itertools.count(), []
+    monkeypatch.setattr(timing, "default_clock", lambda: lambda: float(next(now)))
+    made = {
+        name: Program(functools.partial(calls.append, name), 9.0, 5, None)
+        for name in ("first", "second")
     }
-    times = take_turns(functions, repeats=2, warm_up=1)
-    assert calls == ["a", "b"] * 3
-    assert times == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+    theirs = iter([100.0, 50.0, 2.0, 9.0])  # the first two rounds do not count
+
+    def torch():
+        calls.append("torch")
+        return next(theirs)
+
+    rows = timing.time_programs(made, 2, {"first": torch})
+    assert calls == ["first", "torch", "second"] * 4
+    ours = {"median": 1.0, "low": 1.0, "high": 1.0, "repeats": 2}
+    assert rows["second"] == {
+        "ours": ours,
+        "compile_seconds": 9.0,
+        "temporary_bytes": 5,
+        "bytes_accessed": None,
+    }
+    assert rows["first"]["ours"] == ours
+    assert rows["first"]["torch"]["median"] == rows["first"]["ratio"]["median"] == 5.5
 
 
-def test_ratios_are_of_rounds():
-    found = ratios([2.0, 20.0, 9.0], [1.0, 10.0, 3.0])
-    assert found == {"median": 2.0, "low": 2.0, "high": 2.5, "repeats": 3}
-    assert ratios([4.0], [2.0])["high"] == 2.0
+def test_without_pytorch_there_is_no_process(monkeypatch):
+    monkeypatch.setattr(timing, "has_torch", lambda: False)
+    with timing.torch_process("network_runs", lambda: 1 / 0) as runs:
+        assert runs == {}
 
 
 def test_another_process_runs_what_it_is_asked_and_its_end_is_told():
