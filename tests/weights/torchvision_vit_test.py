@@ -146,23 +146,3 @@ def test_vit_base16_has_the_names_of_vit_b_16():
     assert len(found) == 152
     for name, value in expected.items():
         assert found[name].shape == value.shape, name
-
-
-@pytest.mark.long
-def test_torchvisions_own_vit_b_16():
-    torch = pytest.importorskip("torch")
-    models = pytest.importorskip("torchvision.models")
-    reference = models.vit_b_16(weights=None).eval()
-    # The classifier's weights are 0 at the start.
-    torch.nn.init.normal_(reference.heads.head.weight, std=0.02)
-    state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    network = create("vit_base16")
-    variables = torchvision.import_state_dict(network, state)
-    images = np.random.default_rng(0).standard_normal((2, 224, 224, 3), np.float32)
-    logits = jax.jit(network.apply)(variables, jnp.asarray(images))
-    with torch.no_grad():
-        expected = reference(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
-    exported = torchvision.export_state_dict(network, variables)
-    restored = {k: torch.from_numpy(v.copy()) for k, v in exported.items()}
-    reference.load_state_dict(restored, strict=True)
