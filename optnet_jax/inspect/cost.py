@@ -1,7 +1,7 @@
 """What a network costs, read off its shapes: nothing is allocated or run."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +35,12 @@ def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
     trace = jax.make_jaxpr(module.init_with_output, return_shape=True)
     jaxpr, (_, variables) = trace(key, images)
     parts = dict.fromkeys(variables["params"], 0)
-    total = 0
-    for equation, multiply_adds in equation_costs(jaxpr.jaxpr, jaxpr.jaxpr.invars[1:]):
+    total, dependent = 0, set(jaxpr.jaxpr.invars[1:])
+    for equation in jaxpr.jaxpr.eqns:
+        if not any(_is_in(variable, dependent) for variable in equation.invars):
+            continue
+        dependent.update(equation.outvars)
+        multiply_adds = _cost(equation)
         total += multiply_adds
         # linen traces each submodule under its name.
         scopes = str(equation.source_info.name_stack).split("/")
@@ -51,7 +55,7 @@ def count_parameters(params: Any) -> int:
     return int(parameter_overview.count_parameters(params))
 
 
-def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
+def count_multiply_adds(jaxpr: Any) -> int:
     """Return the multiply-adds of a jaxpr's convolutions and matrix products.
 
     The body of a scan counts once for each step, the branches of a conditional as the
@@ -59,23 +63,8 @@ def count_multiply_adds(jaxpr: Any, inputs: Sequence[Any] | None = None) -> int:
 
     Args:
         jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.
-        inputs: count only the equations that depend on these of its input variables; an
-            equation with a jaxpr of its own counts as a whole. None: all equations.
     """
-    return sum(multiply_adds for _, multiply_adds in equation_costs(jaxpr, inputs))
-
-
-def equation_costs(
-    jaxpr: Any, inputs: Sequence[Any] | None = None
-) -> Iterator[tuple[Any, int]]:
-    """Yield the equations of a jaxpr that count, with their multiply-adds."""
-    dependent = None if inputs is None else set(inputs)
-    for equation in jaxpr.eqns:
-        if dependent is not None:
-            if not any(_is_in(variable, dependent) for variable in equation.invars):
-                continue
-            dependent.update(equation.outvars)
-        yield equation, _cost(equation)
+    return sum(map(_cost, jaxpr.eqns))
 
 
 def _cost(equation: Any) -> int:
