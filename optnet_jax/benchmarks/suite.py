@@ -103,8 +103,8 @@ class Suite:
 def number(value: float) -> str:
     """Return three digits of a value.
 
-    >>> number(1.2345), number(1234.5), number(0.0)
-    ('1.23', '1234', '0')
+    >>> number(0.5), number(1.2345), number(99.96), number(1234.5), number(0.0)
+    ('0.500', '1.23', '100.', '1234', '0')
     """
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}" if value else "0"
 

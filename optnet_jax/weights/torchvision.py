@@ -38,10 +38,9 @@ from optnet_jax.weights.torchvision_names import (
 
 _SCANNED = "/layers/"
 _SHOWN = 4
-# HWIO to OIHW, [in, out] to [out, in], and back, by the number of axes; positions and
-# class tokens stay as they are.
+# HWIO to OIHW, [in, out] to [out, in], by the number of axes; positions and class
+# tokens stay as they are.
 _TO_TORCH = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (3, 2, 0, 1)}
-_TO_FLAX = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (2, 3, 1, 0)}
 
 
 class _Leaf(NamedTuple):
@@ -77,7 +76,7 @@ class _Leaf(NamedTuple):
 
     def from_torch(self, array: np.ndarray) -> np.ndarray:
         """Return one step's array."""
-        array = array.transpose(_TO_FLAX[array.ndim])
+        array = array.transpose(np.argsort(_TO_TORCH[array.ndim]))
         return array.reshape(self.shape[self.stacked :])
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:

@@ -127,12 +127,8 @@ def modern_name(key: str) -> str:
     'fc.bias'
     """
     key = re.sub(r"^((module|_orig_mod|model|net)\.)+", "", key)
-    key = re.sub(r"\.mlp\.linear_([12])\.", _mlp, key)
+    key = key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.")
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
-
-
-def _mlp(match: re.Match) -> str:
-    return f".mlp.{3 * int(match[1]) - 3}."
 
 
 def in_parts(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from optnet_jax.benchmarks import suite
-from optnet_jax.benchmarks.suite import Column, number, whole_numbers
+from optnet_jax.benchmarks.suite import Column, whole_numbers
 
 
 def measured(case, options):
@@ -40,19 +40,8 @@ def test_a_spread_is_shown_with_its_quartiles():
     assert column.cell({}) == "not run"
 
 
-def test_three_digits_are_shown():
-    values = (0.5, 12.345, 99.96, 1234.5)
-    assert [number(v) for v in values] == ["0.500", "12.3", "100.", "1234"]
-
-
 def test_lists_of_numbers_are_read():
     assert whole_numbers("8,16") == (8, 16)
     for text in ("", "8,", "0", "-1", "8.5"):
         with pytest.raises(argparse.ArgumentTypeError, match="whole number above 0"):
             whole_numbers(text)
-
-
-def test_networks_are_known():
-    assert suite.network_name("resnet56") == "resnet56"
-    with pytest.raises(argparse.ArgumentTypeError, match="did you mean 'resnet56'"):
-        suite.network_name("resnet57")

@@ -10,13 +10,15 @@ from optnet_jax.runs import program
 DONE = 'print("done", file=sys.stderr)'
 
 
-def start(body, **named):
+def command(body):
     """A program of its own: what it does at its edge is done to the process."""
     text = "import os, signal, sys, time\nfrom optnet_jax.runs import program\n"
     text += "with program.edge():\n" + textwrap.indent(textwrap.dedent(body), "    ")
-    return subprocess.Popen(
-        [sys.executable, "-c", text], stderr=subprocess.PIPE, text=True, **named
-    )
+    return [sys.executable, "-c", text]
+
+
+def start(body, **named):
+    return subprocess.Popen(command(body), stderr=subprocess.PIPE, text=True, **named)
 
 
 def finish(body, **named):
@@ -25,11 +27,10 @@ def finish(body, **named):
     return process.returncode, output, error
 
 
-def in_shell(redirection, body):
-    """The same with the shell's redirections."""
-    text = "import os, sys\nfrom optnet_jax.runs import program\nwith program.edge():\n"
+def in_shell(body, before="", redirection=""):
+    """The same with the shell's redirections, and as the argument of a command."""
     return subprocess.run(
-        ["bash", "-c", f'"$0" -c "$1" {redirection}', sys.executable, text + body],
+        ["bash", "-c", f'{before} "$0" "$@" {redirection}', *command(body)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -142,12 +143,8 @@ def test_being_stopped_waits_for_no_thread():
 
 def test_what_nohup_ignores_stays_ignored():
     body = "os.kill(os.getpid(), signal.SIGHUP); print('lives')"
-    done = in_shell("", f"    import signal; {body}")
-    assert done.returncode == 128 + signal.SIGHUP
-    text = "import os, signal\nfrom optnet_jax.runs import program\n"
-    text += f"with program.edge():\n    {body}"
-    command = ["nohup", sys.executable, "-c", text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert in_shell(body).returncode == 128 + signal.SIGHUP
+    done = in_shell(body, before="nohup")
     assert (done.returncode, done.stdout) == (0, "lives\n")
 
 
@@ -179,7 +176,7 @@ def test_a_screen_that_fails_loses_no_work(redirection, said, tmp_path):
         print(work.fileno())
     {DONE}
     """
-    done = in_shell("-- " + redirection, textwrap.indent(textwrap.dedent(body), "    "))
+    done = in_shell(body, redirection=redirection)
     assert file.read_text() == "whole"
     assert (done.stdout == "") == redirection.startswith((">", "|", "<"))
     assert done.stderr.endswith(said)
@@ -187,7 +184,7 @@ def test_a_screen_that_fails_loses_no_work(redirection, said, tmp_path):
 
 
 def test_a_status_is_not_lost_with_the_screen():
-    done = in_shell(">/dev/full", "    print('x')\n    sys.exit(5)")
+    done = in_shell("print('x')\nsys.exit(5)", redirection=">/dev/full")
     assert done.returncode == 5
 
 
