@@ -84,7 +84,6 @@ LIGHT_ROOMS = (
 # A file's tests stand in tests/<room>/<file>_test.py, but for these.
 TESTED_ELSEWHERE = {
     "benchmarks/__main__.py": "benchmarks/main_test.py",
-    "benchmarks/plain.py": "benchmarks/tpu_test.py",
     "configuration/command_line.py": "main_test.py",
     "data/__main__.py": "packaging_test.py",
     "inference/export.py": "inference/trained_test.py",

@@ -87,10 +87,10 @@ def draw(structures: Mapping[str, Structure], file: str | pathlib.Path) -> pathl
     """
     from matplotlib.figure import Figure
 
-    followed = [s for s in structures.values() if _is_followed(s)]
-    last = max((n.column for s in followed for n in s.nodes), default=_MATRICES_WIDTH)
-    if len(followed) < len(structures):
-        last = max(last, _MATRICES_WIDTH)
+    last = max(
+        max(n.column for n in s.nodes) if _is_followed(s) else _MATRICES_WIDTH
+        for s in structures.values()
+    )
     edges = [edge for structure in structures.values() for edge in structure.edges]
     largest = {
         kind: max(abs(e.weight) for e in edges if e.through_transform == kind)

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from typing import TextIO
 
 import jax
 import tqdm
@@ -34,7 +33,6 @@ class Progress:
         start_step: Step that the run goes on from.
         batch_size: Images per step.
         eval_every: Steps between two evaluations; the last step has one besides.
-        stream: Where to write; standard output by default.
     """
 
     # A log of a week-long run stays readable, and shows life every half minute.
@@ -46,21 +44,18 @@ class Progress:
         start_step: int,
         batch_size: int,
         eval_every: int,
-        stream: TextIO | None = None,
     ):
-        self._stream = stream or sys.stdout
         self._total = total_steps
         self._batch_size = batch_size
         self._eval_every = eval_every
         self._eval_seconds: float | None = None
-        self._shown = jax.process_index() == 0
         self._step = start_step
         self._busy_seconds = 0.0
         self._counted = 0
         self._resumed: tuple[float, int] | None = None
         self._last_line = time.monotonic()
         self._bar = None
-        if self._shown and _is_terminal(self._stream):
+        if jax.process_index() == 0 and _is_terminal():
             self._bar = tqdm.tqdm(
                 total=total_steps * batch_size,
                 initial=start_step * batch_size,
@@ -68,7 +63,7 @@ class Progress:
                 dynamic_ncols=True,
                 # Its own rate would count compilation and evaluation.
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} images{postfix}",
-                file=self._stream,
+                file=sys.stdout,
             )
 
     def close(self) -> None:
@@ -120,10 +115,10 @@ class Progress:
         """Print a line above the bar."""
         self._last_line = time.monotonic()
         if self._bar is not None:
-            with self._bar.external_write_mode(self._stream):
-                program.tell(text, self._stream)
-        elif self._shown:
-            program.tell(text, self._stream)
+            with self._bar.external_write_mode():
+                program.tell(text)
+        else:
+            say(text)
 
     def line(self, text: str) -> None:
         """Print a line above the bar; without a bar, add rate and time left."""
@@ -147,9 +142,9 @@ class Progress:
         return step // self._eval_every + extra
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def _is_terminal() -> bool:
     try:
-        return stream is not None and stream.isatty()
+        return sys.stdout is not None and sys.stdout.isatty()
     except ValueError:  # it is closed
         return False
 

@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from optnet_jax.benchmarks import plain, tpu
+from optnet_jax.benchmarks import tpu
 from optnet_jax.networks import create
 
 
@@ -13,7 +13,7 @@ def shapes(network):
 
 @pytest.mark.parametrize("name", ["resnet34", "densenet121"])
 def test_plain_networks_are_ours_in_other_layers(name):
-    ours, theirs = create(name, num_classes=1000), plain.PLAIN[f"plain_{name}"]()
+    ours, theirs = create(name, num_classes=1000), tpu.PLAIN[f"plain_{name}"]()
     assert shapes(theirs) == shapes(ours)
 
 
@@ -43,7 +43,7 @@ def test_a_row_is_of_the_recipes_step(monkeypatch, options):
     assert {row["rate"] for row in rows} == {64 / (2e9 / 819e9)}
     assert {row["bound"] for row in rows} == {"traffic with HBM"}
     theirs, ours = (experiment.module for experiment in experiments)
-    assert isinstance(theirs, plain.PlainResNet)
+    assert isinstance(theirs, tpu.PlainResNet)
     assert ours.batch_norm_group == 32
     assert {theirs.dtype, ours.dtype} == {jax.numpy.bfloat16}
     assert tpu.SUITE.markdown([rows[0], {**rows[1], "fits": "no"}]).count("\n") == 3

@@ -37,20 +37,18 @@ def advance(progress, clock, step, seconds):
     progress.advance(step, 0.25)
 
 
-def test_plain_lines_carry_rate_and_time_left(clock):
-    stream = io.StringIO()
-    progress = progress_lib.Progress(100, 0, 10, 200, stream)
+def test_plain_lines_carry_rate_and_time_left(clock, capsys):
+    progress = progress_lib.Progress(100, 0, 10, 200)
     clock[0] += 50.0  # compiles: not counted
     progress.resume()
     advance(progress, clock, 1, 0.5)
     advance(progress, clock, 4, 1.5)
     progress.line("epoch 1")
-    assert stream.getvalue() == "epoch 1  20 images/s  ETA 0:48 and evaluation\n"
+    assert capsys.readouterr().out == "epoch 1  20 images/s  ETA 0:48 and evaluation\n"
 
 
-def test_evaluations_are_part_of_the_time_left(clock):
-    stream = io.StringIO()
-    progress = progress_lib.Progress(100, 0, 10, 40, stream)
+def test_evaluations_are_part_of_the_time_left(clock, capsys):
+    progress = progress_lib.Progress(100, 0, 10, 40)
     progress.resume()
     advance(progress, clock, 40, 40.0)
     progress.pause()
@@ -58,16 +56,16 @@ def test_evaluations_are_part_of_the_time_left(clock):
     progress.evaluated(10.0)
     progress.line("")
     # 60 steps, and the evaluations after 80 and 100.
-    assert stream.getvalue() == "  10 images/s  ETA 1:20\n"
+    assert capsys.readouterr().out == "  10 images/s  ETA 1:20\n"
     progress.resume()
     advance(progress, clock, 100, 60.0)
     progress.pause()
     progress.line("")
-    assert stream.getvalue().endswith("ETA 0:00\n")
+    assert capsys.readouterr().out.endswith("ETA 0:00\n")
 
 
 def test_a_pause_is_not_counted(clock):
-    progress = progress_lib.Progress(100, 40, 10, 4, io.StringIO())
+    progress = progress_lib.Progress(100, 40, 10, 4)
     progress.resume()
     advance(progress, clock, 42, 2.0)
     progress.pause()
@@ -81,7 +79,7 @@ def test_a_pause_is_not_counted(clock):
 
 def test_two_steps_an_epoch_have_the_rate_of_the_work(clock):
     # Both are fetched only after the second is done: their distance says nothing.
-    progress = progress_lib.Progress(4, 0, 32, 2, io.StringIO())
+    progress = progress_lib.Progress(4, 0, 32, 2)
     for first in (0, 2):
         progress.resume()
         advance(progress, clock, first + 1, 8.0)
@@ -90,19 +88,18 @@ def test_two_steps_an_epoch_have_the_rate_of_the_work(clock):
     assert progress.images_per_second == pytest.approx(8, rel=1e-4)
 
 
-def test_before_anything_is_measured_a_line_is_plain(clock):
-    stream = io.StringIO()
-    progress = progress_lib.Progress(10, 0, 1, 1, stream)
+def test_before_anything_is_measured_a_line_is_plain(clock, capsys):
+    progress = progress_lib.Progress(10, 0, 1, 1)
     progress.line("begin")
     progress.resume()
     clock[0] += 1.0
     progress.line("still nothing is done")
-    assert stream.getvalue() == "begin\nstill nothing is done\n"
+    assert capsys.readouterr().out == "begin\nstill nothing is done\n"
     assert progress.images_per_second is None
 
 
 def test_a_log_shows_life_every_half_minute(clock):
-    progress = progress_lib.Progress(10, 0, 1, 1, io.StringIO())
+    progress = progress_lib.Progress(10, 0, 1, 1)
     assert not progress.due()
     clock[0] = 31.0
     assert progress.due()
@@ -110,9 +107,9 @@ def test_a_log_shows_life_every_half_minute(clock):
     assert not progress.due()
 
 
-def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(clock):
-    stream = Terminal()
-    progress = progress_lib.Progress(100, 50, 10, 50, stream)
+def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(clock, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    progress = progress_lib.Progress(100, 50, 10, 50)
     progress.resume()
     advance(progress, clock, 100, 25.0)
     progress.evaluated(1.0)
