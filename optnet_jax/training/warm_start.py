@@ -117,7 +117,9 @@ def _from_file(path: Path, module: nn.Module) -> Leaves:
             name: state_dict.checked_weight(name, array)
             for name, array in state.items()
         }
-    return flatten(torchvision.import_weights(module, state))
+    return flatten(
+        torchvision.import_state_dict(module, state, with_coefficients=False)
+    )
 
 
 def read_variables(

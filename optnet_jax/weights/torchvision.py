@@ -104,7 +104,9 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
     state_dict.write_state_dict(path, export_state_dict(network, variables))
 
 
-def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+def import_state_dict(
+    network: nn.Module, state: Mapping[str, Any], *, with_coefficients: bool = True
+) -> dict[str, Any]:
     """Return a network's variables from torchvision's.
 
     Args:
@@ -112,6 +114,7 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
             AGD-Net family, of torchvision's geometry (stage sizes and widths of any
             size), or a vision transformer with a class token, of any size.
         state: name -> array; the counters ``num_batches_tracked`` are ignored.
+        with_coefficients: at their initial values; else they are left out.
 
     Returns:
         ``{"params": ..., "batch_stats": ...}``, float32.
@@ -120,19 +123,6 @@ def import_state_dict(network: nn.Module, state: Mapping[str, Any]) -> dict[str,
         InputError: a network that torchvision has no names for, or a state dict with
             missing, extra or misshapen entries, or with values that no weights have.
     """
-    flat, images, coefficients = _imported(network, state)
-    return unflatten_dict(flat | _initial(network, images, coefficients))
-
-
-def import_weights(network: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what :func:`import_state_dict` does, without the coefficients."""
-    return unflatten_dict(_imported(network, state)[0])
-
-
-def _imported(
-    network: nn.Module, state: Mapping[str, Any]
-) -> tuple[dict[tuple, Any], jax.ShapeDtypeStruct, list[tuple]]:
-    """Return the weights, images for them, and the paths of the coefficients."""
     if state_dict.has_own_names(state):
         raise InputError(
             "the state dict has this library's names, not torchvision's: read its file "
@@ -152,7 +142,9 @@ def _imported(
             for key in leaf.keys
         ]
         flat[leaf.path] = jnp.asarray(np.stack(arrays) if leaf.stacked else arrays[0])
-    return flat, images, coefficients
+    if with_coefficients and coefficients:
+        flat |= _initial(network, images, coefficients)
+    return unflatten_dict(flat)
 
 
 def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDict:
@@ -265,7 +257,7 @@ def _initial(network: nn.Module, images: Any, paths: list[tuple]) -> dict[tuple,
         flat: Any = flatten_dict(network.init(key, jnp.zeros(images.shape)))
         return {path: flat[path] for path in paths}
 
-    return jax.jit(coefficients)(jax.random.key(0)) if paths else {}
+    return jax.jit(coefficients)(jax.random.key(0))
 
 
 def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
