@@ -15,6 +15,7 @@ from optnet_jax.recurrences import (
     takes_history,
 )
 from optnet_jax.recurrences.base import at_step, packed, unpacked
+from optnet_jax.recurrences.iterate import first_state
 
 _SMALLEST = 1e-7
 """Below this a weight is 0 that has been rounded."""
@@ -121,7 +122,7 @@ def _history_structure(
     # Iterate x_j is the j-th unit vector, and the last one is what T returns: the next
     # iterate shows its terms, and then becomes a unit vector in all of the state.
     unit = jnp.eye(depth + 2)
-    state = recurrence.init(unit[0])
+    state = first_state(recurrence, unit[0])
     edges: list[Edge] = []
     transformed: dict[int, float] = {}
 
@@ -140,7 +141,8 @@ def _history_structure(
         plain = terms.at[-1].set(0)
         edges += [Edge(j, k + 1, float(plain[j])) for j in range(k + 1)]
         new = (unit[k + 1] - plain) / factor - unit[-1]
-        state = jax.tree.map(lambda v, new=new: v + v[-1] * new, state)
+        # All but what counts steps is a sum of iterates.
+        state = jax.tree.map(lambda v, n=new: v + v[-1] * n if np.ndim(v) else v, state)
     nodes = [Node(f"x_{{{k}}}", k, 0) for k in range(depth + 1)]
     return Structure(nodes, [edge for edge in edges if abs(edge.weight) > _SMALLEST])
 
@@ -156,9 +158,9 @@ class _Builder:
     def __init__(self, recurrence: Recurrence, depth: int):
         self._recurrence = recurrence
         self._paths = number_of_paths(recurrence)
-        self._size = len(_entries(recurrence.init(jnp.ones(1)), 1))
+        self._size = len(_entries(first_state(recurrence, jnp.ones(1)), 1))
         self._units = jnp.eye(self._size + self._paths)
-        self._state = recurrence.init(jnp.ones(len(self._units)))
+        self._state = first_state(recurrence, jnp.ones(len(self._units)))
         self._nodes = [Node("x_{0}", 0, 0)]
         self._edges: list[Edge] = []
         # Of the entries, and then of the T's, over the nodes.

@@ -45,7 +45,7 @@ class Counting:
         return {"gamma": np.linspace(0.2, 0.8, depth)}
 
     def init(self, x0):
-        return jnp.array(0), x0
+        return 0, x0
 
     def step(self, transform, state, c):
         count, x = state
@@ -126,7 +126,10 @@ def test_learned_coefficients_that_are_not_the_recurrences(learned, message):
 
 
 class Extrapolated:
-    """A user's own sum over the history: C_k from y_k, and its memory of x_k - y_k."""
+    """A user's own sum over the history: C_k from y_k, and its memory of x_k - y_k.
+
+    It counts its steps.
+    """
 
     history = True
 
@@ -134,13 +137,13 @@ class Extrapolated:
         return {"gamma": np.linspace(0.2, 0.8, depth)}
 
     def init(self, x0):
-        return (x0,), 0 * x0
+        return (x0,), 0 * x0, 0
 
     def step(self, transform, state, c):
-        xs, v = state
+        xs, v, count = state
         v = c["gamma"] * (v + xs[-1] - xs[0])
         new = 0.5 * transform(xs[-2:], np.array([0.3, -2.0])[-len(xs) :]) + v
-        return (*xs, new), v - 0.1 * new
+        return (*xs, new), v - 0.1 * count * new, count + 1
 
     def output(self, state):
         return state[0][-1]
