@@ -11,6 +11,8 @@ import optnet_jax
 
 PACKAGE = Path(optnet_jax.__file__).parent
 
+PROGRAM = {"configuration", "data", "networks", "recurrences", "runs"}
+
 # From the ground up; each may import those named, besides itself, errors and kinds.
 ROOMS = {
     "errors": set(),
@@ -25,49 +27,11 @@ ROOMS = {
     "runs": set(),
     "weights": {"networks", "runs"},
     "data": {"configuration", "runs"},
-    "inference": {
-        "configuration",
-        "data",
-        "networks",
-        "recurrences",
-        "runs",
-        "structures",
-        "training",
-        "weights",
-    },
-    "training": {
-        "inspect",
-        "weights",
-        "runs",
-        "networks",
-        "data",
-        "recurrences",
-        "configuration",
-    },
-    "studies": {
-        "inference",
-        "runs",
-        "inspect",
-        "configuration",
-        "training",
-        "data",
-        "networks",
-        "structures",
-        "objectives",
-        "recurrences",
-    },
-    "benchmarks": {
-        "ops",
-        "runs",
-        "inspect",
-        "configuration",
-        "studies",
-        "training",
-        "data",
-        "networks",
-        "structures",
-        "recurrences",
-    },
+    "inference": PROGRAM | {"structures", "training", "weights"},
+    "training": PROGRAM | {"inspect", "weights"},
+    "studies": PROGRAM
+    | {"inference", "inspect", "objectives", "structures", "training"},
+    "benchmarks": PROGRAM | {"inspect", "ops", "structures", "studies", "training"},
     "main": {"networks", "studies", "configuration", "runs"},
 }
 LIGHT_ROOMS = (
