@@ -211,13 +211,13 @@ def _converted(value: Any, kind: Any) -> Any:
 
 
 def is_plain(kind: Any) -> bool:
-    """Say whether a kind is of words, numbers and tuples of them, or a choice."""
+    """Say whether a kind is of words, numbers and tuples of them, or has a rule."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Annotated:
-        return is_plain(arguments[0])
     if origin in (tuple, typing.Union, types.UnionType):
         return all(one is ... or is_plain(one) for one in arguments)
-    return origin is Literal or kind in (bool, int, float, str, tuple, types.NoneType)
+    if origin in (Annotated, Literal):
+        return True
+    return kind in (bool, int, float, str, tuple, types.NoneType)
 
 
 def _none(value: Any) -> None:

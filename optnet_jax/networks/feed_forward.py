@@ -16,6 +16,7 @@ from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm
 from optnet_jax.recurrences import GradientDescent
+from optnet_jax.structures.fields import check_module
 
 Layer = Callable[[jax.Array], jax.Array]
 
@@ -50,19 +51,19 @@ class FeedForward(nn.Module):
         dtype: of the computation; parameters, statistics and logits stay in float32.
     """
 
-    num_classes: int = 1000
-    stage_sizes: tuple[int, ...] = (2, 2, 3, 3, 3)
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    hidden: tuple[int, ...] = (4096, 4096)
-    activation: str | tuple[str, ...] = "relu"
+    num_classes: fields.Classes = 1000
+    stage_sizes: fields.StageSizes = (2, 2, 3, 3, 3)
+    widths: fields.Widths = (64, 128, 256, 512, 512)
+    hidden: tuple[fields.Channels, ...] = (4096, 4096)
+    activation: fields.Activations = "relu"
     batch_norm: bool = False
-    dropout_rate: float = 0.5
-    batch_norm_group: int | None = None
+    dropout_rate: fields.Rate = 0.5
+    batch_norm_group: fields.Group | None = None
     classic: bool = False
-    dtype: Any = None
+    dtype: fields.Dtype | None = None
 
     def __post_init__(self):
-        fields.check_module(self)
+        check_module(self)
         if len(self.stage_sizes) != len(self.widths):
             raise InputError(
                 f"stage_sizes and widths need one entry for each stage, got "
@@ -158,10 +159,10 @@ _ONLY_VGG = ("stage_sizes", "batch_norm", "dropout_rate", "batch_norm_group")
 @functools.partial(fields.with_fields_of, FeedForward, hidden=("classic", *_ONLY_VGG))
 def lenet5(
     *,
-    num_classes: int = 10,
-    widths: tuple[int, ...] = (6, 16),
-    hidden: tuple[int, ...] = (120, 84),
-    activation: str | tuple[str, ...] = "tanh",
+    num_classes: fields.Classes = 10,
+    widths: fields.Widths = (6, 16),
+    hidden: tuple[fields.Channels, ...] = (120, 84),
+    activation: fields.Activations = "tanh",
     **network: Any,
 ) -> FeedForward:
     """Return LeNet-5 (LeCun 1998), or one of other widths.

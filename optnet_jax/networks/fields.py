@@ -1,8 +1,7 @@
-"""What the fields of networks may hold: a kind for each name, once."""
+"""What the fields of networks may hold: kinds, which their annotations name."""
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -18,7 +17,6 @@ from optnet_jax.networks.units import BLOCKS
 from optnet_jax.recurrences import methods
 from optnet_jax.recurrences.base import METHODS
 from optnet_jax.recurrences.history_sum import NESTEROV
-from optnet_jax.recurrences.two_path import Readout
 from optnet_jax.structures import fields
 
 
@@ -69,8 +67,18 @@ def _are_recurrences(value: Any) -> bool:
 
 
 Channels = Annotated[int, Range(least=1, most=2**16)]
-Layers = Annotated[int, Range(least=1, most=fields.MOST_LAYERS)]
+Classes = Annotated[int, Range(least=1, most=10**6)]
+StageSizes = Annotated[tuple[fields.AtLeastOne, ...], Items(least=1)]
+Widths = Annotated[tuple[Channels, ...], Items(least=1)]
+Rate = Annotated[float, Range(least=0, below=1)]
+Group = Annotated[int, Range(least=1, most=INT32)]
+Shortcut = Literal["pad", "projection", "none"]
 Activation = Annotated[str, OneOf(NAMES)]
+Activations = Activation | tuple[Activation, ...]
+Dtype = Annotated[Any, Rule('a floating type, such as "bfloat16"', _is_floating)]
+Block = Annotated[
+    Any, Rule(f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block)
+]
 Coefficient = Annotated[
     Any, Rule("a finite number, below 1e38 or so, or an array of them", _are_finite)
 ]
@@ -81,63 +89,14 @@ Weights = Annotated[
         _are_weights,
     ),
 ]
-
-FIELDS: Mapping[str, Any] = {
-    **fields.FIELDS,
-    "recurrence": Annotated[
-        Any,
-        Rule(
-            f"a recurrence, with the methods {', '.join(METHODS)}, one for each "
-            f"stage, or the key of a built-in one, such as agd",
-            _are_recurrences,
-        ),
-    ],
-    "alpha": Weights,
-    "beta": Weights,
-    "num_classes": Annotated[int, Range(least=1, most=10**6)],
-    "stage_sizes": Annotated[tuple[Layers, ...], Items(least=1)],
-    "widths": Annotated[tuple[Channels, ...], Items(least=1)],
-    "hidden": tuple[Channels, ...],
-    "growth_rate": Channels,
-    "width": Channels,
-    "heads": Channels,
-    "mlp_width": Channels,
-    "patch_size": Annotated[int, Range(least=1, most=2**16)],
-    "pool": Literal["token", "mean"],
-    "splitting": Literal["together", "in_turn"],
-    "skip": bool,
-    "stem_features": Channels,
-    "batch_norm_group": Annotated[int, Range(least=1, most=INT32)],
-    "stem": Literal["cifar", "imagenet"],
-    "shortcut": Literal["pad", "projection", "none"],
-    "start": Literal["same", "zero"],
-    "boundary": fields.FIELDS["previous"],
-    "readout": Readout,
-    "activation": Activation | tuple[Activation, ...],
-    "block": Annotated[
-        Any,
-        Rule(f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block),
-    ],
-    "unit_relu": bool,
-    "post_activation": bool,
-    "batch_norm": bool,
-    "bottleneck": bool,
-    "classic": bool,
-    "compression": Annotated[float, Range(above=0, most=1)],
-    "drop_path": fields.DropPath | tuple[fields.DropPath, fields.DropPath],
-    "dropout_rate": Annotated[float, Range(least=0, below=1)],
-    "dtype": Annotated[Any, Rule('a floating type, such as "bfloat16"', _is_floating)],
-    "beta1": Coefficient,
-    "beta2": Coefficient,
-    "memory": Coefficient,
-    "gamma": Coefficient,
-    "delta": Coefficient,
-}
-"""Field → kind, for every field of every network."""
-
-
-check = functools.partial(fields.check, fields=FIELDS)
-check_module = functools.partial(fields.check_module, fields=FIELDS)
+Recurrences = Annotated[
+    Any,
+    Rule(
+        f"a recurrence, with the methods {', '.join(METHODS)}, one for each stage, or "
+        f"the key of a built-in one, such as agd",
+        _are_recurrences,
+    ),
+]
 
 
 def method(value: Any) -> Any:

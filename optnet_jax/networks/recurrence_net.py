@@ -4,14 +4,14 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from optnet_jax.errors import InputError, shown
-from optnet_jax.kinds import misfit
+from optnet_jax.kinds import Range, misfit
 from optnet_jax.networks import fields
 from optnet_jax.networks.activation import LEARNED, activated, activation, each
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS, DenseTransition
@@ -26,6 +26,7 @@ from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
 from optnet_jax.structures import Stage
 from optnet_jax.structures.checks import check_skips
+from optnet_jax.structures.fields import DropPath, Previous, check_module
 
 RESIDUAL_FIELDS = (
     "unit_relu",
@@ -119,33 +120,33 @@ class RecurrenceNet(nn.Module):
         InputError: fields that do not fit together, when the module is made.
     """
 
-    recurrence: Any
-    stage_sizes: tuple[int, ...] = (9, 9, 9)
-    widths: tuple[int, ...] = (16, 32, 64)
-    num_classes: int = 10
-    block: str | Callable[..., nn.Module] | None = None
+    recurrence: fields.Recurrences
+    stage_sizes: fields.StageSizes = (9, 9, 9)
+    widths: fields.Widths = (16, 32, 64)
+    num_classes: fields.Classes = 10
+    block: fields.Block | None = None
     unit_relu: bool = False
-    activation: str | tuple[str, ...] = "relu"
-    stem: str = "cifar"
-    stem_features: int | None = None
-    shortcut: str = "pad"
-    start: str = "same"
-    boundary: str = "shortcut"
-    compression: float = 1.0
-    dropout_rate: float = 0.0
+    activation: fields.Activations = "relu"
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    stem_features: fields.Channels | None = None
+    shortcut: fields.Shortcut = "pad"
+    start: Literal["same", "zero"] = "same"
+    boundary: Previous = "shortcut"
+    compression: Annotated[float, Range(above=0, most=1)] = 1.0
+    dropout_rate: fields.Rate = 0.0
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: float | tuple[float, float] = 0.0
+    drop_path: DropPath | tuple[DropPath, DropPath] = 0.0
     separate_paths: bool = False
     tied: bool = False
     unroll: bool | None = None
     remat: bool = False
     reversible: bool = False
-    batch_norm_group: int | None = None
-    dtype: Any = None
+    batch_norm_group: fields.Group | None = None
+    dtype: fields.Dtype | None = None
 
     def __post_init__(self):
-        fields.check_module(self)
+        check_module(self)
         object.__setattr__(self, "recurrence", fields.method(self.recurrence))
         stages = len(self.stage_sizes)
         if len(self.widths) != stages:

@@ -7,11 +7,11 @@ from typing import Any
 from flax import linen as nn
 
 from optnet_jax.errors import InputError, did_you_mean, shown
-from optnet_jax.kinds import is_plain, misfit
-from optnet_jax.networks import fields
+from optnet_jax.kinds import misfit
 from optnet_jax.networks.feed_forward import FEED_FORWARD_NETWORKS
 from optnet_jax.networks.vit import VISION_TRANSFORMERS
 from optnet_jax.networks.zoo import RECURRENCE_NETWORKS
+from optnet_jax.structures.fields import check
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **FEED_FORWARD_NETWORKS,
@@ -55,11 +55,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
         if parameter.default is parameter.empty and field not in overrides:
             raise InputError(f"network {name!r} needs a value of its field {field!r}")
     constructor = NETWORKS[name]
-    own = {field: kind for field, kind in field_kinds(name).items() if is_plain(kind)}
-    # A class of one's own may call what it likes by the names of ours, which check
-    # themselves when they are made.
-    known = {} if inspect.isclass(constructor) else fields.FIELDS
-    fields.check(constructor, overrides, fields={**own, **known})
+    check(constructor, overrides)
     module = constructor(**overrides)
     _check_module(name, module)
     return module

@@ -7,7 +7,7 @@ with (1, 0) over the branches. Any other recurrence takes the same branches.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
 from optnet_jax.recurrences.base import at_step
 from optnet_jax.structures import Propagation
+from optnet_jax.structures.fields import AtLeastOne, DropPath, check_module
+
+Splitting = Literal["together", "in_turn"]
 
 UNROLLED_DEPTH = 12
 """Up to this many layers with weights of their own are written out."""
@@ -77,41 +80,34 @@ class VisionTransformer(nn.Module):
         InputError: fields that do not fit together, when the module is made.
     """
 
-    recurrence: Any = HeavyBall(1.0, 0.0)
-    depth: int = 12
-    width: int = 192
-    heads: int = 3
-    activation: str | tuple[str, ...] = GELU
-    mlp_width: int | None = None
-    patch_size: int = 16
-    num_classes: int = 1000
-    pool: str = "token"
-    splitting: str = "together"
+    recurrence: fields.Recurrences = HeavyBall(1.0, 0.0)
+    depth: AtLeastOne = 12
+    width: fields.Channels = 192
+    heads: fields.Channels = 3
+    activation: fields.Activations = GELU
+    mlp_width: fields.Channels | None = None
+    patch_size: fields.Channels = 16
+    num_classes: fields.Classes = 1000
+    pool: Literal["token", "mean"] = "token"
+    splitting: Splitting = "together"
     skip: bool | None = None
-    dropout_rate: float = 0.0
-    drop_path: float = 0.0
+    dropout_rate: fields.Rate = 0.0
+    drop_path: DropPath = 0.0
     learned: tuple[str, ...] = ()
     shared: bool = False
     tied: bool = False
     unroll: bool | None = None
     remat: bool = False
     reversible: bool = False
-    dtype: Any = None
+    dtype: fields.Dtype | None = None
 
     def __post_init__(self):
-        fields.check_module(self)
+        check_module(self)
         object.__setattr__(self, "recurrence", fields.method(self.recurrence))
         if self.width % self.heads:
             raise InputError(
                 f"width={self.width} must be a multiple of heads={self.heads}"
             )
-        if isinstance(self.drop_path, tuple):
-            raise InputError(
-                f"drop_path={self.drop_path} must be one number here: a vision "
-                f"transformer has the same probability in all layers"
-            )
-        if self.depth < 1:
-            raise InputError("depth=0 must be at least 1: a network needs a layer")
         method = self.recurrence
         if isinstance(method, tuple) or takes_history(method):
             raise InputError(
@@ -218,12 +214,12 @@ def _takes_sum(recurrence: Recurrence, steps: int) -> bool:
 @functools.partial(fields.with_fields_of, VisionTransformer)
 def yurii_vit(
     *,
-    alpha: Any = 1.0,
-    beta: Any = 0.9,
-    gamma: Any = 0.9,
-    delta: Any = 0.0,
+    alpha: fields.Coefficient = 1.0,
+    beta: fields.Coefficient = 0.9,
+    gamma: fields.Coefficient = 0.9,
+    delta: fields.Coefficient = 0.0,
     learned: tuple[str, ...] = ("alpha", "beta", "gamma"),
-    splitting: str = "in_turn",
+    splitting: Splitting = "in_turn",
     **network: Any,
 ) -> VisionTransformer:
     """Return a transformer with YuriiFormer's update over the branches in turn.

@@ -24,6 +24,7 @@ from optnet_jax.recurrences import (
     TwoPath,
     takes_history,
 )
+from optnet_jax.recurrences.two_path import Readout
 
 
 def _with_network_fields(
@@ -36,8 +37,8 @@ def _with_network_fields(
 @_with_network_fields
 def hb_net(
     *,
-    beta1: Any = 1.0,
-    beta2: Any = -1.0,
+    beta1: fields.Coefficient = 1.0,
+    beta2: fields.Coefficient = -1.0,
     post_activation: bool = False,
     **network: Any,
 ) -> RecurrenceNet:
@@ -58,7 +59,11 @@ resnet = functools.partial(hb_net, beta2=0.0, post_activation=True)
 
 @_with_network_fields
 def nesterov_net(
-    *, beta1: Any = None, beta2: Any = None, unit_relu: bool = True, **network: Any
+    *,
+    beta1: fields.Coefficient | None = None,
+    beta2: fields.Coefficient | None = None,
+    unit_relu: bool = True,
+    **network: Any,
 ) -> RecurrenceNet:
     """Return a network of (17): x_{k+1} = T(β1 x_k + β2 x_{k-1}).
 
@@ -70,7 +75,7 @@ def nesterov_net(
 
 @_with_network_fields
 def plain(
-    *, unit_relu: bool = True, shortcut: str = "none", **network: Any
+    *, unit_relu: bool = True, shortcut: fields.Shortcut = "none", **network: Any
 ) -> RecurrenceNet:
     """Return a network of (7), x_{k+1} = T(x_k): ResNet without skip connections."""
     return RecurrenceNet(
@@ -81,12 +86,12 @@ def plain(
 @_with_network_fields
 def dmr_net(
     *,
-    alpha: Any = 0.5,
-    beta: Any = 0.5,
-    memory: Any = 0.0,
-    readout: Any = "mean",
+    alpha: fields.Coefficient = 0.5,
+    beta: fields.Coefficient = 0.5,
+    memory: fields.Coefficient = 0.0,
+    readout: Readout = "mean",
     separate_paths: bool = True,
-    shortcut: str = "projection",
+    shortcut: fields.Shortcut = "projection",
     **network: Any,
 ) -> RecurrenceNet:
     """Return a network of (20); the defaults, with projections, are DMRNet's (DFN-MR).
@@ -105,7 +110,7 @@ def dmr_net(
 
 
 @_with_network_fields
-def admm_net(*, readout: Any = "x", **network: Any) -> RecurrenceNet:
+def admm_net(*, readout: Readout = "x", **network: Any) -> RecurrenceNet:
     """Return a network of (14); as printed, both paths of a layer share its weights.
 
     The read-out, of :class:`~optnet_jax.recurrences.ADMM`, is taken once, before the
@@ -117,13 +122,13 @@ def admm_net(*, readout: Any = "x", **network: Any) -> RecurrenceNet:
 @functools.partial(_with_network_fields, hidden=(*RESIDUAL_FIELDS, "widths", "block"))
 def agd_net(
     *,
-    recurrence: Any = None,
-    stage_sizes: tuple[int, ...] = (12, 12, 12),
-    growth_rate: int = 12,
-    stem_features: int = 16,
+    recurrence: fields.Recurrences | None = None,
+    stage_sizes: fields.StageSizes = (12, 12, 12),
+    growth_rate: fields.Channels = 12,
+    stem_features: fields.Channels = 16,
     bottleneck: bool = False,
-    alpha: Any = 1.0,
-    beta: Any = 0.1,
+    alpha: fields.Weights = 1.0,
+    beta: fields.Weights = 0.1,
     learned: tuple[str, ...] | None = None,
     **network: Any,
 ) -> RecurrenceNet:

@@ -67,8 +67,8 @@ class Equilibrium(nn.Module):
 
     recurrence: Recurrence
     transform: Callable[..., Any]
-    tolerance: float = 1e-5
-    max_steps: int = 1000
+    tolerance: fields.Fraction = 1e-5
+    max_steps: fields.AtLeastOne = 1000
 
     def __post_init__(self):
         fields.check_module(self)

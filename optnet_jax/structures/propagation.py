@@ -85,11 +85,11 @@ class Propagation(nn.Module):
 
     recurrence: Recurrence
     transform: Any
-    depth: int
+    depth: fields.Depth
     tied: bool = False
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: float | tuple[float, ...] = 0.0
+    drop_path: fields.DropPath | tuple[fields.DropPath, ...] = 0.0
     separate_paths: bool = False
     unroll: bool = False
     remat: bool = False

@@ -30,7 +30,7 @@ def soft_threshold(x: jax.Array, threshold: Any) -> jax.Array:
     return x - jnp.clip(x, -threshold, threshold)
 
 
-def shrinkage(matrix: ArrayLike, penalty: ArrayLike) -> Callable:
+def shrinkage(matrix: ArrayLike, penalty: fields.Penalty) -> Callable:
     """Return T, (x, b) ↦ S_{λ/L}(x - Aᵀ(A x - b)/L).
 
     >>> t = shrinkage([[2.0, 0.0]], penalty=0.4)
@@ -76,7 +76,7 @@ class Shrinkage(nn.Module):
     """
 
     matrix: ArrayLike
-    penalty: float
+    penalty: fields.Penalty
     coupled: bool = False
 
     def __post_init__(self):

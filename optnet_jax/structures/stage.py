@@ -37,7 +37,7 @@ class Stage(nn.Module):
 
     propagation: Propagation
     transition: Callable[..., nn.Module] | None = None
-    previous: str = "shortcut"
+    previous: fields.Previous = "shortcut"
     post_activation: Callable[[Any], jax.Array] | None = None
 
     def __post_init__(self):

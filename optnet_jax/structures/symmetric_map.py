@@ -1,7 +1,7 @@
 """W with 0 ⪯ W ⪯ (1 - μ) I: the linear map of Lemma 1, its condition number known."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,8 @@ class SymmetricMap(nn.Module):
         kernel_init: how A is drawn.
     """
 
-    mu: float
-    kernel_size: Sequence[int] = ()
+    mu: fields.Fraction
+    kernel_size: tuple[fields.AtLeastOne, ...] = ()
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_normal()
 
     def __post_init__(self):
