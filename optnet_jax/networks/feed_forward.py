@@ -1,7 +1,7 @@
-"""LeNet-5 and VGG-16 as (7), x_{k+1} = T_k(x_k), T_k a composite of its own shape."""
+"""LeNet-5 and VGG-16: (7), x_{k+1} = T_k(x_k), T_k a composite of its own shape."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,19 +15,7 @@ from optnet_jax.networks.images import check_images
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm
-from optnet_jax.recurrences import GradientDescent
 from optnet_jax.structures.fields import check_module
-
-Layer = Callable[[jax.Array], jax.Array]
-
-
-def propagate(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
-    """Return x_K of (7) over T_0..T_{K-1}, which may change the shape."""
-    method = GradientDescent()
-    state = method.init(x)
-    for transform in layers:
-        state = method.step(transform, state, {})
-    return method.output(state)
 
 
 class FeedForward(nn.Module):
@@ -95,35 +83,25 @@ class FeedForward(nn.Module):
         for size in self.stage_sizes:
             smallest = 2 * smallest + 4 * size * self.classic
         check_images(images, smallest)
-        names = iter(self._activations())
-        pool = functools.partial(
-            nn.avg_pool if self.classic else nn.max_pool,
-            window_shape=(2, 2),
-            strides=(2, 2),
-        )
-        layers: list[Layer] = []
+        x, names = images, iter(self._activations())
+        pool = nn.avg_pool if self.classic else nn.max_pool
         for i, size in enumerate(self.stage_sizes):
             for j in range(size):
                 place = f"{i}" if self.classic else f"{i}_{j}"
-                parts = self._conv(self.widths[i], place, next(names), train)
-                layers.append(_composite(*parts, *[pool] * (j + 1 == size)))
-        layers.append(lambda x: x.reshape(x.shape[0], -1))
+                x = self._conv(x, self.widths[i], place, next(names), train)
+            x = pool(x, window_shape=(2, 2), strides=(2, 2))
+        x = x.reshape(x.shape[0], -1)
+        drop = functools.partial(nn.Dropout, self.dropout_rate, deterministic=not train)
         for i, features in enumerate(self.hidden):
-            parts: list[Layer] = [
-                self._dense(features, self.dtype, f"dense_{i}"),
-                activation(next(names), f"dense_activation_{i}"),
-            ]
-            if self.dropout_rate:
-                drop = nn.Dropout(
-                    self.dropout_rate, deterministic=not train, name=f"dropout_{i}"
-                )
-                parts.append(drop)
-            layers.append(_composite(*parts))
-        x = propagate(layers, images)
+            x = self._dense(features, self.dtype, f"dense_{i}")(x)
+            x = activation(next(names), f"dense_activation_{i}")(x)
+            x = drop(name=f"dropout_{i}")(x) if self.dropout_rate else x
         head = self._dense(self.num_classes, None, "head")
         return head(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
-    def _conv(self, features: int, place: str, phi: str, train: bool) -> list[Layer]:
+    def _conv(
+        self, x: jax.Array, features: int, place: str, phi: str, train: bool
+    ) -> jax.Array:
         conv = convolution(
             features,
             5 if self.classic else 3,
@@ -132,25 +110,20 @@ class FeedForward(nn.Module):
             dtype=self.dtype,
             name=f"conv_{place}",
         )
-        follows = activation(phi, f"activation_{place}")
-        if not self.batch_norm:
-            return [conv, follows]
-        fused = phi == "relu"
-        norm = BatchNorm(
-            use_running_average=not train,
-            relu=fused,
-            group_size=self.batch_norm_group,
-            dtype=self.dtype,
-            name=f"norm_{place}",
-        )
-        return [conv, norm] if fused else [conv, norm, follows]
+        x, fused = conv(x), self.batch_norm and phi == "relu"
+        if self.batch_norm:
+            norm = BatchNorm(
+                use_running_average=not train,
+                relu=fused,
+                group_size=self.batch_norm_group,
+                dtype=self.dtype,
+                name=f"norm_{place}",
+            )
+            x = norm(x)
+        return x if fused else activation(phi, f"activation_{place}")(x)
 
     def _dense(self, features: int, dtype: Any, name: str) -> nn.Dense:
         return nn.Dense(features, kernel_init=xavier_normal, dtype=dtype, name=name)
-
-
-def _composite(*parts: Layer) -> Layer:
-    return lambda x: functools.reduce(lambda y, part: part(y), parts, x)
 
 
 _ONLY_VGG = ("stage_sizes", "batch_norm", "dropout_rate", "batch_norm_group")

@@ -6,11 +6,6 @@ from flax import linen as nn
 
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
-from optnet_jax.networks.feed_forward import propagate
-
-
-def test_propagation_applies_the_layers_in_order():
-    assert propagate([lambda x: x + 1, lambda x: 2 * x], jnp.asarray(3.0)) == 8
 
 
 def test_lenet5_is_the_independently_written_one(random_variables):
