@@ -1,12 +1,13 @@
 """The relaxed two-path structure (20), with DMRNet as its default."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.errors import InputError
+from optnet_jax.kinds import convert
 from optnet_jax.recurrences.base import (
     Coefficients,
     FieldCoefficients,
@@ -35,11 +36,7 @@ class TwoPaths(FieldCoefficients):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.readout not in get_args(Readout):
-            raise InputError(
-                f"unknown readout {self.readout!r}: use one of "
-                f"{', '.join(get_args(Readout))}"
-            )
+        convert(self.readout, Readout, "readout")
 
     def init(self, x0: Any) -> tuple:
         """Return (x'_0, x_0, 0) with x'_0 = x_0; a pair x0 is (x'_0, x_0)."""

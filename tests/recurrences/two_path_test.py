@@ -62,5 +62,5 @@ def test_printed_refuses_coefficients_of_another_number():
 
 @pytest.mark.parametrize("method", [ADMM, Coupled, TwoPath])
 def test_unknown_readout(method):
-    with pytest.raises(InputError, match="unknown readout 'y': use one of x, x_prime"):
+    with pytest.raises(InputError, match="readout='y' is unknown: use x or x_prime"):
         method(readout="y")
