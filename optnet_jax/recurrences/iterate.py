@@ -86,8 +86,7 @@ def iterate(
     state, outputs = jax.lax.scan(body, initial, (coefficients, weights), depth)
     if not trajectory:
         return recurrence.output(state)
-    first = recurrence.output(initial)
-    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs)
+    return jnp.concatenate([recurrence.output(initial)[None], outputs])
 
 
 def run_over_history(

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import misfit
@@ -64,6 +65,10 @@ def check_operators(module: Any) -> None:
     """
     method, each = module.recurrence, module.transform
     name, history = type(method).__name__, takes_history(method)
+    if module.separate_paths and number_of_paths(method) == 1 and not history:
+        raise InputError(
+            f"separate_paths needs a two-path recurrence, and {name} has one path"
+        )
     layers = each.transforms if isinstance(each, EachLayer) else (each,)
     if isinstance(each, EachLayer):
         if len(layers) != module.depth:
@@ -103,4 +108,38 @@ def check_history(module: Any) -> None:
         raise InputError(
             f"{name} takes the whole history, and {t} is no function of (sources, "
             f"alpha): give Pairwise({t}(...))"
+        )
+
+
+def check_reversible(module: Any) -> None:
+    """Check a propagation that is to be run backwards.
+
+    Raises:
+        InputError: its method cannot be undone, or a field stores its iterates.
+    """
+    method = module.recurrence
+    if not hasattr(method, "undo"):
+        raise InputError(
+            f"reversible needs the heavy ball (16), RevNet's Coupled or another "
+            f"method with an undo; {type(method).__name__} has no such form"
+        )
+    if module.tied or module.unroll or module.remat or module.drop_path:
+        raise InputError(
+            "reversible excludes tied, unroll, remat and drop_path: it scans "
+            "layers with weights of their own, stores no iterate and drops none"
+        )
+    if isinstance(module.transform, tuple):
+        raise InputError(
+            "reversible excludes transforms in turn: give one module of them"
+        )
+    if getattr(method, "post_activation", None) is not None:
+        raise InputError(
+            "reversible needs post_activation=None: an activation of the sum "
+            "cannot be undone"
+        )
+    beta2 = getattr(method, "beta2", -1.0)
+    if not isinstance(beta2, Tracer) and not np.all(beta2):
+        raise InputError(
+            "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
+            "dividing by it. Use remat=True to save memory instead"
         )

@@ -149,9 +149,8 @@ class Propagation(nn.Module):
                 linen's ``make_rng`` draws differs anyway.
 
         Raises:
-            InputError: depth < 1, a learned name that is no coefficient, separate paths
-                of a one-path method, inputs that T does not take, or a transform that
-                changes the shape.
+            InputError: depth < 1, a learned name that is no coefficient, inputs that T
+                does not take, or a transform that changes the shape.
         """
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype
@@ -176,11 +175,7 @@ class Propagation(nn.Module):
             return self._iterates(state)
         if not trajectory:
             return self.recurrence.output(state)
-        if history:
-            return outputs
-        return jax.tree.map(
-            lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
-        )
+        return outputs if history else jnp.concatenate([first[None], outputs])
 
     def _iterates(self, state: State) -> tuple:
         if number_of_paths(self.recurrence) == 1:
@@ -223,11 +218,6 @@ class Propagation(nn.Module):
         self, layer_class: Any, name: str, inputs: Inputs, trajectory: bool, k: int = 0
     ) -> Any:
         transform = self.of_layer(k)
-        if self.separate_paths and number_of_paths(self.recurrence) == 1:
-            raise InputError(
-                f"separate_paths needs a two-path recurrence, and "
-                f"{type(self.recurrence).__name__} has one path"
-            )
         return layer_class(
             recurrence=self.recurrence,
             transform=template.copy(transform),
@@ -301,23 +291,21 @@ class Propagation(nn.Module):
         mutable = self.scope.mutable if self.scope else False
         carried = subtract_filters(mutable, "params")
         layer = self._layer(layer_class, "layers", inputs, trajectory)
-        first, rest = None, self.depth
+        first = None
         if self.is_initializing():
             # A scan cannot create the running statistics that it carries.
             state, first = layer(state, *part_of(steps, 0))
-            steps, rest = part_of(steps, slice(1, None)), self.depth - 1
+            steps = part_of(steps, slice(1, None))
         scanned = nn.scan(
             lambda layer, state, *step: layer(state, *step),
-            length=rest,
+            length=self.depth - self.is_initializing(),
             variable_broadcast=subtract_filters(True, carried),
             variable_carry=carried,
             split_rngs={"params": False, nn.DenyList("params"): True},
         )
         state, outputs = scanned(layer, state, *steps)
         if first is not None:
-            outputs = jax.tree.map(
-                lambda x, xs: jnp.concatenate([x[None], xs]), first, outputs
-            )
+            outputs = jnp.concatenate([first[None], outputs])
         return state, outputs
 
     def described(self) -> str:

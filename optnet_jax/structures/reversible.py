@@ -8,15 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.ops.gradient import with_gradient
 from optnet_jax.recurrences import Coefficients, State, number_of_paths
 from optnet_jax.recurrences.iterate import step_in_dtype
 from optnet_jax.structures import template
+from optnet_jax.structures.checks import check_reversible
 from optnet_jax.structures.inputs import Inputs
 from optnet_jax.structures.propagation import Propagation
 
@@ -52,10 +51,13 @@ class ReversiblePropagation(Propagation):
     Its attributes are those of :class:`Propagation`.
     """
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_reversible(self)
+
     def _scanned(
         self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
     ) -> tuple:
-        self._check_reversible()
         state = jax.tree.map(
             lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state
         )
@@ -99,40 +101,6 @@ class ReversiblePropagation(Propagation):
             return [operator("transform", 0)]
         prime = "transform_prime" if self.separate_paths else "transform"
         return [operator(prime, 1), operator("transform", 0)]
-
-    def _unrolled(
-        self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
-    ) -> tuple:
-        self._check_reversible()  # refuses unroll
-        return super()._unrolled(state, coefficients, inputs, trajectory)
-
-    def _check_reversible(self) -> None:
-        method = self.recurrence
-        if not hasattr(method, "undo"):
-            raise InputError(
-                f"reversible needs the heavy ball (16), RevNet's Coupled or another "
-                f"method with an undo; {type(method).__name__} has no such form"
-            )
-        if self.tied or self.unroll or self.remat or self.drop_path:
-            raise InputError(
-                "reversible excludes tied, unroll, remat and drop_path: it scans "
-                "layers with weights of their own, stores no iterate and drops none"
-            )
-        if isinstance(self.transform, tuple):
-            raise InputError(
-                "reversible excludes transforms in turn: give one module of them"
-            )
-        if getattr(method, "post_activation", None) is not None:
-            raise InputError(
-                "reversible needs post_activation=None: an activation of the sum "
-                "cannot be undone"
-            )
-        beta2 = getattr(method, "beta2", -1.0)
-        if not isinstance(beta2, Tracer) and not np.all(beta2):
-            raise InputError(
-                "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
-                "dividing by it. Use remat=True to save memory instead"
-            )
 
 
 def _is_real(array: Any) -> bool:

@@ -208,30 +208,24 @@ def test_compile_time_does_not_grow_with_depth():
 
 
 @pytest.mark.parametrize(
-    ("module", "cause"),
+    ("fields", "cause"),
     [
-        (Propagation(HeavyBall(), jnp.tanh, 0), "at least 1, got 0"),
+        ({"depth": 0}, "at least 1, got 0"),
         (
-            Propagation(HeavyBall(), jnp.tanh, 2, learned=("alpha",)),
+            {"learned": ("alpha",)},
             "'alpha' is no coefficient of HeavyBall: it has beta1, beta2",
         ),
+        ({"separate_paths": True}, "HeavyBall has one path"),
         (
-            Propagation(HeavyBall(), jnp.tanh, 2, separate_paths=True),
-            "HeavyBall has one path",
-        ),
-        (
-            Propagation(HeavyBall(), lambda x: x[:-1], 2),
+            {"transform": lambda x: x[:-1]},
             r"must preserve the shape.* \(3, 5\) to \(2, 5\)",
-        ),
-        (
-            ReversiblePropagation(HeavyBall(1, -1), (jnp.tanh, jnp.sin), 2),
-            "excludes transforms in turn",
         ),
     ],
 )
-def test_bad_input(module, cause):
+def test_bad_input(fields, cause):
+    usual = {"recurrence": HeavyBall(), "transform": jnp.tanh, "depth": 2}
     with pytest.raises(InputError, match=cause):
-        module.init(jax.random.key(0), X)
+        Propagation(**{**usual, **fields}).init(jax.random.key(0), X)
 
 
 @pytest.mark.parametrize("form", [{}, {"unroll": True}, {"tied": True, "remat": True}])

@@ -224,14 +224,19 @@ def test_a_learned_beta2_that_reaches_zero_is_named(caplog, beta2):
         (HeavyBall(1, (-1, 0, -1, -1, -1, -1)), {}, "beta2 != 0 in every step"),
         (HeavyBall(1, -1, jax.nn.relu), {}, "post_activation=None"),
         (HeavyBall(1, -1), {"tied": True}, "excludes tied"),
+        (
+            HeavyBall(1, -1),
+            {"transform": (jnp.tanh, jnp.sin)},
+            "excludes transforms in turn",
+        ),
         (HeavyBall(1, -1), {"unroll": True}, "excludes tied, unroll"),
         (HeavyBall(1, -1), {"remat": True}, "excludes tied, unroll, remat"),
     ],
 )
 def test_what_cannot_be_reversed_is_refused(recurrence, fields, message):
-    network = ReversiblePropagation(recurrence, jnp.sin, DEPTH, **fields)
+    fields = {"transform": jnp.sin, "depth": DEPTH, **fields}
     with pytest.raises(InputError, match=message):
-        network.apply({}, jnp.ones(X))
+        ReversiblePropagation(recurrence, **fields)
 
 
 @pytest.mark.parametrize(
