@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,10 @@ IMAGENET = {**CIFAR, "stem": "imagenet", "shortcut": "projection"}
 
 
 class _Plain(nn.Module):
-    """What the independently written networks below are made of."""
+    """What the independently written networks below are made of.
+
+    A parameter's name is its path in ours.
+    """
 
     stage_sizes: tuple
     widths: tuple
@@ -30,125 +34,65 @@ class _Plain(nn.Module):
     stem: str = "cifar"
     shortcut: str = "pad"
 
-    def conv_bn(self, x, features, size, stride, name):
+    def conv_bn(self, x, features, size, stride, conv, norm):
         pad = (size - 1) // 2
         conv = nn.Conv(
-            features, (size, size), stride, [(pad, pad)] * 2, use_bias=False, name=name
+            features, (size, size), stride, [(pad, pad)] * 2, use_bias=False, name=conv
         )
-        bn = nn.BatchNorm(not self.train, momentum=0.9, epsilon=1e-5, name=f"{name}_bn")
+        bn = nn.BatchNorm(not self.train, momentum=0.9, epsilon=1e-5, name=norm)
         return bn(conv(x))
 
-    def branch(self, x, features, stride, name):
-        x = nn.relu(self.conv_bn(x, features, 3, stride, f"{name}_conv1"))
-        return self.conv_bn(x, features, 3, 1, f"{name}_conv2")
+    def branch(self, x, i, j, path=""):
+        """Unit j of stage i."""
+        place = f"transition{path}/unit"
+        if not i or j:
+            place = f"propagation/layer_{j - bool(i)}/transform{path}"
+        unit, features = f"stage_{i}/{place}", self.widths[i]
+        names = f"{unit}/conv_0", f"{unit}/norm_0"
+        x = nn.relu(self.conv_bn(x, features, 3, 2 if i and not j else 1, *names))
+        return self.conv_bn(x, features, 3, 1, f"{unit}/conv_1", f"{unit}/norm_1")
 
-    def skip(self, x, features, stride, name):
-        if stride == 1:
+    def skip(self, x, i, j, path=""):
+        if not i or j:
             return x
         if self.shortcut == "projection":
-            return self.conv_bn(x, features, 1, stride, f"{name}_projection")
+            place = f"stage_{i}/transition{path}/shortcut"
+            names = f"{place}/conv", f"{place}/norm"
+            return self.conv_bn(x, self.widths[i], 1, 2, *names)
         x = x[:, ::2, ::2]
         return jnp.concatenate([x, jnp.zeros_like(x)], -1)
 
-    def images_to_features(self, images):
-        if self.stem == "cifar":
-            return nn.relu(self.conv_bn(images, self.widths[0], 3, 1, "stem"))
-        x = nn.relu(self.conv_bn(images, self.widths[0], 7, 2, "stem"))
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-        return nn.max_pool(x, (3, 3), (2, 2))
+    @nn.compact
+    def __call__(self, images):
+        size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
+        names = "stem_conv", "stem_norm"
+        x = nn.relu(self.conv_bn(images, self.widths[0], size, stride, *names))
+        if self.stem != "cifar":
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+            x = nn.max_pool(x, (3, 3), (2, 2))
+        places = [(i, j) for i, n in enumerate(self.stage_sizes) for j in range(n)]
+        return nn.Dense(self.num_classes, name="head")(self.run(x, places).mean((1, 2)))
 
 
 class ResNet(_Plain):
-    @nn.compact
-    def __call__(self, images):
-        x = self.images_to_features(images)
-        for i, (blocks, features) in enumerate(
-            zip(self.stage_sizes, self.widths, strict=True)
-        ):
-            for j in range(blocks):
-                stride = 2 if i and not j else 1
-                name = f"stage{i}_block{j}"
-                residual = self.branch(x, features, stride, name)
-                x = nn.relu(residual + self.skip(x, features, stride, name))
-        return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, (1, 2)))
+    def run(self, x, places):
+        for place in places:
+            x = nn.relu(self.branch(x, *place) + self.skip(x, *place))
+        return x
 
 
 class DMRNet(_Plain):
-    @nn.compact
-    def __call__(self, images):
-        left = right = self.images_to_features(images)
-        for i, (blocks, features) in enumerate(
-            zip(self.stage_sizes, self.widths, strict=True)
-        ):
-            for j in range(blocks):
-                stride = 2 if i and not j else 1
-                names = f"left{i}_block{j}", f"right{i}_block{j}"
-                left_skip = self.skip(left, features, stride, names[0])
-                right_skip = self.skip(right, features, stride, names[1])
-                merged = left_skip / 2 + right_skip / 2
-                left = self.branch(left, features, stride, names[0]) + merged
-                right = self.branch(right, features, stride, names[1]) + merged
-        x = nn.relu(left / 2 + right / 2)
-        return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, (1, 2)))
+    def run(self, x, places):
+        left = right = x
+        for place in places:
+            left_skip = self.skip(left, *place, "_prime")
+            merged = left_skip / 2 + self.skip(right, *place) / 2
+            left = self.branch(left, *place, "_prime") + merged
+            right = self.branch(right, *place) + merged
+        return nn.relu(left / 2 + right / 2)
 
 
-def _unit(theirs, name):
-    return {
-        "conv_0": theirs[f"{name}_conv1"],
-        "norm_0": theirs[f"{name}_conv1_bn"],
-        "conv_1": theirs[f"{name}_conv2"],
-        "norm_1": theirs[f"{name}_conv2_bn"],
-    }
-
-
-def _translated(theirs, paths):
-    """Name an independently written network's params or batch_stats as ours.
-
-    ``paths``: their prefix of a block -> our suffix of a unit.
-    """
-    missing = {f"{n}_conv{k}": {} for n in _blocks(paths) for k in (1, 2)}
-    theirs = {**missing, **theirs}
-    ours = {"stem_conv": theirs.get("stem"), "stem_norm": theirs["stem_bn"]}
-    ours = {name: value for name, value in ours.items() if value is not None}
-    if "fc" in theirs:
-        ours["head"] = theirs["fc"]
-    for i, blocks in enumerate(CIFAR["stage_sizes"]):
-        stage = ours[f"stage_{i}"] = {"propagation": {}}
-        for prefix, suffix in paths.items():
-            names = [f"{prefix}{i}_block{j}" for j in range(blocks)]
-            if i:
-                transition = stage[f"transition{suffix}"] = {
-                    "unit": _unit(theirs, names[0])
-                }
-                if f"{names[0]}_projection_bn" in theirs:
-                    transition["shortcut"] = {
-                        "conv": theirs.get(f"{names[0]}_projection", {}),
-                        "norm": theirs[f"{names[0]}_projection_bn"],
-                    }
-            for k, name in enumerate(names[bool(i) :]):
-                layer = stage["propagation"].setdefault(f"layer_{k}", {})
-                layer[f"transform{suffix}"] = _unit(theirs, name)
-    return _without_empty(ours)
-
-
-def _blocks(paths):
-    return [
-        f"{prefix}{i}_block{j}"
-        for prefix in paths
-        for i, blocks in enumerate(CIFAR["stage_sizes"])
-        for j in range(blocks)
-    ]
-
-
-def _without_empty(tree):
-    if not isinstance(tree, dict):
-        return tree
-    tree = {name: _without_empty(value) for name, value in tree.items()}
-    return {
-        name: value
-        for name, value in tree.items()
-        if not isinstance(value, dict) or value
-    }
+_as_ours = functools.partial(flax.traverse_util.unflatten_dict, sep="/")
 
 
 def _images(size=8):
@@ -185,20 +129,15 @@ def _assert_close(found, expected, rtol=1e-11):
 
 
 @pytest.mark.parametrize(
-    ("name", "reference", "geometry", "paths"),
+    ("name", "reference", "geometry"),
     [
-        ("hb_net", ResNet, CIFAR, {"stage": ""}),
-        ("hb_net", ResNet, IMAGENET, {"stage": ""}),
-        (
-            "dmr_net",
-            DMRNet,
-            IMAGENET | {"stem": "cifar"},
-            {"left": "_prime", "right": ""},
-        ),
+        ("hb_net", ResNet, CIFAR),
+        ("hb_net", ResNet, IMAGENET),
+        ("dmr_net", DMRNet, IMAGENET | {"stem": "cifar"}),
     ],
 )
 def test_special_case_is_the_independently_written_network(
-    float64, random_variables, name, reference, geometry, paths
+    float64, random_variables, name, reference, geometry
 ):
     # HB with β2 = 0 and a ReLU after the sum is ResNet; (20) with ½ is DMRNet.
     case = {"beta2": 0.0, "post_activation": True} if name == "hb_net" else {}
@@ -206,9 +145,9 @@ def test_special_case_is_the_independently_written_network(
     theirs, evaluation = (reference(**geometry, train=train) for train in (True, False))
     images = _images(32 if geometry.get("stem") == "imagenet" else 8)
     variables = random_variables(theirs, images)
-    translated = {key: _translated(value, paths) for key, value in variables.items()}
+    translated = {key: _as_ours(value) for key, value in variables.items()}
     expected = list(_run(theirs, evaluation, variables, images))
-    expected[1:3] = [_translated(tree, paths) for tree in expected[1:3]]
+    expected[1:3] = map(_as_ours, expected[1:3])
     _assert_close(list(_run(ours, ours, translated, images, train=True)), expected)
 
 
