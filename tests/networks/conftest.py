@@ -29,3 +29,38 @@ def random_variables():
         return jax.tree_util.tree_map_with_path(leaf, shapes)
 
     return draw
+
+
+@pytest.fixture
+def run():
+    """Return logits, statistics and gradient of a training pass, and evaluation."""
+
+    def run(network, variables, images):
+        def loss(params):
+            logits, updated = network.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            weights = jax.numpy.arange(1, logits.shape[-1] + 1)[None]
+            return (logits**2 * weights).sum(), (logits, updated["batch_stats"])
+
+        gradient, trained = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+        return *trained, gradient, jax.jit(network.apply)(variables, images)
+
+    return run
+
+
+@pytest.fixture
+def assert_close():
+    """Compare trees; rtol is relative to the largest entry of a leaf, too."""
+
+    def compare(found, expected, rtol=1e-11):
+        def close(a, b):
+            np.testing.assert_allclose(a, b, rtol, rtol * np.abs(b).max())
+
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        jax.tree.map(close, found, expected)
+
+    return compare

@@ -1,7 +1,5 @@
 """DenseNet and AGD-Net against a DenseNet that is written from its own paper."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,45 +22,47 @@ SIZES, GROWTH, CLASSES = (2, 2), 4, 3
 BOTTLENECK = {"bottleneck": True, "compression": 0.5}
 
 
+def _bn_relu(module, x, name="norm"):
+    evaluate = not module.is_mutable_collection("batch_stats")
+    bn = nn.BatchNorm(evaluate, momentum=0.9, epsilon=1e-5, name=name)
+    return nn.relu(bn(x))
+
+
 class HuangLayer(nn.Module):
     """H([x_0, ..., x_l]) of Huang et al. (2017) §3: BN-ReLU-conv, in plain linen."""
 
     bottleneck: bool
-    train: bool
 
     @nn.compact
     def __call__(self, x):
-        def norm(name, x):
-            bn = nn.BatchNorm(not self.train, momentum=0.9, epsilon=1e-5, name=name)
-            return nn.relu(bn(x))
-
         if not self.bottleneck:
-            return nn.Conv(GROWTH, (3, 3), use_bias=False, name="conv")(norm("norm", x))
-        x = nn.Conv(4 * GROWTH, (1, 1), use_bias=False, name="conv1")(norm("norm1", x))
-        return nn.Conv(GROWTH, (3, 3), use_bias=False, name="conv2")(norm("norm2", x))
+            x = _bn_relu(self, x, "norm")
+            return nn.Conv(GROWTH, (3, 3), use_bias=False, name="conv")(x)
+        x = _bn_relu(self, x, "norm1")
+        x = nn.Conv(4 * GROWTH, (1, 1), use_bias=False, name="conv1")(x)
+        x = _bn_relu(self, x, "norm2")
+        return nn.Conv(GROWTH, (3, 3), use_bias=False, name="conv2")(x)
 
 
 class HuangBlock(nn.Module):
     size: int
     bottleneck: bool
-    train: bool
 
     @nn.compact
     def __call__(self, x):
         for k in range(self.size):
-            new = HuangLayer(self.bottleneck, self.train, name=f"layer_{k}")(x)
+            new = HuangLayer(self.bottleneck, name=f"layer_{k}")(x)
             x = jnp.concatenate([x, new], -1)
         return x
 
 
 class HuangTransition(nn.Module):
     features: int
-    train: bool
 
     @nn.compact
     def __call__(self, x):
-        bn = nn.BatchNorm(not self.train, momentum=0.9, epsilon=1e-5, name="norm")
-        x = nn.Conv(self.features, (1, 1), use_bias=False, name="conv")(nn.relu(bn(x)))
+        x = _bn_relu(self, x)
+        x = nn.Conv(self.features, (1, 1), use_bias=False, name="conv")(x)
         return nn.avg_pool(x, (2, 2), (2, 2))
 
 
@@ -71,102 +71,66 @@ class HuangDenseNet(nn.Module):
     compression: float = 1.0
 
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x, train=False):
         x = nn.Conv(16, (3, 3), use_bias=False, name="stem_conv")(x)
         for i, size in enumerate(SIZES):
-            x = HuangBlock(size, self.bottleneck, train, name=f"stage_{i}")(x)
+            x = HuangBlock(size, self.bottleneck, name=f"stage_{i}")(x)
             if i < len(SIZES) - 1:
                 features = int(self.compression * x.shape[-1])
-                x = HuangTransition(features, train, name=f"transition_{i}")(x)
-        bn = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, name="norm")
-        return nn.Dense(CLASSES, name="head")(nn.relu(bn(x)).mean((1, 2)))
+                x = HuangTransition(features, name=f"transition_{i}")(x)
+        x = _bn_relu(self, x).mean((1, 2))
+        return nn.Dense(CLASSES, name="head")(x)
 
 
 def _small(make=densenet, **fields):
     return make(stage_sizes=SIZES, growth_rate=GROWTH, num_classes=CLASSES, **fields)
 
 
-def _draw(module, images, seed=0):
-    init = functools.partial(module.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), images)
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda s: jnp.asarray(rng.uniform(0.2, 1.0, s.shape)), shapes)
-
-
-def _run(module, variables, images):
-    def loss(params):
-        logits, updated = module.apply(
-            {**variables, "params": params},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-        )
-        return jnp.sum(logits**2), (logits, updated["batch_stats"])
-
-    (_, (logits, stats)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(
-        variables["params"]
-    )
-    return logits, stats, gradient
-
-
-def _close(actual, expected, tolerance=1e-11):
-    def close(a, b):
-        scale = np.abs(b).max()
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
-
-    jax.tree.map(close, actual, expected)
-
-
 @pytest.mark.parametrize("fields", [{}, BOTTLENECK], ids=["plain", "bottleneck"])
-def test_unit_alpha_and_no_beta_is_densenet(float64, fields):
+def test_unit_alpha_and_no_beta_is_densenet(
+    float64, random_variables, run, assert_close, fields
+):
     images = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6, 6, 2)))
     reference = HuangDenseNet(**fields)
-    variables = _draw(reference, images)
-    expected = _run(reference, variables, images)
-
-    network = _small(**fields)
-    _close(_run(network, variables, images), expected)
-    _close(
-        network.apply(variables, images, train=False),
-        reference.apply(variables, images, train=False),
-    )
+    variables = random_variables(reference, images)
+    expected = run(reference, variables, images)
+    assert_close(run(_small(**fields), variables, images), expected)
 
     agd = _small(agd_net, **fields, beta=0.0)
     params = dict(variables["params"])
     for i, size in enumerate(SIZES):
         ones = jnp.ones(size * (size + 1) // 2)
         params[f"stage_{i}"] = {**params[f"stage_{i}"], "alpha": ones}
-    logits, stats, gradient = _run(agd, {**variables, "params": params}, images)
+    found = run(agd, {**variables, "params": params}, images)
     for i in range(len(SIZES)):
-        assert np.all(gradient[f"stage_{i}"].pop("alpha") != 0)
-    _close((logits, stats, gradient), expected)
+        assert np.all(found[2][f"stage_{i}"].pop("alpha") != 0)
+    assert_close(found, expected)
 
 
-def test_agd_net_is_not_densenet(float64):
+def test_agd_net_is_not_densenet(float64, random_variables):
     images = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6, 6, 2)))
     network = _small()
-    variables = _draw(network, images)
+    variables = random_variables(network, images)
     difference = network.apply(variables, images) - _small(beta=0.1).apply(
         variables, images
     )
     assert np.abs(difference).max() > 1e-3
 
 
-def test_compute_in_bfloat16_keeps_state_and_logits_in_float32():
+def test_compute_in_bfloat16_keeps_state_and_logits_in_float32(random_variables, run):
     images = jnp.ones((2, 4, 4, 1))
     module = _small(dtype=jnp.bfloat16, learned=("alpha",), beta=0.1)
-    variables = jax.tree.map(jnp.float32, _draw(module, images))
-    logits, stats, gradient = _run(module, variables, images)
-    for leaf in jax.tree.leaves((logits, stats, gradient)):
+    variables = random_variables(module, images)
+    for leaf in jax.tree.leaves(run(module, variables, images)):
         assert leaf.dtype == jnp.float32
         assert np.isfinite(leaf).all()
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_acts_in_training_only(random_variables, assert_close):
     images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 4, 1)))
     plain, dropped = _small(), _small(dropout_rate=0.2)
-    variables = _draw(plain, images)
-    _close(
+    variables = random_variables(plain, images)
+    assert_close(
         dropped.apply(variables, images, train=False),
         plain.apply(variables, images, train=False),
         0,
@@ -180,7 +144,7 @@ def test_dropout_acts_in_training_only():
         )[0]
 
     first, again, other = map(run, (0, 0, 1))
-    _close(first, again, 0)
+    assert_close(first, again, 0)
     assert np.abs(first - other).max() > 1e-3
 
 
@@ -243,10 +207,12 @@ def test_coefficients_of_jax_are_those_of_numpy(learned):
         assert np.unique(variables["params"]["stage_0"][name]).tolist() == [0.5]
 
 
-def test_a_users_own_recurrence_over_the_history_gives_a_dense_network(float64):
+def test_a_users_own_recurrence_over_the_history_gives_a_dense_network(
+    float64, random_variables, assert_close
+):
     images = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6, 6, 2)))
     network = create("agd_net", recurrence=DenseMomentum(), **OWN)
-    variables = _draw(network, images)
+    variables = random_variables(network, images)
     plain = create("densenet", **OWN)
     stage, inner = variables["params"]["stage_0"], variables["batch_stats"]["stage_0"]
 
@@ -255,7 +221,7 @@ def test_a_users_own_recurrence_over_the_history_gives_a_dense_network(float64):
         xs = [x0]
         for k in range(3):
             layer = {"params": stage[f"layer_{k}"], "batch_stats": inner[f"layer_{k}"]}
-            unit = HuangLayer(bottleneck=False, train=False)
+            unit = HuangLayer(bottleneck=False)
             x = unit.apply(layer, jnp.concatenate(xs, -1))
             xs.append(x + coefficient * (xs[k] - xs[k - 1]) if k > 1 else x)
         return xs
@@ -264,11 +230,11 @@ def test_a_users_own_recurrence_over_the_history_gives_a_dense_network(float64):
     for gamma, module in ((0.5, network), (0.0, plain)):
         logits, seen = module.apply(variables, images, capture_intermediates=True)
         (xs,) = seen["intermediates"]["stage_0"]["__call__"]
-        _close(list(xs), stage_0(gamma, xs[0]))
+        assert_close(list(xs), stage_0(gamma, xs[0]))
         outputs[gamma] = logits
     assert np.abs(outputs[0.5] - outputs[0.0]).max() > 1e-3
     without = create("agd_net", recurrence=DenseMomentum(0.0), **OWN)
-    _close(without.apply(variables, images), outputs[0.0])
+    assert_close(without.apply(variables, images), outputs[0.0])
 
 
 def test_it_is_summarised_drawn_and_recorded(tmp_path):
@@ -288,15 +254,15 @@ def test_it_is_summarised_drawn_and_recorded(tmp_path):
     assert shapes["params"]["stage_0"]["gamma"].shape == (3,)
 
 
-def test_it_starts_from_torchvisions_densenet():
+def test_it_starts_from_torchvisions_densenet(random_variables, assert_close):
     fields = {**OWN, **BOTTLENECK, "stem": "imagenet"}
     plain = create("densenet", **fields)
     images = jnp.ones((2, 32, 32, 3))
-    variables = jax.tree.map(jnp.float32, _draw(plain, images))
+    variables = random_variables(plain, images)
     state = torchvision.export_state_dict(plain, variables)
     own = create("agd_net", recurrence=DenseMomentum(0.0), **fields)
     loaded = torchvision.import_state_dict(own, state)
-    _close(own.apply(loaded, images), plain.apply(variables, images), 1e-6)
+    assert_close(own.apply(loaded, images), plain.apply(variables, images), 1e-6)
 
 
 def test_agd_net_is_its_densenet_with_other_coefficients():
@@ -306,7 +272,9 @@ def test_agd_net_is_its_densenet_with_other_coefficients():
         assert changed == agd
 
 
-def test_matrices_for_each_stage_and_coefficients_by_name(float64):
+def test_matrices_for_each_stage_and_coefficients_by_name(
+    float64, random_variables, assert_close
+):
     alphas = [np.tril(np.full((n, n), 0.5 + n)) for n in SIZES]
     images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 4, 1)))
     network = _small(alpha=(alphas[0], 2 * alphas[1]), learned=("alpha",))
@@ -315,8 +283,8 @@ def test_matrices_for_each_stage_and_coefficients_by_name(float64):
     starts = [method.coefficients(2)["alpha"][1] for method in network.recurrence]
     assert [row.tolist() for row in starts] == [[2.5, 2.5], [5.0, 5.0]]
     named, number = (_small(alpha="nesterov", beta=b) for b in ("nesterov", 1.0))
-    variables = _draw(number, images)
-    _close(named.apply(variables, images), number.apply(variables, images))
+    variables = random_variables(number, images)
+    assert_close(named.apply(variables, images), number.apply(variables, images))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ class _Plain(nn.Module):
     stage_sizes: tuple
     widths: tuple
     num_classes: int
-    train: bool
     stem: str = "cifar"
     shortcut: str = "pad"
 
@@ -39,7 +38,8 @@ class _Plain(nn.Module):
         conv = nn.Conv(
             features, (size, size), stride, [(pad, pad)] * 2, use_bias=False, name=conv
         )
-        bn = nn.BatchNorm(not self.train, momentum=0.9, epsilon=1e-5, name=norm)
+        evaluate = not self.is_mutable_collection("batch_stats")
+        bn = nn.BatchNorm(evaluate, momentum=0.9, epsilon=1e-5, name=norm)
         return bn(conv(x))
 
     def branch(self, x, i, j, path=""):
@@ -63,7 +63,7 @@ class _Plain(nn.Module):
         return jnp.concatenate([x, jnp.zeros_like(x)], -1)
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images, train=False):
         size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
         names = "stem_conv", "stem_norm"
         x = nn.relu(self.conv_bn(images, self.widths[0], size, stride, *names))
@@ -99,35 +99,6 @@ def _images(size=8):
     return jnp.asarray(np.random.default_rng(1).normal(size=(4, size, size, 3)), float)
 
 
-def _run(network, evaluation, variables, images, **options):
-    """Return logits, statistics, gradient in training; logits in evaluation."""
-
-    def loss(params):
-        logits, updated = network.apply(
-            {**variables, "params": params}, images, mutable=["batch_stats"], **options
-        )
-        return (logits**2 * jnp.arange(1, 4)[None]).sum(), (logits, updated)
-
-    @jax.jit
-    def run(variables):
-        gradient, (logits, updated) = jax.grad(loss, has_aux=True)(variables["params"])
-        evaluated = evaluation.apply(variables, images)
-        return logits, updated["batch_stats"], gradient, evaluated
-
-    return run(variables)
-
-
-def _assert_close(found, expected, rtol=1e-11):
-    """Compare trees; rtol is relative to the largest entry of the whole tree."""
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale),
-        found,
-        expected,
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "reference", "geometry"),
     [
@@ -137,18 +108,18 @@ def _assert_close(found, expected, rtol=1e-11):
     ],
 )
 def test_special_case_is_the_independently_written_network(
-    float64, random_variables, name, reference, geometry
+    float64, random_variables, run, assert_close, name, reference, geometry
 ):
     # HB with β2 = 0 and a ReLU after the sum is ResNet; (20) with ½ is DMRNet.
     case = {"beta2": 0.0, "post_activation": True} if name == "hb_net" else {}
     ours = create(name, **geometry, **case)
-    theirs, evaluation = (reference(**geometry, train=train) for train in (True, False))
+    theirs = reference(**geometry)
     images = _images(32 if geometry.get("stem") == "imagenet" else 8)
     variables = random_variables(theirs, images)
     translated = {key: _as_ours(value) for key, value in variables.items()}
-    expected = list(_run(theirs, evaluation, variables, images))
-    expected[1:3] = map(_as_ours, expected[1:3])
-    _assert_close(list(_run(ours, ours, translated, images, train=True)), expected)
+    logits, stats, gradient, evaluated = run(theirs, variables, images)
+    expected = logits, _as_ours(stats), _as_ours(gradient), evaluated
+    assert_close(run(ours, translated, images), expected)
 
 
 def test_resnet_is_hb_net_with_other_coefficients():
@@ -178,7 +149,9 @@ def test_learned_coefficients_start_at_the_fixed_ones(random_variables, name):
     )
 
 
-def test_layouts_and_reversible_compute_the_same(float64, random_variables):
+def test_layouts_and_reversible_compute_the_same(
+    float64, random_variables, run, assert_close
+):
     images = _images()
     unrolled = create("hb_net", **CIFAR)
     scanned = create("hb_net", **CIFAR, unroll=False)
@@ -186,40 +159,41 @@ def test_layouts_and_reversible_compute_the_same(float64, random_variables):
     remat = create("hb_net", **CIFAR, unroll=False, remat=True)
     variables = random_variables(unrolled, images)
     stacked = stack_layers(variables)
-    expected = list(_run(unrolled, unrolled, variables, images, train=True))
+    expected = list(run(unrolled, variables, images))
     for network in (scanned, reversible, remat):
-        found = _run(network, network, stacked, images, train=True)
-        _assert_close([unroll_layers(tree) for tree in found], expected, 1e-10)
+        found = run(network, stacked, images)
+        assert_close([unroll_layers(tree) for tree in found], expected, 1e-10)
 
 
 @pytest.mark.parametrize("name", ["hb_net", "dmr_net"])
 def test_tied_stages_compute_the_same_scanned_and_written_out(
-    float64, random_variables, name
+    float64, random_variables, run, assert_close, name
 ):
     """The running statistics, too, which pass from step to step."""
     images = _images()
     scanned = create(name, tied=True, **CIFAR)
     written_out = create(name, tied=True, unroll=True, **CIFAR)
     variables = random_variables(scanned, images)
-    found, expected = (
-        _run(network, network, variables, images, train=True)
-        for network in (scanned, written_out)
-    )
-    _assert_close(list(found), list(expected), 1e-10)
+    found = run(scanned, variables, images)
+    assert_close(found, run(written_out, variables, images), 1e-10)
 
 
-def test_reversible_trains_in_bfloat16(random_variables):
+def test_reversible_trains_in_bfloat16(random_variables, run):
     network = create("hb_net", **CIFAR, reversible=True, dtype="bfloat16")
     images = _images()
     variables = random_variables(network, images)
-    logits, stats, gradient, _ = _run(network, network, variables, images, train=True)
+    logits, stats, gradient, _ = run(network, variables, images)
     # The iterates are kept in float32, so running backwards is as exact as without.
     full = create("hb_net", **CIFAR, reversible=True)
-    expected = _run(full, full, variables, images, train=True)
-    assert logits.dtype == jnp.float32
-    for leaf in jax.tree.leaves((stats, gradient)):
+    expected = run(full, variables, images)[2]
+    for leaf in jax.tree.leaves((logits, stats, gradient)):
         assert leaf.dtype == jnp.float32
-    _assert_close(gradient, expected[2], 0.1)
+    largest = max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, 0.1, 0.1 * largest),
+        gradient,
+        expected,
+    )
 
 
 def test_deep_stages_are_scanned_and_shallow_ones_written_out():
