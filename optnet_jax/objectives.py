@@ -138,13 +138,13 @@ def _square(name: str, value: Any) -> jax.Array:
     return matrix
 
 
-def _symmetric(name: str, value: Any) -> jax.Array:
+def _symmetric(name: str, value: Any, tolerance: float = 1e-5) -> jax.Array:
     """Return a symmetric matrix; that a traced one is symmetric is taken on trust."""
     matrix = _square(name, value)
     if isinstance(matrix, Tracer):
         return matrix
     asymmetry = jnp.abs(matrix - matrix.T).max()
-    if not asymmetry <= 1e-5 * jnp.abs(matrix).max():
+    if not asymmetry <= tolerance * jnp.abs(matrix).max():
         raise InputError(
             f"{name} must be symmetric (Lemma 1): it and its transpose differ by "
             f"{asymmetry:.3g}; use ({name} + {name}.T) / 2"
@@ -244,15 +244,9 @@ def square_root(w: Any) -> jax.Array:
         InputError: W is traced, not symmetric (to 1e-6 of its largest entry) or not
             positive definite: Lemma 1 holds for such W only.
     """
-    if isinstance(_square("W", w), Tracer):
+    if isinstance(_symmetric("W", w, 1e-6), Tracer):
         raise InputError("W is traced, and its root needs its numbers: take it before")
     matrix = np.asarray(w)  # double precision stays double without JAX's x64
-    asymmetry = np.abs(matrix - matrix.T).max()
-    if not asymmetry <= 1e-6 * np.abs(matrix).max():
-        raise InputError(
-            f"W must be symmetric (Lemma 1): W and its transpose differ by "
-            f"{asymmetry:.3g}; use (W + W.T) / 2"
-        )
     eigenvalues, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     # Below this eigh cannot tell an eigenvalue from 0.
     rounding = len(matrix) * np.finfo(eigenvalues.dtype).eps * eigenvalues[-1]

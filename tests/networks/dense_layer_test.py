@@ -67,14 +67,6 @@ def _pairwise_from_fused(fused, channels):
     return {**shared, "pairs": sources}
 
 
-def _variables(stage, z0):
-    """Draw everything, also what initialisation sets to 0 or 1."""
-    rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
-    shapes = jax.eval_shape(stage.init, rngs, z0)
-    rng = np.random.default_rng(1)
-    return jax.tree.map(lambda s: jnp.asarray(rng.uniform(0.3, 1.2, s.shape)), shapes)
-
-
 def _pairwise(collection):
     def convert(name, value):
         if not name.startswith("layer_"):
@@ -104,23 +96,23 @@ def _run(stage, variables, z0, target):
 
 
 @pytest.mark.parametrize(("bottleneck", "dropout_rate"), [(0, 0.0), (6, 0.5)])
-def test_one_convolution_equals_one_for_each_pair(float64, bottleneck, dropout_rate):
+def test_one_convolution_equals_one_for_each_pair(
+    float64, random_variables, assert_close, bottleneck, dropout_rate
+):
     rng = np.random.default_rng(0)
     z0 = jnp.asarray(rng.standard_normal((2, 6, 5, STEM)))
     target = [jnp.asarray(rng.standard_normal((2, 6, 5, GROWTH)))] * DEPTH
     options = {"bottleneck": bottleneck, "dropout_rate": dropout_rate}
     fused = _stage(DenseUnit, **options)
-    variables = _variables(fused, z0)
+    variables = random_variables(fused, z0)
     z, stats, dparams, dz0 = _run(fused, variables, z0, target)
 
     pairwise = _stage(PairwiseUnit, **options)
     split = {name: _pairwise(collection) for name, collection in variables.items()}
     literal = _run(pairwise, split, z0, target)
 
-    def close(a, b):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.abs(b).max())
-
-    jax.tree.map(close, literal, (z, _pairwise(stats), _pairwise(dparams), dz0))
+    expected = z, _pairwise(stats), _pairwise(dparams), dz0
+    assert_close(literal, expected, 1e-12)
     assert all(np.any(g != 0) for g in jax.tree.leaves(dparams))
 
 

@@ -15,6 +15,7 @@ from optnet_jax.structures import (
     Propagation,
     ReversiblePropagation,
     Stage,
+    unroll_layers,
 )
 
 DEPTH = 3
@@ -50,10 +51,7 @@ def test_values_and_gradients_are_those_of_a_loop(form):
     def ours(kernels, b):
         params = {"layers": {"transform": {"dense": {"kernel": kernels}}}}
         if options.get("unroll"):
-            params = {
-                f"layer_{k}": {"transform": {"dense": {"kernel": kernels[k]}}}
-                for k in range(DEPTH)
-            }
+            params = unroll_layers(params)
         return module.apply({"params": params}, X, b={"b": b}, **named)
 
     def loop(kernels, b):

@@ -14,6 +14,7 @@ from optnet_jax.structures import (
     FullyConnected,
     Propagation,
     ReversiblePropagation,
+    unroll_layers,
 )
 
 DEPTH = 4
@@ -75,15 +76,11 @@ class TestEveryMethod:
     def test_unrolled_is_scanned(self, method):
         scanned = Propagation(method, FullyConnected(), DEPTH)
         variables = scanned.init(jax.random.key(1), X)
-        layers = variables["params"]["layers"]
-        unrolled = {
-            f"layer_{k}": jax.tree.map(lambda a, k=k: a[k], layers)
-            for k in range(DEPTH)
-        }
+        unrolled = unroll_layers(variables)
         module = Propagation(method, FullyConnected(), DEPTH, unroll=True)
         for trajectory in (False, True):
             np.testing.assert_allclose(
-                module.apply({"params": unrolled}, X, trajectory=trajectory),
+                module.apply(unrolled, X, trajectory=trajectory),
                 scanned.apply(variables, X, trajectory=trajectory),
                 atol=1e-6,
             )
