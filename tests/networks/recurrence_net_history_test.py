@@ -148,19 +148,6 @@ def test_dropout_acts_in_training_only(random_variables, assert_close):
     assert np.abs(first - other).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("fields", "shape", "message"),
-    [
-        ({}, (8, 8, 1), r"\[B, H, W, C\]"),
-        ({}, (1, 8, 3, 1), "8x3 are smaller.*at least 4x4"),
-        ({"stem": "imagenet"}, (1, 8, 8, 1), "at least 16x16"),
-    ],
-)
-def test_bad_input(fields, shape, message):
-    with pytest.raises(InputError, match=message):
-        create("densenet", **fields).init(jax.random.key(0), jnp.ones(shape))
-
-
 class DenseMomentum:
     """A user's own method over the history: x_{k+1} = C_k + γ (x_k - x_{k-1})."""
 

@@ -4,7 +4,7 @@ import numpy as np
 from optnet_jax.recurrences import Coupled, iterate
 
 
-def test_is_the_authors_pair_of_sums_and_can_be_undone(float64):
+def test_is_the_authors_pair_of_sums(float64):
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 4, 4)) / 2
     start = tuple(rng.normal(size=(2, 4)))
@@ -22,7 +22,3 @@ def test_is_the_authors_pair_of_sums_and_can_be_undone(float64):
         a = a + np.tanh(first @ b)
         b = b + np.tanh(second @ a)
     np.testing.assert_allclose(xs, [a, b, (a + b) / 2], atol=1e-13)
-    for _ in range(5):
-        b = b - np.tanh(second @ a)
-        a = a - np.tanh(first @ b)
-    np.testing.assert_allclose((a, b), start, atol=1e-13)

@@ -4,7 +4,6 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import (
-    GradientDescent,
     HeavyBall,
     heavy_ball,
     iterate,
@@ -33,12 +32,6 @@ def test_the_form_of_equation_11():
     assert heavy_ball(0.3) == HeavyBall(0.3, -0.3)
     assert heavy_ball([0.1, 0.2]) == HeavyBall((0.1, 0.2), (-0.1, -0.2))
     assert HeavyBall() == heavy_ball(0.3)
-
-
-def test_without_momentum_is_gradient_descent():
-    x0 = jnp.linspace(-1, 1, 5)
-    ours = iterate(heavy_ball(0.0), jnp.sin, x0, 4)
-    np.testing.assert_array_equal(ours, iterate(GradientDescent(), jnp.sin, x0, 4))
 
 
 def test_hb_net_coefficients_have_period_six():

@@ -22,36 +22,6 @@ def test_is_equation_18_with_any_coefficients(float64):
     np.testing.assert_allclose(ours, xs, atol=1e-14)
 
 
-def test_nesterovs_coefficients_give_13(float64):
-    x0 = jnp.linspace(-1, 1, 3)
-    np.testing.assert_allclose(
-        iterate(HistorySum("nesterov", 1.0), jnp.sin, x0, 30, trajectory=True),
-        iterate(NesterovSum(), jnp.sin, x0, 30, trajectory=True),
-        atol=1e-14,
-    )
-
-
-def test_steps_alone_are_21_with_a_t_for_each_pair(float64):
-    """The recurrence by itself, over a combination that is a plain function."""
-    rng, depth = np.random.default_rng(2), 12
-    w, h = rng.normal(size=(depth, depth)), h_matrix(depth)
-    alpha, xs = np.tril(rng.normal(size=(depth, depth))), [rng.normal(size=3)]
-    for k in range(depth):
-        terms = [alpha[k, j] * np.sin(w[k, j] * x) for j, x in enumerate(xs)]
-        plain = xs[k] - sum(h[k, j] * x for j, x in enumerate(xs))
-        xs.append(sum(terms) + 0.3 * plain)
-
-    method = HistorySum(alpha, 0.3)
-    c, state = method.coefficients(depth), method.init(jnp.asarray(xs[0]))
-    for k in range(depth):
-
-        def combine(sources, a, k=k):
-            return sum(a[j] * jnp.sin(w[k, j] * x) for j, x in enumerate(sources))
-
-        state = method.step(combine, state, {"alpha": c["alpha"][k], "beta": c["beta"]})
-    np.testing.assert_allclose(state[0], xs, atol=1e-13)
-
-
 def test_coefficients_given_to_iterate_replace_those_of_the_method(float64):
     h, x0 = h_matrix(4), jnp.linspace(-1, 1, 3)
 
