@@ -6,7 +6,6 @@ numbers. :func:`convert` is the only reader of these annotations.
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import inspect
@@ -202,7 +201,11 @@ def _converted(value: Any, kind: Any) -> Any:
     if origin is tuple or kind is tuple:
         return _tuple(value, arguments or (Any, ...))
     if kind in _PLAIN:
-        return _PLAIN[kind](value)
+        for rule in _PLAIN[kind]:
+            rule.check(value)
+        return None if value is None else kind(value)
+    if kind is Any:
+        return value
     if origin is not None and isinstance(origin, type):
         kind = origin
     if isinstance(kind, type) and not isinstance(value, kind):
@@ -215,54 +218,30 @@ def is_plain(kind: Any) -> bool:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (tuple, typing.Union, types.UnionType):
         return all(one is ... or is_plain(one) for one in arguments)
-    if origin in (Annotated, Literal):
-        return True
-    return kind in (bool, int, float, str, tuple, types.NoneType)
+    return origin in (Annotated, Literal) or kind is tuple or kind in _PLAIN
 
 
-def _none(value: Any) -> None:
-    if value is not None:
-        raise WrongValueError("must be None")
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    raise WrongValueError("must be True or False")
+def _is_finite(value: Any) -> bool:
+    try:
+        return _is_number(value, numbers.Real) and math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
-def _int(value: Any) -> int:
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_):
-        return int(value)
-    raise WrongValueError("must be a whole number")
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
-        with contextlib.suppress(OverflowError):
-            if math.isfinite(number := float(value)):
-                return number
-    raise WrongValueError("must be a finite number")
-
-
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise WrongValueError("must be text")
-    if value != value.encode("utf-8", "ignore").decode():
-        raise WrongValueError("must be text in UTF-8")
-    if "\0" in value:
-        raise WrongValueError("must be text without a NUL")
-    return value
-
-
-_PLAIN: dict[Any, Callable[[Any], Any]] = {
-    None: _none,
-    type(None): _none,
-    bool: _bool,
-    int: _int,
-    float: _float,
-    str: _str,
-    Any: lambda value: value,
+_PLAIN: dict[type, tuple[Rule, ...]] = {
+    types.NoneType: (Rule("None", lambda value: value is None),),
+    bool: (Rule("True or False", lambda value: isinstance(value, bool | np.bool_)),),
+    int: (Rule("a whole number", lambda value: _is_number(value, numbers.Integral)),),
+    float: (Rule("a finite number", _is_finite),),
+    str: (
+        Rule("text", lambda value: isinstance(value, str)),
+        Rule("text in UTF-8", lambda s: s == s.encode(errors="ignore").decode()),
+        Rule("text without a NUL", lambda s: "\0" not in s),
+    ),
 }
 
 
