@@ -10,25 +10,22 @@ import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
-from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule, in_single_precision
+from optnet_jax.errors import InputError
+from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
 from optnet_jax.networks.activation import NAMES
 from optnet_jax.networks.dense_layer import DENSE_BLOCKS
 from optnet_jax.networks.units import BLOCKS
 from optnet_jax.recurrences import methods
-from optnet_jax.recurrences.base import METHODS
+from optnet_jax.recurrences.base import METHODS, numbers
 from optnet_jax.recurrences.history_sum import NESTEROV
 from optnet_jax.structures import fields
 
 
 def _are_finite(value: Any) -> bool:
-    if isinstance(value, Tracer):
-        return True
     try:
-        array = np.asarray(value)
-    except ValueError:  # rows of unequal length
+        return isinstance(value, Tracer) or numbers("it", value).size > 0
+    except InputError:
         return False
-    numbers = array.dtype.kind in "iuf" and array.size > 0
-    return bool(numbers and np.isfinite(in_single_precision(array)).all())
 
 
 def _are_weights(value: Any) -> bool:
@@ -74,7 +71,7 @@ Rate = Annotated[float, Range(least=0, below=1)]
 Group = Annotated[int, Range(least=1, most=INT32)]
 Shortcut = Literal["pad", "projection", "none"]
 Activation = Annotated[str, OneOf(NAMES)]
-Activations = Activation | tuple[Activation, ...]
+Activations = tuple[Activation, ...] | Activation
 Dtype = Annotated[Any, Rule('a floating type, such as "bfloat16"', _is_floating)]
 Block = Annotated[
     Any, Rule(f"one of {', '.join(BLOCKS)}, or a class such as BasicUnit", _is_block)

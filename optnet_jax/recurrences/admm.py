@@ -17,9 +17,6 @@ class ADMM(TwoPaths):
 
     Attributes:
         readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
-
-    Raises:
-        InputError: an unknown readout.
     """
 
     readout: Readout = "x"

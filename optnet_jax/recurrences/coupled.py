@@ -18,9 +18,6 @@ class Coupled(TwoPaths):
 
     Attributes:
         readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
-
-    Raises:
-        InputError: an unknown readout.
     """
 
     readout: Readout = "mean"

@@ -69,9 +69,6 @@ class TwoPath(TwoPaths):
         beta: β_k, likewise.
         memory: μ_k, likewise.
         readout: what is returned: ``"x"``, ``"x_prime"`` or their ``"mean"``.
-
-    Raises:
-        InputError: an unknown readout.
     """
 
     alpha: Any = 0.5

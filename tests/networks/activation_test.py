@@ -138,7 +138,7 @@ def test_each_unit_has_the_activation_of_its_place(name):
         ("lenet5", {"activation": ["tanh"] * 5}, "5 names, and the network 4 layers"),
         ("vgg16", {"activation": ()}, "0 names, and the network 15 layers"),
         ("hb_net", {"activation": ("relu", "selu")}, "has 'selu': each is unknown"),
-        ("hb_net", {"activation": 3}, "must be text or a tuple"),
+        ("hb_net", {"activation": 3}, "must be a tuple or text"),
         ("hb_net", {**_one_stage, "tied": True}, "neither tied, scanned nor rev"),
         ("hb_net", {**_one_stage, "unroll": False}, "neither tied, scanned"),
         ("hb_net", {**_one_stage, "reversible": True}, "neither tied, scanned"),
