@@ -35,6 +35,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 os.environ["MPLBACKEND"] = "Agg"
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -73,6 +74,21 @@ def float64():
     """Run the test in double precision: where the mathematics is what is tested."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def assert_close():
+    """Compare trees leaf by leaf; without atol, rtol is of its largest entry, too."""
+
+    def compare(found, expected, rtol=1e-11, atol=None):
+        def close(a, b):
+            absolute = rtol * np.abs(b).max(initial=0) if atol is None else atol
+            np.testing.assert_allclose(a, b, rtol, absolute)
+
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        jax.tree.map(close, found, expected)
+
+    return compare
 
 
 @pytest.fixture(autouse=True)

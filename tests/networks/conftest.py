@@ -50,17 +50,3 @@ def run():
         return *trained, gradient, jax.jit(network.apply)(variables, images)
 
     return run
-
-
-@pytest.fixture
-def assert_close():
-    """Compare trees; rtol is relative to the largest entry of a leaf, too."""
-
-    def compare(found, expected, rtol=1e-11):
-        def close(a, b):
-            np.testing.assert_allclose(a, b, rtol, rtol * np.abs(b).max())
-
-        assert jax.tree.structure(found) == jax.tree.structure(expected)
-        jax.tree.map(close, found, expected)
-
-    return compare

@@ -106,7 +106,7 @@ def test_a_copy_is_the_same_network(name):
         ("vit", {"activation": "swish"}),
     ],
 )
-def test_gradients_inside_shard_map(random_variables, name, fields):
+def test_gradients_inside_shard_map(random_variables, assert_close, name, fields):
     """Each device has one image, and so its own statistics: groups of one image."""
     network = create(name, num_classes=3, **{**SMALL[name], **fields})
     images = jnp.asarray(np.random.default_rng(1).normal(size=IMAGES), jnp.float32)
@@ -132,11 +132,7 @@ def test_gradients_inside_shard_map(random_variables, name, fields):
     plain = functools.partial(loss, grouped)
     expected = jax.jit(jax.grad(plain))(variables["params"], images)
     largest = max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * largest),
-        found,
-        expected,
-    )
+    assert_close(found, expected, 1e-7, 1e-4 * largest)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -178,7 +178,7 @@ def test_tied_stages_compute_the_same_scanned_and_written_out(
     assert_close(found, run(written_out, variables, images), 1e-10)
 
 
-def test_reversible_trains_in_bfloat16(random_variables, run):
+def test_reversible_trains_in_bfloat16(random_variables, run, assert_close):
     network = create("hb_net", **CIFAR, reversible=True, dtype="bfloat16")
     images = _images()
     variables = random_variables(network, images)
@@ -189,11 +189,7 @@ def test_reversible_trains_in_bfloat16(random_variables, run):
     for leaf in jax.tree.leaves((logits, stats, gradient)):
         assert leaf.dtype == jnp.float32
     largest = max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, 0.1, 0.1 * largest),
-        gradient,
-        expected,
-    )
+    assert_close(gradient, expected, 0.1, 0.1 * largest)
 
 
 def test_deep_stages_are_scanned_and_shallow_ones_written_out():

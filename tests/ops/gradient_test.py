@@ -86,7 +86,7 @@ def test_whole_numbers_pass_through_and_none_is_a_zero_gradient():
     np.testing.assert_allclose(moved, X.sum(), rtol=1e-6)
 
 
-def test_inside_shard_map_the_gradient_of_what_all_have_is_summed_once():
+def test_inside_shard_map_the_gradient_of_what_all_have_is_summed_once(assert_close):
     mesh = jax.sharding.Mesh(jax.devices()[:3], ("data",))
     spec = jax.P("data"), jax.P()
 
@@ -101,11 +101,7 @@ def test_inside_shard_map_the_gradient_of_what_all_have_is_summed_once():
     outside = jax.shard_map(on_each, mesh=mesh, in_specs=spec, out_specs=jax.P())
     around = jax.grad(outside, argnums=(0, 1))
     for found in (around, jax.jit(around), jax.jit(inside)):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
-            found(X, A),
-            expected,
-        )
+        assert_close(found(X, A), expected, 1e-6, 0)
     moved = jax.jvp(outside, (X, A), (jnp.ones(3), jnp.float32(1.0)))[1]
     expected = (3 * jnp.cos(X) + jnp.sin(X)).sum()
     np.testing.assert_allclose(moved, expected, rtol=1e-6)

@@ -85,16 +85,14 @@ class TestEveryMethod:
                 atol=1e-6,
             )
 
-    def test_remat_changes_no_gradient(self, method):
+    def test_remat_changes_no_gradient(self, method, assert_close):
         plain = Propagation(method, FullyConnected(), DEPTH)
         variables = plain.init(jax.random.key(1), X)
         slopes = [
             jax.grad(lambda v, m=module: m.apply(v, X).sum())(variables)
             for module in (plain, plain.clone(remat=True))
         ]
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *slopes
-        )
+        assert_close(*slopes, 1e-5, 1e-6)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -420,7 +418,7 @@ def test_a_method_that_forgets_without_its_transform_does_not_drop_it(method):
         (ReversiblePropagation, {}),
     ],
 )
-def test_weights_may_be_cut_over_devices(cls, fields):
+def test_weights_may_be_cut_over_devices(assert_close, cls, fields):
     """By linen's ``with_partitioning``; the axis of the layers stays whole."""
     kernel_init = nn.initializers.lecun_normal()
     cut = nn.with_partitioning(kernel_init, (None, "model"))
@@ -441,8 +439,4 @@ def test_weights_may_be_cut_over_devices(cls, fields):
         jax.jit(jax.grad(lambda v, n=network: (n.apply(v, x) ** 2).sum()))(variables)
         for network, variables in zip(networks[::-1], (boxed, whole), strict=True)
     )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        found,
-        expected,
-    )
+    assert_close(found, expected, 1e-5, 1e-5)

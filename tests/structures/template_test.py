@@ -136,7 +136,9 @@ def test_each_layer_and_path_runs_with_weights_of_its_own(held, structure):
 
 
 @pytest.mark.parametrize("held", ["doubly nested", "normalised weights", "a partial"])
-def test_both_layouts_convert_into_each_other_and_have_independent_gradients(held):
+def test_both_layouts_convert_into_each_other_and_have_independent_gradients(
+    assert_close, held
+):
     transform, _ = TRANSFORMS[held]
     scanned = Propagation(heavy_ball(0.3), transform, DEPTH)
     written_out = Propagation(heavy_ball(0.3), transform, DEPTH, unroll=True)
@@ -149,17 +151,15 @@ def test_both_layouts_convert_into_each_other_and_have_independent_gradients(hel
 
     gradient = jax.grad(functools.partial(loss, scanned))(variables)
     expected = jax.grad(functools.partial(loss, written_out))(unrolled)
-    jax.tree.map(
-        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-5),
-        unroll_layers(gradient),
-        expected,
-    )
+    assert_close(unroll_layers(gradient), expected, 1e-7, 1e-5)
     for leaf in jax.tree.leaves(gradient):
         assert not jnp.allclose(leaf[0], leaf[1])
 
 
 @pytest.mark.parametrize("reversible", [False, True])
-def test_reversible_gradients_of_nested_modules_are_those_of_the_scan(reversible):
+def test_reversible_gradients_of_nested_modules_are_those_of_the_scan(
+    assert_close, reversible
+):
     transform, _ = TRANSFORMS["doubly nested"]
     structure = ReversiblePropagation if reversible else Propagation
     network = structure(HeavyBall(1, -1), transform, DEPTH)
@@ -168,11 +168,7 @@ def test_reversible_gradients_of_nested_modules_are_those_of_the_scan(reversible
     expected = jax.grad(
         lambda v: (_step_by_step(HeavyBall(1, -1), transform, v, {}) ** 2).sum()
     )(variables)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-        gradient,
-        expected,
-    )
+    assert_close(gradient, expected, 1e-3, 1e-4)
 
 
 class Widening(nn.Module):
