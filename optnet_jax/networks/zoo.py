@@ -1,7 +1,7 @@
 """The named networks of stages: each is a recurrence and a geometry."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,15 +26,14 @@ from optnet_jax.recurrences import (
 )
 from optnet_jax.recurrences.two_path import Readout
 
+_with_fields = functools.partial(fields.with_fields_of, RecurrenceNet)
+_residual = functools.partial(_with_fields, hidden=("recurrence", *DENSE_FIELDS))
+_dense = functools.partial(
+    _with_fields, hidden=("recurrence", *RESIDUAL_FIELDS, "widths", "block")
+)
 
-def _with_network_fields(
-    constructor: Callable[..., RecurrenceNet], hidden: Sequence[str] = DENSE_FIELDS
-) -> Any:
-    hidden = ("recurrence", *hidden)
-    return fields.with_fields_of(RecurrenceNet, constructor, hidden)
 
-
-@_with_network_fields
+@_residual
 def hb_net(
     *,
     beta1: fields.Coefficient = 1.0,
@@ -57,7 +56,7 @@ resnet = functools.partial(hb_net, beta2=0.0, post_activation=True)
 ``block="pre_activation", post_activation=False`` is his second."""
 
 
-@_with_network_fields
+@_residual
 def nesterov_net(
     *,
     beta1: fields.Coefficient | None = None,
@@ -73,7 +72,7 @@ def nesterov_net(
     return RecurrenceNet(Nesterov(beta1, beta2), unit_relu=unit_relu, **network)
 
 
-@_with_network_fields
+@_residual
 def plain(
     *, unit_relu: bool = True, shortcut: fields.Shortcut = "none", **network: Any
 ) -> RecurrenceNet:
@@ -83,7 +82,7 @@ def plain(
     )
 
 
-@_with_network_fields
+@_residual
 def dmr_net(
     *,
     alpha: fields.Coefficient = 0.5,
@@ -109,7 +108,7 @@ def dmr_net(
     )
 
 
-@_with_network_fields
+@_residual
 def admm_net(*, readout: Readout = "x", **network: Any) -> RecurrenceNet:
     """Return a network of (14); as printed, both paths of a layer share its weights.
 
@@ -119,7 +118,7 @@ def admm_net(*, readout: Readout = "x", **network: Any) -> RecurrenceNet:
     return RecurrenceNet(ADMM(readout), **network)
 
 
-@functools.partial(_with_network_fields, hidden=(*RESIDUAL_FIELDS, "widths", "block"))
+@_dense
 def agd_net(
     *,
     recurrence: fields.Recurrences | None = None,

@@ -26,11 +26,17 @@ def half(kernel_shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 def direct(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
     """Return x ∗ w as XLA computes it, padded to the size of x."""
+    return _convolved(x, w, half(w.shape), precision)
+
+
+def _convolved(
+    x: jax.Array, w: jax.Array, padding: Any, precision: Any, strides: Any = (1, 1)
+) -> jax.Array:
     return lax.conv_general_dilated(
         x,
         w,
-        (1, 1),
-        half(w.shape),
+        strides,
+        padding,
         dimension_numbers=DIMENSION_NUMBERS,
         precision=precision,
     )
@@ -54,14 +60,8 @@ def in_pairs(x: jax.Array, w: jax.Array, precision: Any = None) -> jax.Array:
     left, right = (
         jnp.pad(w, ((0, 0), columns, (0, 0), (0, 0))) for columns in ((0, 1), (1, 0))
     )
-    pairs = lax.conv_general_dilated(
-        x,
-        jnp.concatenate([left, right], axis=3),
-        (1, 2),
-        half(w.shape),
-        dimension_numbers=DIMENSION_NUMBERS,
-        precision=precision,
-    )
+    both = jnp.concatenate([left, right], axis=3)
+    pairs = _convolved(x, both, half(w.shape), precision, (1, 2))
     return pairs.reshape(*x.shape[:3], w.shape[3])
 
 
@@ -83,14 +83,8 @@ def _by_convolution(
     x: jax.Array, dy: jax.Array, size: tuple[int, ...], precision: Any
 ) -> jax.Array:
     """Return x ∗ ∂y with the batch as the summed channels, [C, h, w, F]."""
-    return lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        dy.transpose(1, 2, 0, 3),
-        (1, 1),
-        half(size),
-        dimension_numbers=DIMENSION_NUMBERS,
-        precision=precision,
-    )
+    x, dy = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+    return _convolved(x, dy, half(size), precision)
 
 
 def kept_gradient(x: jax.Array) -> jax.Array:
