@@ -87,36 +87,30 @@ def _largest_difference(a, b):
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize(
-    ("recurrence", "learned"),
+    ("recurrence", "fields"),
     [
-        (HeavyBall(1, -1), ()),
-        (HeavyBall(0.7, np.linspace(-1, -0.5, DEPTH)), ("beta1", "beta2")),
-        (HeavyBall(1.9, -0.9, scale=np.linspace(0.1, 1, DEPTH)), ("beta2", "scale")),
-        (Drifting(), ("rate",)),
+        (HeavyBall(1, -1), {}),
+        (HeavyBall(0.7, np.linspace(-1, -0.5, DEPTH)), {"learned": ("beta1", "beta2")}),
+        (
+            HeavyBall(1.9, -0.9, scale=np.linspace(0.1, 1, DEPTH)),
+            {"learned": ("beta2", "scale")},
+        ),
+        (Drifting(), {"learned": ("rate",)}),
+        (Coupled(), {}),
+        (Coupled(), {"separate_paths": True}),
     ],
 )
 def test_gradients_statistics_and_values_are_backpropagations(
-    float64, recurrence, learned, train
+    float64, recurrence, fields, train
 ):
-    variables = _variables(recurrence, learned)
-    expected = _gradients(Propagation, recurrence, variables, train, learned)
-    found = _gradients(ReversiblePropagation, recurrence, variables, train, learned)
-    assert _largest_difference(found, expected) < 1e-10
-    if learned:
-        assert jnp.abs(found[0][0][learned[-1]]).min() > 0
-
-
-@pytest.mark.parametrize("separate_paths", [True, False])
-def test_a_revnet_has_backpropagations_gradients_and_statistics(
-    float64, separate_paths
-):
-    own = {"separate_paths": separate_paths}
-    variables = _variables(Coupled(), **own)
+    variables = _variables(recurrence, **fields)
     expected, found = (
-        _gradients(cls, Coupled(), variables, **own)
+        _gradients(cls, recurrence, variables, train, **fields)
         for cls in (Propagation, ReversiblePropagation)
     )
     assert _largest_difference(found, expected) < 1e-10
+    for name in fields.get("learned", ()):
+        assert jnp.abs(found[0][0][name]).min() > 0
 
 
 def _compiled(cls, recurrence, depth):
