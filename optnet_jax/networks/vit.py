@@ -142,7 +142,6 @@ class VisionTransformer(nn.Module):
         token = self.pool == "token"
         stem = PatchStem(self.width, self.patch_size, token, self.dtype, name="stem")
         x = self._encoder()(stem(images), train=train)
-        x = x[0] if isinstance(x, tuple) else x
         x = nn.LayerNorm(epsilon=EPSILON, name="norm")(x)
         x = x[:, 0] if token else x.mean(1)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -236,15 +235,11 @@ def yurii_vit(
     return VisionTransformer(method, learned=learned, splitting=splitting, **network)
 
 
-_tiny = {"width": 192, "heads": 3}
-_small = {"width": 384, "heads": 6}
-_base = {"width": 768, "heads": 12}
-
 VISION_TRANSFORMERS: dict[str, Callable[..., VisionTransformer]] = {
     "vit": VisionTransformer,
-    "vit_tiny16": functools.partial(VisionTransformer, **_tiny),
-    "vit_small16": functools.partial(VisionTransformer, **_small),
-    "vit_base16": functools.partial(VisionTransformer, **_base),
+    "vit_tiny16": functools.partial(VisionTransformer, width=192, heads=3),
+    "vit_small16": functools.partial(VisionTransformer, width=384, heads=6),
+    "vit_base16": functools.partial(VisionTransformer, width=768, heads=12),
     "yurii_vit": yurii_vit,
 }
 """Name -> constructor: ViT-Ti/16, S/16 and B/16, and what takes any sizes."""
