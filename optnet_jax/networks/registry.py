@@ -82,28 +82,24 @@ def _is_variadic(parameter: inspect.Parameter) -> bool:
 
 def field_kinds(name: str) -> dict[str, Any]:
     """Return the annotations of a network's fields; none if there is no such one."""
-    kinds = _fields(name, "annotation")
-    return {f: Any if k is inspect.Parameter.empty else k for f, k in kinds.items()}
+    fields = _parameters(name).items()
+    return {f: Any if p.annotation is p.empty else p.annotation for f, p in fields}
 
 
 def field_defaults(name: str) -> dict[str, Any]:
     """Return the values of a network's fields; none if there is no such network."""
-    values = _fields(name, "default")
-    return {f: v for f, v in values.items() if v is not inspect.Parameter.empty}
-
-
-def _fields(name: str, of: str) -> dict[str, Any]:
-    if name not in NETWORKS:
-        return {}
-    return {field: getattr(p, of) for field, p in _parameters(name).items()}
+    fields = _parameters(name).items()
+    return {f: p.default for f, p in fields if p.default is not p.empty}
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    """Return the fields of a network, as its constructor takes them.
+    """Return the fields of a network, as its constructor takes them, or none.
 
     Raises:
         InputError: it is no class, and no function that makes a network.
     """
+    if name not in NETWORKS:
+        return {}
     constructor = NETWORKS[name]
     try:
         if isinstance(constructor, nn.Module):
