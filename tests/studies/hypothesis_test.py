@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from optnet_jax.configs import hypothesis as config_file
 
-from optnet_jax.recurrences.methods import minimisers
 from optnet_jax.studies.hypothesis import (
     STUDY,
     HypothesisConfig,
@@ -78,8 +77,7 @@ def test_every_comparison_of_the_page_is_corrected_for_all_of_them(finished):
 
 def test_rate_and_weights_are_chosen_without_what_is_reported():
     """Only the tuning seeds' training and validation splits may decide."""
-    config = small_config()
-    config = HypothesisConfig.of(config)
+    config = HypothesisConfig.of(small_config())
     cell = next(cell for cell in plan(config) if cell.tying == "untied")
     problems = draw_all(config)
     found = train_cell(cell, config, problems)
@@ -102,12 +100,3 @@ def test_rate_and_weights_are_chosen_without_what_is_reported():
     again = train_cell(cell, config, other)
     assert again["validation_error"] == scores
     assert again["error"] != found["error"]
-
-
-def test_every_cell_has_a_file_of_its_own():
-    config = config_file.get_config()
-    labels = [method.label for method in minimisers()]
-    config.hypothesis.methods = tuple(labels)
-    cells = plan(HypothesisConfig.of(config))
-    assert len({cell.name for cell in cells}) == len(cells)
-    assert {cell.tying for cell in cells} == {"tied", "untied", "true W"}

@@ -19,16 +19,6 @@ def errors(first, last, seeds=8):
     return [by_depth] * seeds
 
 
-def compare_layers(ours, theirs):
-    """The layers that two need, by seed, in doublings."""
-    return compare(
-        *(
-            {seed: verdict.doublings(e, TOLERANCES) for seed, e in enumerate(seeds)}
-            for seeds in (ours, theirs)
-        )
-    )
-
-
 def test_the_smallest_depth_counts_even_if_a_deeper_network_is_worse():
     assert verdict.layers_needed({4: 0.01, 8: 0.5, 2: 0.2}, 0.1) == 4
     assert verdict.layers_needed({1: 0.5}, 0.1) is None
@@ -45,6 +35,8 @@ def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest(
         (errors(1, 2), errors(2, 4), FEWER, -1),
         (errors(4, None), errors(2, 8), MORE, 1),
         (errors(2, 4), errors(2, 4), SAME, 0),
+        # One seed of eight.
+        ([*errors(1, 2, 1), *errors(2, 4, 7)], errors(2, 4), SAME, -1 / 8),
         (
             errors(1, 1, 5),
             errors(8, 8, 5),
@@ -54,7 +46,11 @@ def test_doublings_are_the_mean_over_the_errors_and_beyond_is_twice_the_deepest(
     ],
 )
 def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
-    found = compare_layers(ours, theirs)
+    layers = (
+        {seed: verdict.doublings(e, TOLERANCES) for seed, e in enumerate(seeds)}
+        for seeds in (ours, theirs)
+    )
+    found = compare(*layers)
     assert verdict.direction(judged(found, found["p_value"])) == expected
     assert found["mean"] == mean
 
@@ -115,12 +111,6 @@ def test_each_is_compared_with_the_baseline_beside_it_and_marked():
     assert not verdict.against({"method": "gd"}, values(1)[1:])
 
 
-def test_one_seed_of_eight_is_chance():
-    ours = [*errors(1, 2, 1), *errors(2, 4, 7)]
-    found = compare_layers(ours, errors(2, 4))
-    assert verdict.direction(judged(found, found["p_value"])) == SAME
-
-
 @pytest.mark.parametrize(
     ("methods", "networks", "expected"),
     [
@@ -133,6 +123,7 @@ def test_one_seed_of_eight_is_chance():
         ("FFM", "FMS", "not supported: "),
         ("SSM", "FFF", "not supported: no method is faster"),
         ("FFM", "FCM", "cannot tell with n = 4 and 20 tests, 10 seeds could"),
+        ("", "", "cannot tell: no method"),
     ],
 )
 def test_each_direction_has_its_verdict(methods, networks, expected):
@@ -144,8 +135,8 @@ def test_each_direction_has_its_verdict(methods, networks, expected):
     }
     labels = ("HB", "AGD", "ADMM")
     sentence = verdict.judge(
-        {label: words[c] for label, c in zip(labels, methods, strict=True)},
-        {label: words[c] for label, c in zip(labels, networks, strict=True)},
+        {label: words[c] for label, c in zip(labels, methods, strict=False)},
+        {label: words[c] for label, c in zip(labels, networks, strict=False)},
     )
     assert sentence.startswith(expected)
 
@@ -170,7 +161,3 @@ def test_tests_with_other_numbers_of_seeds_take_nothing_from_a_p_value():
     many, few = verdict.together([apart(10), apart(6)])
     assert many["verdict"] == few["verdict"] == "better"
     assert few["p_corrected"] == 2 / 2**6
-
-
-def test_nothing_that_is_compared_is_no_verdict():
-    assert verdict.judge({}, {}).startswith("cannot tell: no method")
