@@ -203,7 +203,7 @@ def complete(
     measure = store.begin() if missing else None
     begun()
     if measure is not None:
-        failed = _run(missing, number, store, measure, outcome, workers)
+        failed = _run(missing, store, measure, outcome, workers)
         if failed:
             names = [*failed[:3], *(["more"] if len(failed) > 3 else [])]
             raise SystemExit(
@@ -223,14 +223,14 @@ def _say_other_versions(rows: Iterable[Row]) -> None:
 
 def _run(
     missing: Sequence[AnyCell],
-    number: int,
     store: Store[AnyCell],
     measure: Callable[[AnyCell], Row],
     outcome: Callable[[Row], str],
     workers: int,
 ) -> list[str]:
     """Measure a few cells at a time, with a line for each; return which failed."""
-    start, count, failed = time.perf_counter(), number - len(missing), []
+    start, number, failed = time.perf_counter(), len(store.places), []
+    count = number - len(missing)
     done, total = 0.0, sum(cell.work for cell in missing)
     pool = concurrent.futures.ThreadPoolExecutor(
         workers if jax.default_backend() == "cpu" else 1

@@ -109,18 +109,12 @@ def each(texts: Iterable[str], between: str = "; ") -> str:
     return between.join(sorted(set(texts)))
 
 
-def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the sample standard deviation (n - 1), None of one seed."""
-    array = np.asarray(values, float)
-    return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
-
-
 def with_sd(values: Sequence[float], digits: int = 5) -> str:
-    """Format mean ± standard deviation over the seeds.
+    """Format mean ± sample standard deviation (n - 1) over the seeds.
 
     >>> with_sd([1.0, 1.002]), with_sd([1.0])
     ('1.00100 ± 0.00141', '1.00000')
     """
-    mean, sd = mean_and_sd(values)
-    text = f"{mean:.{digits}f}"
-    return text if sd is None else f"{text} ± {sd:.{digits}f}"
+    array = np.asarray(values, float)
+    text = f"{array.mean():.{digits}f}"
+    return f"{text} ± {array.std(ddof=1):.{digits}f}" if array.size > 1 else text

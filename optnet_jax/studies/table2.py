@@ -35,14 +35,7 @@ from optnet_jax.structures import FullyConnected, Propagation
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
 from optnet_jax.studies.kinds import SOME, Activation, Depths, Layers, Seeds
-from optnet_jax.studies.markdown import (
-    mean_and_sd,
-    number,
-    pivot,
-    select,
-    table,
-    with_sd,
-)
+from optnet_jax.studies.markdown import number, pivot, select, table, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.simulation import readings, simulate
 from optnet_jax.studies.study import Report, Study, StudyConfig
@@ -441,14 +434,12 @@ def figures(report: Report) -> dict[str, Figure]:
             label = f"paper, {column}: MSE - 1"
             depth.plot([*PAPER[column]], excess, "x", ms=9, mew=2, c=color, label=label)
         seen.add(column)
-        excess = [
-            mean_and_sd(select(cells, depth=k)[0]["final"]["excess"])
-            for k in config["depths"]
-        ]
-        means, deviations = zip(*excess, strict=True)
-        spread = [deviation or 0.0 for deviation in deviations]
-        label = cells[0]["label"]
-        depth.errorbar(config["depths"], means, spread, capsize=3, label=label, **style)
+        excess = np.array(
+            [select(cells, depth=k)[0]["final"]["excess"] for k in config["depths"]]
+        )
+        spread = excess.std(1, ddof=1) if len(config["seeds"]) > 1 else None
+        bars = {**style, "capsize": 3, "label": cells[0]["label"]}
+        depth.errorbar(config["depths"], excess.mean(1), spread, **bars)
         (cell,) = select(cells, depth=config["timing"]["depth"])
         floor = np.array(cell["constant_mse"])[:, None]
         distance = (np.array(cell["mse"]) - floor).mean(0)

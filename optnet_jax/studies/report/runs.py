@@ -78,8 +78,7 @@ class Run:
     @property
     def epochs(self) -> float:
         """Epochs that are done."""
-        rows = [row for row in self.metrics if json_lines.is_number(row.get("epoch"))]
-        return max((row["epoch"] for row in rows), default=0.0)
+        return float(self.series("epoch")[0].max(initial=0.0))
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one metric: epochs [n] and values [n]; empty if never written."""
