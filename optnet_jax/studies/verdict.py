@@ -8,9 +8,7 @@ by the sign-flip test at 5 %.
 * Is the *method* faster: does it need fewer iterations with the true W?
 * Does its *trained network* need fewer layers?
 
-Layers are counted in doublings, log2 of the smallest depth that reaches a relative
-test error, and averaged over the errors asked for; where no depth that was tried
-reaches one, twice the deepest counts.
+Layers are counted in :func:`doublings`.
 """
 
 import math
@@ -37,7 +35,9 @@ def layers_needed(errors: Mapping[int, float], tolerance: float) -> int | None:
 def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float:
     """Return log2 of the layers needed, the mean over the tolerances.
 
-    Of depth -> error of a seed; where none is reached, twice the deepest counts.
+    Args:
+        errors: depth -> relative test error, of a seed.
+        tolerances: where no depth that was tried reaches one, twice the deepest counts.
     """
     beyond = 2 * max(errors)
     needed = [layers_needed(errors, tolerance) or beyond for tolerance in tolerances]
