@@ -86,15 +86,12 @@ class Cell:
     label: str
     recurrence: Recurrence
 
+    work = 1.0  # the same for all: up to 20,000 steps of small matrices
+
     @property
     def name(self) -> str:
         """The activation, κ and the method."""
         return f"{self.activation} {self.condition:g} {self.method}"
-
-    @property
-    def work(self) -> float:
-        """The same for all: up to 20,000 steps of small matrices."""
-        return 1.0
 
 
 def plan(config: ConvergenceConfig) -> list[Cell]:
@@ -147,13 +144,23 @@ class Convergence:
     Attributes:
         distance: ‖x_k - x*‖ / ‖x_0 - x*‖. [depth + 1]
         gap: (F(x_k) - F*) / (F(x_0) - F*), at least 0. [depth + 1]
-        fitted_rate: the contraction of the distance in one step, fitted over the layers
-            that bring it from 1e-2 to 1e-8; NaN where fewer than three do.
     """
 
     distance: np.ndarray
     gap: np.ndarray
-    fitted_rate: float
+
+    @property
+    def fitted_rate(self) -> float:
+        """The contraction of the distance in one step.
+
+        Fitted over the layers that bring it from 1e-2 to 1e-8; NaN where fewer than
+        three do.
+        """
+        # Rounding leaves about 1e-10 of the distance at a condition number of 1000.
+        inside = (self.distance < 1e-2) & (self.distance > 1e-8)
+        # Momentum makes the distance oscillate: a line through all, not two points.
+        fitted = fit_growth(np.where(inside, self.distance, np.nan))
+        return fitted if inside.sum() > 2 else math.nan
 
     def layers_needed(self, epsilon: float) -> int | None:
         """Return the depth from which on the distance stays below epsilon, or None.
@@ -203,8 +210,7 @@ def measure(
     xs = np.linalg.solve(problem.u, (np.asarray(zs) - problem.minimiser).T)
     distance = np.linalg.norm(xs, axis=0)
     gap = np.maximum(np.asarray(values - least), 0)
-    distance, gap = distance / distance[0], gap / gap[0]
-    return Convergence(distance, gap, _fit_rate(distance))
+    return Convergence(distance / distance[0], gap / gap[0])
 
 
 @functools.lru_cache(maxsize=256)
@@ -217,14 +223,6 @@ def _trajectory(recurrence: Recurrence, activation: str, depth: int) -> Callable
         return zs, f(zs), f(minimiser)
 
     return run
-
-
-def _fit_rate(distance: np.ndarray) -> float:
-    # Rounding leaves about 1e-10 of the distance at a condition number of 1000.
-    inside = (distance < 1e-2) & (distance > 1e-8)
-    # Momentum makes the distance oscillate: a line through all of it, not two points.
-    fitted = fit_growth(np.where(inside, distance, np.nan))
-    return fitted if inside.sum() > 2 else math.nan
 
 
 def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) -> float:

@@ -69,7 +69,8 @@ class Cell:
     entry: Entry
     seed: int
     overrides: tuple[str, ...] = ()
-    work: float = 1.0
+
+    work = 1.0
 
     @property
     def name(self) -> str:

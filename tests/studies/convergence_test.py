@@ -55,9 +55,7 @@ def test_distance_and_gap_fall_to_rounding(problems, float64):
 
 
 def test_layers_needed_counts_from_the_last_time_above():
-    result = convergence.Convergence(
-        np.array([1.0, 0.1, 0.5, 0.1, 0.01]), np.ones(5), math.nan
-    )
+    result = convergence.Convergence(np.array([1.0, 0.1, 0.5, 0.1, 0.01]), np.ones(5))
     assert result.layers_needed(0.2) == 3
     assert result.layers_needed(2.0) == 0
     assert result.layers_needed(1e-3) is None

@@ -181,14 +181,11 @@ def test_checkpoints_do_not_change_the_training():
 
 
 def test_seeds_draw_anew_and_structures_of_one_seed_share_the_draw():
-    network = make(GradientDescent())
-    shared = initial_parameters(make(Nesterov()), 0, DIM)
-    for a, b in zip(
-        jax.tree.leaves(initial_parameters(network, 0, DIM)),
-        jax.tree.leaves(shared),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
+    shared = (
+        initial_parameters(make(method), 0, DIM)
+        for method in (GradientDescent(), Nesterov())
+    )
+    jax.tree.map(np.testing.assert_array_equal, *shared)
     assert not np.allclose(draw(0, 4, DIM)[0], draw(1, 4, DIM)[0])
     inputs, targets = draw(0, 400, DIM)
     # Independent: the sample correlation is of the size of its deviation, 1/√3200.
