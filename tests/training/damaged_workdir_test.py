@@ -19,6 +19,7 @@ from optnet_jax.studies import figures
 from optnet_jax.studies.report import __main__ as report
 from optnet_jax.training import evaluate, experiment, loop, run
 from optnet_jax.training import workdir as workdir_lib
+from optnet_jax.training.run import Compiled
 
 FILES = (
     *workdir_lib.FILES,
@@ -144,21 +145,6 @@ def content_of(folder):
     }
 
 
-class Shared:
-    """In place of ``Compiled``: what is shared is compiled already."""
-
-    seconds = 0.0
-
-    def __init__(self, function, name, tell):
-        self.function = function
-
-    def compile(self, *arguments):
-        pass
-
-    def __call__(self, *arguments):
-        return self.function(*arguments)
-
-
 class Runs:
     """The two runs, and what is done with copies of them."""
 
@@ -166,12 +152,15 @@ class Runs:
         self.folder = folder
         self.config = small.small_config(**{"schedule.epochs": 3.0})
         built = experiment.build(TrainConfig.of(self.config))
-        steps = built.compiled_train_step(), built.compiled_eval_step()
+        step, compiled = built.compiled_eval_step(), {}
+
+        def shared(function, name, tell):
+            return compiled.setdefault(name, Compiled(function, name, tell))
+
         of = experiment.Experiment
-        monkeypatch.setattr(of, "compiled_train_step", lambda built: steps[0])
-        monkeypatch.setattr(of, "compiled_eval_step", lambda built: steps[1])
+        monkeypatch.setattr(of, "compiled_eval_step", lambda built: step)
         monkeypatch.setattr(experiment, "build", lambda config: built)
-        monkeypatch.setattr(run, "Compiled", Shared)
+        monkeypatch.setattr(run, "Compiled", shared)
         done, half = folder / "done", folder / "half"
         self.result = loop.train(self.config, done)
         figures.draw(done)
