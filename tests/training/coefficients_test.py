@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optnet_jax.recurrences import HistorySum
+from optnet_jax.recurrences import HistorySum, TwoPath
 from optnet_jax.structures import Propagation
 from optnet_jax.training import coefficients
 
@@ -29,26 +29,6 @@ class Relaxed:
         return state
 
 
-class RelaxedPair(Relaxed):
-    """The same with two paths."""
-
-    paths = 2
-
-    def init(self, x0):
-        return x0 if isinstance(x0, tuple) else (x0, x0)
-
-    def iterates(self, state):
-        return state
-
-    def step(self, transform, state, c):
-        operators = transform if isinstance(transform, tuple) else (transform,) * 2
-        mixed = zip(operators, state, strict=True)
-        return tuple(t(x) + c["memory"] * x for t, x in mixed)
-
-    def output(self, state):
-        return state[1]
-
-
 class Sum(nn.Module):
     """A combination of a history."""
 
@@ -63,27 +43,15 @@ def declared_by(module, x):
     return {n for n in coefficients.flatten(variables["params"]) if n in paths}
 
 
-FORMS = {
-    "scanned": {},
-    "unrolled": {"unroll": True},
-    "tied": {"tied": True},
-    "remat": {"remat": True},
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("recurrence", [Relaxed, RelaxedPair])
-def test_a_users_own_coefficients_are_known(recurrence, form):
-    network = nn.Sequential(
-        [
-            nn.Dense(3),
-            Propagation(
-                recurrence(), nn.Dense(3), 2, learned=("memory",), **FORMS[form]
-            ),
-        ]
-    )
-    found = declared_by(network, jnp.ones((1, 2)))
-    assert found == {"layers_1.memory"}
+@pytest.mark.parametrize(
+    "form", [{}, {"unroll": True}, {"tied": True}, {"remat": True}]
+)
+@pytest.mark.parametrize("recurrence", [Relaxed(), TwoPath()])
+def test_coefficients_are_known_in_every_form(recurrence, form):
+    """A user's own too, and those of two paths."""
+    second = Propagation(recurrence, nn.Dense(3), 2, learned=("memory",), **form)
+    network = nn.Sequential([nn.Dense(3), second])
+    assert declared_by(network, jnp.ones((1, 2))) == {"layers_1.memory"}
 
 
 @pytest.mark.parametrize(
