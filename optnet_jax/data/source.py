@@ -37,10 +37,7 @@ def prepared_builder(
 ) -> Any:
     """Return the TFDS builder of a set that is ready to be read.
 
-    Prepares the set where that is possible, one process of all that share the disk: the
-    others wait, were it hours, and then read. (A barrier would not do: JAX's on CPU
-    gives up after 30 seconds, and every process of a host, or another run on it, may be
-    the one that prepares.)
+    Prepares the set where that is possible, one process of all that share the disk.
 
     Args:
         spec: the dataset.
@@ -280,8 +277,10 @@ def _places(builder: Any) -> tuple[Path, Path, Path]:
 def _turn_to_prepare(builder: Any) -> Iterator[None]:
     """Let one process at a time prepare a set, of all that see the same disk.
 
-    Two that do so at once raise FileExistsError. A disk that knows no locks leaves the
-    work to process 0. Waiting is asking again and again, so that a signal ends it.
+    Two that do so at once raise FileExistsError. The others wait, were it hours, by
+    asking again and again, so that a signal ends it. (A barrier would not do: JAX's on
+    CPU gives up after 30 seconds, and another run may be the one that prepares.) A disk
+    that knows no locks leaves the work to process 0.
     """
     root = Path(builder.data_dir_root)
     try:

@@ -23,10 +23,8 @@ class Spec:
     Attributes:
         name: its TFDS name.
         num_classes: number of classes.
-        image_shape: (H, W, C) of what the network sees.
-        mean: mean of the training split per channel, pixels scaled to [0, 1]; empty
-            where the builder has measured it and put it into its metadata.
-        std: standard deviation, likewise.
+        image_shape, mean, std: see :class:`.Preprocessing`; the latter two are empty
+            where the builder has measured them and put them into its metadata.
         eval_split: the TFDS split that is evaluated.
         pad: pixels of zeros on each side before the random crop of ``image_shape``,
             with augmentation. The zeros are put around the *normalised* image, where
@@ -34,9 +32,7 @@ class Spec:
             in which §7.1 tells it).
         flip: whether augmentation mirrors half of the images.
         streamed: whether the set is too large for memory and read from disk.
-        resize: short side of an image before the central crop of ``image_shape`` that
-            is evaluated; streamed sets only. 0 is the side of ``image_shape``: nothing
-            of the short side is cut off.
+        resize: see :class:`.Preprocessing`; streamed sets only.
         manual: whether a person must fetch the archives.
         package: a Debian package that has them, for the message that they are missing.
         module: module to import so that TFDS knows the builder; empty for TFDS's own.

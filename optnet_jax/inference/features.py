@@ -26,8 +26,9 @@ def iterates_and_layers(
         images: Float [B, H, W, C], normalised.
 
     Returns:
-        Arrays [B, ...] by name: ``stage_0/x_0``, ..., the outputs of parts that are no
-        stage under their own names, and ``penultimate``, the input of the head.
+        Arrays [B, ...] by name: the iterates x_0..x_K of each stage, ``stage_0/x_0``
+        and so on (of a two-path method its read-out), the outputs of the other parts
+        under their own names, and ``penultimate``, the input of the head.
     """
     found: dict[str, jax.Array] = {}
     inside: list[Propagation] = []

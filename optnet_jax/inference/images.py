@@ -32,10 +32,8 @@ def sources(images: Any) -> list[Source]:
     """Tell images apart, before any is read.
 
     Args:
-        images: A path, of a file or of a folder with image files at any depth; an image
-            of Pillow; an array [H, W], [H, W, C], [N, H, W] or [N, H, W, C]; or a
-            sequence or an iterator of these. Of three axes the last is that of the
-            channels if its length is at most 4.
+        images: As of :meth:`.Trained.predict`; a folder has files at any depth. Of
+            three axes the last is that of the channels if its length is at most 4.
 
     Returns:
         The images one by one; the files of a folder in the order of their names.

@@ -138,10 +138,8 @@ class Trained:
             images: As of :meth:`predict`.
 
         Returns:
-            Arrays [N, ...] by name, in the order in which they are computed: the
-            iterates x_0..x_K of each stage, ``stage_0/x_0`` and so on (of a two-path
-            method its read-out), the outputs of the other parts under their own names,
-            and ``penultimate``, what the classifier sees.
+            Arrays [N, ...] by name, in the order in which they are computed; see
+            :func:`.iterates_and_layers`.
 
         Raises:
             InputError: likewise.
