@@ -93,22 +93,23 @@ def test_what_is_declared_must_be_what_the_entry_says(
     assert "\n" not in str(caught.value)
 
 
-def in_memory(train, **changes):
+IMAGES = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8, 1)
+LABELS = np.array([0, 1, 2], np.int32)
+
+
+def in_memory(images, labels):
     spec = dataclasses.replace(data.get_spec("optnet_digits"), num_classes=3)
+    train = memory.Split(images, labels)
     return memory.MemoryDataset(
-        spec, Options(batch_size=2), train, train, seed=0, version="7", **changes
+        spec, Options(batch_size=2), train, train, seed=0, version="7"
     )
 
 
 def test_the_description_of_a_set_is_json():
-    images = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8, 1)
-    labels = np.array([0, 1, 2], np.int32)
-    found = in_memory(memory.Split(images, labels)).description()
+    found = in_memory(IMAGES, LABELS).description()
     assert json.loads(json.dumps(found)) == found
-    content = b""
-    for _ in range(2):
-        content += b"|u1(3, 8, 8, 1)" + images.tobytes()
-        content += b"<i4(3,)" + labels.tobytes()
+    content = b"|u1(3, 8, 8, 1)" + IMAGES.tobytes() + b"<i4(3,)" + LABELS.tobytes()
+    content *= 2
     assert found["fingerprint"] == hashlib.sha256(content).hexdigest()
     assert found["class_names"] == ["0", "1", "2"]
     assert (found["version"], found["image_shape"]) == ("7", [8, 8, 1])
@@ -116,14 +117,12 @@ def test_the_description_of_a_set_is_json():
 
 @pytest.mark.parametrize("change", ["pixel", "label", "order"])
 def test_one_pixel_one_label_or_another_order_is_another_set(change):
-    images = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8, 1)
-    labels = np.array([0, 1, 2], np.int32)
-    first = in_memory(memory.Split(images, labels)).fingerprint
-    images, labels = images.copy(), labels.copy()
+    images, labels = IMAGES.copy(), LABELS.copy()
     if change == "pixel":
         images[1, 2, 3] += 1
     elif change == "label":
         labels[1] = 0
     else:
         images, labels = images[::-1], labels[::-1]
-    assert in_memory(memory.Split(images, labels)).fingerprint != first
+    before = in_memory(IMAGES, LABELS).fingerprint
+    assert in_memory(images, labels).fingerprint != before
