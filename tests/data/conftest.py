@@ -4,7 +4,6 @@ import gzip
 import io
 import socket
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ CIFAR_FILES = {
         "train": [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
         "test": ["cifar-10-batches-bin/test_batch.bin"],
         "labels": {"cifar-10-batches-bin/batches.meta.txt": 10},
-        "archive": "cifar-10-binary.tar.gz",
     },
     "cifar100": {
         "train": ["cifar-100-binary/train.bin"],
@@ -28,7 +26,6 @@ CIFAR_FILES = {
             "cifar-100-binary/coarse_label_names.txt": 20,
             "cifar-100-binary/fine_label_names.txt": 100,
         },
-        "archive": "cifar-100-binary.tar.gz",
     },
 }
 
@@ -37,8 +34,8 @@ def take_for_genuine(monkeypatch, name, directory):
     """Let TFDS expect the archives of a set as they are in a folder."""
     cls = tfds.builder_cls(name)
     infos = {
-        url: checksums.compute_url_info(directory / (info.filename or Path(url).name))
-        for url, info in cls.url_infos.items()
+        archive.url: checksums.compute_url_info(directory / file)
+        for file, archive in archives.archives_of(cls).items()
     }
     monkeypatch.setattr(cls, "url_infos", infos)
 
@@ -64,7 +61,8 @@ def cifar_archive(monkeypatch):
         layout = CIFAR_FILES[name]
         rng = np.random.default_rng(1)
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / layout["archive"]
+        (file,) = archives.archives_of(tfds.builder_cls(name))
+        path = directory / file
         records = {}
         with tarfile.open(path, "w:gz") as archive:
             for file, count in layout["labels"].items():

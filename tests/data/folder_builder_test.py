@@ -127,9 +127,11 @@ def two_classes(root, count, picture):
 
 
 def test_broken_files_are_named_together(tmp_path, options):
-    two_classes(tmp_path, 6, Image.new("RGB", (9, 9), (4, 0, 0)))
-    for file in tmp_path.glob("*/[0-4].png"):
+    picture = Image.new("RGB", (9, 9), (4, 0, 0))
+    two_classes(tmp_path, 5, picture)
+    for file in list(tmp_path.glob("*/*.png")):
         file.write_bytes(b"no picture")
+        picture.save(file.with_name("sound.png"))
     with pytest.raises(InputError) as caught:
         data.load({**options, "folder": str(tmp_path)}, seed=0)
     message = str(caught.value)

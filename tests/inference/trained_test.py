@@ -46,6 +46,7 @@ def test_predictions_have_the_error_that_evaluation_wrote(finished, small):
     result = read_object(finished / "result.json")
     assert error == pytest.approx(result["final"]["top1_error"])
     assert found.probabilities.sum(1) == pytest.approx(np.ones(len(images)), abs=1e-5)
+    assert {len(value) for value in run.features(images[:3]).values()} == {3}
     floats = run.predict([image / 255 for image in images])
     np.testing.assert_allclose(floats.probabilities, found.probabilities, atol=1e-6)
     with_alpha = np.concatenate([images[0], np.full((8, 8, 1), 255, np.uint8)], -1)
@@ -79,12 +80,6 @@ def test_a_run_that_is_missing_in_a_study_is_no_part_of_a_run(tmp_path):
     (tmp_path / "config.json").write_text('{"experiment": "tables"}')
     with pytest.raises(InputError, match=f"there is no workdir {tmp_path}/runs/first"):
         optnet_jax.load_run(tmp_path / "runs" / "first")
-
-
-def test_features_are_those_of_any_network(finished, small):
-    images, _ = small.split(small.NUM_EVAL, 2)
-    found = optnet_jax.load_run(finished).features(images[:3])
-    assert all(len(value) == 3 for value in found.values())
 
 
 def test_a_workdir_that_can_only_be_read_is_enough(finished, small):
