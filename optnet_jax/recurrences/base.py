@@ -212,9 +212,10 @@ def scaled(c: Any, x: Any) -> Any:
     """Return c x, without a product where c is known to be 0.
 
     A compiler keeps the product with 0, since of an infinite x it is none, and with it
-    x, for the gradient, too. What is trained or scanned is not known.
+    x, for the gradient, too. What is trained or scanned is not known, and arrays of
+    other libraries are multiplied.
     """
-    known = not isinstance(c, jax.Array)
+    known = isinstance(x, jax.Array) and not isinstance(c, jax.Array)
     return jnp.zeros_like(x) if known and not np.any(c) else c * x
 
 

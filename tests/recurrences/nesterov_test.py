@@ -41,3 +41,10 @@ def test_constant_momentum_is_faster_on_a_strongly_convex_quadratic(float64):
     )
     plain = iterate(Nesterov(1, 0), lambda z: z - eigenvalues * z, x0, 60)
     assert jnp.linalg.norm(accelerated) < 0.05 * jnp.linalg.norm(plain)
+
+
+def test_a_step_keeps_arrays_of_another_library():
+    """The benchmarks run it on PyTorch's, which jax.numpy does not take."""
+    x, c = np.ones(3), {"beta1": 1.0, "beta2": 0.0}
+    new, _ = Nesterov().step(lambda y: y, (x, x), c)
+    assert type(new) is np.ndarray
