@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import urllib.parse
@@ -138,12 +139,7 @@ def test_no_markup_of_docstrings_is_left(site):
 
 @pytest.fixture(scope="module")
 def to_markdown():
-    spec = importlib.util.spec_from_file_location(
-        "griffe_markdown", ROOT / "docs" / "griffe_markdown.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.to_markdown
+    return runpy.run_path(f"{ROOT}/docs/griffe_markdown.py")["to_markdown"]
 
 
 def test_docstrings_become_markdown(to_markdown):

@@ -1,4 +1,4 @@
-import functools
+import importlib
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from optnet_jax.recurrences import methods
 from optnet_jax.structures import FullyConnected, Propagation
 
 pytest.importorskip("torch")
+torch_twins = importlib.import_module("optnet_jax.benchmarks.torch_twins")
 
 SMALL = {
     "resnet": {"stage_sizes": (2, 2), "widths": (4, 8)},
@@ -22,33 +23,28 @@ SMALL = {
 
 @pytest.fixture
 def runs_of(monkeypatch):
-    return functools.partial(make_runs, monkeypatch)
+    def make(name, error=0.0, bfloat16=False):
+        network = create(name, **SMALL[name])
+        monkeypatch.setattr(torch_twins, "create", {"small": network}.get)
+        state, batch = programs.start(network, (16, 16, 3), 2)
+        # α is 1 and the running statistics are 0 and 1 at first, which hides mistakes.
+        leaves, tree = jax.tree.flatten(state.eval_variables)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        leaves = [
+            leaf + 0.2 * jax.random.uniform(key, leaf.shape)
+            for leaf, key in zip(leaves, keys, strict=True)
+        ]
+        variables = jax.tree.unflatten(tree, leaves)
+        logits = np.asarray(network.apply(variables, batch["image"], train=False))
+        logits = logits + error * np.abs(logits).max()
+        arguments = ("cpu", logits, "small", variables, batch, False, bfloat16)
+        return torch_twins.network_runs(*arguments)
 
-
-def make_runs(monkeypatch, name, error=0.0, bfloat16=False):
-    from optnet_jax.benchmarks import torch_twins
-
-    network = create(name, **SMALL[name])
-    monkeypatch.setattr(torch_twins, "create", {"small": network}.get)
-    state, batch = programs.start(network, (16, 16, 3), 2)
-    # α is 1 and the running statistics are 0 and 1 at first, which hides mistakes.
-    leaves, tree = jax.tree.flatten(state.eval_variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [
-        leaf + 0.2 * jax.random.uniform(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    variables = jax.tree.unflatten(tree, leaves)
-    logits = np.asarray(network.apply(variables, batch["image"], train=False))
-    logits = logits + error * np.abs(logits).max()
-    arguments = ("cpu", logits, "small", variables, batch, False, bfloat16)
-    return torch_twins.network_runs(*arguments)
+    return make
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_both_compute_the_same_logits(name, runs_of, monkeypatch):
-    from optnet_jax.benchmarks import torch_twins
-
     monkeypatch.setattr(torch_twins, "TOLERANCE", 1e-5)
     assert np.isfinite(float(runs_of(name)["train"]().detach()))
     with pytest.raises(InputError, match="the two are not the same"):
@@ -64,8 +60,6 @@ def test_a_step_moves_the_weights(runs_of):
 
 @pytest.mark.parametrize("key", ["gd", "hb", "agd", "agd2", "admm"])
 def test_a_structure_of_table_2_takes_the_same_step(key):
-    from optnet_jax.benchmarks import torch_twins
-
     recurrence = methods.find(key).recurrence()
     network = Propagation(recurrence, FullyConnected(), 3, separate_paths=key == "admm")
     x, f = jax.random.normal(jax.random.key(0), (2, 5, 4))
