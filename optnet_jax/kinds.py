@@ -216,9 +216,11 @@ def _converted(value: Any, kind: Any) -> Any:
 def is_plain(kind: Any) -> bool:
     """Say whether a kind is of words, numbers and tuples of them, or has a rule."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return all(hasattr(rule, "check") for rule in arguments[1:])
     if origin in (tuple, typing.Union, types.UnionType):
         return all(one is ... or is_plain(one) for one in arguments)
-    return origin in (Annotated, Literal) or kind is tuple or kind in _PLAIN
+    return origin is Literal or kind in (tuple, *_PLAIN)
 
 
 def _is_number(value: Any, kind: type) -> bool:

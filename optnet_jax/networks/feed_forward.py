@@ -15,7 +15,7 @@ from optnet_jax.networks.images import check_images
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm
-from optnet_jax.structures.fields import check_module
+from optnet_jax.structures.fields import check
 
 
 class FeedForward(nn.Module):
@@ -51,7 +51,7 @@ class FeedForward(nn.Module):
     dtype: fields.Dtype | None = None
 
     def __post_init__(self):
-        check_module(self)
+        check(FeedForward, vars(self))
         if len(self.stage_sizes) != len(self.widths):
             raise InputError(
                 f"stage_sizes and widths need one entry for each stage, got "

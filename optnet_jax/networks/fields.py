@@ -34,7 +34,7 @@ def _are_weights(value: Any) -> bool:
     is_each = isinstance(value, tuple | list) and all(
         _are_finite(v) and np.ndim(v) == 2 for v in value
     )
-    return is_each or _are_finite(value)
+    return bool(is_each and value) or _are_finite(value)
 
 
 def _is_floating(value: Any) -> bool:

@@ -26,7 +26,7 @@ from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
 from optnet_jax.structures import Stage
 from optnet_jax.structures.checks import check_skips
-from optnet_jax.structures.fields import DropPath, Previous, check_module
+from optnet_jax.structures.fields import DropPath, Previous, check
 
 RESIDUAL_FIELDS = (
     "unit_relu",
@@ -146,7 +146,7 @@ class RecurrenceNet(nn.Module):
     dtype: fields.Dtype | None = None
 
     def __post_init__(self):
-        check_module(self)
+        check(RecurrenceNet, vars(self))
         object.__setattr__(self, "recurrence", fields.method(self.recurrence))
         stages = len(self.stage_sizes)
         if len(self.widths) != stages:

@@ -25,7 +25,7 @@ from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
 from optnet_jax.recurrences.base import at_step
 from optnet_jax.structures import Propagation
-from optnet_jax.structures.fields import AtLeastOne, DropPath, check_module
+from optnet_jax.structures.fields import AtLeastOne, DropPath, check
 
 Splitting = Literal["together", "in_turn"]
 
@@ -102,7 +102,7 @@ class VisionTransformer(nn.Module):
     dtype: fields.Dtype | None = None
 
     def __post_init__(self):
-        check_module(self)
+        check(VisionTransformer, vars(self))
         object.__setattr__(self, "recurrence", fields.method(self.recurrence))
         if self.width % self.heads:
             raise InputError(

@@ -71,7 +71,7 @@ class Equilibrium(nn.Module):
     max_steps: fields.AtLeastOne = 1000
 
     def __post_init__(self):
-        fields.check_module(self)
+        fields.check(Equilibrium, vars(self))
         check_recurrence(self.recurrence)
         if takes_history(self.recurrence):
             raise InputError(

@@ -4,7 +4,6 @@
 themselves when they are made, so the checks are cheap and take traced arrays.
 """
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -29,6 +28,9 @@ Previous = Literal["shortcut", "same", "zero"]
 def check(constructor: Callable, values: Mapping[str, Any]) -> None:
     """Check the values of a constructor's fields, those whose annotations are kinds.
 
+    A module gives its own class and ``vars(self)``: what a subclass adds is not
+    checked, and what it annotates anew is of the kind that it was.
+
     Raises:
         InputError: a value that is not of its field's kind, or out of its range.
     """
@@ -37,13 +39,11 @@ def check(constructor: Callable, values: Mapping[str, Any]) -> None:
             convert(values[name], kind, name)
 
 
-def check_module(module: Any) -> None:
-    """Check the fields of a module, see :func:`check`."""
-    names = [field.name for field in dataclasses.fields(module)]
-    check(type(module), {name: getattr(module, name) for name in names})
-
-
 @functools.cache
 def _kinds(constructor: Callable) -> Mapping[str, Any]:
-    parameters = inspect.signature(constructor).parameters.items()
-    return {name: p.annotation for name, p in parameters if is_plain(p.annotation)}
+    """Return the kinds of fields by name: a default None is of its field's kind."""
+    return {
+        name: p.annotation | None if p.default is None else p.annotation
+        for name, p in inspect.signature(constructor).parameters.items()
+        if is_plain(p.annotation)
+    }

@@ -95,7 +95,7 @@ class Propagation(nn.Module):
     remat: bool = False
 
     def __post_init__(self):
-        fields.check_module(self)
+        fields.check(Propagation, vars(self))
         check_recurrence(self.recurrence)
         check_operators(self)
         if template.holds_module(getattr(self.recurrence, "__dict__", None)):

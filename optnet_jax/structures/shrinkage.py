@@ -80,7 +80,7 @@ class Shrinkage(nn.Module):
     coupled: bool = False
 
     def __post_init__(self):
-        fields.check_module(self)
+        fields.check(Shrinkage, vars(self))
         _checked(self.matrix)
         super().__post_init__()
 

@@ -41,7 +41,7 @@ class Stage(nn.Module):
     post_activation: Callable[[Any], jax.Array] | None = None
 
     def __post_init__(self):
-        fields.check_module(self)
+        fields.check(Stage, vars(self))
         if self.transition is None and self.propagation.depth < 1:
             raise InputError("a stage needs at least one unit")
         if template.holds_module(self.post_activation):

@@ -30,7 +30,7 @@ class SymmetricMap(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_normal()
 
     def __post_init__(self):
-        fields.check_module(self)
+        fields.check(SymmetricMap, vars(self))
         super().__post_init__()
 
     @nn.compact

@@ -1,3 +1,6 @@
+import math
+from typing import Annotated, Any
+
 import jax
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ from flax import linen as nn
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import is_plain
 from optnet_jax.networks import NETWORKS, create, field_defaults, field_kinds
+from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.structures.fields import check
 
 # Values that no field of that kind holds.
@@ -40,6 +44,7 @@ REFUSED = [
     ("hb_net", "beta2", "one"),
     ("hb_net", "beta2", 1e40),
     ("agd_net", "alpha", 1e40),
+    ("agd_net", "alpha", ()),
     ("nesterov_net", "beta1", [float("inf")]),
     ("hb_net", "block", 3),
     ("hb_net", "block", "bottle"),
@@ -80,6 +85,38 @@ def test_a_module_that_is_made_without_the_registry_is_checked_as_well():
         type(create("hb_net20"))(create("hb_net20").recurrence, widths=(8, 16.0, 4))  # pyright: ignore
     with pytest.raises(InputError, match="^compression=0 must be above 0"):
         type(create("densenet40"))(create("densenet40").recurrence, compression=0)  # pyright: ignore
+
+
+class Own(RecurrenceNet):
+    """A user's own: a new default, a field annotated anew, and fields of its own."""
+
+    num_classes: int = 7
+    activation: Any = "tanh"
+    bound: float = math.inf
+    scale: Annotated[float, "of the logits"] | None = None
+    sizes: [int] = ()  # pyright: ignore
+
+
+def test_a_subclass_s_fields_are_of_the_kinds_that_they_had_and_its_own_of_any(
+    monkeypatch,
+):
+    monkeypatch.setitem(NETWORKS, "own", Own)
+    own = create("own", recurrence="hb", scale=2.0, sizes=[1])
+    assert (own.num_classes, own.bound, own.scale) == (7, math.inf, 2.0)  # pyright: ignore
+    with pytest.raises(InputError, match="^num_classes=0 must be at least 1 and"):
+        Own("hb", num_classes=0)
+    with pytest.raises(InputError, match="^activation=5 must be a tuple or text"):
+        Own("hb", activation=5)
+
+
+def test_a_function_s_default_of_none_is_taken_as_well(monkeypatch):
+    def own(*, num_classes: int = None, **network):  # noqa: RUF013
+        return RecurrenceNet("hb", num_classes=num_classes or 3, **network)
+
+    monkeypatch.setitem(NETWORKS, "own", own)
+    assert create("own", num_classes=None).num_classes == 3  # pyright: ignore
+    with pytest.raises(InputError, match="^num_classes='x' must be a whole number or"):
+        create("own", num_classes="x")
 
 
 def test_numpy_numbers_and_lists_are_taken():
