@@ -74,10 +74,9 @@ def recurrence_structure(
 ) -> Structure:
     """Return the graph of a recurrence: Figure 1 of the paper, from the code that runs.
 
-    A step is linear in the state and in what T returns. So the weights are what
-    it makes of unit vectors, and what the state merely remembers is the node that it
-    copies. An
-    activation after the sum is left out.
+    A step is linear in the state and in what T returns. So the weights are what it
+    makes of unit vectors, and what the state merely remembers is the node that it
+    copies. An activation after the sum is left out.
 
     A recurrence over the whole history has no nodes T: each pair of iterates may have
     an edge through a T of its own and a plain one.
@@ -90,7 +89,8 @@ def recurrence_structure(
     Raises:
         InputError: a depth that the recurrence has no coefficients for, learned ones
             that are not its own or not finite.
-        NoGraphError: a step that is not linear.
+        NoGraphError: a step that is not linear, or applies T to another number of
+            iterates than ``paths`` says.
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
@@ -150,29 +150,37 @@ def _history_structure(
 class _Builder:
     """Unrolls the steps into nodes and edges.
 
-    A step is run on unit vectors, one for each entry that the state of a scalar x has
-    and one for each that a T returns: what becomes of them are its coefficients. An
-    entry is a multiple of a node: a new one is made only for what is not one already.
+    A step is run on unit vectors of the entries that the state of a scalar x has and of
+    what the T's return: what becomes of them are its coefficients. An entry is a
+    multiple of a node: a new one is made only for what is not one already.
     """
 
     def __init__(self, recurrence: Recurrence, depth: int):
         self._recurrence = recurrence
         self._paths = number_of_paths(recurrence)
-        self._size = len(_entries(first_state(recurrence, jnp.ones(1)), 1))
+        self._state, longer = (first_state(recurrence, jnp.ones(n)) for n in (1, 2))
+        # What is no longer for a longer x counts steps.
+        self._is_entry = [
+            jnp.issubdtype(a.dtype, jnp.floating) and a.size < b.size
+            for a, b in zip(*map(jax.tree.leaves, (self._state, longer)), strict=True)
+        ]
+        initial = jnp.hstack([a.ravel() for a in self._parts(self._state, True)])
+        self._size = len(initial)
         self._units = jnp.eye(self._size + self._paths)
-        self._state = first_state(recurrence, jnp.ones(len(self._units)))
+        self._step = jax.jit(self._steps)
         self._nodes = [Node("x_{0}", 0, 0)]
         self._edges: list[Edge] = []
         # Of the entries, and then of the T's, over the nodes.
         self._values = np.zeros((len(self._units), 1 + depth * len(self._units)))
-        self._values[: self._size, 0] = _entries(self._state, len(self._units))[:, 0]
+        self._values[: self._size, 0] = initial
         self._memory: dict[int, int] = {}
 
     def add_step(self, k: int, c: Coefficients) -> None:
         """Add the nodes of step k."""
-        results, state = self._step(self._units, c)
+        results, states = self._step(self._units, self._state, c)
+        results = np.asarray(results)
         self._check_linear(results, c)
-        self._state = state
+        self._state = jax.tree.map(lambda a: a[0], states)
         inputs, new = results[: self._paths], results[self._paths :]
         for m in range(self._paths):
             prime, row = ("'", 1) if (m, self._paths) == (0, 2) else ("", 0)
@@ -192,7 +200,7 @@ class _Builder:
     def structure(self) -> Structure:
         """Return the graph without what never reaches the output."""
         outputs = self._values[: self._size][self._holds(self._recurrence.output)]
-        wanted = set(_nonzero(np.abs(outputs).max(0)))
+        wanted = {0, *_nonzero(np.abs(outputs).sum(0))}
         for edge in reversed(self._edges):  # targets come before their sources
             if edge.target in wanted:
                 wanted.add(edge.source)
@@ -204,39 +212,64 @@ class _Builder:
         ]
         return Structure([self._nodes[node] for node in index], edges)
 
-    def _step(self, units: Any, c: Coefficients) -> tuple[np.ndarray, Any]:
-        """Return what the T's read and then the new entries, and the new state."""
-        read = []
+    def _steps(self, units: Any, state: Any, c: Coefficients) -> tuple[Any, Any]:
+        """Return what the T's read and then the new entries, and the new states."""
 
-        def transform(x: Any) -> Any:
-            read.append(x)
-            return units[self._size + len(read) - 1]
+        def step(unit: Any) -> tuple[Any, Any]:
+            read = []
 
-        state = self._recurrence.step(transform, self._filled(units), c)
-        return np.vstack([*read, _entries(state, len(self._units))]), state
+            def transform(x: Any) -> Any:
+                read.append(x)
+                return unit[min(self._size + len(read), len(unit)) - 1].reshape(x.shape)
+
+            new = self._recurrence.step(transform, self._filled(state, unit), c)
+            if len(read) != self._paths:
+                raise NoGraphError(
+                    f"a step of {type(self._recurrence).__name__} applies T "
+                    f"{len(read)} times, and to {self._paths} of its iterates: it has "
+                    "no graph of sums"
+                )
+            parts = (*read, *self._parts(new, True))
+            return jnp.hstack([jnp.ravel(part) for part in parts]), new
+
+        return jax.vmap(step, in_axes=1, out_axes=(1, 0))(units)
 
     def _check_linear(self, results: np.ndarray, c: Coefficients) -> None:
         """Refuse a step that is another one elsewhere, such as Anderson's."""
         elsewhere = np.random.default_rng(0).normal(size=self._units.shape)
-        found, _ = self._step(jnp.asarray(elsewhere, self._units.dtype), c)
-        if not np.allclose(found, results @ elsewhere, rtol=1e-3, atol=1e-3):
+        units = jnp.asarray(elsewhere, self._units.dtype)
+        found, states = self._step(units, self._state, c)
+        counts = map(np.asarray, self._parts(states, False))
+        if not np.allclose(found, results @ elsewhere, rtol=1e-3, atol=1e-3) or any(
+            np.any(count != count[0]) for count in counts
+        ):
             raise NoGraphError(
                 f"a step of {type(self._recurrence).__name__} is not linear in its "
                 "state and in T: it has no graph of sums"
             )
 
-    def _filled(self, rows: Any) -> Any:
-        """Return the state with rows for entries; what counts steps stays."""
-        leaves, tree = jax.tree.flatten(self._state)
+    def _parts(self, state: Any, entries: bool) -> list[Any]:
+        """Return a state's arrays that have entries, or those that count steps."""
+        leaves = zip(jax.tree.leaves(state), self._is_entry, strict=True)
+        return [leaf for leaf, is_entry in leaves if is_entry == entries]
+
+    def _filled(self, state: Any, unit: Any) -> Any:
+        """Return a state with other entries; what counts steps stays."""
+        leaves, tree = jax.tree.flatten(state)
         for i, leaf in enumerate(leaves):
-            if jnp.issubdtype(leaf.dtype, jnp.floating):
-                size = leaf.size // len(self._units)
-                leaves[i], rows = rows[:size].reshape(leaf.shape), rows[size:]
+            if self._is_entry[i]:
+                leaves[i], unit = (
+                    unit[: leaf.size].reshape(leaf.shape),
+                    unit[leaf.size :],
+                )
         return jax.tree.unflatten(tree, leaves)
 
     def _holds(self, read: Any) -> np.ndarray:
         """Return for each entry whether what is read of the state contains it now."""
-        return np.asarray(read(self._filled(self._units)) != 0)[: self._size]
+        found = jax.vmap(lambda unit: read(self._filled(self._state, unit)))(
+            self._units
+        )
+        return np.asarray(found != 0)[: self._size, 0]
 
     def _iterate(
         self, i: int, k: int, is_output: np.ndarray, inputs: np.ndarray
@@ -263,13 +296,6 @@ class _Builder:
         self._nodes.append(node)
         self._edges += [Edge(j, target, float(terms[j])) for j in _nonzero(terms)]
         return np.eye(1, len(terms), target)[0]
-
-
-def _entries(state: Any, size: int) -> np.ndarray:
-    """Return a state's vectors of ``size``; what counts steps is none."""
-    leaves = jax.tree.leaves(state)
-    floating = [a for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)]
-    return np.vstack([np.reshape(leaf, (-1, size)) for leaf in floating])
 
 
 def _nonzero(weights: np.ndarray) -> list[int]:

@@ -55,8 +55,24 @@ class Counting:
         return state[1]
 
 
+class Averaging(Counting):
+    """A user's own: a count of floating point, and a window of iterates, last axis."""
+
+    def init(self, x0):
+        return jnp.ones(1), jnp.stack([x0, x0, x0], -1)
+
+    def step(self, transform, state, c):
+        count, xs = state
+        new = transform(xs[..., 0]) / count + c["gamma"] * xs.mean(-1)
+        return count + 1, jnp.concatenate([new[..., None], xs[..., :-1]], -1)
+
+    def output(self, state):
+        return state[1][..., 0]
+
+
 RECURRENCES = [
     Counting(),
+    Averaging(),
     GradientDescent(),
     heavy_ball(0.3),
     HeavyBall([0.5, -1.0, 0.2, 0.0, 2.0], -0.7),
@@ -207,6 +223,47 @@ def test_densenet_has_no_plain_terms_and_agd_net_those_of_21():
 def test_a_step_that_is_not_linear_has_no_graph():
     with pytest.raises(NoGraphError, match="a step of Anderson is not linear"):
         recurrence_structure(Anderson(), 3)
+
+
+class Restarted(Counting):
+    """A user's own: its count begins anew where x is negative."""
+
+    def step(self, transform, state, c):
+        count, x = super().step(transform, state, c)
+        return jnp.where(x.sum() < 0, 0, count), x
+
+
+class Midpoint(Counting):
+    """A user's own: it applies T twice, to one path."""
+
+    def step(self, transform, state, c):
+        count, x = state
+        return count + 1, transform((x + transform(x)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "message"),
+    [
+        (Restarted(), "a step of Restarted is not linear"),
+        (Midpoint(), "a step of Midpoint applies T 2 times, and to 1 of"),
+    ],
+)
+def test_a_user_s_own_step_that_has_no_graph(recurrence, message):
+    with pytest.raises(NoGraphError, match=message):
+        recurrence_structure(recurrence, 3)
+
+
+class Damped(Counting):
+    """A user's own: a multiple of T alone."""
+
+    def step(self, transform, state, c):
+        return state[0], c["gamma"] * transform(state[1])
+
+
+def test_an_output_that_is_always_0_is_the_start_alone():
+    structure = recurrence_structure(Damped(), 2, {"gamma": np.zeros(2)})
+    assert [node.label for node in structure.nodes] == ["x_{0}"]
+    assert not structure.edges
 
 
 @pytest.mark.parametrize("readout", ["x", "x_prime", "mean"])
