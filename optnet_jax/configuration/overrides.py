@@ -151,6 +151,8 @@ def from_text(text: str, kind: Any, name: str) -> Any:
     (False, None)
     >>> from_text("4,4", tuple[int, ...], "sizes"), from_text("1.0", str, "version")
     ((4, 4), '1.0')
+    >>> from_text("none", typing.Literal["pad", "none"], "shortcut")
+    'none'
     >>> names = str | tuple[str, ...]
     >>> from_text("tanh", names, "phi"), from_text("tanh,relu", names, "phi")
     ('tanh', ('tanh', 'relu'))
@@ -182,7 +184,7 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
         yield SWITCH[text.lower()]
     elif kind is type(None) and text.lower() == "none":
         yield None
-    elif kind is str:
+    elif kind is str or text in arguments:
         yield text
     elif kind is not bool:
         literal = python_value(text)
