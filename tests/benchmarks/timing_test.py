@@ -13,12 +13,12 @@ from optnet_jax.errors import InputError
 
 def test_pytorch_takes_turns_with_the_programs_that_it_has(monkeypatch):
     now, calls = itertools.count(), []
-    monkeypatch.setattr(timing, "default_clock", lambda: lambda: float(next(now)))
+    monkeypatch.setattr(timing, "default_clock", lambda: lambda: next(now) ** 2.0)
     made = {
         name: Program(functools.partial(calls.append, name), 9.0, 5, None)
         for name in ("first", "second")
     }
-    theirs = iter([100.0, 50.0, 2.0, 9.0])  # the first two rounds do not count
+    theirs = iter([100.0, 50.0, 34.0, 100.0])  # the first two rounds do not count
 
     def torch():
         calls.append("torch")
@@ -26,15 +26,16 @@ def test_pytorch_takes_turns_with_the_programs_that_it_has(monkeypatch):
 
     rows = timing.time_programs(made, 2, {"first": torch})
     assert calls == ["first", "torch", "second"] * 4
-    ours = {"median": 1.0, "low": 1.0, "high": 1.0, "repeats": 2}
     assert rows["second"] == {
-        "ours": ours,
+        "ours": {"median": 25.0, "low": 23.0, "high": 27.0, "repeats": 2},
         "compile_seconds": 9.0,
         "temporary_bytes": 5,
         "bytes_accessed": None,
     }
-    assert rows["first"]["ours"] == ours
-    assert rows["first"]["torch"]["median"] == rows["first"]["ratio"]["median"] == 5.5
+    first = rows["first"]
+    assert (first["ours"]["median"], first["torch"]["median"]) == (21.0, 67.0)
+    # 34 / 17 and 100 / 25: of each round.
+    assert first["ratio"] == {"median": 3.0, "low": 2.5, "high": 3.5, "repeats": 2}
 
 
 def test_without_pytorch_there_is_no_process(monkeypatch):
