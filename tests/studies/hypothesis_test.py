@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from optnet_jax.configs import hypothesis as config_file
 
+from optnet_jax.recurrences.methods import minimisers
 from optnet_jax.studies.hypothesis import (
     STUDY,
     HypothesisConfig,
@@ -100,3 +101,12 @@ def test_rate_and_weights_are_chosen_without_what_is_reported():
     again = train_cell(cell, config, other)
     assert again["validation_error"] == scores
     assert again["error"] != found["error"]
+
+
+def test_every_minimiser_is_planned_in_every_tying():
+    config = config_file.get_config()
+    config.hypothesis.methods = tuple(method.label for method in minimisers())
+    cells = plan(HypothesisConfig.of(config))
+    planned = {(cell.label, cell.tying) for cell in cells}
+    tyings = "tied", "untied", "true W"
+    assert planned == set(itertools.product(config.hypothesis.methods, tyings))
