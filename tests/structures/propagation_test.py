@@ -72,10 +72,9 @@ class TestEveryMethod:
     @pytest.mark.parametrize("unroll", [False, True])
     @pytest.mark.parametrize("tied", [False, True])
     def test_is_iterate_with_its_weights(self, method, tied, unroll):
-        learned = tuple(method.coefficients(DEPTH)) if tied == unroll else ()
-        options = {"tied": tied, "unroll": unroll, "learned": learned}
-        module = Propagation(method, FullyConnected(), DEPTH, **options)
-        variables = module.init(jax.random.key(1), X)
+        module = Propagation(method, FullyConnected(), DEPTH, tied=tied, unroll=unroll)
+        learned = module.clone(learned=tuple(method.coefficients(DEPTH)))
+        variables = learned.init(jax.random.key(1), X)
         w = kernels(stack_layers(variables))
         assert w.shape == ((5, 5) if tied else (DEPTH, 5, 5))
         assert tied or not jnp.allclose(w[0], w[1])  # each drawn on its own
@@ -87,7 +86,7 @@ class TestEveryMethod:
             weights=jnp.broadcast_to(w, (DEPTH, 5, 5)),
             trajectory=True,
         )
-        ours = module.apply(variables, X, trajectory=True)
+        ours = learned.apply(variables, X, trajectory=True)
         np.testing.assert_allclose(ours, expected, atol=1e-6)
         np.testing.assert_allclose(module.apply(variables, X), expected[-1], atol=1e-6)
 
