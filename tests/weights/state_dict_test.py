@@ -22,9 +22,12 @@ STATE = {
 }
 
 
-def need(suffix):
-    if suffix == ".pth":
+@pytest.fixture(params=SUFFIXES)
+def path(request, tmp_path):
+    """Where a weight file of each kind may be."""
+    if request.param == ".pth":
         pytest.importorskip("torch")
+    return tmp_path / f"w{request.param}"
 
 
 def one_line(path):
@@ -65,10 +68,7 @@ def same(found, expected):
     )
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_damaged_file_is_one_line_or_what_was_written(tmp_path, suffix):
-    need(suffix)
-    path = tmp_path / f"w{suffix}"
+def test_a_damaged_file_is_one_line_or_what_was_written(path):
     state_dict.write_state_dict(path, STATE)
     content, draw = path.read_bytes(), random.Random(0)
     assert same(one_line(path), STATE)
@@ -78,14 +78,11 @@ def test_a_damaged_file_is_one_line_or_what_was_written(tmp_path, suffix):
         found = one_line(path)
         refused += found is None
         # A flipped bit inside .safetensors, which has no checksum, is not seen.
-        assert found is None or suffix == ".safetensors" or same(found, STATE)
+        assert found is None or path.suffix == ".safetensors" or same(found, STATE)
     assert refused > 50
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_cut_is_one_line(tmp_path, suffix):
-    need(suffix)
-    path = tmp_path / f"w{suffix}"
+def test_every_cut_is_one_line(path):
     state_dict.write_state_dict(path, STATE)
     content = path.read_bytes()
     for at in range(0, len(content), len(content) // 40):
@@ -146,11 +143,8 @@ CONTENTS = {
 }
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", CONTENTS)
-def test_what_only_has_the_name_of_a_weight_file(tmp_path, suffix, content):
-    need(suffix)
-    path = tmp_path / f"w{suffix}"
+def test_what_only_has_the_name_of_a_weight_file(path, content):
     path.write_bytes(CONTENTS[content])
     assert one_line(path) is None
 
@@ -219,27 +213,19 @@ DENSE = {"stage_sizes": (2, 1), "growth_rate": 4}
         ("lenet5", {}),
     ],
 )
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_any_network_is_written_and_read(tmp_path, suffix, name, fields):
-    need(suffix)
+def test_any_network_is_written_and_read(path, name, fields):
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     init = create(name, **fields).init
     shapes = jax.eval_shape(init, jax.random.key(0), images)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32), shapes)
-    path = tmp_path / f"w{suffix}"
     state_dict.save_variables(path, variables)
     again = state_dict.load_variables(path)
     assert jax.tree.structure(again) == jax.tree.structure(dict(variables))
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_half_precision_is_written_wide_and_what_is_no_number_not_at_all(
-    tmp_path, suffix
-):
-    need(suffix)
-    path = tmp_path / f"w{suffix}"
+def test_half_precision_is_written_wide_and_what_is_no_number_not_at_all(path):
     for kind in (jnp.bfloat16, np.float16):
         state_dict.save_variables(path, {"params": {"a": np.full(3, 0.5, kind)}})
         found = state_dict.load_variables(path)["params"]["a"]
