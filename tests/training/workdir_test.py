@@ -72,10 +72,14 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     refused(tmp_path, r"not writable \(Permission denied\)")
 
 
-def test_the_config_is_found_again(tmp_path):
+def test_the_config_is_found_again_and_a_result_replaced_whole_or_not(tmp_path):
     finish(tmp_path, make_config())
-    with Workdir(tmp_path, make_config()):
-        pass
+    with (
+        Workdir(tmp_path, make_config()) as workdir,
+        pytest.raises(ValueError, match="not JSON compliant"),
+    ):
+        workdir.write_result({"final": float("nan")})
+    assert read_json(tmp_path / "result.json") == {"final": 1}
     assert json.loads((tmp_path / "config.json").read_text()) == {
         "experiment": "train",
         "seed": 0,
