@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from optnet_jax import recurrences
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import ADMM, HeavyBall, iterate
+from optnet_jax.recurrences import ADMM, HeavyBall, iterate, pair
 from optnet_jax.structures import (
     EachLayer,
     FullyConnected,
@@ -39,6 +39,25 @@ class QuasiHyperbolic:
         return state[0]
 
 
+class Swapping:
+    """Another one, of two paths."""
+
+    paths = 2
+
+    def coefficients(self, depth):
+        return {"a": jnp.linspace(0.1, 0.5, depth)}
+
+    def init(self, x0):
+        return pair(x0)
+
+    def step(self, transform, state, c):
+        (t_prime, t), (x_prime, x) = pair(transform), state
+        return t_prime(x), t(x_prime) + c["a"] * x
+
+    def output(self, state):
+        return state[1]
+
+
 METHODS = [
     recurrences.GradientDescent(),
     recurrences.heavy_ball(0.3),
@@ -47,6 +66,7 @@ METHODS = [
     recurrences.ADMM(),
     recurrences.TwoPath(),
     QuasiHyperbolic(),
+    Swapping(),
 ]
 X = jax.random.normal(jax.random.key(0), (3, 5))
 
@@ -167,16 +187,15 @@ def test_learned_coefficients_start_as_the_methods_own_and_train():
     np.testing.assert_allclose(fixed.apply(layers, X), module.apply(variables, X))
 
 
-def test_each_path_with_weights_of_its_own():
-    module = Propagation(
-        recurrences.ADMM(), FullyConnected(), DEPTH, separate_paths=True
-    )
+@pytest.mark.parametrize("method", [ADMM(), Swapping()])
+def test_each_path_with_weights_of_its_own(method):
+    module = Propagation(method, FullyConnected(), DEPTH, separate_paths=True)
     variables = module.init(jax.random.key(1), X)
     layers = variables["params"]["layers"]
     assert set(layers) == {"transform", "transform_prime"}
     w = {path: layers[path]["linear"]["kernel"] for path in layers}
     expected = iterate(
-        recurrences.ADMM(),
+        method,
         (
             lambda x, w: nn.sigmoid(x @ w["transform_prime"]),
             lambda x, w: nn.sigmoid(x @ w["transform"]),
