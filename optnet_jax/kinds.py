@@ -82,6 +82,19 @@ def in_single_precision(value: Any) -> Any:
     return single * (np.abs(value) >= 1e-38)
 
 
+def check_byte_order(array: Any, name: str) -> None:
+    """Refuse a NumPy array of another machine's byte order, which JAX does not take.
+
+    Raises:
+        InputError: naming what turns it.
+    """
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        raise InputError(
+            f"{name} has another machine's byte order, {array.dtype.str}: "
+            "array.astype(array.dtype.newbyteorder('=')) turns it"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class OneOf:
     """The names of a table that is filled at run time; others are ``Literal``."""

@@ -177,7 +177,12 @@ def test_a_study_is_not_started_by_other_modes(name, mode, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("name", "mode", "more", "said"),
     [
-        ("convergence", "summary", {"topology": "v5e:2x2"}, "only compiled for it: a"),
+        (
+            "convergence",
+            "summary",
+            {"topology": "v5e:2x2"},
+            "only compiled for it: leave",
+        ),
         ("convergence", "summary", {"images": ["x.png"]}, "--images is for --mode=pre"),
         ("digits_hb", "train", {"topology": "v5e:4x4"}, "'v5e:4x4', a training step"),
         ("digits_hb", "summary", {"topology": "v5e:4"}, "no TPU topology is called"),

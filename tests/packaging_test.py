@@ -11,6 +11,7 @@ import pytest
 
 import optnet_jax
 from optnet_jax import configuration
+from optnet_jax.errors import InputError
 
 ENDINGS = ("safetensors", "json")
 ROOT = Path(optnet_jax.__file__).parents[1]
@@ -88,14 +89,14 @@ def test_the_lists_of_what_there_is(capsys):
     from optnet_jax.networks import NETWORKS
     from optnet_jax.networks import __main__ as networks_list
 
-    configs.main()
+    configs.main([])
     named = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert {f"{name}.py" for name in named} == set(configuration.packaged_configs())
-    networks_list.main()
+    networks_list.main([])
     listed = capsys.readouterr().out
     assert {name in listed for name in NETWORKS} == {True}
     assert "digits_agd       optnet_digits, top-1 error" in listed
-    data.main()
+    data.main([])
     listed = capsys.readouterr().out
     assert [line.split()[0] for line in listed.splitlines()] == [
         *SPECS,
@@ -103,3 +104,6 @@ def test_the_lists_of_what_there_is(capsys):
     ]
     assert "8 x 8 x 1       held in memory, in the package" in listed
     assert "224 x 224 x 3   streamed from disk, archives that you fetch" in listed
+    for lists in (configs, data, networks_list):
+        with pytest.raises(InputError, match="unrecognized arguments: --nonsense"):
+            lists.main(["--nonsense"])

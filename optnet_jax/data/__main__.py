@@ -1,11 +1,16 @@
 """List the data sets: ``python -m optnet_jax.data``."""
 
+from collections.abc import Sequence
+
 from optnet_jax.data.spec import FOLDER, SPECS
 from optnet_jax.runs import program
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print name, classes and image of each set, and where its images come from."""
+    program.Parser(
+        "python -m optnet_jax.data", description="List the data sets."
+    ).parse_args(argv)
     for spec in SPECS.values():
         shape = " x ".join(map(str, spec.image_shape))
         kept = "streamed from disk" if spec.streamed else "held in memory"

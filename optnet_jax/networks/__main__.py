@@ -1,11 +1,16 @@
 """List the networks, and those that come trained: ``python -m optnet_jax.networks``."""
 
+from collections.abc import Sequence
+
 from optnet_jax.networks.registry import NETWORKS
 from optnet_jax.runs import program
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the names that ``create`` takes, then those that ``load_run`` takes."""
+    program.Parser(
+        "python -m optnet_jax.networks", description="List the networks."
+    ).parse_args(argv)
     from optnet_jax.inference import released
 
     print("networks, for optnet_jax.networks.create(NAME, ...):")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import check_byte_order
 
 REAL = (jnp.bool_, jnp.integer, jnp.floating)
 
@@ -29,6 +30,7 @@ def check_images(images: jax.Array, smallest: int) -> None:
     shape, dtype = images.shape, images.dtype
     if not any(jnp.issubdtype(dtype, kind) for kind in REAL):
         raise InputError(f"images must be real numbers, got an array of {dtype}")
+    check_byte_order(images, "images")
     if len(shape) != 4:
         raise InputError(f"images must be [B, H, W, C], got shape {shape}")
     if 0 in shape:

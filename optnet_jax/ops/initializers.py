@@ -19,12 +19,13 @@ def scaled_normal(
     generator's n-th number does not depend on how many are drawn. So a vector as long
     as the next power of two is drawn and cut: a network has few of those lengths.
     """
+    shape = tuple(map(int, shape))  # NumPy's have no bit_length
     size = math.prod(shape)
     if not jax.config.jax_threefry_partitionable:  # pyright: ignore
         # The older generator's numbers do depend on it.
         return jax.random.normal(key, shape, dtype) * jnp.asarray(stddev, dtype)
     drawn = jax.random.normal(key, (1 << max(size - 1, 0).bit_length(),), dtype)
-    return _cut(drawn, jnp.asarray(stddev, dtype), tuple(shape))
+    return _cut(drawn, jnp.asarray(stddev, dtype), shape)
 
 
 @functools.partial(jax.jit, static_argnums=2)

@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import check_byte_order
 from optnet_jax.recurrences.base import (
     Coefficients,
     Recurrence,
@@ -145,6 +146,7 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
 
 
 def _floating(x: Any) -> jax.Array:
+    check_byte_order(x, "x_0")
     try:
         x = jnp.asarray(x)
     except (TypeError, ValueError):

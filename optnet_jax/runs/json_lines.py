@@ -6,6 +6,7 @@ out, and said.
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,5 +127,7 @@ def _row(line: bytes) -> Row | None:
 
 
 def is_number(value: Any) -> bool:
-    """Say whether a JSON value is a number (which JSON's true and false are not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Say whether a JSON value is a number that a float holds: not true, nor 10⁴⁰⁰."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float)

@@ -184,7 +184,8 @@ def _run(
         x_k = recurrence.output(state)
         step = transform(x_k) - x_k
         # In units of the largest entry: squares of small ones would be 0.
-        unit = jnp.maximum(*(jnp.abs(v).max(axes, keepdims=True) for v in (x_k, step)))
+        largest = (jnp.abs(v).max(axes, keepdims=True, initial=0) for v in (x_k, step))
+        unit = jnp.maximum(*largest)
         unit = jnp.where(unit > 0, unit, 1)
         moved, size = norm(step / unit), norm(x_k / unit)
         new = jnp.where(moved == 0, 0, moved / size)

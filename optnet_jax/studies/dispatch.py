@@ -41,9 +41,10 @@ def run(
         raise InputError("--images is for --mode=predict: add it, or leave them out")
     name = experiment(config)
     if topology and (mode != "summary" or name != "train"):
+        cure = "leave out --topology"
         raise InputError(
             f"nothing is run on {shown(topology)}, a training step is only compiled "
-            "for it: add --mode=summary, or leave out --topology"
+            f"for it: {'add --mode=summary, or ' * (name == 'train')}{cure}"
         )
     if name != "train":
         _run_study(name, config, Path(workdir), mode)

@@ -23,6 +23,7 @@ def of_shape(*shape, dtype=np.float32):
         (of_shape(2, 8, 8, 3, dtype="U1"), "real numbers, got an array of <U1"),
         (of_shape(2, 8, 8, 3, dtype=np.complex64), "real numbers, .* of complex64"),
         (jax.random.split(jax.random.key(0)), "real numbers, got an array of key"),
+        (of_shape(2, 8, 8, 3, dtype=">f4"), "byte order, >f4: .*newbyteorder"),
         (of_shape(8, 8, 3), r"\[B, H, W, C\], got shape \(8, 8, 3\)"),
         (of_shape(1, 2, 8, 8, 3), r"\[B, H, W, C\], got shape \(1, 2, 8, 8, 3\)"),
         (of_shape(0, 8, 8, 3), r"must be images .*, got shape \(0, 8, 8, 3\)"),

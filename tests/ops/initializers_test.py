@@ -6,7 +6,9 @@ from flax import linen as nn
 from optnet_jax.ops.initializers import he_normal, scaled_normal, xavier_normal
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 5, 4), (1, 1, 16, 16), (7,), (1,)])
+@pytest.mark.parametrize(
+    "shape", [(3, 3, 5, 4), (1, 1, 16, 16), (7,), (1,), (3, np.int64(5))]
+)
 def test_scaled_normal_draws_the_numbers_of_jax_random_normal(shape):
     key = jax.random.key(3)
     np.testing.assert_array_equal(

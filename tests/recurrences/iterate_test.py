@@ -123,6 +123,7 @@ class TestStart:
             (HeavyBall(), (jnp.ones(3), jnp.ones(3)), "HeavyBall has one path"),
             (HeavyBall(), "one", "x_0 must be an array of numbers, got 'one'"),
             (HeavyBall(), None, "x_0 must be an array of numbers, got None"),
+            (HeavyBall(), np.ones(3, ">f4"), "x_0 has another machine's byte order"),
             (recurrences.ADMM(), (jnp.ones(3),) * 3, "ADMM has two paths"),
             (recurrences.ADMM(), (jnp.ones(3), jnp.ones(1)), r"shapes \(3,\), \(1,\)"),
         ],

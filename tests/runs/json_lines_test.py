@@ -105,6 +105,7 @@ def test_a_series_holds_numbers_only():
         {"step": 2, "loss": 3.0},
         {"step": 3, "epoch": "three", "loss": 3.0},
         {"step": 4, "epoch": 4.0, "loss": None},
+        {"step": 4, "epoch": 4.0, "loss": 10**400},
         {"step": 5, "epoch": 5.0, "loss": 1.5},
     ]
     epochs, values = json_lines.series(rows, "loss")

@@ -303,6 +303,11 @@ def test_every_minimiser_of_the_list_agrees():
         np.testing.assert_allclose(x, np.full((1, 2), 2.0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3)])
+def test_nothing_is_solved_by_nothing(shape):
+    assert _solved(jnp.zeros(shape), 0.5, heavy_ball(0.1))[0].shape == shape
+
+
 def test_whole_numbers_are_solved_as_real_ones():
     x, *_ = _solved(jnp.zeros(2, int), 0.5, heavy_ball(0.1))
     np.testing.assert_allclose(x, [2, 2], rtol=1e-4)
