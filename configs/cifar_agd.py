@@ -17,6 +17,7 @@ DEPTHS = {40: "agd_net40", 52: "agd_net52"}
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, given = recipes.cifar("cifar_agd", args, depth=40)
     config.model = {
         "name": recipes.choose("depth", given["depth"], DEPTHS),

@@ -17,6 +17,7 @@ DEPTHS = {40: "densenet40", 52: "densenet52"}
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, given = recipes.cifar("cifar_densenet", args, depth=40)
     config.model = {
         "name": recipes.choose("depth", given["depth"], DEPTHS),

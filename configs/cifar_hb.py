@@ -17,6 +17,7 @@ DEPTHS = {20: "hb_net20", 56: "hb_net56", 110: "hb_net110"}
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, given = recipes.cifar("cifar_hb", args, depth=56)
     config.model = {
         "name": recipes.choose("depth", given["depth"], DEPTHS),

@@ -17,6 +17,7 @@ DEPTHS = {20: "resnet20", 56: "resnet56", 110: "resnet110"}
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, given = recipes.cifar("cifar_resnet", args, depth=56)
     config.model = {
         "name": recipes.choose("depth", given["depth"], DEPTHS),

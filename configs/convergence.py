@@ -10,6 +10,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     given = recipes.parse(args, recipes.COMMON)
     return ConfigDict(
         {

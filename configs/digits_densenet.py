@@ -10,6 +10,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, _ = recipes.digits("digits_densenet", args)
     # At 42,000 parameters, as the other three families.
     config.model = {"name": "densenet", "stage_sizes": (4, 4), "growth_rate": 10}

@@ -28,6 +28,7 @@ DENSE = {6: (18, 28), 14: (6, 22), 26: (3, 19)}
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, given = recipes.digits(
         "digits_depth", args, {"structure": "plain", "depth": 14}
     )

@@ -16,6 +16,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     own = {"method": "transformer", "width": 28}
     config, given = recipes.digits("digits_vit", args, own)
     recipes.vision(

@@ -14,6 +14,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config = recipes.study_of_images("equilibrium", args, batch_size=128)
     config.equilibrium = {
         # Proximal maps: names of optnet_jax.studies.equilibrium.PROXIMAL.

@@ -11,6 +11,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     own = {"beta": 0.1, "learned": True}
     config, given = recipes.fashion("fashion_agd", args, own)
     # As fashion_densenet.py, and 82 coefficients.

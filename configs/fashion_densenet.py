@@ -10,6 +10,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, _ = recipes.fashion("fashion_densenet", args)
     # Parameters and multiply-adds of ResNet-20: most layers where images are small.
     config.model = {

@@ -10,6 +10,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, _ = recipes.fashion("fashion_hb", args)
     config.model = {"name": "hb_net20"}
     return config

@@ -11,6 +11,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, given = recipes.fashion("fashion_resnet", args, {"relu": True})
     config.model = {"name": "resnet20", "post_activation": given["relu"]}
     return config

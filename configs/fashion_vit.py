@@ -14,6 +14,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     own = {"method": "transformer", "width": 60}
     config, given = recipes.fashion("fashion_vit", args, own)
     config.schedule.warmup_epochs = 1.0

@@ -12,6 +12,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, _ = recipes.folder("folder_resnet", args)
     config.model = {"name": "resnet20"}
     return config

@@ -15,6 +15,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config = recipes.study("hypothesis", args)
     config.hypothesis = {
         # The networks: labels of optnet_jax.recurrences.methods, which also has HB and

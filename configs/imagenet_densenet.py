@@ -11,6 +11,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config, _ = recipes.imagenet("imagenet_densenet", args)
     # The paper's batch of 256 lies on 4 GPUs: statistics of 64 images each.
     config.model = {"name": "densenet121", "batch_norm_group": 64}

@@ -15,6 +15,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config = recipes.study_of_images("line", args, batch_size=64)
     config.line = {
         # Periods 4, 6, 8 and ∞ with T = 0.

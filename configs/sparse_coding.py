@@ -13,6 +13,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config = recipes.study("sparse_coding", args)
     config.sparse_coding = {
         # b = A x + noise: A of rows × columns, Gaussian, its columns of length 1; each

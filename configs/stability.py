@@ -13,6 +13,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config = recipes.study_of_images("stability", args, batch_size=64)
     config.stability = {
         # Norms in structures of fully connected ReLU layers, He normal.

@@ -18,6 +18,7 @@ from optnet_jax.configs import recipes
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     config = recipes.study("table2", args, "full")
     # Ten: the least p-value passes the correction for all comparisons of the table.
     config.seeds = (0, 1, 2) if args else tuple(range(10))

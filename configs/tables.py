@@ -22,6 +22,7 @@ from optnet_jax.studies import entries
 
 
 def get_config(args: str = "") -> ConfigDict:
+    """Return the config; see above for ``args``."""
     name, _, rest = args.removeprefix("table=").partition(",")
     table = recipes.choose("table", name or "digits", entries.TABLES)
     seeds = recipes.parse(rest, {"seeds": ""})["seeds"]

@@ -64,16 +64,21 @@ def is_there(path: Path) -> bool:
     Raises:
         InputError: naming what is there instead.
     """
-    with files.readable(": the archive itself must be there", path):
-        try:
-            # As a link, an archive may lie elsewhere.
-            file = os.path.realpath(path, strict=True)
-            os.close(files.open_regular(Path(file), os.O_RDONLY))
-        except FileNotFoundError:
-            if path.is_symlink():
-                raise
+    file = Path(os.path.realpath(path))  # as a link, an archive may lie elsewhere
+    try:
+        os.close(files.open_regular(file, os.O_RDONLY))
+    except FileNotFoundError as error:
+        if not path.is_symlink():
             return False
-    return True
+        fault, cause = f"is a link to {file}, which is not there", error
+    except OSError as error:
+        fault, cause = f"cannot be read ({error.strerror})", error
+    except InputError as error:
+        kind = "a folder" if os.path.isdir(path) else "not a regular file"
+        fault, cause = f"is {kind}", error
+    else:
+        return True
+    raise InputError(f"{path} {fault}: the archive itself must be there") from cause
 
 
 def check_there(spec: Spec, builder: Any, manual_dir: Path) -> None:

@@ -81,9 +81,8 @@ def create_state(
 class StepOptions:
     """What a step does beyond the paper's recipe; everything is off by default.
 
-    A field that is not described here is the config's of that name.
-
     Attributes:
+        label_smoothing: Share of the target spread evenly over all classes.
         accumulate: Number of equal micro-batches that a batch is run in. The gradients
             are averaged before the one update, and each micro-batch starts from the
             same running statistics, whose results are averaged too: a network whose
@@ -92,6 +91,9 @@ class StepOptions:
         average_decay: Decay of the moving average of the variables, once the run is
             long enough for it (:func:`average_share`); 0 keeps none.
         trivial: How images were normalised, for TrivialAugment; None is off.
+        erase: Probability of an image to have a rectangle erased.
+        mixup: α of mixup; 0 is off.
+        cutmix: α of CutMix; 0 is off.
         batch_sharding: How a batch lies on the devices; each micro-batch is sharded
             over all of them likewise. None: on one device, or wherever XLA likes it.
     """

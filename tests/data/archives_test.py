@@ -40,16 +40,16 @@ def test_an_archive_is_there_or_not_and_may_be_a_link(train):
 @pytest.mark.parametrize(
     ("place", "fault"),
     [
-        (lambda path: path.mkdir(), "is not a regular file"),
+        (lambda path: path.mkdir(), "is a folder"),
         (os.mkfifo, "is not a regular file"),
-        (lambda path: path.symlink_to("gone"), r"cannot .* \(No such file .* itself"),
-        (lambda path: path.symlink_to(path), r"cannot .* \(Too many .* itself"),
+        (lambda path: path.symlink_to("gone"), "is a link to .*/gone, which is not"),
+        (lambda path: path.symlink_to(path), "is not a regular file"),
     ],
 )
 def test_what_has_the_place_of_an_archive_is_named(tmp_path, place, fault):
     path = tmp_path / "cifar-10-binary.tar.gz"
     place(path)
-    with pytest.raises(InputError, match=f"^{path} {fault}"):
+    with pytest.raises(InputError, match=f"^{path} {fault}.*: the archive itself must"):
         archives.is_there(path)
 
 
