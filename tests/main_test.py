@@ -181,11 +181,21 @@ def test_a_study_is_not_started_by_other_modes(name, mode, monkeypatch, tmp_path
             "convergence",
             "summary",
             {"topology": "v5e:2x2"},
-            "only compiled for it: leave",
+            "compiled for it: leave out",
         ),
         ("convergence", "summary", {"images": ["x.png"]}, "--images is for --mode=pre"),
-        ("digits_hb", "train", {"topology": "v5e:4x4"}, "'v5e:4x4', a training step"),
-        ("digits_hb", "summary", {"topology": "v5e:4"}, "no TPU topology is called"),
+        (
+            "digits_hb",
+            "train",
+            {"topology": "v5e:4x4"},
+            "'v5e:4x4', a training step is only compiled for it: add --mode=summary",
+        ),
+        (
+            "digits_hb",
+            "summary",
+            {"topology": "v5e:4"},
+            "no TPU topology is called 'v5e:4'",
+        ),
     ],
 )
 def test_what_a_mode_has_no_use_for_is_refused(name, mode, more, said, tmp_path):

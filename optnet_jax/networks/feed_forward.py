@@ -15,7 +15,7 @@ from optnet_jax.networks.images import check_images
 from optnet_jax.ops.convolution import convolution
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.ops.normalization import BatchNorm
-from optnet_jax.structures.fields import check
+from optnet_jax.structures.fields import Rate, check
 
 
 class FeedForward(nn.Module):
@@ -45,7 +45,7 @@ class FeedForward(nn.Module):
     hidden: tuple[fields.Channels, ...] = (4096, 4096)
     activation: fields.Activations = "relu"
     batch_norm: bool = False
-    dropout_rate: fields.Rate = 0.5
+    dropout_rate: Rate = 0.5
     batch_norm_group: fields.Group | None = None
     classic: bool = False
     dtype: fields.Dtype | None = None

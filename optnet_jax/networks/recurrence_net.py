@@ -26,7 +26,7 @@ from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
 from optnet_jax.structures import Stage
 from optnet_jax.structures.checks import check_skips
-from optnet_jax.structures.fields import DropPath, Previous, check
+from optnet_jax.structures.fields import Previous, Rate, check
 
 RESIDUAL_FIELDS = (
     "unit_relu",
@@ -133,10 +133,10 @@ class RecurrenceNet(nn.Module):
     start: Literal["same", "zero"] = "same"
     boundary: Previous = "shortcut"
     compression: Annotated[float, Range(above=0, most=1)] = 1.0
-    dropout_rate: fields.Rate = 0.0
+    dropout_rate: Rate = 0.0
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: DropPath | tuple[DropPath, DropPath] = 0.0
+    drop_path: Rate | tuple[Rate, Rate] = 0.0
     separate_paths: bool = False
     tied: bool = False
     unroll: bool | None = None

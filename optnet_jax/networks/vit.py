@@ -25,7 +25,7 @@ from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
 from optnet_jax.recurrences.base import at_step
 from optnet_jax.structures import Propagation
-from optnet_jax.structures.fields import AtLeastOne, DropPath, check
+from optnet_jax.structures.fields import AtLeastOne, Rate, check
 
 Splitting = Literal["together", "in_turn"]
 
@@ -91,8 +91,8 @@ class VisionTransformer(nn.Module):
     pool: Literal["token", "mean"] = "token"
     splitting: Splitting = "together"
     skip: bool | None = None
-    dropout_rate: fields.Rate = 0.0
-    drop_path: DropPath = 0.0
+    dropout_rate: Rate = 0.0
+    drop_path: Rate = 0.0
     learned: tuple[str, ...] = ()
     shared: bool = False
     tied: bool = False

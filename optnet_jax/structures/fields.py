@@ -18,7 +18,8 @@ MOST_LAYERS = 10**6
 
 Depth = Annotated[int, Range(least=0, most=MOST_LAYERS)]
 AtLeastOne = Annotated[int, Range(least=1, most=MOST_LAYERS)]
-DropPath = Annotated[float, Range(least=0, below=1)]
+Rate = Annotated[float, Range(least=0, below=1)]
+"""Probability to drop something: not all of it."""
 Fraction = Annotated[float, Range(above=0, below=1)]
 Penalty = Annotated[float, Range(least=0)]
 Previous = Literal["shortcut", "same", "zero"]

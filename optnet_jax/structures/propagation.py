@@ -89,7 +89,7 @@ class Propagation(nn.Module):
     tied: bool = False
     learned: tuple[str, ...] = ()
     shared: bool = False
-    drop_path: fields.DropPath | tuple[fields.DropPath, ...] = 0.0
+    drop_path: fields.Rate | tuple[fields.Rate, ...] = 0.0
     separate_paths: bool = False
     unroll: bool = False
     remat: bool = False

@@ -41,10 +41,10 @@ def run(
         raise InputError("--images is for --mode=predict: add it, or leave them out")
     name = experiment(config)
     if topology and (mode != "summary" or name != "train"):
-        cure = "leave out --topology"
+        add = "add --mode=summary, or " if name == "train" else ""
         raise InputError(
             f"nothing is run on {shown(topology)}, a training step is only compiled "
-            f"for it: {'add --mode=summary, or ' * (name == 'train')}{cure}"
+            f"for it: {add}leave out --topology"
         )
     if name != "train":
         _run_study(name, config, Path(workdir), mode)

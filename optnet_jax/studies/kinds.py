@@ -5,6 +5,8 @@ from typing import Annotated
 from optnet_jax.configuration.train import Rate
 from optnet_jax.kinds import INT32, Items, OneOf, Range, Rule
 from optnet_jax.objectives import ACTIVATIONS
+from optnet_jax.structures.fields import AtLeastOne as Layers
+from optnet_jax.structures.fields import Fraction
 
 SOME = Items(least=1, distinct=True)
 
@@ -19,13 +21,11 @@ def printed_apart(form: str = "g") -> Rule:
 
 Activation = Annotated[str, OneOf(tuple(ACTIVATIONS))]
 Condition = Annotated[float, Range(above=1, most=1e12, meaning="L/μ")]
-Fraction = Annotated[float, Range(above=0, below=1)]
 Positive = Annotated[float, Range(above=0, most=1e30)]
 Factors = Annotated[tuple[Positive, ...], SOME, printed_apart()]
 Fractions = Annotated[tuple[Fraction, ...], SOME, printed_apart()]
 Rates = Annotated[tuple[Rate, ...], SOME]
 Size = Annotated[int, Range(least=1, most=4096)]
-Layers = Annotated[int, Range(least=1, most=10**6)]
 Depths = Annotated[tuple[Layers, ...], SOME]
 # NumPy and JAX hold the seeds of a study in arrays of int32.
 Seeds = Annotated[tuple[Annotated[int, Range(least=0, most=INT32)], ...], SOME]
