@@ -257,8 +257,9 @@ def text(report: Report) -> Iterator[str]:
         trial = select(report["cells"], part="trial", normalize=normalize)
         yield table(trial, trials.columns(report))
         yield (
-            "Medians over the seeds. The last column: at how many rates more HB-Net "
-            "fails than this structure does, and the corrected p-value."
+            "Medians over the seeds, and how many runs of all seeds failed or were not "
+            "finite. The last column: at how many rates more HB-Net fails than this "
+            "structure does, in the mean, and the corrected p-value."
         )
 
 
