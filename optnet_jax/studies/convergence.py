@@ -113,17 +113,16 @@ def measurement(config: ConvergenceConfig) -> Callable[[Cell], Row]:
         return make_problem(activation, condition, study.dimension, config.seed)
 
     def measure_cell(cell: Cell) -> Row:
-        with jax.enable_x64(True):
-            problem = problem_of(cell.activation, cell.condition)
-            method = methods.find(cell.method)
-            recurrence = method.recurrence(problem.mu)
-            found = measure(
-                recurrence, problem, study.depth, seed=config.seed, radius=study.radius
-            )
-            duality = {}
-            if not method.adaptive:
-                difference = duality_check(problem, recurrence, DUALITY_DEPTH)
-                duality["duality_difference"] = difference
+        problem = problem_of(cell.activation, cell.condition)
+        method = methods.find(cell.method)
+        recurrence = method.recurrence(problem.mu)
+        found = measure(
+            recurrence, problem, study.depth, seed=config.seed, radius=study.radius
+        )
+        duality = {}
+        if not method.adaptive:
+            difference = duality_check(problem, recurrence, DUALITY_DEPTH)
+            duality["duality_difference"] = difference
         return {
             "layers": [found.layers_needed(each) for each in study.tolerances],
             "layers_to_1e-10": found.layers_needed(1e-10),
@@ -190,7 +189,7 @@ def measure(
     seed: int = 0,
     radius: float = 1e-2,
 ) -> Convergence:
-    """Minimise the problem with a recurrence and record how it converges.
+    """Minimise the problem with a recurrence, in float64, and record how it converges.
 
     Args:
         recurrence: any recurrence, a user's own included.
@@ -201,28 +200,23 @@ def measure(
     """
     direction = np.random.default_rng(seed).normal(size=len(problem.minimiser))
     z0 = problem.minimiser + radius * direction / np.linalg.norm(direction)
-    try:
-        run = _trajectory(recurrence, problem.activation, depth)
-    except TypeError:  # it does not hash, so its program is compiled for each call
-        run = _trajectory.__wrapped__(recurrence, problem.activation, depth)
-    zs, values, least = run(problem.u, z0, problem.minimiser)
-    # x = U⁻¹ z: the distance is that of the network's own iterates.
-    xs = np.linalg.solve(problem.u, (np.asarray(zs) - problem.minimiser).T)
-    distance = np.linalg.norm(xs, axis=0)
-    gap = np.maximum(np.asarray(values - least), 0)
-    return Convergence(distance / distance[0], gap / gap[0])
 
-
-@functools.lru_cache(maxsize=256)
-def _trajectory(recurrence: Recurrence, activation: str, depth: int) -> Callable:
+    # Compiled for each call: a user's recurrence may have changed since the last one.
     @jax.jit
     def run(u: jax.Array, z0: jax.Array, minimiser: jax.Array) -> tuple:
-        step = gradient_step(activation, u)
+        step = gradient_step(problem.activation, u)
         zs = iterate(recurrence, step, z0, depth, trajectory=True)
-        f = objective(activation, u)
+        f = objective(problem.activation, u)
         return zs, f(zs), f(minimiser)
 
-    return run
+    with jax.enable_x64(True):
+        found = run(problem.u, z0, problem.minimiser)
+    zs, values, least = map(np.asarray, found)
+    # x = U⁻¹ z: the distance is that of the network's own iterates.
+    xs = np.linalg.solve(problem.u, (zs - problem.minimiser).T)
+    distance = np.linalg.norm(xs, axis=0)
+    gap = np.maximum(values - least, 0)
+    return Convergence(distance / distance[0], gap / gap[0])
 
 
 def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) -> float:
@@ -243,15 +237,16 @@ def fit_exponent(conditions: Sequence[float], layers: Sequence[float | None]) ->
 def duality_check(problem: Problem, recurrence: Recurrence, depth: int) -> float:
     """Return max |U x_k - z_k| / max(1, |z_k|) of tied network and method (Lemma 1).
 
-    Relative, because from a start as far away as this one's a problem that is convex
-    near its minimiser only may send the iterates off.
+    In float64. Relative, because from a start as far away as this one's a problem that
+    is convex near its minimiser only may send the iterates off.
     """
-    u = jnp.asarray(problem.u)
-    x0 = jnp.linspace(-1, 1, len(problem.minimiser))
-    run = functools.partial(iterate, recurrence, depth=depth, trajectory=True)
-    zs = run(gradient_step(problem.activation, u), u @ x0)
-    xs = run(layer(problem.activation, u @ u), x0)
-    return float(jnp.abs(xs @ u - zs).max() / max(1.0, float(jnp.abs(zs).max())))
+    with jax.enable_x64(True):
+        u = jnp.asarray(problem.u)
+        x0 = jnp.linspace(-1, 1, len(problem.minimiser))
+        run = functools.partial(iterate, recurrence, depth=depth, trajectory=True)
+        zs = run(gradient_step(problem.activation, u), u @ x0)
+        xs = run(layer(problem.activation, u @ u), x0)
+        return float(jnp.abs(xs @ u - zs).max() / max(1.0, float(jnp.abs(zs).max())))
 
 
 def conclude(config: ConvergenceConfig, rows: list[Row]) -> Report:

@@ -6,7 +6,8 @@ import pytest
 from optnet_jax.configs import convergence as config_file
 
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import GradientDescent, NesterovSum
+from optnet_jax.recurrences import GradientDescent, NesterovSum, heavy_ball
+from optnet_jax.recurrences.base import TwoIterates
 from optnet_jax.recurrences.methods import METHODS, minimisers
 from optnet_jax.studies import convergence
 from optnet_jax.studies.convergence import STUDY, ConvergenceConfig, measure
@@ -17,12 +18,11 @@ WITH_RATE = [method for method in METHODS if method.rate]
 
 @pytest.fixture(scope="module")
 def problems():
-    with jax.enable_x64(True):
-        return {k: make_problem("tanh", k, dimension=8) for k in (10.0, 40.0)}
+    return {k: make_problem("tanh", k, dimension=8) for k in (10.0, 40.0)}
 
 
 @pytest.mark.parametrize("method", WITH_RATE, ids=lambda m: m.label)
-def test_fitted_rates_are_the_theoretical_ones(method, problems, float64):
+def test_fitted_rates_are_the_theoretical_ones(method, problems):
     problem = problems[40.0]
     result = measure(method.recurrence(problem.mu), problem, 600)
     # Double roots add a factor k to the accelerated methods' linear rate.
@@ -30,7 +30,7 @@ def test_fitted_rates_are_the_theoretical_ones(method, problems, float64):
     assert math.log(result.fitted_rate) == pytest.approx(math.log(expected), rel=0.15)
 
 
-def test_acceleration_needs_the_square_root_of_the_layers(problems, float64):
+def test_acceleration_needs_the_square_root_of_the_layers(problems):
     layers = {}
     for problem in problems.values():
         for method in WITH_RATE:
@@ -45,13 +45,23 @@ def test_acceleration_needs_the_square_root_of_the_layers(problems, float64):
     assert accelerated == pytest.approx([0.5] * len(accelerated), abs=0.12)
 
 
-def test_distance_and_gap_fall_to_rounding(problems, float64):
+def test_distance_and_gap_fall_to_rounding(problems):
     problem = problems[10.0]
     result = measure(GradientDescent(), problem, 400)
     assert result.distance[0] == result.gap[0] == 1
     assert result.distance[-1] < 1e-12
     assert result.gap[-1] < 1e-10
     assert np.all(np.diff(result.gap[:50]) <= 0)
+
+
+def test_measures_in_double_precision_whatever_jax_computes_in():
+    problem = make_problem("sigmoid", 10.0)  # its z* is not 0, as tanh's is
+    found = measure(heavy_ball(0.3), problem, 200)
+    with jax.enable_x64(True):
+        expected = measure(heavy_ball(0.3), problem, 200)
+    np.testing.assert_array_equal(found.distance, expected.distance)
+    np.testing.assert_array_equal(found.gap, expected.gap)
+    assert found.distance[-1] < 1e-12
 
 
 def test_layers_needed_counts_from_the_last_time_above():
@@ -66,7 +76,7 @@ def test_an_exponent_needs_two_numbers():
     assert math.isnan(convergence.fit_exponent([10, 100], [20, None]))
 
 
-def test_a_method_that_does_not_hash_is_measured(problems, float64):
+def test_a_method_that_does_not_hash_is_measured(problems):
     class Own(GradientDescent):
         __hash__ = None  # pyright: ignore
 
@@ -75,7 +85,26 @@ def test_a_method_that_does_not_hash_is_measured(problems, float64):
     np.testing.assert_array_equal(found.distance, expected.distance)
 
 
-def test_the_tied_network_is_the_method(problems, float64):
+def test_a_method_that_has_changed_since_is_measured_as_it_is(problems):
+    class Own(TwoIterates):
+        def __init__(self, beta):
+            self.beta = beta
+
+        def coefficients(self, depth):
+            return {"beta": np.full(depth, self.beta)}
+
+        def step(self, transform, state, c):
+            x, x_previous = state
+            return transform(x) + c["beta"] * (x - x_previous), x
+
+    method, problem = Own(0.3), problems[10.0]
+    measure(method, problem, 20)
+    method.beta = 0.7
+    found, expected = (measure(m, problem, 20) for m in (method, Own(0.7)))
+    np.testing.assert_array_equal(found.distance, expected.distance)
+
+
+def test_the_tied_network_is_the_method(problems):
     for problem in problems.values():
         assert convergence.duality_check(problem, NesterovSum(), 30) < 1e-12
 

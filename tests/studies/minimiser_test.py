@@ -25,7 +25,7 @@ def test_problem_has_its_minimiser_and_condition_number(activation, float64):
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softplus"])
-def test_a_large_condition_number_is_reached(activation, float64):
+def test_a_large_condition_number_is_reached(activation):
     """Where twice the W would have a saddle at the constant vector."""
     problem = make_problem(activation, 1000.0)
     assert problem.condition == pytest.approx(1000, rel=1e-5)
@@ -41,11 +41,16 @@ def test_a_large_condition_number_is_reached(activation, float64):
         (("cube", 10.0), "unknown activation 'cube'"),
     ],
 )
-def test_bad_input(arguments, cause, float64):
+def test_bad_input(arguments, cause):
     with pytest.raises(InputError, match=cause):
         make_problem(*arguments)
 
 
-def test_single_precision_is_refused():
-    with pytest.raises(InputError, match="double precision"):
-        make_problem("tanh", 10.0)
+def test_a_problem_is_made_in_double_precision_whatever_jax_computes_in():
+    found = make_problem("sigmoid", 10.0, dimension=4)
+    with jax.enable_x64(True):
+        expected = make_problem("sigmoid", 10.0, dimension=4)
+    assert found.u.dtype == np.float64
+    np.testing.assert_array_equal(found.u, expected.u)
+    np.testing.assert_array_equal(found.minimiser, expected.minimiser)
+    assert (found.mu, found.smoothness) == (expected.mu, expected.smoothness)
