@@ -15,7 +15,7 @@ from optnet_jax.recurrences import (
     takes_history,
 )
 from optnet_jax.recurrences.base import at_step, packed, unpacked
-from optnet_jax.recurrences.iterate import first_state
+from optnet_jax.recurrences.iterate import first_state, prepared
 
 _SMALLEST = 1e-7
 """Below this a weight is 0 that has been rounded."""
@@ -94,7 +94,7 @@ def recurrence_structure(
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
-    values = dict(recurrence.coefficients(depth))
+    values = dict(prepared(recurrence, depth, jnp.result_type(float)))
     for name, value in (coefficients or {}).items():
         own = values.get(name)
         try:

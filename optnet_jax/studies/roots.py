@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence, takes_history
+from optnet_jax.recurrences.iterate import prepared
 
 # Two roots of a conjugate pair come with the rounding of a float64 eigenvalue solver.
 REAL = 1e-7
@@ -65,8 +66,8 @@ def step_matrix(
         [..., size, size] with the state's leaves in their order.
 
     Raises:
-        InputError: a step that is not linear in the state when T is, or a state that
-            grows.
+        InputError: coefficients that :func:`~optnet_jax.recurrences.iterate` refuses,
+            a step that is not linear in the state when T is, or a state that grows.
     """
     if takes_history(recurrence):
         raise InputError(
@@ -75,7 +76,7 @@ def step_matrix(
         )
     with jax.enable_x64(True):
         coefficients = jax.tree.map(
-            lambda c: jnp.asarray(c)[-1], recurrence.coefficients(depth)
+            lambda c: jnp.asarray(c)[-1], prepared(recurrence, depth, jnp.float64)
         )
         zero, unravel = ravel_pytree(recurrence.init(jnp.zeros(())))
 

@@ -141,6 +141,15 @@ def test_learned_coefficients_that_are_not_the_recurrences(learned, message):
         recurrence_structure(heavy_ball(0.3), 3, learned)
 
 
+def test_coefficients_for_another_depth_are_refused():
+    class Short(Counting):
+        def coefficients(self, depth):
+            return super().coefficients(depth - 1)
+
+    with pytest.raises(InputError, match="leading axis must be the depth, 3"):
+        recurrence_structure(Short(), 3)
+
+
 class Extrapolated:
     """A user's own sum over the history: C_k from y_k, and its memory of x_k - y_k.
 

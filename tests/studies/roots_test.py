@@ -62,21 +62,37 @@ def test_admm_forgets_by_itself_and_keeps_a_fixed_point():
     assert roots.characteristic_roots(ADMM(), 1.0).radius == pytest.approx(1)
 
 
+class Doubling:
+    def coefficients(self, depth):
+        return {"factor": np.full(depth, 2.0)}
+
+    def init(self, x0):
+        return {"x": x0}
+
+    def step(self, transform, state, c):
+        return {"x": c["factor"] * state["x"] + transform(state["x"])}
+
+    def output(self, state):
+        return state["x"]
+
+
 def test_a_recurrence_of_a_user_needs_no_more_than_its_four_methods():
-    class Doubling:
-        def coefficients(self, depth):
-            return {"factor": np.full(depth, 2.0)}
-
-        def init(self, x0):
-            return {"x": x0}
-
-        def step(self, transform, state, c):
-            return {"x": c["factor"] * state["x"] + transform(state["x"])}
-
-        def output(self, state):
-            return state["x"]
-
     assert roots.characteristic_roots(Doubling(), 0.25).radius == pytest.approx(2.25)
+
+
+def test_coefficients_are_whatever_iterate_takes():
+    class Listed(Doubling):
+        def coefficients(self, depth):
+            return {"factor": [1] * (depth - 1) + [2]}
+
+    assert roots.characteristic_roots(Listed(), 0.25).radius == pytest.approx(2.25)
+
+    class Short(Doubling):
+        def coefficients(self, depth):
+            return {"factor": [2.0] * (depth - 1)}
+
+    with pytest.raises(InputError, match="leading axis must be the depth, 5"):
+        roots.characteristic_roots(Short(), depth=5)
 
 
 def test_a_state_that_grows_is_refused():
