@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from optnet_jax.errors import InputError
+from optnet_jax.recurrences import takes_history
 from optnet_jax.structures import Propagation
 from optnet_jax.structures.layer import Layer
 
@@ -25,7 +26,7 @@ class Norms:
         signal: of x_k, k = 1..K. [depth]
         gradient: of dL/ds_k, where the state s_k is x_k with all that the method
             remembers: what training would change if it could change the layer's output.
-            [depth]
+            What counts steps has none. [depth]
     """
 
     signal: np.ndarray
@@ -97,7 +98,8 @@ def measure(
         **arguments: of the module's call, such as ``train=True``.
 
     Raises:
-        InputError: layers that are scanned, or none.
+        InputError: layers that are scanned, recomputed or reversible, that take the
+            whole history, or none.
     """
     mutable = [name for name in variables if name != "params"]
 
@@ -113,7 +115,8 @@ def measure(
             f"{type(module).__name__} has no layer that is a step of a recurrence"
         )
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), states)
-    gradients, (_, signals) = jax.jit(jax.grad(run, has_aux=True))(zeros)
+    gradient = jax.grad(run, has_aux=True, allow_int=True)
+    gradients, (_, signals) = jax.jit(gradient)(zeros)
     return Norms(
         np.array([root_mean_square(signal) for signal in signals]),
         np.array([root_mean_square(gradient) for gradient in gradients]),
@@ -125,10 +128,8 @@ def _interceptor(nudges: list | None, states: list, signals: list) -> Callable:
         module = context.module
         if context.method_name != "__call__":
             return call(*args, **kwargs)
-        if isinstance(module, Propagation) and not module.unroll:
-            raise InputError(
-                "norms are measured layer by layer: make the structure with unroll=True"
-            )
+        if isinstance(module, Propagation):
+            _check_layers(module)
         result = call(*args, **kwargs)
         if not isinstance(module, Layer):
             return result
@@ -142,7 +143,28 @@ def _interceptor(nudges: list | None, states: list, signals: list) -> Callable:
     return intercept
 
 
+def _check_layers(module: Propagation) -> None:
+    if takes_history(module.recurrence):
+        raise InputError(
+            f"{type(module.recurrence).__name__} takes the whole history, which grows: "
+            f"its layers hand on no one state to measure; give a method of one state, "
+            f"such as NesterovSum"
+        )
+    if not module.unroll or module.remat:
+        raise InputError(
+            "norms are measured layer by layer: make the structure with unroll=True, "
+            "without remat and not reversible"
+        )
+
+
 def root_mean_square(tree: Any) -> float:
-    """Return the root mean square of all numbers in a pytree."""
-    leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)]
+    """Return the root mean square of all numbers in a pytree that has any.
+
+    What JAX has in place of the gradient of a whole number is left out.
+    """
+    leaves = [
+        np.asarray(leaf, np.float64).ravel()
+        for leaf in jax.tree.leaves(tree)
+        if leaf.dtype != jax.dtypes.float0
+    ]
     return float(np.sqrt(np.mean(np.concatenate(leaves) ** 2)))

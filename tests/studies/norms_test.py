@@ -5,8 +5,13 @@ import pytest
 
 from optnet_jax import networks
 from optnet_jax.errors import InputError
-from optnet_jax.recurrences import GradientDescent, HeavyBall
-from optnet_jax.structures import FullyConnected, Propagation
+from optnet_jax.recurrences import GradientDescent, HeavyBall, HistorySum
+from optnet_jax.structures import (
+    FullyConnected,
+    Pairwise,
+    Propagation,
+    ReversiblePropagation,
+)
 from optnet_jax.studies import norms
 
 
@@ -43,6 +48,23 @@ def test_resnet_by_itself_hands_on_signal_and_gradient():
     np.testing.assert_allclose(found.signal, 1)
     # The state is (x_k, x_{k-1}) and its second half is not used.
     np.testing.assert_allclose(found.gradient[:-1], np.sqrt(1 / 2), rtol=1e-6)
+
+
+def test_what_counts_steps_has_no_gradient():
+    class Counting(GradientDescent):
+        def init(self, x0):
+            return x0, 0
+
+        def step(self, transform, state, c):
+            x, k = state
+            return transform(x) * (k + 1), k + 1
+
+        def output(self, state):
+            return state[0]
+
+    found = measure(Counting(), lambda x: x, 3)
+    np.testing.assert_allclose(found.signal, [1, 2, 6])
+    np.testing.assert_allclose(found.gradient, [6, 3, 1])
 
 
 def test_the_gradient_is_that_of_the_layers_output():
@@ -83,16 +105,26 @@ def test_a_whole_network_is_measured_unit_by_unit():
     assert (found.gradient > 0).all()
 
 
-def test_scanned_layers_and_networks_without_any_are_refused():
-    module = Propagation(GradientDescent(), FullyConnected(), 3)
+LAYER = FullyConnected()
+ONE_BY_ONE = "with unroll=True, without remat and not reversible"
+
+
+@pytest.mark.parametrize(
+    ("module", "cause"),
+    [
+        (Propagation(GradientDescent(), LAYER, 3), ONE_BY_ONE),
+        (Propagation(GradientDescent(), LAYER, 3, unroll=True, remat=True), ONE_BY_ONE),
+        (ReversiblePropagation(HeavyBall(1, -1), LAYER, 3), ONE_BY_ONE),
+        (Propagation(HistorySum(), Pairwise(LAYER), 3), "HistorySum takes the whole"),
+        (LAYER, "no layer that is a step"),
+    ],
+    ids=["scanned", "recomputed", "reversible", "history", "none"],
+)
+def test_layers_that_cannot_be_measured_are_refused(module, cause):
     x0 = jnp.ones((1, 2))
     variables = module.init(jax.random.key(0), x0)
-    with pytest.raises(InputError, match="unroll=True"):
+    with pytest.raises(InputError, match=cause):
         norms.measure(module, variables, x0, jnp.sum)
-    lenet = FullyConnected()
-    variables = lenet.init(jax.random.key(0), x0)
-    with pytest.raises(InputError, match="no layer that is a step"):
-        norms.measure(lenet, variables, x0, jnp.sum)
 
 
 def test_growth_needs_two_norms():
