@@ -38,7 +38,9 @@ def predict_files(
     names, pixels = run.read(list(images))
     found = run.classified(names, pixels)
     program.tell(str(found))
-    file = write_output(workdir / "predictions.csv", _csv(found).encode(), CURE)
+    # A file's name need not be text, and stands there as it is on the disk.
+    content = _csv(found).encode(errors="surrogateescape")
+    file = write_output(workdir / "predictions.csv", content, CURE)
     program.tell(f"written: {file}")
     program.tell(f"drawn: {draw(found, pixels, workdir / 'plots' / 'predictions.png')}")
     return found

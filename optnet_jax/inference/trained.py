@@ -216,9 +216,9 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     come from another number of devices. Neither the data set nor TensorFlow is needed.
 
     Args:
-        workdir: Directory of the run; or, if there is none, the name of a network that
-            the package brings, see :func:`released`; or a file ``.safetensors`` that
-            was exported, beside its card.
+        workdir: Directory of the run; or, if no run is there, the name of a network
+            that the package brings, see :func:`released`; or a file ``.safetensors``
+            that was exported, beside its card.
         checkpoint: ``last``, ``best`` (of lowest top-1 error) or a step; what was
             exported has one.
 
@@ -234,7 +234,9 @@ def load_run(workdir: str | Path, checkpoint: str | int = "last") -> Trained:
     """
     path = local_path(workdir, "workdir").absolute()
     if str(workdir) in released():
-        if not files.exists(path):
+        # What is written there of a released network makes no run of the folder.
+        ours = (path / "checkpoints", path / "config.json")
+        if not any(map(files.exists, ours)):
             path = RELEASED / f"{workdir}.safetensors"
         else:
             say(f"{workdir} is read from {path}, which has a released network's name")

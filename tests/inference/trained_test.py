@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import os
 import pickle
 import re
 import shlex
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +97,23 @@ def test_a_folder_here_goes_before_a_released_network(finished, monkeypatch, cap
     found = optnet_jax.load_run("digits_agd")
     assert found.card is None
     assert f"is read from {finished.with_name('digits_agd')}" in capsys.readouterr().out
+
+
+def test_what_a_released_network_leaves_in_its_folder_is_no_run(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
+    here = Path("digits_agd")
+    report.predict_files(here, [str(tmp_path / "black.png")])
+    export.export_run(here)
+    assert {path.name for path in here.iterdir()} == {
+        "exported",
+        "plots",
+        "predictions.csv",
+    }
+    assert optnet_jax.load_run("digits_agd").card == released()["digits_agd"]
+    # A run whose checkpoints are gone is not taken for the released network.
+    (here / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="there is no checkpoint in"):
+        optnet_jax.load_run("digits_agd")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +210,14 @@ def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
             report.predict_files(finished, bad)
     with pytest.raises(InputError, match="--images is for --mode=predict"):
         dispatch.run(config, str(finished), "eval", images=pictures)
+
+
+def test_a_name_that_is_not_utf8_is_written_as_it_is_on_the_disk(tmp_path):
+    name = os.fsencode(tmp_path / "caf") + b"\xe9.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(os.fsdecode(name))
+    report.predict_files(Path("digits_agd"), [str(tmp_path)])
+    _, row = Path("digits_agd/predictions.csv").read_bytes().splitlines()
+    assert row.startswith(name + b",")
 
 
 def test_files_are_cut_and_resized_once(tmp_path, monkeypatch):
