@@ -14,7 +14,7 @@ def draw(workdir: Path) -> list[Path]:
 
     Returns:
         The files, ``learning_curve.png`` and, where the network learns coefficients,
-        ``coefficients.png``.
+        ``coefficients.png``; without any, that of an earlier run is deleted.
 
     Raises:
         InputError: if there is no run, or it is damaged.
@@ -22,8 +22,11 @@ def draw(workdir: Path) -> list[Path]:
     check_kinds(workdir)
     plots = workdir / "plots"
     drawn = [draw_learning_curve(workdir, plots / "learning_curve.png")]
+    learned = plots / "coefficients.png"
     if runs.read(workdir).coefficients:
-        drawn.append(draw_coefficients(workdir, plots / "coefficients.png"))
+        drawn.append(draw_coefficients(workdir, learned))
+    else:
+        learned.unlink(missing_ok=True)  # an earlier run's, which was started afresh
     return drawn
 
 

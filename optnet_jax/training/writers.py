@@ -56,7 +56,8 @@ class RunWriter:
         workdir: The run's directory.
         start_step: Step that the run goes on from, 0 for a new run.
         lines: What ``lines`` was at that step, by the checkpoint.
-        learned: Whether there are learned coefficients.
+        learned: Whether there are learned coefficients; without them the files of an
+            earlier run's are deleted.
     """
 
     def __init__(
@@ -75,6 +76,9 @@ class RunWriter:
             self._logs[name] = JsonLines(
                 workdir / f"{name}.jsonl", start_step, lines.get(name, 0)
             )
+        if not learned:
+            for ending in ("jsonl", "npz"):
+                (workdir / f"coefficients.{ending}").unlink(missing_ok=True)
         self._events = EventFile(workdir, start_step)
 
     @property

@@ -66,3 +66,7 @@ def test_learned_coefficients_are_drawn_with_their_mean(workdir, saved):
     assert alpha.get_title() == "stage_0.alpha (2)"
     assert lines == [[0, 2, 4], [1, 3, 5], [0.5, 2.5, 4.5]]
     assert [line.get_ydata().tolist() for line in beta1.lines] == [[1, 1, 1]] * 2
+    # A network that learns none is trained there next.
+    (workdir / "coefficients.jsonl").unlink()
+    assert figures.draw(workdir) == files[:1]
+    assert list(files[0].parent.iterdir()) == files[:1]

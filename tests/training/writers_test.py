@@ -32,6 +32,15 @@ def test_events_hold_scalars_and_histograms(tmp_path):
     }
 
 
+def test_of_an_earlier_run_that_learned_coefficients_none_are_left(tmp_path):
+    writer = writers.RunWriter(tmp_path, 0, {}, learned=True)
+    writer.write_coefficients(7, 0.5, {"omega": np.arange(3.0)})
+    writer.close()
+    assert len(list(tmp_path.glob("coefficients.*"))) == 2
+    writers.RunWriter(tmp_path, 0, {}).close()
+    assert not list(tmp_path.glob("coefficients.*"))
+
+
 def test_only_process_0_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("jax.process_index", lambda: 1)
     writer = writers.RunWriter(tmp_path, 0, {}, learned=True)
