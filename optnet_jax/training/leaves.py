@@ -78,6 +78,4 @@ def check_same_network(
             if there == here:
                 continue
             difference = f"{name} has shape {there} there and {here} here"
-        raise InputError(
-            f"checkpoint {where} is of another network: {difference}; {cure}"
-        )
+        raise InputError(f"{where} is of another network: {difference}; {cure}")

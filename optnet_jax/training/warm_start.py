@@ -2,7 +2,9 @@
 
 The step count, the momentum and the data order begin anew; only ``params`` and
 ``batch_stats`` are taken over. What a source may lack are learned coefficients: AGD-Net
-starts from DenseNet's weights, and its α from their own start.
+starts from DenseNet's weights, and its α from their own start. And it may be of another
+number of classes: the layer of logits, which every network here calls ``head``, is
+drawn anew then.
 """
 
 import os
@@ -12,6 +14,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from optnet_jax.configuration import TrainConfig, as_json
 from optnet_jax.errors import InputError
@@ -23,7 +26,7 @@ from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unfl
 from optnet_jax.training.steps import TrainState
 from optnet_jax.training.workdir import read_json
 from optnet_jax.weights import state_dict, torchvision
-from optnet_jax.weights.torchvision_names import WEIGHT_LEAVES
+from optnet_jax.weights.torchvision_names import HEAD_BIASES, WEIGHT_LEAVES
 
 _SHOWN = 3
 
@@ -37,8 +40,8 @@ def read_source(
 ) -> Leaves:
     """Read the variables that a run starts from.
 
-    It is said which coefficients the source lacks, and in what its config differs where
-    no shape tells.
+    It is said which coefficients the source lacks, if its layer of logits is of another
+    number of classes, and in what its config differs where no shape tells.
 
     Args:
         source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
@@ -51,7 +54,8 @@ def read_source(
         config: The config of the run that begins.
 
     Returns:
-        Leaves of ``params`` and ``batch_stats`` by name.
+        Leaves of ``params`` and ``batch_stats`` by name, without ``params.head`` where
+        that is of another number of classes only.
 
     Raises:
         InputError: if there is no such checkpoint or file, if it is damaged, or if it
@@ -75,19 +79,36 @@ def read_source(
     expected = flatten(shapes.variables)
     missing = [name for name in expected if name not in leaves]
     fresh = [n for n in missing if n.rpartition(".")[2] not in WEIGHT_LEAVES]
+    head = _head_of_other_classes(leaves, expected)
+    kept = {name: leaf for name, leaf in leaves.items() if name not in head}
     check_same_network(
-        leaves,
-        {name: leaf for name, leaf in expected.items() if name not in fresh},
+        kept,
+        {n: leaf for n, leaf in expected.items() if n not in (*fresh, *head)},
         source,
         cure="give config.model the fields that it was made with",
     )
+    for name in head[:1]:
+        there, here = leaves[name].shape, expected[name].shape
+        say(
+            f"{source} is of another number of classes, {name} has shape {there} there "
+            f"and {here} here: the layer of logits is drawn anew"
+        )
     if fresh:
         more = f" and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else ""
         say(
             f"{source} has no coefficients {', '.join(fresh[:_SHOWN])}{more}: they "
             "start as the network's fields say"
         )
-    return leaves
+    return kept
+
+
+def _head_of_other_classes(leaves: Leaves, expected: Leaves) -> list[str]:
+    """Name the leaves of ``params.head`` if they differ in the number of classes."""
+    head = [n for n in expected if n.startswith("params.head.") and n in leaves]
+    shapes = [(leaves[n].shape, expected[n].shape) for n in head]
+    classes = {(there[-1:], here[-1:]) for there, here in shapes}
+    other = all(there != here and there[:-1] == here[:-1] for there, here in shapes)
+    return head if other and len(classes) == 1 else []
 
 
 def take_over(
@@ -117,6 +138,10 @@ def _from_file(path: Path, module: nn.Module) -> Leaves:
             name: state_dict.checked_weight(name, array)
             for name, array in state.items()
         }
+    # A layer of logits for other classes fits the network with that many.
+    biases = [a for name, a in state.items() if name.endswith(HEAD_BIASES)]
+    if biases and hasattr(module, "num_classes"):
+        module = module.clone(num_classes=np.size(biases[0]))
     return flatten(
         torchvision.import_state_dict(module, state, with_coefficients=False)
     )

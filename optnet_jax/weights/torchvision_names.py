@@ -31,6 +31,9 @@ _DENSE: Any = (
     (r"head", lambda: "classifier"),
 )
 
+HEAD_BIASES = ("fc.bias", "classifier.bias", "heads.head.bias")
+"""What the bias of the layer of logits is called, in each family."""
+
 _PARTS = {"conv": "conv", "norm": "bn"}
 
 

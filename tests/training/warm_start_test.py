@@ -150,7 +150,50 @@ def test_a_file_of_any_network_is_a_start(tmp_path, fields):
     jax.tree.map(np.testing.assert_array_equal, warm.variables, source.variables)
 
 
-def test_other_channels_and_classes_are_short(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("hb_net34", {"stage_sizes": (1, 1), "widths": (4, 8)}),
+        ("agd_net121", {"stage_sizes": (1, 1), "growth_rate": 4}),
+        ("vit", {"depth": 1, "width": 4, "heads": 2, "mlp_width": 8}),
+    ],
+)
+def test_the_layer_of_logits_of_other_classes_is_drawn_anew(
+    tmp_path, capsys, name, fields
+):
+    shape = (32, 32, 3)
+    module, source = drawn(name, 1, shape, num_classes=7, **fields)
+    network, fresh = drawn(name, 2, shape, num_classes=3, **fields)
+    state_dict.save_variables(tmp_path / "own.npz", source.eval_variables)
+    torchvision.save(module, source.eval_variables, tmp_path / "torchvision.npz")
+    head = {n for n in flatten(fresh.variables) if n.startswith("params.head.")}
+    assert len(head) == 2
+    files = (str(tmp_path / f"{kind}.npz") for kind in ("own", "torchvision"))
+    for place in (save_run(tmp_path, source), *files):
+        warm = flatten(warm_start(fresh, network, place).variables)
+        weights = {n for n in warm if not n.endswith(".alpha")}
+        for leaf in weights:
+            other = fresh if leaf in head else source
+            np.testing.assert_array_equal(warm[leaf], flatten(other.variables)[leaf])
+        assert (
+            f"{place} is of another number of classes, params.head.bias has shape "
+            "(7,) there and (3,) here: the layer of logits is drawn anew\n"
+        ) in capsys.readouterr().out
+
+
+def test_a_layer_of_logits_that_differs_in_more_is_refused(tmp_path):
+    fields = {"stage_sizes": (1,), "widths": (4,)}
+    module, fresh = drawn("hb_net", 1, num_classes=3, **fields)
+    _, source = drawn("hb_net", 2, num_classes=7, **fields)
+    leaves = flatten(source.variables)
+    for name, shape in {"kernel": (5, 7), "bias": (6,)}.items():
+        odd = leaves | {f"params.head.{name}": np.zeros(shape, np.float32)}
+        state_dict.write_state_dict(tmp_path / "w.npz", odd)
+        with pytest.raises(InputError, match=r"w\.npz is of another network: params"):
+            warm_start(fresh, module, str(tmp_path / "w.npz"))
+
+
+def test_other_channels_and_stages_are_short(tmp_path):
     fields = {"stage_sizes": (1, 1), "widths": (4, 8)}
     module, state = drawn("resnet34", 0, (32, 32, 3), num_classes=3, **fields)
     others = {
@@ -158,7 +201,6 @@ def test_other_channels_and_classes_are_short(tmp_path):
             (32, 32, 1),
             {"num_classes": 3},
         ),
-        r"fc.weight is \(1000, 8\) instead of \(3, 8\)": ((32, 32, 3), {}),
         r"and \d+ more: give the network": ((32, 32, 3), {"stage_sizes": (3, 2)}),
     }
     for message, (shape, changed) in others.items():
