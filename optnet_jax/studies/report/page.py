@@ -72,6 +72,7 @@ def render(runs: Iterable[Run]) -> str:
         colors=COLORS,
         results=[_result(g.label, g.runs) for g in groups],
         seeds=[_result(run.path.name, [run]) for g in groups for run in g.runs],
+        repeats=[map(_place, pair) for g in groups for pair in g.repeats],
         curves=[_curve(groups, *curve) for curve in CURVES],
         coefficients=[item for g in groups for item in _coefficients(g)],
         fields=[
@@ -83,6 +84,11 @@ def render(runs: Iterable[Run]) -> str:
         changed=[name for name, *texts in environment if len(set(texts)) > 1],
         directories=[", ".join(run.path.name for run in g.runs) for g in groups],
     )
+
+
+def _place(run: Run) -> str:
+    """Name a workdir so that a copy of the same name is told apart."""
+    return "/".join(run.path.parts[-2:])
 
 
 def _result(label: str, runs: Sequence[Run]) -> list[str]:
@@ -116,7 +122,9 @@ def _of_result(runs: Iterable[Run], name: str, shown: str) -> str:
 def _epochs(runs: Sequence[Run]) -> str:
     if all(run.result for run in runs):
         return _of_result(runs, "epochs", "{:g}")
-    planned = runs[0].config.get("schedule", {}).get("epochs")
+    schedule = runs[0].config.get("schedule", {})
+    # Steps go before epochs, and how many of them an epoch has stands nowhere.
+    planned = None if schedule.get("steps") else schedule.get("epochs")
     done = ", ".join(f"{run.epochs:g}" for run in runs)
     return f"unfinished: {done}" + (f" of {planned:g}" if is_number(planned) else "")
 

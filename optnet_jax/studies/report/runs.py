@@ -152,18 +152,21 @@ class Group:
 
     Attributes:
         label: Name of the config without its seed.
-        runs: By ascending seed.
+        runs: By ascending seed, one of each.
         config: The first one's config by dotted names.
+        repeats: What is left out, copies as a rule: each with the run of its seed.
     """
 
     label: str
     runs: Sequence[Run]
     config: Mapping[str, Any]
+    repeats: Sequence[tuple[Run, Run]]
 
 
 def group(runs: Iterable[Run]) -> list[Group]:
     """Put runs together whose configs differ in nothing but the seed.
 
+    A seed counts once: of several runs of it that which is finished, or the furthest.
     Labels that would be equal say in which fields their configs differ.
     """
     alike: dict[str, list[Run]] = {}
@@ -171,7 +174,15 @@ def group(runs: Iterable[Run]) -> list[Group]:
         flat = flatten_dict(run.config, sep=".").items()
         kept = {name: value for name, value in flat if not within(name, IGNORED)}
         alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
-    members = [sorted(found, key=lambda run: run.seed) for found in alike.values()]
+    members, repeats = [], []
+    for found in alike.values():
+        found.sort(key=lambda run: (run.seed, not run.result, -run.epochs))
+        first: dict[int, Run] = {}
+        for run in found:
+            first.setdefault(run.seed, run)
+        members.append(list(first.values()))
+        pairs = [(run, first[run.seed]) for run in found]
+        repeats.append([(run, kept) for run, kept in pairs if run is not kept])
     configs = [flatten_dict(found[0].config, sep=".") for found in members]
     names = [re.sub(r"-?seed=\d+", "", found[0].name) for found in members]
     fields = differing_fields(configs)
@@ -181,4 +192,5 @@ def group(runs: Iterable[Run]) -> list[Group]:
         else f"{name} ({', '.join(f'{f}={c.get(f, NOT_SET)}' for f in fields)})"
         for name, c in zip(names, configs, strict=True)
     ]
-    return [Group(*parts) for parts in zip(labels, members, configs, strict=True)]
+    parts = zip(labels, members, configs, repeats, strict=True)
+    return [Group(*part) for part in parts]

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -106,6 +107,14 @@ def test_what_differs_in_the_environment_is_marked(make_run, tmp_path):
     assert "<tr><td>directory</td><td>a</td><td>b</td></tr>" in text
 
 
+def test_a_seed_counts_once(make_run, tmp_path):
+    shutil.copytree(make_run(tmp_path / "first", "a"), tmp_path / "other" / "a")
+    make_run(tmp_path / "first", "a", seed=1)
+    text = rendered(tmp_path)
+    assert "<td>a</td><td>0, 1</td><td>10.50 ± 0.71</td>" in text
+    assert "other/a has the config and the seed of first/a: it is left out" in text
+
+
 def test_an_unfinished_run(make_run, tmp_path):
     run = make_run(tmp_path, "long", epochs=2, finished=False)
     with (run / "metrics.jsonl").open("a") as file:
@@ -113,6 +122,12 @@ def test_an_unfinished_run(make_run, tmp_path):
     text = rendered(run)
     assert "unfinished: 2 of 3" in text
     assert "<td>15.00</td><td>15.00</td><td>not yet</td>" in text
+
+
+def test_an_unfinished_run_of_so_many_steps_has_no_length_in_epochs(make_run, tmp_path):
+    schedule = {"epochs": 3.0, "steps": 100}
+    run = make_run(tmp_path, "a", epochs=2, finished=False, schedule=schedule)
+    assert "<td>unfinished: 2</td>" in rendered(run)
 
 
 def test_a_run_that_has_written_nothing_but_its_config(make_run, tmp_path):

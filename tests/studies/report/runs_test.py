@@ -48,6 +48,19 @@ def test_groups_differ_in_more_than_the_seed(make_run, tmp_path):
     assert [run.seed for run in groups[0].runs] == [0, 1]
 
 
+def test_of_one_seed_the_finished_run_counts_or_the_furthest(make_run, tmp_path):
+    made = [
+        make_run(tmp_path / str(n), "a", seed=seed, epochs=epochs, finished=finished)
+        for n, (seed, epochs, finished) in enumerate(
+            [(0, 3, False), (0, 2, True), (1, 1, False), (1, 2, False)]
+        )
+    ]
+    (group,) = runs.group(runs.find([tmp_path]))
+    assert [run.path for run in group.runs] == [made[1], made[3]]
+    repeats = [[run.path for run in pair] for pair in group.repeats]
+    assert repeats == [[made[0], made[1]], [made[2], made[3]]]
+
+
 def test_equal_names_are_told_apart_by_what_differs(make_run, tmp_path):
     for rate in (0.1, 0.5):
         make_run(tmp_path / str(rate), "a", optimizer={"learning_rate": rate})
