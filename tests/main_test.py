@@ -80,6 +80,11 @@ def call(*arguments):
             "--config.field=value",
         ),
         (
+            [DIGITS, "--mode=predict", "--images", "a.png", "b.png", "--workdir=x"],
+            "'b.png' is not a flag: write --images before each file, or once before "
+            "their folder",
+        ),
+        (
             [DIGITS, "--config.seed=-1"],
             "--config.seed=-1 must be at least 0 and at most 4294967295",
         ),

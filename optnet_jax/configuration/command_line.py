@@ -56,10 +56,10 @@ def parse(
     except flags.Error as error:
         raise InputError(one_line(error)) from error
     if len(leftover) > 1:
-        raise InputError(
-            f"{leftover[1]!r} is not a flag: write --config=FILE, --workdir=DIR or "
-            "--config.field=value"
-        )
+        cure = "write --config=FILE, --workdir=DIR or --config.field=value"
+        if "images" in known and known["images"].present:  # what a shell makes of *
+            cure = "write --images before each file, or once before their folder"
+        raise InputError(f"{leftover[1]!r} is not a flag: {cure}")
     if not known["verbosity"].present:
         # Orbax tells pages at INFO; --verbosity=0 shows them.
         logging.set_verbosity(logging.WARNING)

@@ -88,7 +88,17 @@ class Cell:
         """What it is to be run with, in plain JSON types."""
         config = self.entry.get_config(self.seed)
         own = config.name, config.seed
-        rest = override(config, self.flags[1:], networks.field_kinds)
+        cut = [change for change in self.overrides if "=" not in change]
+        try:
+            rest = override(config, self.flags[1:], networks.field_kinds)
+        except InputError as error:
+            if not cut:
+                raise
+            raise InputError(
+                f"config.overrides={shown(self.overrides)}: {cut[0]!r} is no "
+                "field=value; where a value has commas, quote each override, as in "
+                "--config.overrides=\"('onednn=False','model.stage_sizes=(1,1)')\""
+            ) from error
         if rest or (config.name, config.seed) != own:
             raise InputError(
                 f"config.overrides={shown(self.overrides)}: write field=value, for "

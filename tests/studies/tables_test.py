@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from optnet_jax.configs import tables as config_file
 
+from optnet_jax.configuration.overrides import override
 from optnet_jax.errors import InputError
 from optnet_jax.runs import program
 from optnet_jax.studies import entries, tables
@@ -212,6 +213,19 @@ def test_an_override_that_no_run_could_take_is_refused_at_once(
         starting_none.run(config_of("digits", overrides=(override,)), tmp_path / "new")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("sizes", ["(1,1)", "1,1"])
+def test_an_override_that_a_comma_cuts_is_shown_in_quotes(sizes):
+    def given(text):
+        config = config_of("digits")
+        override(config, [f"--config.overrides={text}"], lambda _: None)
+        return tables.plan(tables.Config.of(config))[0].config
+
+    with pytest.raises(InputError, match="'1.*' is no field=value; where a value has"):
+        given(f"onednn=False,model.stage_sizes={sizes}")
+    made = given(f"('onednn=False','model.stage_sizes={sizes}')")
+    assert made["model"]["stage_sizes"] == [1, 1]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "\0"])
