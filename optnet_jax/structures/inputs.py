@@ -36,12 +36,14 @@ def split(
     A key is one that ``jax.random.key`` has made.
 
     Raises:
-        InputError: inputs that T does not take, or one that it needs and is not there.
+        InputError: inputs that T does not take, one that it needs and is not there, or
+            a key of ``jax.random.PRNGKey``, which looks like data.
     """
     for transform in transforms:
         _check(transform, inputs)
-    leaves, tree = jax.tree.flatten(dict(inputs))
-    kinds = [_kind(leaf) for leaf in leaves]
+    pairs, tree = jax.tree_util.tree_flatten_with_path(dict(inputs))
+    leaves = [leaf for _, leaf in pairs]
+    kinds = [_kind(leaf, path) for path, leaf in pairs]
 
     def join(moving: Any, fixed: Any, keys: Any) -> dict[str, Any]:
         rest = {"moving": iter(moving), "fixed": iter(fixed), "key": iter(keys)}
@@ -57,12 +59,18 @@ def split(
     return Inputs([jax.random.split(key, steps) for key in keys], moving, fixed, join)
 
 
-def _kind(leaf: Any) -> str:
+def _kind(leaf: Any, path: tuple) -> str:
     dtype = getattr(leaf, "dtype", np.dtype(float))
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return "key"
     if not isinstance(leaf, jax.Array | np.ndarray):
         return ""
+    if dtype == np.uint32 and leaf.shape in ((2,), (4,)):
+        raise InputError(
+            f"inputs{jax.tree_util.keystr(path)} is a uint32 array of shape "
+            f"{leaf.shape}, data or a key of jax.random.PRNGKey: give a key as "
+            f"jax.random.key or wrap_key_data makes it, and data in int32"
+        )
     return "moving" if jnp.issubdtype(dtype, jnp.inexact) else "fixed"
 
 

@@ -144,13 +144,15 @@ class Propagation(nn.Module):
             both_paths: return the iterate of each path instead: (x_K,), or (x'_K, x_K)
                 of a two-path method.
             inputs: what T takes beside x, by name, the same in all layers: a flag, a
-                mask, an injected input, pytrees of them. Of a random key each layer
-                has one of its own, which both paths of a method of two share; what
-                linen's ``make_rng`` draws differs anyway.
+                mask, an injected input, pytrees of them. Of a random key, one that
+                ``jax.random.key`` has made, each layer has one of its own, which both
+                paths of a method of two share; what linen's ``make_rng`` draws differs
+                anyway.
 
         Raises:
             InputError: depth < 1, a learned name that is no coefficient, inputs that T
-                does not take, or a transform that changes the shape.
+                does not take, a key of ``jax.random.PRNGKey`` among them, or a
+                transform that changes the shape.
         """
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype

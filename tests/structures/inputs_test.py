@@ -89,6 +89,31 @@ def test_each_layer_has_a_key_of_its_own(form):
         np.testing.assert_allclose(module.apply({}, X, key=key), x[-1], atol=1e-5)
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_key_that_looks_like_data_is_refused(impl):
+    """As data it would be the same in all layers; one that is wrapped is a key."""
+    key, kinds = jax.random.PRNGKey(3, impl=impl), []
+
+    def transform(x, keys):
+        kinds.append(keys["noise"].dtype)
+        return x
+
+    for module, x in (
+        (Propagation(METHOD, transform, DEPTH), X),
+        (ReversiblePropagation(METHOD, transform, DEPTH), X),
+        (Pairwise(transform), (X, X)),
+    ):
+        with pytest.raises(
+            InputError, match=r"inputs\['keys'\]\['noise'\] is a uint32"
+        ):
+            jax.jit(lambda key, m=module, x=x: m.apply({}, x, keys={"noise": key}))(key)
+        assert not kinds
+        wrapped = jax.random.wrap_key_data(key, impl=impl)
+        module.apply({}, x, keys={"noise": wrapped})
+        assert set(kinds) == {wrapped.dtype}
+        kinds.clear()
+
+
 class Dropped(nn.Module):
     """A dense layer with dropout: it draws by linen's own keys."""
 
