@@ -26,7 +26,7 @@ from optnet_jax.ops.relu import relu
 from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
 from optnet_jax.structures import Stage
 from optnet_jax.structures.checks import check_skips
-from optnet_jax.structures.fields import Previous, Rate, check
+from optnet_jax.structures.fields import Learned, Previous, Rate, check
 
 RESIDUAL_FIELDS = (
     "unit_relu",
@@ -134,7 +134,7 @@ class RecurrenceNet(nn.Module):
     boundary: Previous = "shortcut"
     compression: Annotated[float, Range(above=0, most=1)] = 1.0
     dropout_rate: Rate = 0.0
-    learned: tuple[str, ...] = ()
+    learned: Learned = ()
     shared: bool = False
     drop_path: Rate | tuple[Rate, Rate] = 0.0
     separate_paths: bool = False

@@ -25,7 +25,7 @@ from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
 from optnet_jax.recurrences.base import at_step
 from optnet_jax.structures import Propagation
-from optnet_jax.structures.fields import AtLeastOne, Rate, check
+from optnet_jax.structures.fields import AtLeastOne, Learned, Rate, check
 
 Splitting = Literal["together", "in_turn"]
 
@@ -93,7 +93,7 @@ class VisionTransformer(nn.Module):
     skip: bool | None = None
     dropout_rate: Rate = 0.0
     drop_path: Rate = 0.0
-    learned: tuple[str, ...] = ()
+    learned: Learned = ()
     shared: bool = False
     tied: bool = False
     unroll: bool | None = None
@@ -217,7 +217,7 @@ def yurii_vit(
     beta: fields.Coefficient = 0.9,
     gamma: fields.Coefficient = 0.9,
     delta: fields.Coefficient = 0.0,
-    learned: tuple[str, ...] = ("alpha", "beta", "gamma"),
+    learned: Learned = ("alpha", "beta", "gamma"),
     splitting: Splitting = "in_turn",
     **network: Any,
 ) -> VisionTransformer:

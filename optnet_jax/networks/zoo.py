@@ -25,6 +25,7 @@ from optnet_jax.recurrences import (
     takes_history,
 )
 from optnet_jax.recurrences.two_path import Readout
+from optnet_jax.structures.fields import Learned
 
 _with_fields = functools.partial(fields.with_fields_of, RecurrenceNet)
 _residual = functools.partial(_with_fields, hidden=("recurrence", *DENSE_FIELDS))
@@ -128,7 +129,7 @@ def agd_net(
     bottleneck: bool = False,
     alpha: fields.Weights = 1.0,
     beta: fields.Weights = 0.1,
-    learned: tuple[str, ...] | None = None,
+    learned: Learned | None = None,
     **network: Any,
 ) -> RecurrenceNet:
     """Return an AGD-Net (§6.2), a dense network of (18) in the form of (21).

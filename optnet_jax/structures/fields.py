@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from jax.core import Tracer
 
-from optnet_jax.kinds import Range, convert, is_plain
+from optnet_jax.kinds import Items, Range, convert, is_plain
 
 MOST_LAYERS = 10**6
 """Beyond this a number is a slip of the hand: no machine holds such a network."""
@@ -22,22 +22,25 @@ Rate = Annotated[float, Range(least=0, below=1)]
 """Probability to drop something: not all of it."""
 Fraction = Annotated[float, Range(above=0, below=1)]
 Penalty = Annotated[float, Range(least=0)]
+Learned = Annotated[tuple[str, ...], Items(distinct=True)]
+"""Names of coefficients that are trained."""
 Previous = Literal["shortcut", "same", "zero"]
 """x_{-1} of a stage: S(x), x_0 or 0."""
 
 
-def check(constructor: Callable, values: Mapping[str, Any]) -> None:
+def check(constructor: Callable, values: dict[str, Any]) -> None:
     """Check the values of a constructor's fields, those whose annotations are kinds.
 
-    A module gives its own class and ``vars(self)``: what a subclass adds is not
-    checked, and what it annotates anew is of the kind that it was.
+    In ``values`` each is then as its kind has it: a tuple, no array or list. A module
+    gives its own class and ``vars(self)``: what a subclass adds is not checked, and
+    what it annotates anew is of the kind that it was.
 
     Raises:
         InputError: a value that is not of its field's kind, or out of its range.
     """
     for name, kind in _kinds(constructor).items():
         if name in values and not isinstance(values[name], Tracer):
-            convert(values[name], kind, name)
+            values[name] = convert(values[name], kind, name)
 
 
 @functools.cache

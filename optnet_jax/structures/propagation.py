@@ -87,7 +87,7 @@ class Propagation(nn.Module):
     transform: Any
     depth: fields.Depth
     tied: bool = False
-    learned: tuple[str, ...] = ()
+    learned: fields.Learned = ()
     shared: bool = False
     drop_path: fields.Rate | tuple[fields.Rate, ...] = 0.0
     separate_paths: bool = False

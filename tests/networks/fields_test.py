@@ -1,7 +1,9 @@
+import functools
 import math
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -129,6 +131,27 @@ def test_numpy_numbers_and_lists_are_taken():
         dtype="bfloat16",
     )
     assert network.widths == (4, 8)  # pyright: ignore
+    assert network.stage_sizes == (1, 2)  # pyright: ignore
+
+
+@pytest.mark.parametrize("rates", [np.array([0, 0.5]), np.float32(0.25)])
+def test_probabilities_of_numpy_are_those_of_python(rates):
+    networks = [
+        create("hb_net", stage_sizes=(1, 2), widths=(4, 4), drop_path=drop_path)
+        for drop_path in (rates, rates.tolist())
+    ]
+    assert networks[0] == networks[1]
+    assert hash(networks[0]) == hash(networks[1])
+    images, key = jnp.ones((2, 4, 4, 3)), jax.random.key(0)
+    keys = {"params": key, "dropout": key}
+    init = functools.partial(networks[0].init, train=True)
+    assert jax.eval_shape(init, keys, images)
+
+
+@pytest.mark.parametrize("name", ["hb_net", "agd_net", "vit", "yurii_vit"])
+def test_a_coefficient_is_learned_once(name):
+    with pytest.raises(InputError, match="^learned=.* each once: 'alpha' comes twice$"):
+        create(name, learned=("alpha", "beta", "alpha"))
 
 
 def test_a_traced_coefficient_is_taken():

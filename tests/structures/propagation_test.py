@@ -234,6 +234,7 @@ def test_compile_time_does_not_grow_with_depth():
             {"learned": ("alpha",)},
             "'alpha' is no coefficient of HeavyBall: it has beta1, beta2",
         ),
+        ({"learned": ("beta1", "beta1")}, "learned=.* 'beta1' comes twice"),
         ({"separate_paths": True}, "HeavyBall has one path"),
         (
             {"transform": lambda x: x[:-1]},
