@@ -1,5 +1,6 @@
 """What a propagation refuses: fields that do not fit the recurrence or one another."""
 
+import math
 from typing import Any
 
 import jax
@@ -9,7 +10,12 @@ from jax.core import Tracer
 
 from optnet_jax.errors import InputError
 from optnet_jax.kinds import misfit
-from optnet_jax.recurrences import Recurrence, number_of_paths, takes_history
+from optnet_jax.recurrences import (
+    Coefficients,
+    Recurrence,
+    number_of_paths,
+    takes_history,
+)
 from optnet_jax.recurrences.base import check_transforms, coefficients_of
 from optnet_jax.recurrences.iterate import first_state, prepared
 from optnet_jax.structures.layer import EachLayer, in_turn, part_of
@@ -29,17 +35,27 @@ def check_skips(recurrence: Recurrence, steps: int) -> None:
         return
     if not takes_history(recurrence):
         with jax.ensure_compile_time_eval():
-            c = part_of(prepared(recurrence, steps, jnp.float32), 0)
+            coefficients = prepared(recurrence, steps, jnp.float32)
             parts, form = jax.tree.flatten(first_state(recurrence, jnp.ones(1)))
-            # No two alike, whose difference would be 0.
-            parts = [(i + 1.0) ** 2 * part for i, part in enumerate(parts)]
-            for sign in (1, -1):  # an activation after the sum may cut one off
-                state = jax.tree.unflatten(form, [sign * part for part in parts])
-                if np.any(recurrence.output(recurrence.step(jnp.zeros_like, state, c))):
-                    return
+            # Powers of e, no multiples of which add up to 0 by chance.
+            parts = [math.e**i * part for i, part in enumerate(parts)]
+            states = [  # an activation after the sum may cut one off
+                jax.tree.unflatten(form, [sign * part for part in parts])
+                for sign in (1, -1)
+            ]
+
+            def keeps(c: Coefficients) -> bool:
+                new = (recurrence.step(jnp.zeros_like, state, c) for state in states)
+                ends = map(recurrence.output, new)
+                return any(isinstance(end, Tracer) or np.any(end) for end in ends)
+
+            # Steps with the same coefficients, as a rule all, are tried once.
+            each = (part_of(coefficients, k) for k in range(steps))
+            if all(map(keeps, {str(c): c for c in each}.values())):
+                return
     raise InputError(
-        f"drop_path needs a method whose step without its T keeps its iterate, and "
-        f"{type(recurrence).__name__} is none: leave it 0"
+        f"drop_path needs a method whose every step keeps its iterate without its T, "
+        f"and this {type(recurrence).__name__} is none: leave it 0"
     )
 
 

@@ -75,7 +75,8 @@ class Layer(nn.Module):
             return transform
 
         def dropped(x: jax.Array) -> jax.Array:
-            shape = (*x.shape[:1], *(1,) * (x.ndim - 1))
+            # Without a batch, as in a vmap, x is one example.
+            shape = (*x.shape[: x.ndim > 1], *(1,) * (x.ndim - 1))
             mask = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
             y = transform(x)
             return jnp.where(mask, y / keep.astype(y.dtype), jnp.zeros_like(y))

@@ -68,9 +68,10 @@ class Propagation(nn.Module):
             of unequal length are one parameter, one after the other.
         shared: a coefficient that is trained is one number for all layers, a parameter
             [1], as (16) and (17) print it.
-        drop_path: probability that a layer leaves an example of the batch without its
-            T (stochastic depth): T(x) becomes m T(x) / (1 - drop_path), m 0 or 1 from
-            the rng ``dropout``; a tuple has one for each layer. For training; 0 is off.
+        drop_path: probability that a layer leaves an example, an entry of axis 0 where
+            x has more than one axis, without its T (stochastic depth): T(x) becomes
+            m T(x) / (1 - drop_path), m 0 or 1 from the rng ``dropout``; a tuple has one
+            for each layer. For training; 0 is off.
         separate_paths: each path of a two-path method has weights of its own.
         unroll: write the layers out instead of scanning them. Untied, their parameters
             are then ``layer_0``, ``layer_1``, ... instead of ``layers`` with a leading

@@ -391,13 +391,57 @@ def test_each_layer_may_drop_its_transform_as_often_as_it_is_told(options):
     assert np.corrcoef(added[1:] != 0)[0, 1] == pytest.approx(0, abs=0.1)
 
 
+@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"tied": True}])
+def test_an_example_without_a_batch_is_dropped_as_a_whole(options):
+    ones = lambda x: jnp.ones_like(x) + 0 * x  # noqa: E731
+    net = Propagation(HeavyBall(1.0, 0.0), ones, 1, drop_path=0.5, **options)
+    keys = jax.random.split(jax.random.key(0), 64)
+    ends = jax.vmap(lambda x, key: net.apply({}, x, rngs={"dropout": key}))(
+        jnp.zeros((64, 8)), keys
+    )
+    assert not np.ptp(ends, axis=1).any()
+    assert np.unique(ends).tolist() == [0.0, 2.0]
+    assert net.apply({}, 0.0, rngs={"dropout": keys[0]}) == ends[0, 0]
+
+
+@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"tied": True}])
+def test_probabilities_may_be_an_array_or_a_list(options):
+    def end(rates):
+        net = Propagation(HeavyBall(1, 0), jnp.cos, DEPTH, drop_path=rates, **options)
+        assert net.drop_path == tuple(rates)
+        return net.apply({}, X, rngs={"dropout": jax.random.key(0)})
+
+    rates = np.linspace(0, 0.5, DEPTH)
+    expected = end(tuple(rates.tolist()))
+    for given in (rates, rates.tolist()):
+        np.testing.assert_array_equal(end(given), expected)
+
+
 @pytest.mark.parametrize(
     "method",
-    [recurrences.GradientDescent(), recurrences.Nesterov(), recurrences.HistorySum()],
+    [
+        recurrences.GradientDescent(),
+        recurrences.Nesterov(),
+        recurrences.HistorySum(),
+        HeavyBall((1.0,) * (DEPTH - 1) + (0.0,), 0.0),
+    ],
 )
 def test_a_method_that_forgets_without_its_transform_does_not_drop_it(method):
     with pytest.raises(InputError, match="drop_path needs a method"):
         Propagation(method, lambda x, alpha=None: x, DEPTH, drop_path=0.5)
+
+
+@pytest.mark.parametrize("beta2", [-1 / 2, -1 / 4, -1 / 9])
+def test_a_step_that_keeps_its_iterates_may_drop_its_transform(beta2):
+    assert Propagation(HeavyBall(1.0, beta2), jnp.cos, DEPTH, drop_path=0.5)
+
+
+def test_a_transform_is_dropped_beside_a_traced_coefficient():
+    def end(beta1):
+        net = Propagation(HeavyBall(beta1, 0.0), jnp.cos, DEPTH, drop_path=0.5)
+        return net.apply({}, X, rngs={"dropout": jax.random.key(0)})
+
+    np.testing.assert_allclose(jax.jit(end)(0.5), end(0.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
