@@ -282,13 +282,18 @@ def _in_form(new: State, old: State, what: str) -> State:
     Raises:
         InputError: it has another structure or other shapes.
     """
-    forms = [jax.tree.map(np.shape, state) for state in (new, old)]
-    if forms[0] != forms[1]:
-        raise InputError(
-            f"{what} returns a state of another form than it takes: shapes "
-            f"{shown(forms[0])} instead of {shown(forms[1])}"
-        )
+    for kind, form in (("shapes", _shapes), ("structure", jax.tree.structure)):
+        found, expected = form(new), form(old)
+        if found != expected:
+            raise InputError(
+                f"{what} returns a state of another form than it takes: {kind} "
+                f"{shown(found)} instead of {shown(expected)}"
+            )
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), new, old)
+
+
+def _shapes(state: State) -> tuple:
+    return tuple(map(np.shape, jax.tree.leaves(state)))
 
 
 def _is_inexact(x: jax.Array) -> bool:

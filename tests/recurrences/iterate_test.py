@@ -190,6 +190,41 @@ def test_a_state_may_hold_a_python_number():
     assert iterate(Own(), lambda x: 2 * x, jnp.ones(()), 3) == 8
 
 
+@jax.tree_util.register_pytree_node_class
+class Opaque:
+    """A user's state, which neither compares nor prints what it holds."""
+
+    def __init__(self, x, steps):
+        self.x, self.steps = x, steps
+
+    def tree_flatten(self):
+        return (self.x, self.steps), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def test_a_state_may_be_of_any_registered_class():
+    def method(step):
+        return Own(init=lambda x: Opaque(x, 0), step=step, output=lambda s: s.x)
+
+    counting = method(lambda t, s, c: Opaque(t(s.x), s.steps + 1))
+    growing = method(lambda t, s, c: Opaque(t(s.x), jnp.ones(2)))
+    other = method(lambda t, s, c: (t(s.x), s.steps))
+    for run in (
+        lambda method: iterate(method, lambda x: 2 * x, jnp.ones(()), 3),
+        lambda method: Propagation(method, lambda x: 2 * x, 3).apply({}, jnp.ones(())),
+    ):
+        assert run(counting) == 8
+        with pytest.raises(
+            InputError, match=r"shapes \(\(\), \(2,\)\) instead of \(\(\)"
+        ):
+            run(growing)
+        with pytest.raises(InputError, match=r"structure .* instead of .*Opaque"):
+            run(other)
+
+
 @pytest.mark.parametrize(
     ("method", "cause"),
     [
