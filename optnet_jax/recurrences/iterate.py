@@ -127,12 +127,20 @@ def as_start(recurrence: Recurrence, x0: Any) -> Any:
     be rounded.
 
     Raises:
-        InputError: a tuple that is no pair, for one path, or of unequal shapes.
+        InputError: a tuple that is no pair, for one path, or of unequal shapes; a list
+            of arrays for two paths.
     """
+    name, paths = type(recurrence).__name__, number_of_paths(recurrence)
+    starts = x0 if isinstance(x0, tuple) else (x0,)
+    items = [item for x in starts if isinstance(x, list) for item in x]
+    if paths == 2 and any(isinstance(item, jax.Array | np.ndarray) for item in items):
+        raise InputError(
+            f"{name} has two paths, and a list of arrays may be a pair or one start: "
+            f"give a tuple, or jnp.stack of it"
+        )
     if not isinstance(x0, tuple):
         return _floating(x0)
-    name = type(recurrence).__name__
-    if number_of_paths(recurrence) == 1:
+    if paths == 1:
         raise InputError(f"{name} has one path: give it one start, an array, no tuple")
     shapes = [np.shape(x) for x in x0]
     if len(x0) != 2 or shapes[0] != shapes[1]:

@@ -125,12 +125,27 @@ class TestStart:
             (HeavyBall(), None, "x_0 must be an array of numbers, got None"),
             (HeavyBall(), np.ones(3, ">f4"), "x_0 has another machine's byte order"),
             (recurrences.ADMM(), (jnp.ones(3),) * 3, "ADMM has two paths"),
+            (recurrences.ADMM(), [jnp.ones(3)] * 2, "ADMM has two paths, and a list"),
+            (recurrences.ADMM(), [1.0, np.ones(())], "give a tuple, or jnp.stack"),
             (recurrences.ADMM(), (jnp.ones(3), jnp.ones(1)), r"shapes \(3,\), \(1,\)"),
         ],
     )
     def test_other_tuples_are_refused(self, method, start, cause):
         with pytest.raises(InputError, match=cause):
             iterate(method, jnp.tanh, start, 2)
+
+    @pytest.mark.parametrize(
+        ("method", "start"),
+        [
+            (HeavyBall(), [jnp.ones(3), jnp.zeros(3)]),
+            (recurrences.ADMM(), [[1, 2, 3], [4, 5, 6]]),
+        ],
+    )
+    def test_other_lists_are_arrays(self, method, start):
+        np.testing.assert_array_equal(
+            iterate(method, jnp.tanh, start, 2),
+            iterate(method, jnp.tanh, jnp.array(start), 2),
+        )
 
 
 class TestOperator:
