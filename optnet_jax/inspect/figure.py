@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.graph import Edge, Structure, recurrence_structure
@@ -46,19 +47,25 @@ def network_structures(
         Stage -> its graph; a stage that is a transition alone has none.
 
     Raises:
-        InputError: a network without such stages.
+        InputError: a network without such stages, or params that lack one of its
+            learned coefficients.
     """
     if not hasattr(network, "propagations"):
         raise InputError(
             f"{type(network).__name__} has no stages to draw: choose a network that "
             f"runs a recurrence, such as an HB-Net or an AGD-Net"
         )
+    flat: Any = flatten_dict(dict(params or {}))
     structures = {}
     for path, (recurrence, depth) in network.propagations().items():
-        trained: Any = params or {}
-        for name in path:
-            trained = trained.get(name, {})
-        learned = {name: trained[name] for name in network.learned if name in trained}
+        learned = {}
+        for name in () if params is None else network.learned:
+            if (*path, name) not in flat:
+                raise InputError(
+                    f"the params lack the learned {'/'.join((*path, name))}: give "
+                    "variables['params'], of a network that learns the same"
+                )
+            learned[name] = flat[*path, name]
         structures[path[0].replace("_", " ")] = recurrence_structure(
             recurrence, depth, learned
         )
@@ -73,7 +80,8 @@ def draw_network(
     """Draw the structure of each stage; see :func:`network_structures`.
 
     Raises:
-        InputError: a network without such stages.
+        InputError: a network without such stages, or params that lack one of its
+            learned coefficients.
     """
     return draw(network_structures(network, params), file)
 

@@ -46,10 +46,32 @@ def test_trained_alpha_is_what_is_drawn():
     initial = network_structures(network)
     assert list(initial) == ["stage 0", "stage 1"]
     assert initial["stage 1"] == recurrence_structure(HistorySum(1.0, 0.1), 3)
-    params = {"stage_0": {"alpha": jnp.array([1.0, 2.0, 3.0])}}
+    alphas = {"stage_0": jnp.arange(1.0, 4), "stage_1": jnp.ones(6)}
+    params = {stage: {"alpha": alpha} for stage, alpha in alphas.items()}
     drawn = network_structures(network, params)
     trained = HistorySum([[1, 0], [2, 3]], 0.1)
-    assert drawn["stage 0"] == recurrence_structure(trained, 2)
+    assert drawn == {**initial, "stage 0": recurrence_structure(trained, 2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "inner"),
+    [
+        ("agd_net", {"stage_sizes": (2,)}, {"alpha": jnp.ones(3)}),
+        (
+            "hb_net",
+            {"stage_sizes": (2,), "widths": (4,), "learned": ("beta1",)},
+            {"propagation": {"beta1": jnp.ones(2)}},
+        ),
+    ],
+)
+def test_what_are_not_the_params_is_refused(name, fields, inner, tmp_path):
+    network, params = create(name, **fields), {"stage_0": inner}
+    densenet = {"stage_0": {"layer_0": {"kernel": jnp.ones(3)}}, "stem_conv": {}}
+    # All variables, another network's parameters, and none.
+    for wrong in ({"params": params, "batch_stats": {}}, densenet, {}):
+        with pytest.raises(InputError, match=r"learned stage_0/.*: give variables\["):
+            draw_network(network, tmp_path / "a.png", wrong)
+    network_structures(network, params)
 
 
 def test_stage_of_a_recurrence_starts_after_its_transition():

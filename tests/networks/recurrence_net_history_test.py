@@ -229,8 +229,9 @@ def test_it_is_summarised_drawn_and_recorded(tmp_path):
     table = summarize(network, (8, 8, 3))
     assert "3 steps of DenseMomentum; gamma 0.5 learned\n" in table
     assert draw_network(network, tmp_path / "own.png").stat().st_size > 1000
+    gammas = {"stage_0": jnp.array([0.0, 0.0, 2.0]), "stage_1": jnp.zeros(2)}
     structures = network_structures(
-        network, {"stage_0": {"gamma": jnp.array([0.0, 0.0, 2.0])}}
+        network, {stage: {"gamma": gamma} for stage, gamma in gammas.items()}
     )
     plain = {e for e in structures["stage 0"].edges if not e.through_transform}
     assert plain == {Edge(1, 3, -2.0), Edge(2, 3, 2.0)}
