@@ -1,6 +1,7 @@
 """The graph of a structure, read off the recurrence itself."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,9 @@ from optnet_jax.recurrences.iterate import first_state, prepared
 
 _SMALLEST = 1e-7
 """Below this a weight is 0 that has been rounded."""
+
+_ROUNDING = 1e-3
+"""What two ways to compute one step may differ by."""
 
 
 class NoGraphError(InputError):
@@ -90,7 +94,8 @@ def recurrence_structure(
         InputError: a depth that the recurrence has no coefficients for, learned ones
             that are not its own or not finite.
         NoGraphError: a step that is not linear, or applies T to another number of
-            iterates than ``paths`` says.
+            iterates than ``paths`` says; over the whole history, one that combines
+            what is no iterate, or not once.
     """
     if getattr(recurrence, "post_activation", None) is not None:
         recurrence = dataclasses.replace(recurrence, post_activation=None)  # pyright: ignore
@@ -124,27 +129,70 @@ def _history_structure(
     unit = jnp.eye(depth + 2)
     state = first_state(recurrence, unit[0])
     edges: list[Edge] = []
-    transformed: dict[int, float] = {}
-
-    def transform(sources: Any, alpha: Any = None) -> jax.Array:
-        weights = np.ones(len(sources)) if alpha is None else np.asarray(alpha)
-        indices = [int(jnp.argmax(jnp.abs(source))) for source in sources]
-        transformed.update(zip(indices, weights.tolist(), strict=True))
-        return unit[-1]
-
     for k in range(depth):
-        transformed.clear()
-        state = recurrence.step(transform, state, at_step(coefficients, k))
+        read, state = _history_step(recurrence, state, unit, at_step(coefficients, k))
+        through = [(int(jnp.argmax(x)), x, alpha) for x, alpha in sum(read, [])]
+        if len(read) != 1 or not all(
+            np.allclose(x, unit[j], atol=_ROUNDING) for j, x, _ in through
+        ):
+            raise NoGraphError(
+                f"a step of {type(recurrence).__name__} applies T to what is no "
+                "iterate, or not once: it has no graph of sums"
+            )
         terms = recurrence.output(state)
         factor = float(terms[-1])
-        edges += [Edge(j, k + 1, factor * w, True) for j, w in transformed.items()]
+        edges += [Edge(j, k + 1, factor * alpha, True) for j, _, alpha in through]
         plain = terms.at[-1].set(0)
         edges += [Edge(j, k + 1, float(plain[j])) for j in range(k + 1)]
-        new = (unit[k + 1] - plain) / factor - unit[-1]
-        # All but what counts steps is a sum of iterates.
-        state = jax.tree.map(lambda v, n=new: v + v[-1] * n if np.ndim(v) else v, state)
+        if abs(factor) > _SMALLEST:
+            new = (unit[k + 1] - plain) / factor
+            state = _mapped(state, np.asarray(unit.at[-1].set(new)))
     nodes = [Node(f"x_{{{k}}}", k, 0) for k in range(depth + 1)]
     return Structure(nodes, [edge for edge in edges if abs(edge.weight) > _SMALLEST])
+
+
+def _history_step(
+    recurrence: Recurrence, state: Any, unit: jax.Array, c: Coefficients
+) -> tuple[list, Any]:
+    """Return what each combination reads, [(iterate, α), ...], and the new state."""
+
+    def step(state: Any, returned: jax.Array) -> tuple[list, Any]:
+        read = []
+
+        def transform(sources: Any, alpha: Any = None) -> jax.Array:
+            weights = np.ones(len(sources)) if alpha is None else np.asarray(alpha)
+            read.append(list(zip(sources, weights.tolist(), strict=True)))
+            return returned
+
+        new = recurrence.step(transform, state, c)
+        return read, new
+
+    # What is linear commutes with a map of the space that the iterates are in.
+    mix = np.random.default_rng(0).normal(size=unit.shape).astype(unit.dtype)
+    found = step(state, unit[-1])
+    elsewhere = step(_mapped(state, mix), jnp.asarray(mix[-1]))
+    close = functools.partial(np.allclose, rtol=_ROUNDING, atol=_ROUNDING)
+    if not jax.tree.all(jax.tree.map(close, elsewhere, _mapped(found, mix))):
+        raise _not_linear(recurrence)
+    return found
+
+
+def _mapped(tree: Any, matrix: np.ndarray) -> Any:
+    """Return a tree with its sums of iterates mapped; what counts steps stays."""
+
+    def mapped(v: Any) -> Any:
+        # Of NumPy, as a GPU rounds what a product reads.
+        is_sum = np.shape(v)[-1:] == matrix.shape[:1]
+        return jnp.asarray(np.asarray(v) @ matrix) if is_sum else v
+
+    return jax.tree.map(mapped, tree)
+
+
+def _not_linear(recurrence: Recurrence) -> NoGraphError:
+    return NoGraphError(
+        f"a step of {type(recurrence).__name__} is not linear in its state and in T: "
+        "it has no graph of sums"
+    )
 
 
 class _Builder:
@@ -240,13 +288,11 @@ class _Builder:
         units = jnp.asarray(elsewhere, self._units.dtype)
         found, states = self._step(units, self._state, c)
         counts = map(np.asarray, self._parts(states, False))
-        if not np.allclose(found, results @ elsewhere, rtol=1e-3, atol=1e-3) or any(
+        wanted = results @ elsewhere
+        if not np.allclose(found, wanted, rtol=_ROUNDING, atol=_ROUNDING) or any(
             np.any(count != count[0]) for count in counts
         ):
-            raise NoGraphError(
-                f"a step of {type(self._recurrence).__name__} is not linear in its "
-                "state and in T: it has no graph of sums"
-            )
+            raise _not_linear(self._recurrence)
 
     def _parts(self, state: Any, entries: bool) -> list[Any]:
         """Return a state's arrays that have entries, or those that count steps."""

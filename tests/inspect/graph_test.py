@@ -174,13 +174,26 @@ class Extrapolated:
         return state[0][-1]
 
 
+class Window(Extrapolated):
+    """A user's own: one array of its iterates, and a count that is an array."""
+
+    def init(self, x0):
+        return x0[None], jnp.ones(1)
+
+    def step(self, transform, state, c):
+        xs, count = state
+        new = c["gamma"] * transform(tuple(xs), np.arange(1.0, len(xs) + 1))
+        new = new - 0.1 * count * xs.sum(0)
+        return jnp.concatenate([xs, new[None]]), count + 1
+
+
 ALPHA, BETA = np.tril(np.random.default_rng(0).standard_normal((2, DEPTH, DEPTH)))
 
 
 @pytest.mark.parametrize(
     "method",
-    [HistorySum(ALPHA, 0.3), HistorySum(ALPHA, BETA), Extrapolated()],
-    ids=["21", "18", "own"],
+    [HistorySum(ALPHA, 0.3), HistorySum(ALPHA, BETA), Extrapolated(), Window()],
+    ids=["21", "18", "own", "window"],
 )
 def test_graph_of_a_history_computes_what_its_steps_compute(method):
     def t(j, k, x):
@@ -260,6 +273,52 @@ class Midpoint(Counting):
 def test_a_user_s_own_step_that_has_no_graph(recurrence, message):
     with pytest.raises(NoGraphError, match=message):
         recurrence_structure(recurrence, 3)
+
+
+class Over(Extrapolated):
+    """A user's own, over the history: a step of (combine, xs)."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def init(self, x0):
+        return ((x0,),)
+
+    def step(self, transform, state, c):
+        (xs,) = state
+        return ((*xs, self._step(transform, xs)),)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda t, xs: t((*xs[:-1], 1.5 * xs[-1] - 0.5 * xs[0])), "to what is no it"),
+        (lambda t, xs: t((*xs[:-1], 2 * xs[-1])), "to what is no iterate"),
+        (lambda t, xs: t(xs) + t(xs[-1:]), "or not once"),
+        (lambda t, xs: xs[-1], "or not once"),
+        (lambda t, xs: jnp.tanh(t(xs)), "is not linear"),
+        (lambda t, xs: t(xs) + 1, "is not linear"),
+        (lambda t, xs: t(xs) + jnp.tanh(xs[-1]), "is not linear"),
+        (lambda t, xs: t(tuple(map(nn.relu, xs))), "is not linear"),
+        (lambda t, xs: t(xs, [x.sum() for x in xs]), "is not linear"),
+        (lambda t, xs: jnp.abs(xs[-1]).sum() * t(xs), "is not linear"),
+    ],
+)
+def test_a_step_over_the_history_that_has_no_graph(step, message):
+    with pytest.raises(NoGraphError, match=f"a step of Over .*{message}.*no graph"):
+        recurrence_structure(Over(step), 3)
+
+
+def test_an_iterate_that_is_combined_twice_has_an_edge_for_each():
+    method = Over(lambda t, xs: t((xs[-1], xs[-1]), [2.0, 3.0]))
+    edges = recurrence_structure(method, 2).edges
+    assert [edge.weight for edge in edges] == [2, 3, 2, 3]
+
+
+def test_a_last_step_without_t_has_its_plain_terms():
+    method = Over(lambda t, xs: (len(xs) < 3) * t(xs) - 2 * xs[-1])
+    last = [edge for edge in recurrence_structure(method, 3).edges if edge.target == 3]
+    assert last == [(2, 3, -2, False)]
 
 
 class Damped(Counting):
