@@ -134,7 +134,13 @@ def import_state_dict(
     position = state.get("encoder.pos_embedding")
     images = _images(network, stem.shape[1], position)
     leaves, coefficients = _leaves(network, images)
-    _check(state, leaves)
+    _check(
+        "the state dict does not fit",
+        {key: array.shape for key, array in state.items()},
+        {key: leaf.torch_shape for leaf in leaves for key in leaf.keys},
+        "give the network the fields, such as num_classes, that the weights were made "
+        "with",
+    )
     flat = {}
     for leaf in leaves:
         arrays = [
@@ -161,19 +167,21 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
             not the network's.
     """
     flat: Any = flatten_dict(dict(variables))
-    channels, position = _stem(flat)
-    if channels is None:
-        raise InputError(
-            f"torchvision has no names for the parts of {type(network).__name__}: use "
-            "optnet_jax.weights.state_dict.save_variables"
-        )
+    leaves, coefficients = _leaves(network, _images(network, *_stem(flat)))
+    collections = {leaf.path[0] for leaf in leaves}  # what is sown is not looked at
+    _check(
+        "the variables do not fit",
+        {
+            "/".join(path): np.shape(value)
+            for path, value in flat.items()
+            if path[0] in collections and path not in coefficients
+        },
+        {"/".join(leaf.path): leaf.shape for leaf in leaves},
+        "give params and batch_stats, as network.apply takes them, of a network with "
+        "the same fields",
+    )
     state = {}
-    for leaf in _leaves(network, _images(network, channels, position))[0]:
-        if leaf.path not in flat:
-            raise InputError(
-                f"the variables lack {'/'.join(leaf.path)}: give params and "
-                "batch_stats, as network.apply takes them"
-            )
+    for leaf in leaves:
         value = np.asarray(flat[leaf.path], np.float32)
         arrays = value if leaf.stacked else [value]
         for key, array in zip(leaf.keys, arrays, strict=True):
@@ -185,12 +193,12 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
 
 
 def _stem(flat: Mapping[tuple, Any]) -> tuple[Any, Any]:
-    """Return the channels of a network's images and its positions, None without."""
+    """Return the channels of a network's images, 3 if unknown, and its positions."""
     for stem in (("stem_conv",), ("stem", "conv")):
         kernel = flat.get(("params", *stem, "kernel"))
         if kernel is not None:
             return kernel.shape[2], flat.get(("params", "stem", "position"))
-    return None, None
+    return 3, None
 
 
 def _images(network: nn.Module, channels: int, position: Any) -> jax.ShapeDtypeStruct:
@@ -273,19 +281,20 @@ def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return in_parts(today)
 
 
-def _check(state: Mapping[str, np.ndarray], leaves: list[_Leaf]) -> None:
-    expected = {key: leaf.torch_shape for leaf in leaves for key in leaf.keys}
+def _check(
+    cause: str, found: Mapping[str, tuple], expected: Mapping[str, tuple], cure: str
+) -> None:
+    """Refuse names and shapes that are not those expected, naming the first misfits."""
     problems = [
-        f"{key} is {state[key].shape} instead of {shape}"
-        for key, shape in expected.items()
-        if key in state and state[key].shape != shape
+        f"{name} is {found[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
     ]
-    problems += [f"missing {key}" for key in expected if key not in state]
-    problems += [f"extra {key}" for key in state if key not in expected]
+    problems += [f"missing {name}" for name in expected if name not in found]
+    problems += [f"extra {name}" for name in found if name not in expected]
     if problems:
         more = len(problems) - _SHOWN
         raise InputError(
-            f"the state dict does not fit: {'; '.join(problems[:_SHOWN])}"
-            f"{f' and {more} more' if more > 0 else ''}: give the network the fields, "
-            "such as num_classes, that the weights were made with"
+            f"{cause}: {'; '.join(problems[:_SHOWN])}"
+            f"{f' and {more} more' if more > 0 else ''}: {cure}"
         )

@@ -37,12 +37,16 @@ DENSE_FIELDS = {
 DENSE = densenet(**DENSE_FIELDS)
 
 
-def _zeros(network):
-    """A state dict of zeros."""
+def _variables(network):
+    """Variables of zeros."""
     images = jnp.ones((1, 32, 32, 3))
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)
-    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    return torchvision.export_state_dict(network, zeros)
+    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+
+
+def _zeros(network):
+    """A state dict of zeros."""
+    return torchvision.export_state_dict(network, _variables(network))
 
 
 def _random_state(network):
@@ -233,8 +237,39 @@ def test_weights_that_are_not_finite_are_refused():
 def test_a_network_of_other_parts_is_refused():
     network = networks.create("lenet5")
     variables = network.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
-    with pytest.raises(InputError, match="no names for the parts of"):
+    with pytest.raises(InputError, match="ImageNet's stem"):
         torchvision.export_state_dict(network, variables)
-    variables = torchvision.import_state_dict(DENSE, _random_state(DENSE))
-    with pytest.raises(InputError, match="the variables lack batch_stats/.*: give par"):
-        torchvision.export_state_dict(DENSE, {"params": variables["params"]})
+
+
+RESNET, SCANNED = (resnet(unroll=unroll, **RES_FIELDS) for unroll in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("network", "changed", "misfit"),
+    [
+        (DENSE, {"num_classes": 7}, r"params/head/bias is \(7,\) instead of \(5,\)"),
+        (RESNET, {"stage_sizes": (2, 4)}, "extra .*/stage_1/propagation/layer_2/"),
+        (RESNET, {"stage_sizes": (2, 2)}, "missing .*/stage_1/propagation/layer_1/"),
+        (DENSE, {"learned": ("alpha",)}, "extra params/stage_0/alpha"),
+        (SCANNED, {"stage_sizes": (2, 5)}, r"is \(4, 6\) instead of \(2, 6\)"),
+        (SCANNED, {"unroll": True}, "missing .* more"),
+    ],
+)
+def test_variables_of_another_network_are_refused(network, changed, misfit):
+    variables = _variables(network.clone(**changed))
+    message = f"^the variables do not fit: .*{misfit}.*: give params and batch_stats"
+    with pytest.raises(InputError, match=message):
+        torchvision.export_state_dict(network, variables)
+
+
+def test_not_all_of_the_variables_are_refused():
+    variables = _variables(DENSE)
+    params = {"params": variables["params"]}
+    for part, missing in ((params, 26), (params["params"], 66)):
+        message = f"missing batch_stats/.* and {missing - 4} more: give params and"
+        with pytest.raises(InputError, match=message):
+            torchvision.export_state_dict(DENSE, part)
+    # Neither what is sown nor the coefficients, which the file does not hold.
+    state = torchvision.export_state_dict(DENSE, {**variables, "intermediates": params})
+    learned = DENSE.clone(learned=("alpha",))
+    assert torchvision.export_state_dict(learned, variables).keys() == state.keys()
