@@ -40,9 +40,15 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
         variables: ``params`` and ``batch_stats``.
 
     Raises:
-        InputError: as :func:`write_state_dict`.
+        InputError: variables without params, or as :func:`write_state_dict`.
     """
-    write_state_dict(path, flatten_dict(dict(variables), sep="."))
+    state = flatten_dict(dict(variables), sep=".")
+    if not has_own_names(state):
+        raise InputError(
+            "the variables have no params: give them all, as network.init returns "
+            "them, not variables['params']"
+        )
+    write_state_dict(path, state)
 
 
 def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def has_own_names(state: Mapping[str, Any]) -> bool:
 
 
 def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
-    """Return an entry of a state dict as float32.
+    """Return an entry of a state dict as float32, a count of ``batch_stats`` as it is.
 
     Args:
         name: of the entry; a variance, by its name, is not negative.
@@ -88,6 +94,8 @@ def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
     Raises:
         InputError: a value that no weight has, as damaged files and diverged runs do.
     """
+    if name.startswith("batch_stats.") and array.dtype.kind in "biu":
+        return array
     cure = "the weights are damaged, fetch or write them again"
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(f"{name} is of {array.dtype}, which no weight is: {cure}")

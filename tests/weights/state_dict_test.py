@@ -183,6 +183,8 @@ def test_where_no_file_can_be_written_is_one_line(tmp_path):
         ("bn.running_var", np.array([-1.0]), "negative"),
         ("params.norm.var", np.array([-1.0]), "negative"),
         ("fc.bias", np.array([1, 2]), "int64"),
+        ("params.head.bias", np.array([1, 2]), "int64"),
+        ("batch_stats.norm.mean", np.array([1j]), "complex"),
         ("fc.bias", np.array(["1.0"]), "which no weight is"),
         ("fc.bias", np.array([1j]), "complex"),
     ],
@@ -223,6 +225,23 @@ def test_any_network_is_written_and_read(path, name, fields):
     again = state_dict.load_variables(path)
     assert jax.tree.structure(again) == jax.tree.structure(dict(variables))
     jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+def test_params_alone_are_not_written(path):
+    for without in ({"head": {"kernel": np.zeros(2)}}, {"batch_stats": {}}, {}):
+        with pytest.raises(InputError, match=r"have no params: .* not variables\['par"):
+            state_dict.save_variables(path, without)
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.bool_])
+def test_a_count_among_the_statistics_stays_what_it_is(path, kind):
+    stats = {"count": np.ones((), kind), "mean": np.zeros(2, np.float32)}
+    variables = {"params": {"a": np.ones(3, np.float32)}, "batch_stats": stats}
+    state_dict.save_variables(path, variables)
+    again = state_dict.load_variables(path)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+    assert again["batch_stats"]["count"].dtype == kind
 
 
 def test_half_precision_is_written_wide_and_what_is_no_number_not_at_all(path):
