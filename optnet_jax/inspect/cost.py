@@ -19,7 +19,8 @@ class Cost(NamedTuple):
         multiply_adds: of one image's forward pass in evaluation. Convolutions and
             matrix products count, as usual; what is elementwise does not, nor what does
             not depend on the image, such as the preparation of coefficients.
-        parts: the multiply-adds of each of the network's own submodules, by name.
+        parts: the multiply-adds of each of the network's own submodules, by name, and
+            of the network itself, by an empty one.
     """
 
     variables: Any
@@ -42,11 +43,13 @@ def cost(module: nn.Module, image_shape: tuple[int, ...]) -> Cost:
         dependent.update(equation.outvars)
         multiply_adds = _cost(equation)
         total += multiply_adds
-        # linen traces each submodule under its name.
-        scopes = str(equation.source_info.name_stack).split("/")
-        part = next((scope for scope in scopes if scope in parts), None)
-        if part is not None:
-            parts[part] += multiply_adds
+        if not multiply_adds:
+            continue
+        # linen traces each submodule under its name, and a method as module.method.
+        scopes = str(equation.source_info.name_stack).split("/")[1:]
+        inner = [scope for scope in scopes if "." not in scope] or [""]
+        part = next((scope for scope in inner if scope in parts), inner[0])
+        parts[part] = parts.get(part, 0) + multiply_adds
     return Cost(variables, count_parameters(variables["params"]), total, parts)
 
 
@@ -58,8 +61,9 @@ def count_parameters(params: Any) -> int:
 def count_multiply_adds(jaxpr: Any) -> int:
     """Return the multiply-adds of a jaxpr's convolutions and matrix products.
 
-    The body of a scan counts once for each step, the branches of a conditional as the
-    dearest of them, those of a choice by platform as the default one.
+    The body of a scan counts once for each step, that of a loop of unknown length once,
+    the branches of a conditional as the dearest of them, those of a choice by platform
+    as the default one.
 
     Args:
         jaxpr: as ``jax.make_jaxpr(function)(...).jaxpr`` gives it.

@@ -35,19 +35,16 @@ def summarize(
     found, outputs, methods = _traced(module, image_shape)
     params = found.variables["params"]
     rows: list[Sequence[str]] = [HEADER]
+    total = rest = (found.parameters, found.multiply_adds)
     for part, shape in outputs.items():
         if part not in params and not methods.get(part):
             continue
-        rows.append(
-            (
-                part,
-                shape,
-                f"{count_parameters(params.get(part, {})):,}",
-                f"{found.parts.get(part, 0):,}",
-                methods.get(part, ""),
-            )
-        )
-    rows.append(("total", "", f"{found.parameters:,}", f"{found.multiply_adds:,}", ""))
+        own = (count_parameters(params.get(part, {})), found.parts.get(part, 0))
+        rows.append((part, shape, *_numbers(own), methods.get(part, "")))
+        rest = (rest[0] - own[0], rest[1] - own[1])
+    if any(rest):  # what the network has and computes itself
+        rows.append(("the rest", "", *_numbers(rest), ""))
+    rows.append(("total", "", *_numbers(total), ""))
     title = f"{type(module).__name__} for images of {_shape(image_shape)}"
     memory = _memory(module, found.variables, image_shape, batch_size)
     return "\n".join([title, "", *_table(rows), "", memory])
@@ -141,6 +138,10 @@ def _shape(shape: Sequence[int]) -> str:
 def count_bytes(tree: Any) -> int:
     """Return the bytes of a tree of arrays or of their shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _numbers(numbers: tuple[int, ...]) -> list[str]:
+    return [f"{number:,}" for number in numbers]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -105,6 +105,11 @@ class Equilibrium(nn.Module):
         self.sow("intermediates", "residual", residual)
         return x
 
+    def described(self) -> str:
+        """Return the method and the number of its steps; a summary counts one."""
+        name = type(self.recurrence).__name__
+        return f"up to {self.max_steps} steps of {name}, of which one is counted"
+
     def _fixed_point(self, transform: Callable, x0: jax.Array) -> tuple:
         """Return x*, with its implicit derivative, and ``steps`` and ``residual``."""
         coefficients = prepared(self.recurrence, self.max_steps, x0.dtype)

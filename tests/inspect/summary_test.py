@@ -8,7 +8,9 @@ from optnet_jax.inspect.cost import cost
 from optnet_jax.inspect.summary import activation_bytes, summarize
 from optnet_jax.networks import create
 from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.recurrences import Nesterov
 from optnet_jax.recurrences.base import TwoIterates
+from optnet_jax.structures import Equilibrium
 
 SMALL = {"stage_sizes": (2, 3), "widths": (4, 8)}
 
@@ -64,9 +66,31 @@ def test_dense_stages_show_their_iterates():
     assert "1 step of HistorySum" in text
 
 
+class Implicit(nn.Module):
+    """A user's own: a parameter of its own, and T in a loop."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        del train
+        w = self.param("w", nn.initializers.ones, (12, 8))
+        b = jnp.einsum("nhwc,cd->nd", images[:, :1, :1], w[:3]) + 1
+        solve = Equilibrium(Nesterov(), lambda x, w, b: x @ w + b, name="limit")
+        x = solve(jnp.zeros_like(b), w[:8], b)
+        return nn.Dense(5, name="head")(x + b @ w[:8] @ w[:8].T)
+
+
 def test_parts_add_up_to_the_total():
     found = cost(create("agd_net", stage_sizes=(2, 1), growth_rate=4), (8, 8, 3))
     assert sum(found.parts.values()) == found.multiply_adds
+    # T is evaluated for the residual, and once more for the step.
+    assert summarize(Implicit(), (4, 4, 3)).split("\n\n")[1].splitlines() == [
+        "part      output  parameters  multiply-adds  method",
+        "limit     8                0            128  "
+        "up to 1000 steps of Nesterov, of which one is counted",
+        "head      5               45             40",
+        "the rest                  96            152",
+        "total                    141            320",
+    ]
 
 
 def test_activations_are_what_the_backward_pass_needs():
