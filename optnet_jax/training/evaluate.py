@@ -1,6 +1,7 @@
 """The whole evaluation split, exactly: padding is masked, means are taken once."""
 
 import collections
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,18 @@ from typing import Any
 import jax
 
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError, shown
 from optnet_jax.runs import files
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement, metrics, sharding
 from optnet_jax.training import experiment as experiment_lib
-from optnet_jax.training.differences import FUNCTION_FIELDS, config_differences, listed
+from optnet_jax.training.differences import (
+    FUNCTION_FIELDS,
+    config_differences,
+    differing,
+    listed,
+)
 from optnet_jax.training.experiment import Experiment
 from optnet_jax.training.leaves import check_same_network, flatten, unflatten
 from optnet_jax.training.warm_start import read_variables
@@ -49,12 +56,17 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate the checkpoint ``config.eval.checkpoint``; write ``eval_<step>.json``.
 
+    The images may be others than those of the run, such as another folder's: they are
+    normalised with the mean and deviation that the network was trained with.
+
     Returns:
-        ``step``, ``loss``, ``top1_error``, ``top5_error`` and ``split``.
+        ``step``, ``loss``, ``top1_error``, ``top5_error``, and ``split`` and
+        ``fingerprint`` of what was evaluated.
 
     Raises:
         InputError: if there is no such checkpoint, if it is of another network, or of
-            one with other options that no shape tells apart.
+            one with other options that no shape tells apart; or if the images are of
+            other classes.
     """
     config = TrainConfig.of(config)
     agreement.check_told("eval", config, workdir)
@@ -65,7 +77,7 @@ def evaluate_checkpoint(
     step, leaves, trained = read_variables(workdir, config.eval.checkpoint, where)
     experiment = experiment_lib.build(config)
     agreement.check_found(experiment)
-    _check_same_classes(workdir, experiment)
+    _prepare_as_trained(workdir, experiment.dataset)
     variables = experiment.state_shapes().variables
     agreement.check_variables(workdir, leaves, step)
     directory = workdir / "checkpoints"
@@ -78,7 +90,8 @@ def evaluate_checkpoint(
     # Said before it is written: a workdir may be one that can only be read.
     split = experiment.dataset.split
     say(f"{directory}, step {step}, {split}: {metrics.describe(means)}")
-    found = {"step": step, **means, "split": split}
+    fingerprint = experiment.dataset.fingerprint
+    found = {"step": step, **means, "split": split, "fingerprint": fingerprint}
     if jax.process_index() == 0:
         files.write_output(
             workdir / f"eval_{step}.json",
@@ -89,16 +102,30 @@ def evaluate_checkpoint(
     return found
 
 
-def _check_same_classes(workdir: Path, experiment: Experiment) -> None:
-    """Refuse images whose labels mean something else than those of the training."""
+def _prepare_as_trained(workdir: Path, dataset: Any) -> None:
+    """Give a data set the preprocessing of the run's; refuse one of other classes."""
     # A run may have been copied without it, or be an older version's.
-    trained = (read_json(workdir / "dataset.json") or {}).get("class_names")
-    names = list(experiment.dataset.class_names)
-    if trained is not None and trained != names:
+    trained = read_json(workdir / "dataset.json") or {}
+    known, names = trained.get("class_names"), list(dataset.class_names)
+    if known is not None and known != names:
         raise InputError(
-            f"{workdir} was trained on the classes {shown(trained)}, and what it is to "
+            f"{workdir} was trained on the classes {shown(known)}, and what it is to "
             f"be evaluated on has {shown(names)}: give it images of the same classes"
         )
+    if not {"mean", "std"} <= trained.keys():
+        say(f"{workdir} does not say its mean and std: this set's own are taken")
+        return
+    own = dataclasses.asdict(dataset.preprocessing)
+    try:
+        dataset.preprocessing = Preprocessing.of(own | trained)
+    except InputError as error:
+        raise InputError(
+            f"what {workdir} says of its data set is damaged ({error}): copy the "
+            "workdir again"
+        ) from error
+    used = dataclasses.asdict(dataset.preprocessing)
+    if others := [name for name, *_ in differing(own, used)]:
+        say(f"{' and '.join(others)} are those of {workdir}, not this set's own")
 
 
 def _check_same_function(

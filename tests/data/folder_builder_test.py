@@ -6,7 +6,7 @@ import pytest
 from optnet_jax.configs import recipes
 from PIL import Image
 
-from optnet_jax import configuration, data
+from optnet_jax import configuration, data, load_run
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.data import folder, folder_builder
 from optnet_jax.data.preprocessing import Preprocessing
@@ -207,6 +207,20 @@ def test_a_run_from_a_folder_to_its_result(root, options, tmp_path, caplog):
     assert loop.train(moved, tmp_path) == result
     evaluated = evaluate.evaluate_checkpoint(moved, tmp_path)
     assert evaluated["top1_error"] == pytest.approx(result["final"]["top1_error"])
+    # Another folder's pictures are seen as those that the network was trained on.
+    for part in ("train", "test"):
+        pixels, labels = expected(root, part)
+        for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            (place := tmp_path / "dark" / part / sorted(CLASSES)[label]).mkdir(
+                parents=True, exist_ok=True
+            )
+            Image.fromarray(image // 2).save(place / f"{i}.png")
+    moved.data.folder = str(tmp_path / "dark")
+    predicted = load_run(tmp_path).predict(pixels // 2).probabilities
+    loss = -np.log(predicted[np.arange(len(labels)), labels]).mean()
+    dark = evaluate.evaluate_checkpoint(moved, tmp_path)
+    assert dark["loss"] == pytest.approx(loss, rel=1e-5)
+    assert dark["fingerprint"] != evaluated["fingerprint"]
     shutil.copytree(root, tmp_path / "renamed")
     for name in ("renamed", "gone"):
         moved.data.folder = str(tmp_path / name)

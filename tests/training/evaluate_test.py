@@ -16,6 +16,7 @@ from optnet_jax.training import evaluate as evaluate_lib
 from optnet_jax.training import experiment as experiment_lib
 from optnet_jax.training import loop
 from optnet_jax.training.checkpoint import Checkpoints
+from optnet_jax.training.workdir import write_json
 
 
 class KnownLogits(nn.Module):
@@ -127,6 +128,42 @@ def test_any_checkpoint_can_be_evaluated_also_where_nothing_can_be_written(
         evaluate_lib.evaluate_checkpoint(config, tmp_path)
     said = capsys.readouterr().out.splitlines()[-1]
     assert f"test loss {result['final']['loss']:.4f}" in said
+
+
+def test_images_are_normalised_as_those_of_the_training(
+    small, tmp_path, monkeypatch, capsys
+):
+    """A set that has measured another mean since is seen as the network was trained."""
+    config = small.small_config(**{"schedule.steps": 1})
+    final = loop.train(config, tmp_path)["final"]
+    file = tmp_path / "dataset.json"
+    trained = files.read_object(file)
+    said = "std are those of"
+
+    def evaluated():
+        capsys.readouterr()
+        found = evaluate_lib.evaluate_checkpoint(config, tmp_path)
+        assert files.read_object(tmp_path / "eval_1.json") == found
+        assert found["fingerprint"] == trained["fingerprint"]
+        return found["loss"], capsys.readouterr().out
+
+    loss, out = evaluated()
+    assert loss == final["loss"]
+    assert said not in out
+    spec = data.get_spec("optnet_digits")
+    other = dataclasses.replace(spec, mean=(0.9,), std=(0.2,))
+    monkeypatch.setitem(data.SPECS, "optnet_digits", other)
+    loss, out = evaluated()
+    assert loss == final["loss"]
+    assert f"mean and {said} {tmp_path}, not this set's own" in out
+    for damaged in ({"mean": "dark"}, {"std": [0.1, 0.1]}):
+        write_json(file, trained | damaged)
+        with pytest.raises(InputError, match=r"data set is damaged \(.*copy the work"):
+            evaluate_lib.evaluate_checkpoint(config, tmp_path)
+    file.unlink()
+    loss, out = evaluated()
+    assert loss != final["loss"]
+    assert "does not say its mean and std: this set's own are taken" in out
 
 
 def test_a_workdir_without_checkpoints_is_named(small, tmp_path):
