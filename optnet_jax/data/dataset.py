@@ -37,7 +37,7 @@ class Dataset(abc.ABC):
         class_names: what the classes are called, in the order of their labels; their
             numbers where the set has no names.
         fingerprint: a digest of what the data is, wherever it lies: of a set in memory
-            its images and labels, of a streamed one what it declares, see
+            its images and labels, of a streamed one less, see
             :func:`~.features.fingerprint`.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from optnet_jax.data.spec import Spec
+from optnet_jax.data.spec import FOLDER, Spec
 from optnet_jax.errors import InputError, named
 
 
@@ -113,21 +113,28 @@ def class_names(builder: Any) -> tuple[str, ...]:
     return tuple(label.names)
 
 
-def fingerprint(builder: Any) -> str:
+def fingerprint(spec: Spec, builder: Any) -> str:
     """Return a digest of a prepared set that is too large to be read for one.
 
     It covers the splits, how many records each of their files holds, their size in
     bytes, the features and the names of the classes, but neither the folder that the
     set lies in nor the state of its files: one that is damaged later is not another
-    set. Nor what is in the records: a set that is prepared anew with other labels has
-    the same digest, so raise the builder's version then.
+    set. Of a folder of pictures it covers their paths in it, labels and sizes. Of
+    another set nothing tells what is in the records: one that is prepared anew with
+    other labels has the same digest, so raise the builder's version then.
     """
     splits = {
         name: [list(split.filenames), list(split.shard_lengths), int(split.num_bytes)]
         for name, split in sorted(builder.info.splits.items())
     }
     features = builder.info.features.to_json()
-    content = json.dumps([splits, features, class_names(builder)], sort_keys=True)
+    declared = [splits, features, class_names(builder)]
+    if spec.name == FOLDER and spec.builder_config:
+        found = spec.builder_config["found"]
+        # Without their times, which a copy need not keep.
+        pictures = (*found.train, *found.test)
+        declared.append([(path, label, state[0]) for path, label, state in pictures])
+    content = json.dumps(declared, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

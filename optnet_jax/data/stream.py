@@ -58,7 +58,7 @@ class StreamDataset(Dataset):
             num_train=splits["train"].num_examples,
             num_eval=splits[spec.eval_split].num_examples,
             version=str(builder.version),
-            fingerprint=features.fingerprint(builder),
+            fingerprint=features.fingerprint(spec, builder),
             class_names=features.class_names(builder),
         )
         self.corrupt: set[str] = set()

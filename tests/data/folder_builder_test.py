@@ -118,6 +118,30 @@ def test_streamed_it_is_the_same_set_but_for_a_jpeg(root, options, monkeypatch):
     np.testing.assert_allclose(dataset.spec.mean, trained.mean((0, 1, 2)), rtol=1e-6)
 
 
+def test_streamed_pictures_of_other_labels_are_another_set(
+    tmp_path, options, monkeypatch
+):
+    """A moved picture changes no count and no byte; a copy changes times alone."""
+    monkeypatch.setattr(folder, "MOST_IN_MEMORY", 0)
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(2 * ["train/a", "train/a", "train/b", "test/b"]):
+        (tmp_path / "first" / name).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (9, 9, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "first" / name / f"{i}.png")
+    moved = shutil.copytree(tmp_path / "first", tmp_path / "moved")
+    (moved / "train" / "a" / "0.png").rename(moved / "train" / "b" / "0.png")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", copy_function=shutil.copy)
+    changes = {"batch_size": 2}
+    first, copied, other = (
+        data.load({**options, **changes, "folder": str(tmp_path / name)}, seed=0)
+        for name in ("first", "copy", "moved")
+    )
+    assert first.spec.read_from() != copied.spec.read_from()
+    assert first.fingerprint == copied.fingerprint
+    assert first.split == other.split
+    assert first.fingerprint != other.fingerprint
+
+
 def two_classes(root, count, picture):
     """Save a picture so many times in the folder of each class."""
     for name in ("a", "b"):
