@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.configuration.overrides import from_text
+from optnet_jax.configuration.train import Data
 from optnet_jax.errors import InputError, did_you_mean
 
 Arguments: TypeAlias = dict[str, Any]
@@ -96,16 +97,12 @@ def study(stem: str, args: str, size: str = "quick") -> ConfigDict:
 def study_of_images(stem: str, args: str, batch_size: int) -> ConfigDict:
     """Return the config of a study on images: ``study``'s, and which images they are.
 
-    Another set is chosen by ``--config.data.dataset``.
+    Another set is chosen by ``--config.data.dataset``, or a folder of pictures as in a
+    training run.
     """
     config = study(stem, args)
     config.seed = 0  # of the order of the images, and what else the study draws
-    config.data = {
-        "dataset": "optnet_digits",
-        "data_dir": "",
-        "batch_size": batch_size,
-        "augment": False,
-    }
+    config.data = {**Data.defaults(), "batch_size": batch_size}
     config.parallel_cells = 1
     return config
 

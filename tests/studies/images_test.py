@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from optnet_jax.configs import equilibrium as config_file
 
-from optnet_jax import data
+from optnet_jax import configuration, data
 from optnet_jax.errors import InputError
 from optnet_jax.studies.equilibrium import EquilibriumConfig
 from optnet_jax.studies.images import load
@@ -20,6 +20,14 @@ def test_the_images_are_those_of_a_training_run():
     for images, labels, batch in zip(*found.batches, run, strict=False):
         np.testing.assert_array_equal(images, np.reshape(batch["image"], (128, 64)))
         np.testing.assert_array_equal(labels, batch["label"])
+
+
+@pytest.mark.parametrize("name", ["equilibrium", "line", "stability"])
+def test_every_field_that_a_message_about_images_names_is_there(name):
+    found = configuration.load(f"configs/{name}.py").data
+    assert {*found} == {*data.Options.defaults()}
+    # What it was before the command line could set the others.
+    assert data.Options.of(found) == data.Options(batch_size=found.batch_size)
 
 
 @pytest.mark.parametrize("field", ["trivial_augment", "erase", "mixup", "cutmix"])

@@ -335,8 +335,8 @@ def test_cells_say_what_made_them_and_another_jax_is_named(run, caplog):
 
 def test_another_folder_of_pictures_is_another_study(tmp_path):
     config = line.get_config("quick")
-    with config.unlocked():
-        config.data.update(dataset="optnet_folder", image_size=8)
+    # Locked, as the command line finds it: the fields are there.
+    config.lock().data.update(dataset="optnet_folder", image_size=8, folder="")
     for name, count in (("a", 3), ("b", 4)):
         for kind in "xy":
             (tmp_path / name / kind).mkdir(parents=True)
