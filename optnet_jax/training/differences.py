@@ -1,7 +1,9 @@
 """In what two configs differ: what a run, its checkpoints and its evaluation agree on.
 
 A field that one of them lacks has its default, so that neither a newer version's field
-nor a default that is written out tells two runs apart.
+nor a default that is written out tells two runs apart. Only how many classes a folder
+of pictures has is not known here: one that lacks ``model.num_classes`` is not compared
+in it.
 """
 
 import copy
@@ -43,6 +45,7 @@ def config_differences(
         f"{name} was {was}, now {now}"
         for name, was, now in differing(before, after)
         if not within(name, free) and (only is None or within(name, only))
+        if name != "model.num_classes" or NOT_SET not in (was, now)
     ]
 
 
@@ -92,8 +95,10 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
         defaults = as_json(networks.field_defaults(model["name"]))
         block = whole.get("data")
         name = block.get("dataset") if isinstance(block, Mapping) else None
-        spec = data.SPECS.get(str(name))
-        if spec is not None and "num_classes" in defaults:
+        # A network has as many outputs as its images have classes, whatever its own
+        # default is.
+        defaults.pop("num_classes", None)
+        if spec := data.SPECS.get(str(name)):
             defaults["num_classes"] = spec.num_classes
         whole["model"] = defaults | dict(model)
     return whole

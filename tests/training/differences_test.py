@@ -1,3 +1,4 @@
+from optnet_jax import networks
 from optnet_jax.training.differences import config_differences, listed, settled
 
 
@@ -65,3 +66,24 @@ def test_the_classes_of_an_unset_network_are_the_datasets():
     old = base()
     old["data"]["dataset"] = "cifar100"
     assert settled(old)["model"]["num_classes"] == 100
+
+
+def test_the_classes_of_a_folder_are_not_the_networks_own_default():
+    unset, two, three = base(), base(num_classes=2), base(num_classes=3)
+    for config in (unset, two, three):
+        config["data"]["dataset"] = "optnet_folder"
+    assert "num_classes" not in settled(unset)["model"]
+    assert config_differences(unset, two) == config_differences(two, unset) == []
+    assert config_differences(unset, two, only=("model",)) == []
+    assert config_differences(two, three) == ["model.num_classes was 2, now 3"]
+
+
+def test_the_classes_of_a_network_without_a_default_are_the_datasets(monkeypatch):
+    def net(num_classes):
+        raise AssertionError
+
+    monkeypatch.setitem(networks.NETWORKS, "own", net)
+    old, new = base(name="own"), base(name="own", num_classes=10)
+    assert config_differences(old, new) == []
+    new["model"]["num_classes"] = 11
+    assert config_differences(old, new) == ["model.num_classes was 10, now 11"]
