@@ -133,7 +133,7 @@ def scan(root: Path) -> Folder:
         for name, found in inside.items()
         if trained and name not in (trained, tested) and stat.S_ISDIR(found.st_mode)
     ]
-    left_out: list[str] = []
+    left_out = _loose(inside, "") if trained else []
     classes = _classes(root, trained, left_out, least=2)
     if beside and not tested:
         raise InputError(
@@ -141,7 +141,7 @@ def scan(root: Path) -> Folder:
             f"{TEST_FOLDERS[0]} to test on it, or move it away to test on a fifth of "
             f"each class of {trained}"
         )
-    left_out += beside
+    left_out += map(named, beside)
     if tested:
         train, test = classes, _classes(root, tested, left_out, least=1)
         for name in test:
@@ -179,12 +179,23 @@ def _entries(folder: Path) -> dict[str, os.stat_result]:
         return {name: os.stat(folder / name) for name in names}
 
 
+def _is_picture(name: str, found: os.stat_result) -> bool:
+    return name.lower().endswith(SUFFIXES) and stat.S_ISREG(found.st_mode)
+
+
+def _loose(entries: dict[str, os.stat_result], folder: str) -> list[str]:
+    """Return the pictures that lie beside folders of classes, and so have no class."""
+    pictures = (name for name, found in entries.items() if _is_picture(name, found))
+    return [named(os.path.join(folder, name)) for name in pictures]
+
+
 def _classes(
     root: Path, part: str, left_out: list[str], least: int
 ) -> dict[str, Files]:
     folder = root / part
-    entries = _entries(folder).items()
-    names = [name for name, found in entries if stat.S_ISDIR(found.st_mode)]
+    entries = _entries(folder)
+    left_out += _loose(entries, part)
+    names = [name for name, found in entries.items() if stat.S_ISDIR(found.st_mode)]
     known: dict[str, str] = {}
     for name in names:
         if not name.isprintable() or name != name.strip():
@@ -212,7 +223,7 @@ def _pictures(root: Path, folder: str, left_out: list[str]) -> Files:
     others = len(left_out)
     for name, file in _entries(root / folder).items():
         path = os.path.join(folder, name)
-        if name.lower().endswith(SUFFIXES) and stat.S_ISREG(file.st_mode):
+        if _is_picture(name, file):
             found[path] = (file.st_size, file.st_mtime_ns)
         else:
             left_out.append(named(path))

@@ -65,6 +65,29 @@ def test_a_second_folder_to_test_on_is_left_out_and_said(tmp_path):
     assert found.note == "tested on test; left out: 1, such as val"
 
 
+@pytest.mark.parametrize(
+    ("loose", "said"),
+    [
+        ({"train": 2}, "2, such as train/0.png"),
+        ({"test": 1, "val": 1}, "2, such as val"),
+        ({".": 3}, "3, such as 0.png"),
+        ({".": 1, "train": 1, "test": 1, "test__a__deep": 1}, "4, such as 0.png"),
+    ],
+)
+def test_pictures_of_no_class_are_left_out_and_said(loose, said, tmp_path):
+    fill(tmp_path, train__a=2, train__b=2, test__a=1, **loose)
+    # What is no picture belongs to no class.
+    (tmp_path / "train" / "README.txt").write_bytes(b"")
+    found = folder.scan(tmp_path)
+    assert len(found.train) + len(found.test) == 5
+    assert found.note == f"tested on test; left out: {said}"
+
+
+def test_pictures_beside_classes_without_a_train_folder_are_said(tmp_path):
+    fill(tmp_path, a=3, b=3).joinpath("stray.JPG").write_bytes(b"")
+    assert folder.scan(tmp_path).note.endswith("; left out: 1, such as stray.JPG")
+
+
 def config_name(root, size=8):
     return folder.spec_of(str(root), size).builder_config["name"]
 
