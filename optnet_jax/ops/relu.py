@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """Return max(x, 0), computed once.
+    """Return max(x, 0), NaN for NaN, computed once.
 
     XLA:CPU copies a maximum with a constant into each operation that reads it, since
     that reads no more memory. After the sum of a residual unit the copies go on through
@@ -17,7 +17,7 @@ def relu(x: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _relu(x: jax.Array) -> jax.Array:
-    return jnp.where(x > 0, x, 0)
+    return jnp.where(x <= 0, 0, x)  # so that NaN stays
 
 
 @_relu.defjvp
