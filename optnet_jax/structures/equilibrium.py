@@ -53,8 +53,9 @@ class Equilibrium(nn.Module):
 
     T is deterministic; what it sows or updates, such as running statistics, is taken
     from one evaluation at x*. Where the recurrence does not converge, a line of the log
-    says so, once for each cause in a compiled program. Sows ``steps`` and ``residual``,
-    of each sample, into ``intermediates``.
+    says so, once for each cause in a compiled program; a sample that became NaN or
+    infinite is NaN, as is its residual. Sows ``steps`` and ``residual``, of each
+    sample, into ``intermediates``.
 
     Attributes:
         recurrence: the method; none over the whole history, whose state grows.
@@ -188,19 +189,17 @@ def _run(
         active = residual > tolerance  # False for NaN
         x_k = recurrence.output(state)
         step = transform(x_k) - x_k
-        # In units of the largest entry: squares of small ones would be 0.
+        # In units of the largest entry, as squares would be 0 or infinite; of a quarter
+        # of it, as XLA multiplies by 1 / unit, and takes a subnormal number for 0.
         largest = (jnp.abs(v).max(axes, keepdims=True, initial=0) for v in (x_k, step))
-        unit = jnp.maximum(*largest)
+        unit = jnp.maximum(*largest) / 4
         unit = jnp.where(unit > 0, unit, 1)
         moved, size = norm(step / unit), norm(x_k / unit)
         new = jnp.where(moved == 0, 0, moved / size)
-        # Of an x whose squares overflow, anything finite would be 0 %.
-        new = jnp.where(jnp.isfinite(norm(x_k)), new, jnp.nan)
         residual = jnp.where(active, new, residual)
         halfway = jnp.where(k == max_steps // 2, residual, halfway)
         steps = jnp.where(active, k, steps).astype(jnp.float32)
-        active = active.reshape(active.shape + (1,) * len(axes))
-        x = jnp.where(active, x_k, x)
+        x = jnp.where(jnp.expand_dims(active, axes), x_k, x)
         c = jax.tree.map(lambda values: values[k], coefficients)
         # XLA evaluates T(x_k) once, for the residual and for the step.
         state = step_in_dtype(recurrence, transform, state, c)
@@ -211,6 +210,8 @@ def _run(
     start = (0, state, x0, unknown, jnp.zeros_like(unknown), unknown)
     carry = jax.lax.while_loop(unfinished, look_and_step, start)
     _, _, x, residual, steps, halfway = carry
+    # Where T is NaN at x_k, x_k itself may be finite.
+    x = jnp.where(jnp.expand_dims(jnp.isnan(residual), axes), jnp.nan, x)
     if not isinstance(residual.size, int):
         # A program for any number of samples is exported: it can call no Python.
         return x, steps, residual

@@ -251,6 +251,22 @@ def test_what_is_not_found_is_said_once_with_its_number_and_cause(caplog):
             assert says in line
 
 
+def test_a_sample_whose_t_is_nan_is_nan_and_alone():
+    network = Equilibrium(heavy_ball(0.1), lambda x, b: jnp.tanh(x / 2 + b))
+    b = jnp.asarray(B, jnp.float32)
+
+    def loss(b):
+        x = network.apply({}, jnp.zeros_like(b), b)
+        return x[::2].sum(), x
+
+    solve = jax.jit(jax.grad(loss, has_aux=True))
+    # T(x_0) is NaN where x_0 is not.
+    (gradient, x), expected = solve(b.at[1, 0].set(jnp.nan)), solve(b)
+    assert np.isnan(x[1]).all()
+    np.testing.assert_array_equal(x[::2], expected[1][::2])
+    np.testing.assert_array_equal(gradient[::2], expected[0][::2])
+
+
 def test_it_is_exported_for_any_number_of_samples():
     network = Equilibrium(GD, lambda x, b: x / 2 + b)
     b = jnp.ones((3, 2))
@@ -324,8 +340,8 @@ def test_a_start_of_less_precision_is_what_can_be_told(dtypes, caplog):
     np.testing.assert_allclose(np.asarray(x, float), 2, rtol=0.05)
 
 
-@pytest.mark.parametrize("size", [1e-15, 1e-20, 1e-30])
-def test_small_states_and_cotangents_do_not_vanish(size):
+@pytest.mark.parametrize("size", [1e-15, 1e-20, 1e-30, 1e20, 1e30, 1e37])
+def test_small_and_large_states_and_cotangents_are_solved(size):
     b = jnp.asarray([[1.0, 2.0, 3.0]])
     network = Equilibrium(GradientDescent(), lambda x, b: 0.9 * x + b)
     x = network.apply({}, 0 * b, size * b)
