@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import CollectionFilter, subtract_filters
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence
@@ -52,10 +53,10 @@ class Equilibrium(nn.Module):
     steps. No iterate is stored; derivatives exist in both modes, but none to x_0.
 
     T is deterministic; what it sows or updates, such as running statistics, is taken
-    from one evaluation at x*. Where the recurrence does not converge, a line of the log
-    says so, once for each cause in a compiled program; a sample that became NaN or
-    infinite is NaN, as is its residual. Sows ``steps`` and ``residual``, of each
-    sample, into ``intermediates``.
+    from one evaluation at x*, in ``init`` at x_0. Where the recurrence does not
+    converge, a line of the log says so, once for each cause in a compiled program; a
+    sample that became NaN or infinite is NaN, as is its residual. Sows ``steps`` and
+    ``residual``, of each sample, into ``intermediates``.
 
     Attributes:
         recurrence: the method; none over the whole history, whose state grows.
@@ -100,8 +101,8 @@ class Equilibrium(nn.Module):
             raise InputError("both paths end in one x*: give one start, no pair")
         transform = self._pure(x0, inputs, named)
         x, steps, residual = self._fixed_point(transform, x0)
-        if self._updated():
-            self.transform(jax.lax.stop_gradient(x), *inputs, **named)
+        if self._mutable() and not self.is_initializing():  # _pure has called it
+            self.transform(x, *inputs, **named)
         self.sow("intermediates", "steps", steps)
         self.sow("intermediates", "residual", residual)
         return x
@@ -142,12 +143,11 @@ class Equilibrium(nn.Module):
         x, found = jax.lax.custom_root(root, x0, find, tangent, has_aux=True)
         return x, *found
 
-    def _updated(self) -> list[str]:
+    def _mutable(self) -> CollectionFilter:
         """Return the collections that T may change, besides its parameters."""
-        if not isinstance(self.transform, nn.Module):
-            return []
-        mutable = self.transform.variables.keys() - {"params"}
-        return [name for name in mutable if self.is_mutable_collection(name)]
+        if not isinstance(self.transform, nn.Module) or self.scope is None:
+            return ()
+        return subtract_filters(self.scope.mutable, "params")
 
     def _pure(self, x0: jax.Array, inputs: tuple, named: dict[str, Any]) -> Callable:
         """Return x ↦ T(x) without side effects: a loop may trace it as it likes."""
@@ -156,8 +156,8 @@ class Equilibrium(nn.Module):
         if self.is_initializing():
             self.transform(x0, *inputs, **named)
         module, variables = self.transform.unbind()
-        updated = [*self._updated(), "intermediates"]
-        apply = functools.partial(module.apply, variables, mutable=updated, **named)
+        mutable = self._mutable()
+        apply = functools.partial(module.apply, variables, mutable=mutable, **named)
         return lambda x: apply(x, *inputs)[0]
 
 

@@ -189,6 +189,41 @@ def test_a_module_of_modules_is_trained_and_its_statistics_move_once():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), found, expected)
 
 
+class Sowing(nn.Module):
+    """x, b ↦ tanh(x / 2 + b), which sows its penalty and counts its calls."""
+
+    @nn.compact
+    def __call__(self, x, b):
+        y = jnp.tanh(x / 2 + b)
+        self.sow("losses", "penalty", (y**3).sum())
+        calls = self.variable("calls", "count", jnp.zeros, ())
+        if self.is_mutable_collection("calls"):
+            calls.value += 1
+        return y
+
+
+def test_what_t_sows_is_that_of_one_evaluation_at_the_limit():
+    network, b = Equilibrium(heavy_ball(0.1), Sowing(), 1e-7), jnp.asarray(B)
+    first = network.init(jax.random.key(0), b, b)
+    expected = Sowing().init(jax.random.key(0), b, b)
+    assert first == {name: {"transform": tree} for name, tree in expected.items()}
+
+    def penalty(b):
+        mutable = ["losses", "calls"]  # neither of them exists before
+        x, found = network.apply({}, 0 * b, b, mutable=mutable)
+        assert found["calls"]["transform"] == {"count": 1}
+        (sown,) = found["losses"]["transform"]["penalty"]
+        return sown, x
+
+    (found, x), slope = jax.value_and_grad(penalty, has_aux=True)(b)
+    np.testing.assert_allclose(found, (x**3).sum(), rtol=1e-5)
+    expected = jax.grad(lambda b: (network.apply(first, b, b) ** 3).sum())(b)
+    np.testing.assert_allclose(slope, expected, rtol=1e-5)
+    _, found = network.apply(first, b, b, capture_intermediates=True)
+    (captured,) = found["intermediates"]["transform"]["__call__"]
+    np.testing.assert_allclose(captured, x, rtol=1e-5)
+
+
 def _affine(x, slope):
     return slope * x + 1
 
