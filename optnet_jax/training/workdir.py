@@ -109,9 +109,13 @@ class Workdir:
             or files.exists(self.path / "result.json")
             or any(self.path.glob("cells/*.json"))
         )
-        if stored is None or not has_results:
+        if stored is None:
             return
-        differences = config_differences(stored, as_json(self._config))
+        own = as_json(self._config)
+        # What another experiment leaves has other names: all of it counts.
+        differences = config_differences(stored, own, ["experiment"])
+        if has_results and not differences:
+            differences = config_differences(stored, own)
         if differences:
             raise InputError(
                 f"{self.path} belongs to a run with another config "

@@ -104,6 +104,22 @@ def test_a_directory_without_results_takes_any_config(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
 
 
+@pytest.mark.parametrize("left", ["runs/digits_agd-seed=0", "squares.json", ""])
+def test_another_experiment_is_refused_whatever_it_left(tmp_path, left):
+    """A table's runs and a study's report have names that no other run knows."""
+    with Workdir(tmp_path, make_config(experiment="tables")) as workdir:
+        workdir.write_config()
+    if left:
+        files.make_folder(tmp_path / left)
+    match = r"another config \(experiment was tables, now train\): use that config or"
+    refused(tmp_path, match, seed=1)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["experiment"] == "tables"
+    # What grows in its own directory is asked by the study itself.
+    with Workdir(tmp_path, make_config(experiment="tables", seed=1)):
+        pass
+
+
 # Every way in which a small file of a run is found damaged.
 DAMAGE = {
     "empty": b"",
