@@ -274,10 +274,13 @@ def text(report: Report) -> Iterator[str]:
     yield readout_table(report)
     yield _readout_sentence(report)
     yield "## Why: when training stops"
+    slow = ""
+    if "agd2_slow" in config["structures"]:
+        factor = config["optimizer"]["slow_factor"]
+        slow = f" `agd2_slow` is AGD2 at {factor:g} times the rate."
     yield (
         f"Excess over M at {config['timing']['depth']} layers, mean over the seeds; "
-        f"Table 2 stops at {config['steps']:,} steps. `agd2_slow` is AGD2 at "
-        f"{config['optimizer']['slow_factor']:g} times the rate."
+        f"Table 2 stops at {config['steps']:,} steps.{slow}"
     )
     yield timing_table(report)
 
@@ -307,6 +310,7 @@ def conclude(config: Table2Config, rows: list[Row]) -> Report:
             ({n: row[n] for n in ("structure", "depth")}, row["final"]["excess"])
             for row in rows
             if row["structure"] in (*config.structures, *BASELINE.values())
+            and row["depth"] in config.depths
         ],
     )
     paper = {name: {str(k): v for k, v in c.items()} for name, c in PAPER.items()}

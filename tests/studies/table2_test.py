@@ -164,6 +164,30 @@ def test_ours_stands_beside_the_papers_and_is_compared_with_gd(report):
     )
 
 
+def test_only_the_tests_of_the_table_are_corrected_for(report):
+    """What is trained for the timing or the read-out alone is in no column of it."""
+    rows = [{**cell, "depth": depth} for depth in (10, 4) for cell in report["cells"]]
+    config = Table2Config.of(report["config"])
+    compared = table2.conclude(config, rows)["compared"]
+    assert [each["p_corrected"] for each in compared] == [1.0] * 3
+    assert {each["depth"] for each in compared} == {10}
+
+
+@pytest.mark.parametrize("arguments", ["", "full"])
+def test_the_recipes_compare_all_that_they_train_but_the_read_out(arguments):
+    config = config_file.get_config(arguments)
+    cells = [made_up("gd", c.depth, EXCESS["gd"]) | {"structure": c.structure}
+             for c in plan(config)]  # fmt: skip
+    compared = table2.conclude(Table2Config.of(config), cells)["compared"]
+    assert len(compared) == 6 * len(config.depths)
+
+
+def test_the_slow_reading_is_explained_where_it_is(report, finished):
+    said = "`agd2_slow` is AGD2 at 0.1 times the rate."
+    assert said in finished[1]
+    assert said not in STUDY.markdown(report)
+
+
 def test_a_depth_that_the_paper_has_not_is_left_open(report):
     for cell in (*report["cells"], *report["compared"]):
         cell["depth"] = 12
