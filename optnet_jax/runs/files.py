@@ -149,6 +149,14 @@ def write_output(
     return path
 
 
+def not_written(problem: str, cause: str | None, kept: str) -> InputError:
+    """Return the error of what cannot write, and can go on from what is kept."""
+    return InputError(
+        f"{problem} ({cause}), {kept}: make room or give write permission and run the "
+        "same command again"
+    )
+
+
 def sync_folder(folder: Path, flags: int = os.O_DIRECTORY) -> None:
     """Bring a folder's entries (names, renames, deletions) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | flags)

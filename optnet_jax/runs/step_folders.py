@@ -14,7 +14,6 @@ from pathlib import Path
 
 from absl import logging
 
-from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 
 # Ours, ``12.tmp``, and Orbax's, ``12.orbax-checkpoint-tmp``.
@@ -69,14 +68,10 @@ def steps(directory: Path) -> list[int]:
     return sorted(int(n) for n in names if n.isascii() and n.isdigit())
 
 
-def not_written(problem: str, cause: str | None, directory: Path) -> InputError:
-    """Return the error of a run that cannot write, with the newest step in words."""
+def newest(directory: Path) -> str:
+    """Say which step a run that cannot write goes on from."""
     found = [f"the checkpoint of step {step} is intact" for step in steps(directory)]
-    kept = found[-1] if found else "there is no earlier checkpoint"
-    return InputError(
-        f"{problem} ({cause}), {kept}: make room or give write "
-        "permission and run the same command again"
-    )
+    return found[-1] if found else "there is no earlier checkpoint"
 
 
 def temporary(directory: Path, step: int) -> Path:

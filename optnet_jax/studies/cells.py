@@ -176,7 +176,8 @@ def complete(
 ) -> list[Row]:
     """Measure the cells that have no row yet, a few at a time, and read them all.
 
-    A cell that fails does not end the others.
+    A cell that fails with an InputError does not end the others; one whose row cannot
+    be written does, for theirs could not be either.
 
     Args:
         store: of the study.
@@ -191,6 +192,7 @@ def complete(
 
     Raises:
         InputError: for a file that is damaged or of another cell.
+        OSError: for a row that cannot be written.
         SystemExit: with status 1 if cells failed; after a request to stop as a program
             ends by that, with status 130 for Ctrl-C. Finished cells are kept.
     """

@@ -35,7 +35,7 @@ from optnet_jax.studies.kinds import Workers
 from optnet_jax.studies.markdown import each
 from optnet_jax.training.differences import config_differences, listed
 from optnet_jax.training.result import commit
-from optnet_jax.training.workdir import Workdir, write_json
+from optnet_jax.training.workdir import Workdir, named_write_errors, write_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,12 +120,15 @@ class Study(Generic[AnyConfig, AnyCell]):
             The report, JSON-able.
 
         Raises:
-            InputError: a config that cannot be run, or a workdir that is not writable,
-                damaged, or belongs to another config.
+            InputError: a config that cannot be run, or a workdir that is not writable
+                or full, damaged, or belongs to another config.
         """
         config = self.config.of(config)
         cells = self.plan(config)
-        with Workdir(workdir, identity(config)) as claimed:
+        with (
+            Workdir(workdir, identity(config)) as claimed,
+            named_write_errors(claimed.path, _kept),
+        ):
             folder = claimed.path
             file = folder / f"{self.name}.json"
             earlier = self._earlier(file, config)
@@ -152,7 +155,8 @@ class Study(Generic[AnyConfig, AnyCell]):
         """Write and print the report of the rows that there are, also while it runs.
 
         Raises:
-            InputError: there is no such folder, or this study has no report in parts.
+            InputError: there is no such folder, it cannot be written, or this study
+                has no report in parts.
         """
         config = self.config.of(config)
         if not self.starts_programs:
@@ -164,7 +168,8 @@ class Study(Generic[AnyConfig, AnyCell]):
             raise InputError(f"there is no directory {workdir}: give --workdir=DIR")
         self._earlier(workdir / f"{self.name}.json", config)
         rows = self._store(config, self.plan(config), workdir).rows()
-        return self._write(self.report(config, rows), workdir)
+        with named_write_errors(workdir, _kept):
+            return self._write(self.report(config, rows), workdir)
 
     def _store(
         self, config: AnyConfig, cells: Sequence[AnyCell], folder: Path
@@ -243,7 +248,7 @@ class Study(Generic[AnyConfig, AnyCell]):
 
     def _write(self, report: Report, folder: Path) -> Report:
         text = self.markdown(report)
-        files.write_output(folder / f"{self.name}.md", text.encode(), "make room")
+        files.write_durably(folder / f"{self.name}.md", text.encode())
         pictures = [
             picture.save(figure, folder / "plots" / f"{name}.png", DPI)
             for name, figure in self.figures(report).items()
@@ -255,6 +260,10 @@ class Study(Generic[AnyConfig, AnyCell]):
         written = [folder / f"{self.name}.md", file, *pictures]
         say(f"written: {', '.join(map(str, written))}")
         return report
+
+
+def _kept() -> str:
+    return "finished cells are kept"
 
 
 def made_by(rows: Sequence[Row]) -> Report:

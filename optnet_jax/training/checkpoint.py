@@ -199,10 +199,10 @@ class Checkpoints:
                 raise  # another process is gone: nobody's mistake, all start again
             if jax.process_index() == 0 and self.directory.is_dir():
                 step_folders.remove_temporary(self.directory)
-            raise step_folders.not_written(
+            raise files.not_written(
                 f"a checkpoint could not be written to {self.directory}",
                 one_line(error, 200),
-                self.directory,
+                step_folders.newest(self.directory),
             ) from error
 
     def restore_newest(

@@ -1,9 +1,8 @@
 """The training loop: from a config and a workdir to ``result.json``."""
 
 import contextlib
-import errno
+import functools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,7 @@ from optnet_jax.training.origin import Origin
 from optnet_jax.training.run import Run
 from optnet_jax.training.steps import TrainState
 from optnet_jax.training.warm_start import read_source, take_over
-from optnet_jax.training.workdir import Workdir, read_json
-
-# What a workdir that cannot be written raises: full, over quota, read-only, not ours.
-WRITE_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
-    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
-)
+from optnet_jax.training.workdir import Workdir, named_write_errors, read_json
 
 
 def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
@@ -60,7 +53,8 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
     workdir = local_path(workdir, "workdir").absolute()
     agreement.check_told("train", config, workdir)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_named_write_errors(workdir))
+        kept = functools.partial(step_folders.newest, workdir / "checkpoints")
+        stack.enter_context(named_write_errors(workdir, kept))
         claimed = stack.enter_context(Workdir(workdir, config))
         agreement.check_workdir(workdir)
         finished = None
@@ -126,20 +120,6 @@ def _say_changed_data(options: data.Options, workdir: Path) -> None:
     if reason:
         text = "%s was trained on other files than there are now (%s): train on these"
         logging.warning(f"{text} with another --workdir", workdir, reason)
-
-
-@contextlib.contextmanager
-def _named_write_errors(workdir: Path) -> Iterator[None]:
-    """Say in one line that a workdir cannot be written, wherever that shows."""
-    try:
-        yield
-    except OSError as error:
-        inside = str(error.filename).startswith(f"{workdir}/")
-        if not inside and error.errno not in WRITE_ERRORS:
-            raise  # nothing that is written
-        raise step_folders.not_written(
-            f"{workdir} could not be written", error.strerror, workdir / "checkpoints"
-        ) from error
 
 
 def _start(

@@ -1,9 +1,10 @@
 """The directory of one run: who owns it, what config it belongs to, what is done."""
 
 import contextlib
+import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ FILES = (
     "result.json",
 )
 FOLDERS = ("checkpoints", "damaged_checkpoints", "plots", "profile")
+# What a workdir that cannot be written raises: full, over quota, read-only, not ours.
+WRITE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+)
 # What a new run would overwrite.
 OURS = ("metrics.jsonl", "coefficients.*", "result.json", "events.out.tfevents.*")
 
@@ -163,6 +169,28 @@ class Workdir:
         """Mark the run as finished (on process 0)."""
         if jax.process_index() == 0:
             write_json(self.path / "result.json", result)
+
+
+@contextlib.contextmanager
+def named_write_errors(workdir: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """Say in one line that a workdir cannot be written, wherever that shows.
+
+    Args:
+        workdir: The directory.
+        kept: Says what the next start goes on from.
+
+    Raises:
+        InputError: in place of an OSError of what is written.
+    """
+    try:
+        yield
+    except OSError as error:
+        inside = str(error.filename).startswith(f"{workdir}/")
+        if not inside and error.errno not in WRITE_ERRORS:
+            raise  # nothing that is written
+        raise files.not_written(
+            f"{workdir} could not be written", error.strerror, kept()
+        ) from error
 
 
 def check_kinds(path: Path) -> None:

@@ -38,8 +38,8 @@ def test_commit_delete_and_set_aside(tmp_path):
     assert [entry.name for entry in directory.iterdir()] == ["2"]
     aside = tmp_path / "damaged_checkpoints"
     assert sorted(entry.name for entry in aside.iterdir()) == ["3", "3.1"]
-    error = step_folders.not_written("no file", "full", directory)
-    assert "no file (full), the checkpoint of step 2 is intact: make room" in str(error)
+    assert step_folders.newest(directory) == "the checkpoint of step 2 is intact"
+    assert step_folders.newest(aside / "3") == "there is no earlier checkpoint"
 
 
 def test_what_cannot_be_deleted_now_is_said_and_no_step(tmp_path, monkeypatch, caplog):

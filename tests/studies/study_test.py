@@ -1,6 +1,8 @@
 """A toy study, one file beside the others and one config, run through ``main``."""
 
+import errno
 import json
+import os
 import sys
 
 import jax
@@ -9,6 +11,7 @@ from optnet_jax.configs import line
 
 from optnet_jax import configuration, main, studies
 from optnet_jax.errors import InputError
+from optnet_jax.runs import files
 from optnet_jax.studies import dispatch
 
 MODULE = """
@@ -203,6 +206,31 @@ def test_a_report_comes_last(run, toy, monkeypatch):
             run()
     folder = run()
     assert (folder / "squares.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "number_2-", "squares.md", "squares.json"]
+)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_workdir_that_cannot_be_written_is_one_line(
+    run, measured, tmp_path, monkeypatch, name, number
+):
+    write = files.write_durably
+
+    def full(path, content):
+        if name in path.name:
+            raise OSError(number, os.strerror(number), str(path))
+        write(path, content)
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "write_durably", full)
+        match = rf"run could not be written \({os.strerror(number)}\), finished cells"
+        with pytest.raises(InputError, match=match):
+            run()
+    run()
+    # What could not be kept is measured again.
+    assert measured.count(2) == 1 + (name == "number_2-")
+    assert (tmp_path / "run" / "squares.json").exists()
 
 
 def test_a_workdir_that_is_a_file_is_refused(run, tmp_path):

@@ -12,7 +12,7 @@ from optnet_jax.configs import tables as config_file
 
 from optnet_jax.configuration.overrides import override
 from optnet_jax.errors import InputError
-from optnet_jax.runs import program
+from optnet_jax.runs import files, program
 from optnet_jax.studies import entries, tables
 from optnet_jax.studies.comparison import compare
 from optnet_jax.studies.markdown import with_sd
@@ -185,6 +185,16 @@ def test_where_and_how_often_things_are_written_does_not_matter(change):
     for block, new in change.items():
         other[block] = {**config[block], **new} if isinstance(new, dict) else new
     assert not tables.differences(other, config)
+
+
+def test_a_report_so_far_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_durably", full)
+    match = rf"{tmp_path} could not be written \(No space left on device\), finished"
+    with pytest.raises(InputError, match=match):
+        STUDY.report_so_far(config_of("digits,seeds=0"), tmp_path)
 
 
 def test_overrides_say_what_the_runs_are(made, tmp_path, capsys):
