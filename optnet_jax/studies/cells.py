@@ -210,7 +210,8 @@ def complete(
             names = [*failed[:3], *(["more"] if len(failed) > 3 else [])]
             raise SystemExit(
                 f"error: {len(failed)} of {number} cells failed, {', '.join(names)}: "
-                "mend what is said of each above; the same command tries them again"
+                "mend what is said of each above; what needs no other config is tried "
+                "again by the same command"
             )
     return store.rows()
 
@@ -231,28 +232,29 @@ def _run(
     workers: int,
 ) -> list[str]:
     """Measure a few cells at a time, with a line for each; return which failed."""
-    start, number, failed = time.perf_counter(), len(store.places), []
+    number, failed = len(store.places), []
     count = number - len(missing)
-    done, total = 0.0, sum(cell.work for cell in missing)
-    pool = concurrent.futures.ThreadPoolExecutor(
-        workers if jax.default_backend() == "cpu" else 1
-    )
+    # By the cells that were measured: when one fails says nothing of the others.
+    seconds, done, left = 0.0, 0.0, sum(cell.work for cell in missing)
+    at_once = workers if jax.default_backend() == "cpu" else 1
+    pool = concurrent.futures.ThreadPoolExecutor(at_once)
     try:
         futures = {pool.submit(measure, cell): cell for cell in missing}
         for future in concurrent.futures.as_completed(futures):
-            done += futures[future].work
-            left = (time.perf_counter() - start) / done * (total - done)
+            cell = futures[future]
+            left -= cell.work
             count += 1
             try:
                 row = future.result()
                 told = f"{outcome(row)}; {row['wall_seconds']:.0f} s"
+                seconds += row["wall_seconds"]
+                done += cell.work
             except InputError as error:
                 told = f"failed: {error}"
-                failed.append(futures[future].name)
-            say(
-                f"[{count:{len(str(number))}}/{number}] {futures[future].name}: {told}"
-                f", about {duration(left)} left"
-            )
+                failed.append(cell.name)
+            if done:
+                told += f", about {duration(seconds / done * left / at_once)} left"
+            say(f"[{count:{len(str(number))}}/{number}] {cell.name}: {told}")
     except (KeyboardInterrupt, program.Interrupted) as stopped:
         pool.shutdown(wait=False, cancel_futures=True)
         say("stopping when the cells under way have ended; the same command resumes")

@@ -212,9 +212,12 @@ def measure(cell: Cell, config: SparseCodingConfig) -> Row:
     # One network after the other: a matrix product for each is slower on a CPU.
     errors = members(one, at_once=False)(jnp.asarray(study.seeds))
     if not np.isfinite(errors).all():
+        cure = f"take {cell.method} out of config.sparse_coding.methods"
+        if cell.form != "method":  # which has no rate
+            rate = f"lower config.sparse_coding.learning_rate={study.learning_rate:g}"
+            cure = rate if cell.method == BASELINE else f"{rate} or {cure}"
         raise InputError(
-            f"{cell.name}: an error is infinite or NaN: take the method out of "
-            "config.sparse_coding.methods, or lower its learning_rate"
+            f"{cell.name}: an error is infinite or NaN: {cure}, with another --workdir"
         )
     return {"error": np.asarray(errors).round(4).tolist()}
 

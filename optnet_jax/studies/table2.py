@@ -233,7 +233,8 @@ def train_cell(cell: Cell, config: Table2Config) -> Row:
     if not all(np.isfinite(values).all() for values in record):
         raise InputError(
             f"{cell.label} with {cell.depth} layers diverged: lower "
-            f"config.optimizer.learning_rate={config.optimizer.learning_rate}"
+            f"config.optimizer.learning_rate={config.optimizer.learning_rate}, with "
+            "another --workdir"
         )
     found = {name: values.tolist() for name, values in record._asdict().items()}
     return {

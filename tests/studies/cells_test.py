@@ -62,6 +62,33 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, capsys):
     assert len(complete(tmp_path, [1, 2, 3])) == 3
 
 
+def test_the_time_that_is_left_is_told_by_what_was_measured(tmp_path, capsys):
+    """A run that fails at once is no work that was done."""
+    rows = {3: {"wall_seconds": 60.0, "value": 9}, 4: {"wall_seconds": 60.0}}
+
+    class Made(cells.Store):
+        def read(self, cell):
+            return None
+
+        def begin(self):
+            return self.measure
+
+        def measure(self, cell):
+            if cell.number not in rows:
+                raise InputError("no room")
+            return rows[cell.number]
+
+    store = Made({Square(n): tmp_path / str(n) for n in range(1, 5)}, ())
+    with pytest.raises(SystemExit, match="needs no other config is tried again by the"):
+        cells.complete(store, lambda row: "is", 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/4] square1: failed: no room",
+        "[2/4] square2: failed: no room",
+        "[3/4] square3: is; 60 s, about 1:00 left",
+        "[4/4] square4: is; 60 s, about 0:00 left",
+    ]
+
+
 @pytest.mark.parametrize(
     ("signal", "status"),
     [(KeyboardInterrupt(), 130), (program.Interrupted(15), 143)],

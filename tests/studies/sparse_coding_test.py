@@ -126,8 +126,24 @@ def test_what_diverges_is_one_line():
             return 1e9 * transform(state)
 
     cell = sparse_coding.Cell("method", "growing", 40, Growing())
-    with pytest.raises(InputError, match="method growing: an error is infinite or NaN"):
+    match = r"NaN: take growing out of config\.sparse_coding\.methods, with another --w"
+    with pytest.raises(InputError, match=f"method growing: an error is .* or {match}"):
         sparse_coding.measure(cell, settings(seeds=(0,)))
+
+
+@pytest.mark.parametrize(
+    ("key", "cure"),
+    [
+        ("gd", r"lower config\.sparse_coding\.learning_rate=1e\+20"),
+        ("agd", r"lower .*=1e\+20 or take agd out of .*\.methods"),
+    ],
+)
+def test_the_cure_of_what_diverges_in_training_can_be_followed(key, cure):
+    """The baseline has to stay, and another config needs another workdir."""
+    config = settings(seeds=(0,), learning_rate=1e20)
+    cells = {cell.name: cell for cell in sparse_coding.plan(config)}
+    with pytest.raises(InputError, match=rf"NaN: {cure}, with another --workdir$"):
+        sparse_coding.measure(cells[f"tied {key}"], config)
 
 
 def test_the_plan_has_each_method_in_each_form():
