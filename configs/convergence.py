@@ -17,6 +17,7 @@ def get_config(args: str = "") -> ConfigDict:
             "name": recipes.describe("convergence", given, recipes.COMMON),
             "experiment": "convergence",
             "seed": given["seed"],  # of W and the start
+            "parallel_cells": 1,
             "convergence": {
                 # Rows of Table 1.
                 "activations": ("sigmoid", "tanh", "softplus", "relu"),

@@ -288,19 +288,22 @@ def text(report: Report) -> Iterator[str]:
         f"{number(report['largest_duality_difference'], '.1e')}."
     )
 
+    conditions = study["conditions"]
+    largest = conditions.index(max(conditions))
+
     def layers(row: Row, i: int) -> str:
         return str(row["layers"][-1][i] or f"> {study['depth']}")
 
     def complement(row: Row, name: str) -> str:
         """1 - rate, of which methods that are all close to 1 differ visibly."""
-        rate = row[name][-1]
+        rate = row[name][largest]
         return number(None if rate is None else 1 - rate)
 
     columns = (
         ("method", lambda row: row["label"]),
         *(
             (f"κ = {condition:g}", lambda row, i=i: layers(row, i))
-            for i, condition in enumerate(study["conditions"])
+            for i, condition in enumerate(conditions)
         ),
         *(
             (f"p, {level:g}", lambda row, i=i: number(row["exponents"][i], ".2f"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from optnet_jax.configs import convergence as config_file
 
+from optnet_jax.configuration import as_json
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import GradientDescent, NesterovSum, heavy_ball
 from optnet_jax.recurrences.base import TwoIterates
@@ -134,6 +135,18 @@ def test_writes_tables_data_and_figures(config, tmp_path, run_study):
     assert f"{1 - rows['GD (7)']['fitted_rate'][-1]:.2g}" in text
     assert "| HB (11), β = (1 - √μ)²" in text
     assert "> 300" in text  # where the depth does not suffice
+
+
+def test_rates_are_those_of_the_largest_condition(config):
+    config.convergence.conditions = (20.0, 5.0)
+    config = ConvergenceConfig.of(config)
+    measure = convergence.measurement(config)
+    rows = [{**vars(cell), **measure(cell)} for cell in convergence.plan(config)]
+    concluded = convergence.conclude(config, rows)
+    report = {"config": as_json(config), "cells": rows, **concluded}
+    (gd,) = (x for x in "\n".join(STUDY.text(report)).splitlines() if "GD (7)" in x)
+    in_theory = float(gd.split("|")[-2])
+    assert in_theory == pytest.approx(1 / 20, rel=0.1)
 
 
 def test_a_start_within_rounding_of_the_minimiser_is_refused(config):

@@ -1,5 +1,6 @@
 """A toy study, one file beside the others and one config, run through ``main``."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from optnet_jax import configuration, main, studies
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
 from optnet_jax.studies import dispatch
+from optnet_jax.studies.study import StudyConfig
 
 MODULE = """
 import dataclasses
@@ -263,6 +265,12 @@ def test_every_cell_has_a_name_and_what_defines_it_of_its_own(study):
     if study not in ("tables", "convergence"):
         with pytest.raises(InputError, match="the only argument is (quick|full)"):
             cells_of(study, "slow")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_config_has_the_fields_that_every_study_has(study):
+    config = configuration.load(f"configs/{study}.py")
+    assert {field.name for field in dataclasses.fields(StudyConfig)} <= set(config)
 
 
 TWICE = "must name each once"
