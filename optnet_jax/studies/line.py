@@ -137,7 +137,8 @@ def measure(cell: Cell, config: LineConfig, train: Callable, norms: Callable) ->
         The mean loss of the last tenth of the steps of all that was tried,
         [scales][rates][tuning seeds]; the scale and the rate whose worst seed has the
         least; by seed the same loss and the test error (%), of normalised networks with
-        the statistics of the test set; the period of T = 0; and the norms.
+        the statistics of the test set, 100 where the loss is not finite; the period of
+        T = 0; and the norms.
     """
     study = config.line
     grid = study.scales, study.learning_rates
@@ -148,6 +149,8 @@ def measure(cell: Cell, config: LineConfig, train: Callable, norms: Callable) ->
         worst,
     )
     loss, error = train(cell.recurrence, [(*chosen, s) for s in study.seeds])
+    # The class of NaN is the first, of which the labels have their share.
+    error = np.where(np.isfinite(loss), error, 100.0)
     signal, gradient = norms(cell.recurrence)
     return {
         "period": characteristic_roots(cell.recurrence).period,
@@ -287,7 +290,9 @@ def text(report: Report) -> Iterator[str]:
         (
             "test error, %",
             lambda row: (
-                with_sd(row["error"], 2) + mark(report["compared"], **trials.place(row))
+                with_sd(row["error"], 2)
+                + mark(report["compared"], **trials.place(row))
+                + (f" †{lost}" if (lost := row["loss"].count(None)) else "")
             ),
         ),
         ("p", lambda row: p_value(report["compared"], **trials.place(row)) or "-"),
@@ -299,7 +304,8 @@ def text(report: Report) -> Iterator[str]:
     yield (
         "Signal: root mean square of x_K over that of x_0; gradient: of x_0's over "
         "x_K's, both before training, g = 1. Loss: the least over the rates of the "
-        "worst tuning seed's, where T is multiplied by g to begin with."
+        "worst tuning seed's, where T is multiplied by g to begin with. †: seeds that "
+        "diverged, each an error of 100 %."
     )
 
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from optnet_jax.configs import line as config_file
 
+from optnet_jax.configuration import as_json
 from optnet_jax.studies import line
 from optnet_jax.studies import trial as trials
+from optnet_jax.studies.cells import finite
 from optnet_jax.studies.line import BASELINE, STUDY, LineConfig
 from optnet_jax.studies.markdown import select
 
@@ -39,6 +41,21 @@ def test_a_rate_that_trains_is_chosen_and_what_differs_is_told(report):
     text = STUDY.markdown(report)
     assert "* (1, -1): **cannot tell with n = 2" in text
     assert "| 8, (1, -1) " in text
+    assert "†" not in "".join(line for line in text.splitlines() if "|" in line)
+
+
+def test_a_network_that_diverged_is_wrong_and_told(images, monkeypatch):
+    config = config_file.get_config("quick")
+    config.line.learning_rates = (1e30,)
+    config = LineConfig.of(config)
+    monkeypatch.setattr(line, "load", lambda *_: images)
+    measure, cells = line.measurement(config), line.plan(config)
+    rows = [finite({**vars(cell), **measure(cell)}) for cell in cells]
+    assert all(row["loss"] == [None, None] for row in rows)
+    assert all(row["error"] == [100, 100] for row in rows)
+    concluded = line.conclude(config, rows)
+    report = {"config": as_json(config), "cells": rows, **concluded}
+    assert "\n".join(line.text(report)).count("100.00 ± 0.00 †2 |") == len(rows)
 
 
 @pytest.mark.parametrize(("label", "s", "old"), [(BASELINE, 1, 0), ("(1, -1)", 1, -1)])
