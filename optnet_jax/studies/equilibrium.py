@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 
 from optnet_jax.configuration import Block
 from optnet_jax.configuration.train import Count, Data, Rate, Seed
+from optnet_jax.errors import InputError
 from optnet_jax.kinds import Items, OneOf
 from optnet_jax.recurrences import NesterovSum, Recurrence, iterate, methods
 from optnet_jax.structures import Equilibrium, SymmetricMap
@@ -235,6 +236,9 @@ def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:
     Returns:
         Test errors (%) and residuals by seed; of one trained through x*, for each
         method the layers needed by seed, and the mean test errors over the layers.
+
+    Raises:
+        InputError: a network that diverged in training.
     """
     study = config.equilibrium
     if cell.setting:
@@ -245,6 +249,12 @@ def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:
     variables = jax.jit(
         lambda seeds, batches: jax.lax.map(lambda s: train(s, batches), seeds)
     )(jnp.asarray(study.seeds), images.batches)
+    # Not by the residual, which is 0 / 0 where all units are off; that has an error.
+    if not all(np.isfinite(each).all() for each in jax.tree.leaves(variables)):
+        raise InputError(
+            f"{cell.name} diverged: lower its learning_rate={study.learning_rate:g} or "
+            f"scale={study.scale:g}, with another --workdir"
+        )
     pixels, labels = images.test
 
     @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -265,9 +275,11 @@ def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:
     for method, recurrence in named:
         errors, residuals = map(np.asarray, read(variables, recurrence, study.depth))
         same = np.isclose(errors, error[:, None], atol=1e-4)
+        # 0 / 0 at x_0 = 0: that is x*.
+        near = (residuals <= study.residual) | np.isnan(residuals[:, :1])
         row["methods"][method.key] = {
             "layers_error": [_for_good(each) for each in same],
-            "layers_residual": [_for_good(r <= study.residual) for r in residuals],
+            "layers_residual": [_for_good(each) for each in near],
             "error": errors.mean(0).round(4).tolist(),
         }
     return row
@@ -372,7 +384,8 @@ def text(report: Report) -> Iterator[str]:
         f"{study['width']}, trained {study['steps']} steps of Adam on "
         f"{config['data']['dataset']}, {len(study['seeds'])} seeds. ↓ and ↑: fewer and "
         f"more than GD (or lower and higher error), p ≤ 0.05 by {verdict.TESTED} for "
-        "the number of tests in the table."
+        "the number of tests in the table, where what is not reached counts as twice "
+        "the deepest."
     )
     for phi in study["activations"]:
         table = functools.partial(_table, report, study, phi)
@@ -385,7 +398,8 @@ def text(report: Report) -> Iterator[str]:
         yield bullets(report["verdicts"]["solved"][phi])
         yield (
             f"Layers until the relative residual is {study['residual']:g}, geometric "
-            f"mean over the seeds, and p of layers ∝ κ^p:"
+            "mean over the seeds that reach it, and p of layers ∝ κ^p over the μ where "
+            "all do:"
         )
         yield table("solved", "layers_residual")
         yield "Layers until the test error is that of x* for good, likewise:"
@@ -404,12 +418,16 @@ def text(report: Report) -> Iterator[str]:
 
 
 def _table(report: Report, study: Report, phi: str, part: str, what: str) -> str:
-    means: dict[str, list[float]] = {}
-    entries = []
-    for place, values in _values(report["cells"], study["depth"], phi, part, what):
-        layers = 2 ** float(np.mean(values))
-        means.setdefault(place["method"], []).append(layers)
-        shown = with_sd(values, 2) if part == "cut" else f"{layers:.1f}"
+    depth, entries = study["depth"], []
+    means: dict[str, list[float | None]] = {}
+    for place, values in _values(report["cells"], depth, phi, part, what):
+        if part == "cut":
+            shown = with_sd(values, 2)
+        else:
+            layers = [2**each if each <= math.log2(depth) else None for each in values]
+            shown = verdict.mean_layers(layers, depth)
+            mean = None if None in layers else 2 ** float(np.mean(values))
+            means.setdefault(place["method"], []).append(mean)
         label = methods.find(place["method"]).label
         marked = shown + verdict.mark(report["compared"], **place)
         entries.append((label, place["column"], marked))

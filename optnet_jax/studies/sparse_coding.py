@@ -319,11 +319,7 @@ def _columns(report: Report, depth: int) -> tuple:
 
 def _mean_layers(row: Row, level: float) -> str:
     layers = [verdict.layers_needed(errors, level) for errors in by_depth(row)]
-    reached = [n for n in layers if n is not None]
-    if not reached:
-        return f"> {row['depth']}"
-    mean = f"{np.exp(np.mean(np.log(reached))):.1f}"
-    return mean if len(reached) == len(layers) else f"{mean} ({len(reached)} seeds)"
+    return verdict.mean_layers(layers, row["depth"])
 
 
 def _last(row: Row) -> str:

@@ -15,6 +15,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from optnet_jax.studies import comparison
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.markdown import number, select
@@ -42,6 +44,23 @@ def doublings(errors: Mapping[int, float], tolerances: Sequence[float]) -> float
     beyond = 2 * max(errors)
     needed = [layers_needed(errors, tolerance) or beyond for tolerance in tolerances]
     return sum(map(math.log2, needed)) / len(needed)
+
+
+def mean_layers(layers: Sequence[float | None], deepest: int) -> str:
+    """Return the geometric mean over the seeds that reach something, and how many do.
+
+    >>> mean_layers([2, 8], 9), mean_layers([2, 8, None], 9), mean_layers([None], 9)
+    ('4.0', '4.0 (2 seeds)', '> 9')
+
+    Args:
+        layers: by seed; None where it is not reached.
+        deepest: the layers that were tried.
+    """
+    reached = [n for n in layers if n is not None]
+    if not reached:
+        return f"> {deepest}"
+    mean = f"{np.exp(np.mean(np.log(reached))):.1f}"
+    return mean if len(reached) == len(layers) else f"{mean} ({len(reached)} seeds)"
 
 
 def direction(verdict: str) -> str:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from optnet_jax.configs import equilibrium as config_file
 
+from optnet_jax.configuration import as_json
+from optnet_jax.errors import InputError
 from optnet_jax.recurrences import methods
 from optnet_jax.studies import equilibrium
 from optnet_jax.studies.equilibrium import STUDY, EquilibriumConfig
@@ -73,6 +75,67 @@ def test_layers_are_those_that_numpy_counts(images):
     assert row["error"][0] == pytest.approx(errors[-1], abs=1e-4)
     reached = next(k for k in range(1, 400) if len(set(errors[k:])) == 1)
     assert row["methods"]["gd"]["layers_error"][0] == reached
+
+
+def cells_and_config(activation, **changes):
+    config = small_config()
+    config.equilibrium.activations = (activation,)
+    config.equilibrium.update(changes)
+    config = EquilibriumConfig.of(config)
+    return equilibrium.plan(config), config
+
+
+@pytest.mark.parametrize("place", [0, -1])  # solved, cut
+def test_a_network_that_diverged_has_no_error(images, place):
+    cells, config = cells_and_config("relu", learning_rate=1e20)
+    with pytest.raises(InputError, match=r"diverged: lower its learning_rate=1e\+20"):
+        equilibrium.measure(cells[place], config, images)
+
+
+def test_a_network_whose_minimiser_is_0_has_reached_it(images):
+    cells, config = cells_and_config("soft_threshold", scale=1e-6)
+    row = equilibrium.measure(cells[0], config, images)
+    assert np.isnan(row["residual"]).all()
+    for found in row["methods"].values():
+        assert found["layers_residual"] == found["layers_error"] == [1, 1]
+
+
+def test_layers_that_do_not_suffice_are_no_number_and_in_no_power():
+    config = small_config()
+    config.equilibrium.mus = (0.1, 0.01, 0.001)
+    rows = [
+        {
+            "part": "solved",
+            "activation": "tanh",
+            "mu": mu,
+            "setting": "",
+            "depth": 0,
+            "error": [1.0, 1.0],
+            "methods": {
+                "gd": {what: [8, 8 * k] for what in equilibrium.LAYERS},
+                "hb": dict.fromkeys(equilibrium.LAYERS, hb),
+            },
+        }
+        for mu, k, hb in (
+            (0.1, 1, [4, 16]),
+            (0.01, 4, [9, None]),
+            (0.001, 4, [None] * 2),
+        )
+    ]
+    config.equilibrium.cut.depths = ()
+    config = EquilibriumConfig.of(config)
+    concluded = equilibrium.conclude(config, rows)
+    (tested,) = select(
+        concluded["compared"], what="layers_error", column="μ = 0.001", method="hb"
+    )
+    assert tested["differences"] == [4, 2]  # as 128 layers against 8 and 32
+    report = {"config": as_json(config), "cells": rows, **concluded}
+    lines = [
+        [entry.strip() for entry in line.split("|")[1:-1]]
+        for line in "\n".join(equilibrium.text(report)).splitlines()
+    ]
+    assert ["GD (7)", "8.0", "16.0", "16.0", "0.15"] in lines
+    assert ["HB (11), β = 0.3", "8.0", "9.0 (1 seeds)", "> 64", "-"] in lines
 
 
 @pytest.mark.parametrize(
