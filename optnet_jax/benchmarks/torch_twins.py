@@ -20,8 +20,16 @@ from optnet_jax.benchmarks.programs import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
 from optnet_jax.benchmarks.timing import Runs
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
-from optnet_jax.recurrences import Recurrence, methods, number_of_paths
+from optnet_jax.networks.recurrence_net import RecurrenceNet
+from optnet_jax.recurrences import (
+    HeavyBall,
+    HistorySum,
+    Recurrence,
+    methods,
+    number_of_paths,
+)
 from optnet_jax.recurrences.coefficients import momentum
+from optnet_jax.runs.program import tell
 
 AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}  # [in, out] -> [out, in], HWIO -> OIHW
 TOLERANCE = 1e-3
@@ -178,12 +186,18 @@ def network_runs(
         bfloat16: compute in bfloat16.
 
     Returns:
-        ``train``, a step with the cross-entropy, and ``inference``.
+        ``train``, a step with the cross-entropy, and ``inference``; nothing of a
+        network that is not written out here, which is said.
 
     Raises:
         InputError: PyTorch's logits are others.
     """
-    module = Network(create(name), variables, device)
+    network = create(name)
+    of_stages = isinstance(network, RecurrenceNet)
+    if not (of_stages and isinstance(network.recurrence, HeavyBall | HistorySum)):
+        tell(f"{name} has no PyTorch form: only ours is measured")
+        return {}
+    module = Network(network, variables, device)
     images = torch.from_numpy(np.array(batch["image"], np.float32)).to(device)
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(np.array(batch["label"], np.int64)).to(device)

@@ -35,6 +35,15 @@ def test_pytorch_is_measured_beside_it(name, options):
     assert all(row["torch_form"] == "eager" for row in rows)
 
 
+def test_a_network_without_a_pytorch_form_is_measured_alone(options):
+    pytest.importorskip("torch")
+    other = ("--networks=lenet5:2", "--image-size=32")
+    rows = SUITE.run(options(SUITE, *SMALL, *other))
+    assert all(row["ours"]["median"] > 0 for row in rows)
+    assert all("torch" not in row and "torch_form" not in row for row in rows)
+    assert SUITE.markdown(rows).count("not run") == 2
+
+
 def test_networks_have_their_batches(options):
     assert networks.read_cases("resnet34:256,densenet40,lenet5") == [
         ("resnet34", 256),

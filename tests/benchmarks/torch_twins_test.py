@@ -51,6 +51,16 @@ def test_both_compute_the_same_logits(name, runs_of, monkeypatch):
         runs_of(name, error=1e-3)
 
 
+@pytest.mark.parametrize("name", ["lenet5", "vit_tiny16", "plain", "nesterov_net56"])
+def test_a_network_that_is_not_written_out_has_no_runs(name, capsys):
+    arguments = ("cpu", None, name, None, None, False, False)
+    assert torch_twins.network_runs(*arguments) == {}
+    assert (
+        capsys.readouterr().out
+        == f"{name} has no PyTorch form: only ours is measured\n"
+    )
+
+
 def test_a_step_moves_the_weights(runs_of):
     runs = runs_of("agd_net", bfloat16=True)
     losses = [float(runs["train"]().detach()) for _ in range(8)]
