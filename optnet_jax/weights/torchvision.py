@@ -41,6 +41,13 @@ _SHOWN = 4
 # HWIO to OIHW, [in, out] to [out, in], by the number of axes; positions and class
 # tokens stay as they are.
 _TO_TORCH = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (3, 2, 0, 1)}
+# Fields whose other values make a network that torchvision has not, whatever the names
+# of its leaves; a block of one's own is judged by these.
+_CHOICES = {
+    "resnet": {"shortcut": ("projection",), "block": ("basic", "bottleneck")},
+    "densenet": {},
+    "vit": {"pool": ("token",)},
+}
 
 
 class _Leaf(NamedTuple):
@@ -111,9 +118,11 @@ def import_state_dict(
 
     Args:
         network: one with ImageNet's stem of the ResNet and HB-Net or the DenseNet and
-            AGD-Net family, of torchvision's geometry (stage sizes and widths of any
-            size), or a vision transformer with a class token, of any size.
-        state: name -> array; the counters ``num_batches_tracked`` are ignored.
+            AGD-Net family, of torchvision's blocks and shortcuts (stage sizes and
+            widths of any size), or a vision transformer with a class token, of any
+            size.
+        state: name -> array, or tensor of torch's; the counters
+            ``num_batches_tracked`` are ignored.
         with_coefficients: at their initial values; else they are left out.
 
     Returns:
@@ -159,8 +168,9 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
     What torchvision's network has no place for, the learned coefficients, is left out.
 
     Returns:
-        Name -> float32 array, complete for ``load_state_dict(strict=True)``: the
-        counters ``num_batches_tracked`` are there and 0.
+        Name -> float32 array, complete for ``load_state_dict(strict=True)`` of
+        torchvision's network of the same sizes: the counters ``num_batches_tracked``
+        are there and 0.
 
     Raises:
         InputError: a network that torchvision has no names for, or variables that are
@@ -225,6 +235,13 @@ def _leaves(network: nn.Module, images: Any) -> tuple[list[_Leaf], list[tuple]]:
             "torchvision has no weights for stages whose units share theirs: use "
             "tied=False"
         )
+    for field, choices in _CHOICES[family].items():
+        value = getattr(network, field, None)
+        if isinstance(value, str) and value not in choices:
+            names = " or ".join(f'"{choice}"' for choice in choices)
+            raise InputError(
+                f'torchvision has no weights for {field}="{value}": use {field}={names}'
+            )
     key = jax.random.key(0)
     shapes: Any = flatten_dict(jax.eval_shape(network.init, key, images))
     leaves, coefficients, unknown = [], [], []

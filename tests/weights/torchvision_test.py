@@ -12,7 +12,8 @@ import pytest
 from optnet_jax import networks
 from optnet_jax.errors import InputError
 from optnet_jax.networks import create
-from optnet_jax.networks.zoo import agd_net, densenet, hb_net, resnet
+from optnet_jax.networks.units import BasicUnit
+from optnet_jax.networks.zoo import agd_net, densenet, hb_net, plain, resnet
 from optnet_jax.weights import torchvision
 
 RES_SIZES, WIDTHS = (2, 3), (4, 6)
@@ -206,11 +207,31 @@ def test_every_misfit_is_listed():
         (create("lenet5"), "ImageNet's stem"),
         (resnet(tied=True, **RES_FIELDS), "use tied=False"),
         (DENSE.clone(block="dense"), "no weights for stage_"),
+        (resnet(**RES_FIELDS | {"shortcut": "pad"}), 'pad": use shortcut="projection"'),
+        (plain(stem="imagenet"), 'for shortcut="none": use shortcut="projection"'),
+        (resnet(block="conv", **RES_FIELDS), 'use block="basic" or "bottleneck"'),
+        (
+            resnet(block="pre_activation", **RES_FIELDS),
+            'for block="pre_activation": use block="basic" or "bottleneck"',
+        ),
+        (create("vit", pool="mean"), 'for pool="mean": use pool="token"'),
     ],
 )
 def test_networks_that_torchvision_has_not(network, message):
     with pytest.raises(InputError, match=message):
         torchvision.import_state_dict(network, {})
+    with pytest.raises(InputError, match=message):
+        torchvision.export_state_dict(network, {})
+
+
+class Unit(BasicUnit):
+    """One of one's own, with the same leaves."""
+
+
+def test_blocks_whose_leaves_are_torchvisions():
+    expected = _zeros(RESNET).keys()
+    for block in ("basic", BasicUnit, Unit):
+        assert _zeros(RESNET.clone(block=block)).keys() == expected
 
 
 def test_file_that_needs_torch(tmp_path, monkeypatch):
