@@ -212,12 +212,12 @@ def _stem(flat: Mapping[tuple, Any]) -> tuple[Any, Any]:
 
 
 def _images(network: nn.Module, channels: int, position: Any) -> jax.ShapeDtypeStruct:
-    """Return a batch that a network is for: square, as many patches as positions."""
-    side, patch = 224, getattr(network, "patch_size", None)
-    if patch and np.ndim(position) == 3:
-        tokens = np.shape(position)[1] - (getattr(network, "pool", "") == "token")
-        side = max(round(math.sqrt(max(tokens, 0))), 1) * patch
-    return jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+    """Return a batch that a network is for, with a patch for each position."""
+    # In a row, as no shape tells their sides; the first position is the class token's.
+    patches = np.shape(position)[1] - 1 if np.ndim(position) == 3 else 1
+    patch = getattr(network, "patch_size", None)
+    size = (patch, patch * max(patches, 1)) if patch else (224, 224)
+    return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
 
 
 def _leaves(network: nn.Module, images: Any) -> tuple[list[_Leaf], list[tuple]]:

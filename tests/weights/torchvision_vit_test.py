@@ -107,6 +107,20 @@ def test_logits_are_torchs_and_the_weights_come_back(fields):
         np.testing.assert_array_equal(value, state[name], err_msg=name)
 
 
+@pytest.mark.parametrize("sides", [(4, 8), (1, 2), (1, 4), (2, 2), (1, 1)])
+def test_images_need_not_be_square(sides):
+    network = create("vit", **FIELDS | {"patch_size": 10})  # 224 is no multiple of it
+    images = jnp.ones((1, *(10 * side for side in sides), 3))
+    variables = network.init(jax.random.key(0), images)
+    state = torchvision.export_state_dict(network, variables)
+    assert state["encoder.pos_embedding"].shape[1] == math.prod(sides) + 1
+    again = torchvision.import_state_dict(network, state)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+    del state["encoder.pos_embedding"]
+    with pytest.raises(InputError, match=r"fit: missing encoder\.pos_embedding: give"):
+        torchvision.import_state_dict(network, state)
+
+
 def test_other_methods_start_from_the_same_weights():
     network = create("vit", **FIELDS, recurrence=TripleMomentum(), learned=("beta",))
     variables = torchvision.import_state_dict(network, synthetic_state())
