@@ -33,7 +33,8 @@ def save_variables(path: str | pathlib.Path, variables: Mapping[str, Any]) -> No
     """Write the variables of any network, learned coefficients included.
 
     Their names are their paths, ``params.stage_0.alpha``. Such a file holds what a
-    checkpoint of the network does, and is read wherever weight files are.
+    checkpoint of the network does, and is read wherever weight files are. It keeps
+    float64, which :func:`load_variables` narrows to float32.
 
     Args:
         path: .npz, .safetensors, .pth or .pt.
@@ -55,7 +56,8 @@ def load_variables(path: str | pathlib.Path) -> dict[str, Any]:
     """Read what :func:`save_variables` has written.
 
     Returns:
-        The variables, nested.
+        The variables, nested: float32, whatever the file has, but for the counts of
+        ``batch_stats``.
 
     Raises:
         InputError: as :func:`read_state_dict`; a file with torchvision's names is for
@@ -110,6 +112,9 @@ def checked_weight(name: str, array: np.ndarray) -> np.ndarray:
 
 def read_state_dict(path: str | pathlib.Path) -> StateDict:
     """Read weights by name. No file is allowed to run code.
+
+    A damaged file is refused. A changed number goes unnoticed in what has no checksum:
+    .safetensors, and a .pth in the format that torch wrote before 1.6.
 
     Args:
         path: a file that ends in .npz, .safetensors, .pth or .pt (with torch).

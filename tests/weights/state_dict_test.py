@@ -82,6 +82,21 @@ def test_a_damaged_file_is_one_line_or_what_was_written(path):
     assert refused > 50
 
 
+def test_a_damaged_file_of_torchs_old_format_is_one_line_or_read(tmp_path):
+    torch = pytest.importorskip("torch")
+    path, draw = tmp_path / "w.pth", random.Random(0)
+    tensors = {name: torch.from_numpy(array) for name, array in STATE.items()}
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert same(one_line(path), STATE)
+    changed = 0
+    for _ in range(150):
+        path.write_bytes(damaged(content, draw))
+        found = one_line(path)
+        changed += found is not None and not same(found, STATE)
+    assert changed > 0  # it has no checksum either: docs/howto/weights.md says so
+
+
 def test_every_cut_is_one_line(path):
     state_dict.write_state_dict(path, STATE)
     content = path.read_bytes()
@@ -251,6 +266,14 @@ def test_half_precision_is_written_wide_and_what_is_no_number_not_at_all(path):
         assert (found.dtype, found.tolist()) == (np.float32, [0.5] * 3)
     with pytest.raises(InputError, match=r"params\.a is no array of numbers but None"):
         state_dict.save_variables(path, {"params": {"a": None}})
+
+
+def test_double_precision_is_kept_in_the_file_and_narrowed_on_reading(path):
+    third = np.full(2, 1 / 3)
+    state_dict.save_variables(path, {"params": {"a": third}})
+    assert same(state_dict.read_state_dict(path), {"params.a": third})
+    found = state_dict.load_variables(path)["params"]["a"]
+    assert (found.dtype, found[0]) == (np.float32, np.float32(1 / 3))
 
 
 def test_a_scalar_stays_a_scalar(tmp_path):
