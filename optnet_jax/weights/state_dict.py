@@ -134,7 +134,7 @@ def read_state_dict(path: str | pathlib.Path) -> StateDict:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} in it is damaged")
-        state = {name: _at_least_float32(a) for name, a in _read(path).items()}
+        state = {name: at_least_float32(a) for name, a in _read(path).items()}
         if not state:
             raise ValueError("it holds nothing")
         return state
@@ -165,7 +165,7 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
     _check_suffix(path)
     # Not ascontiguousarray, which makes a vector of a scalar.
     arrays = {
-        name: _at_least_float32(np.asarray(array, order="C"))
+        name: np.asarray(at_least_float32(array), order="C")
         for name, array in state.items()
     }
     for name, array in arrays.items():
@@ -207,7 +207,7 @@ def _torch(path: pathlib.Path) -> Any:
         ) from error
 
 
-def _read(path: pathlib.Path) -> StateDict:
+def _read(path: pathlib.Path) -> dict[str, Any]:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
@@ -220,11 +220,7 @@ def _read(path: pathlib.Path) -> StateDict:
         state = next((part for part in inner if isinstance(part, Mapping)), state)
     if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
         raise ValueError("it holds something else")
-    floating = {
-        name: t.float() if t.is_floating_point() and t.itemsize < 4 else t
-        for name, t in state.items()
-    }
-    return {name: tensor.detach().numpy() for name, tensor in floating.items()}
+    return dict(state)
 
 
 def _content(path: pathlib.Path, state: Any) -> bytes | Callable[[Any], None]:
@@ -237,6 +233,12 @@ def _content(path: pathlib.Path, state: Any) -> bytes | Callable[[Any], None]:
     return lambda file: torch.save(tensors, file)
 
 
-def _at_least_float32(array: np.ndarray) -> np.ndarray:
+def at_least_float32(array: Any) -> np.ndarray:
+    """Return an array, or a tensor of torch's, as NumPy's, half precision widened."""
+    if hasattr(array, "detach"):  # NumPy takes neither a parameter nor bfloat16
+        array = array.detach().cpu()
+        half = array.is_floating_point() and array.itemsize < 4
+        array = array.float() if half else array
+    array = np.asarray(array)
     half = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
     return array.astype(np.float32) if half else array

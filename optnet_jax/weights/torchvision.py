@@ -294,7 +294,7 @@ def _as_today(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
             continue
         if name in today:
             raise InputError(f"the state dict has two entries for {name}")
-        today[name] = np.asarray(value)
+        today[name] = state_dict.at_least_float32(value)
     return in_parts(today)
 
 

@@ -234,6 +234,24 @@ def test_blocks_whose_leaves_are_torchvisions():
         assert _zeros(RESNET.clone(block=block)).keys() == expected
 
 
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_a_modules_parameters_are_taken(kind):
+    torch = pytest.importorskip("torch")
+    state = {  # what float32 and bfloat16 have alike
+        name: array if array.dtype == np.int64 else array.astype(jnp.bfloat16)
+        for name, array in _random_state(DENSE).items()
+    }
+    parameters = {
+        name: torch.nn.Parameter(
+            torch.from_numpy(array.astype(np.float32)).to(getattr(torch, kind))
+        )
+        for name, array in state.items()
+    }
+    found = torchvision.import_state_dict(DENSE, parameters)
+    expected = torchvision.import_state_dict(DENSE, state)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_file_that_needs_torch(tmp_path, monkeypatch):
     (tmp_path / "w.pth").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "torch", None)
