@@ -91,6 +91,8 @@ def _cost(equation: Any) -> int:
 def _inner(equation: Any) -> Iterator[Any]:
     for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
+            # jax.lax.custom_root has it inside a primitive of its own from JAX 0.12 on.
+            item = getattr(item, "solve_jaxpr", item)
             if hasattr(item, "eqns"):
                 yield item
             elif hasattr(item, "jaxpr"):
