@@ -312,11 +312,11 @@ TABLES = (*itertools.product(("solved", "varied"), LAYERS), ("cut", "error"))
 
 
 def _values(
-    rows: list[Row], depth: int, phi: str, part: str, what: str
-) -> list[tuple[Row, list[float]]]:
-    """Return what a table compares: for each column and method a number by seed.
+    rows: list[Row], phi: str, part: str, what: str
+) -> list[tuple[Row, list[Any]]]:
+    """Return what a table shows: for each column and method a number by seed.
 
-    Layers are doublings; what is not reached counts as twice the deepest.
+    Layers are None where the error or residual is not reached.
     """
     found = []
     for row in select(rows, part=part, activation=phi):
@@ -325,9 +325,18 @@ def _values(
             found.append(({**place, "method": row["method"]}, row["error"]))
             continue
         for key, each in row["methods"].items():
-            doublings = [math.log2(n or 2 * depth) for n in each[what]]
-            found.append(({**place, "method": key}, doublings))
+            found.append(({**place, "method": key}, each[what]))
     return found
+
+
+def _doublings(place: Row, values: list[Any], depth: int) -> list[float]:
+    """Return what is compared: errors, or doublings of layers.
+
+    What is not reached counts as twice the deepest.
+    """
+    if place["part"] == "cut":
+        return values
+    return [math.log2(n or 2 * depth) for n in values]
 
 
 def _column(row: Row) -> str:
@@ -342,12 +351,15 @@ def conclude(config: EquilibriumConfig, rows: list[Row]) -> Report:
     The tests of one table, of a Φ and a question, are corrected for their number.
     """
     study = config.equilibrium
-    compared = [
-        each
+    tables = (
+        [
+            (place, _doublings(place, values, study.depth))
+            for place, values in _values(rows, phi, *table)
+        ]
         for phi in study.activations
         for table in TABLES
-        for each in verdict.against(BASELINE, _values(rows, study.depth, phi, *table))
-    ]
+    )
+    compared = [each for own in tables for each in verdict.against(BASELINE, own)]
     verdicts: Report = {"solved": {}, "varied": {}}
     for (part, of_part), phi in itertools.product(verdicts.items(), study.activations):
         of_part[phi] = {
@@ -418,15 +430,14 @@ def text(report: Report) -> Iterator[str]:
 
 
 def _table(report: Report, study: Report, phi: str, part: str, what: str) -> str:
-    depth, entries = study["depth"], []
+    entries = []
     means: dict[str, list[float | None]] = {}
-    for place, values in _values(report["cells"], depth, phi, part, what):
+    for place, values in _values(report["cells"], phi, part, what):
         if part == "cut":
             shown = with_sd(values, 2)
         else:
-            layers = [2**each if each <= math.log2(depth) else None for each in values]
-            shown = verdict.mean_layers(layers, depth)
-            mean = None if None in layers else 2 ** float(np.mean(values))
+            shown = verdict.mean_layers(values, study["depth"])
+            mean = None if None in values else 2 ** float(np.mean(np.log2(values)))
             means.setdefault(place["method"], []).append(mean)
         label = methods.find(place["method"]).label
         marked = shown + verdict.mark(report["compared"], **place)
