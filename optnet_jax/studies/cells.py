@@ -57,6 +57,10 @@ class Cell(Protocol):
 AnyCell = TypeVar("AnyCell", bound=Cell)
 
 
+class Unfinished(Exception):  # noqa: N818 (nobody's mistake: it may end well next time)
+    """A cell's program has ended without a row, and not by a mistake of the user's."""
+
+
 class Store(abc.ABC, Generic[AnyCell]):
     """Where the rows of a study are, and how another one is made.
 
@@ -176,8 +180,8 @@ def complete(
 ) -> list[Row]:
     """Measure the cells that have no row yet, a few at a time, and read them all.
 
-    A cell that fails with an InputError does not end the others; one whose row cannot
-    be written does, for theirs could not be either.
+    A cell that fails with an InputError or is Unfinished does not end the others; one
+    whose row cannot be written does, for theirs could not be either.
 
     Args:
         store: of the study.
@@ -191,10 +195,12 @@ def complete(
         cell, what was measured, ``wall_seconds`` and ``finished``, in UTC.
 
     Raises:
-        InputError: for a file that is damaged or of another cell.
+        InputError: for a file that is damaged or of another cell; if cells failed, all
+            of them by mistakes.
         OSError: for a row that cannot be written.
-        SystemExit: with status 1 if cells failed; after a request to stop as a program
-            ends by that, with status 130 for Ctrl-C. Finished cells are kept.
+        SystemExit: with status 1, on which launchers try again, if cells are
+            Unfinished; after a request to stop as a program ends by that, with status
+            130 for Ctrl-C. Finished cells are kept.
     """
     rows = {cell: store.read(cell) for cell in store.places}
     missing = [cell for cell, row in rows.items() if row is None]
@@ -207,12 +213,15 @@ def complete(
     if measure is not None:
         failed = _run(missing, store, measure, outcome, workers)
         if failed:
-            names = [*failed[:3], *(["more"] if len(failed) > 3 else [])]
-            raise SystemExit(
-                f"error: {len(failed)} of {number} cells failed, {', '.join(names)}: "
-                "mend what is said of each above; what needs no other config is tried "
-                "again by the same command"
+            names = [*list(failed)[:3], *(["more"] if len(failed) > 3 else [])]
+            text = (
+                f"{len(failed)} of {number} cells failed, {', '.join(names)}: mend "
+                "what is said of each above; what needs no other config is tried again "
+                "by the same command"
             )
+            if all(failed.values()):
+                raise InputError(text)
+            raise SystemExit(f"error: {text}")
     return store.rows()
 
 
@@ -230,9 +239,13 @@ def _run(
     measure: Callable[[AnyCell], Row],
     outcome: Callable[[Row], str],
     workers: int,
-) -> list[str]:
-    """Measure a few cells at a time, with a line for each; return which failed."""
-    number, failed = len(store.places), []
+) -> dict[str, bool]:
+    """Measure a few cells at a time, with a line for each.
+
+    Returns:
+        Those that failed, by name, and whether by a mistake.
+    """
+    number, failed = len(store.places), {}
     count = number - len(missing)
     # By the cells that were measured: when one fails says nothing of the others.
     seconds, done, left = 0.0, 0.0, sum(cell.work for cell in missing)
@@ -249,9 +262,9 @@ def _run(
                 told = f"{outcome(row)}; {row['wall_seconds']:.0f} s"
                 seconds += row["wall_seconds"]
                 done += cell.work
-            except InputError as error:
+            except (InputError, Unfinished) as error:
                 told = f"failed: {error}"
-                failed.append(cell.name)
+                failed[cell.name] = isinstance(error, InputError)
             if done:
                 told += f", about {duration(seconds / done * left / at_once)} left"
             say(f"[{count:{len(str(number))}}/{number}] {cell.name}: {told}")

@@ -28,7 +28,7 @@ from optnet_jax.errors import InputError, shown
 from optnet_jax.kinds import OneOf
 from optnet_jax.runs import program
 from optnet_jax.studies import comparison
-from optnet_jax.studies.cells import Row, Store
+from optnet_jax.studies.cells import Row, Store, Unfinished
 from optnet_jax.studies.entries import BORROWED, TABLES, Entry, Table
 from optnet_jax.studies.kinds import Seeds
 from optnet_jax.studies.markdown import (
@@ -172,7 +172,8 @@ class Runs(Store[Cell]):
         status = self.start(self._arguments(cell), self._stopping)
         row = self.read(cell)
         if row is None:
-            raise InputError(f"it ended with status {status} and no result")
+            ended = InputError if status == 2 else Unfinished
+            raise ended(f"it ended with status {status} and no result")
         return row
 
     @staticmethod

@@ -55,11 +55,19 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, capsys):
             raise InputError("it diverged")
         return work_out(cell)
 
-    with pytest.raises(SystemExit, match="error: 1 of 3 cells failed, square2: mend"):
+    with pytest.raises(InputError, match="^1 of 3 cells failed, square2: mend"):
         complete(tmp_path, [1, 2, 3], failing)
     assert len(list(tmp_path.glob("*.json"))) == 2
     assert "[2/3] square2: failed: it diverged, about" in capsys.readouterr().out
     assert len(complete(tmp_path, [1, 2, 3])) == 3
+
+
+def test_launchers_try_a_cell_again_that_failed_by_no_mistake(tmp_path):
+    def failing(cell):
+        raise (cells.Unfinished if cell.number == 2 else InputError)("no result")
+
+    with pytest.raises(SystemExit, match="error: 2 of 2 cells failed"):
+        complete(tmp_path, [1, 2], failing)
 
 
 def test_the_time_that_is_left_is_told_by_what_was_measured(tmp_path, capsys):
@@ -79,7 +87,7 @@ def test_the_time_that_is_left_is_told_by_what_was_measured(tmp_path, capsys):
             return rows[cell.number]
 
     store = Made({Square(n): tmp_path / str(n) for n in range(1, 5)}, ())
-    with pytest.raises(SystemExit, match="needs no other config is tried again by the"):
+    with pytest.raises(InputError, match="needs no other config is tried again by the"):
         cells.complete(store, lambda row: "is", 1)
     assert capsys.readouterr().out.splitlines() == [
         "[1/4] square1: failed: no room",

@@ -133,7 +133,7 @@ def test_runs_what_is_left_and_goes_on_after_a_failure(made, finish, tmp_path, c
         return 0
 
     study = started_by(run)
-    with pytest.raises(SystemExit, match="1 of 5 cells failed"):
+    with pytest.raises(InputError, match="1 of 5 cells failed"):
         study.run(config, tmp_path)
     said = capsys.readouterr().out
     assert "resuming: 1 of 5 cells are done" in said
