@@ -128,7 +128,8 @@ def train(
         scale: factor of the initial T, see :func:`scaled`.
 
     Returns:
-        The parameters after the last step, and what each step left behind, [steps].
+        The parameters after the last step, and what each step left behind, [steps]. The
+        loss of the last is NaN, too, where the parameters after it are not finite.
     """
     pixels, labels = images.batches
     inputs, classes = pixels.shape[-1], images.classes
@@ -141,7 +142,14 @@ def train(
         return optax.softmax_cross_entropy_with_integer_labels(outputs, own).mean()
 
     every = range(1, len(pixels) + 1)
-    return fit(jax.value_and_grad(loss), params, optimizer, every, lambda _, step: step)
+    params, found = fit(
+        jax.value_and_grad(loss), params, optimizer, every, lambda _, step: step
+    )
+    finite = jnp.all(
+        jnp.array([jnp.isfinite(p).all() for p in jax.tree.leaves(params)])
+    )
+    last = jnp.where(finite, found.loss[-1], jnp.nan)
+    return params, found._replace(loss=found.loss.at[-1].set(last))
 
 
 def place(row: Row) -> Row:

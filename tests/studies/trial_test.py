@@ -27,6 +27,15 @@ def test_it_learns_and_says_how_large_its_gradients_were():
     assert (found.gradient_norm > 0).all()
 
 
+def test_a_run_that_its_last_step_breaks_has_no_last_loss():
+    pixels = jax.random.normal(jax.random.key(0), (1, 16, 4))
+    labels = (pixels[..., 0] > 0).astype(int)
+    images = Images((pixels, labels), (pixels[0], labels[0]), classes=2)
+    train = members(lambda *member: trials.train(make(), images, *member)[1])
+    found = train(jnp.array([0, 0]), jnp.array([0.1, jnp.inf]))
+    assert np.isfinite(found.loss).tolist() == [[True], [False]]
+
+
 def test_the_depth_counts_the_weight_layers():
     trial = make(depth=20)
     assert trial.units == 9
