@@ -269,6 +269,7 @@ def released() -> dict[str, dict[str, Any]]:
 
 
 def _load_exported(file: Path, checkpoint: str) -> Trained:
+    leaves = flatten(state_dict.load_variables(file))
     card = read_json(file.with_suffix(".json"))
     if card is None:
         raise InputError(f"{file} has no card: put the .json that came with it there")
@@ -281,7 +282,6 @@ def _load_exported(file: Path, checkpoint: str) -> Trained:
         ) from error
     if checkpoint not in ("last", str(step)):
         raise InputError(f"{file} holds step {step} alone, not {checkpoint!r}")
-    leaves = flatten(state_dict.load_variables(file))
     return Trained(card.get("config"), dataset, leaves, step, file, card)
 
 

@@ -175,6 +175,9 @@ def test_exported_network_is_the_trained_one(finished, small):
     card.unlink()
     with pytest.raises(InputError, match="has no card"):
         optnet_jax.load_run(weights)
+    weights.unlink()
+    with pytest.raises(InputError, match="there is no weight file"):
+        optnet_jax.load_run(weights)
 
 
 def test_files_are_classified_from_the_command_line(finished, small, tmp_path):
