@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import subtract_filters
 
 from optnet_jax.errors import InputError
 from optnet_jax.ops.gradient import with_gradient
@@ -96,7 +97,8 @@ class ReversiblePropagation(Propagation):
 
     def _operators(self, mutable: list[str], named: Callable) -> list[Callable]:
         """Return each path's T as a function of its variables, T' first."""
-        operator = functools.partial(_pure, self.transform, mutable, named)
+        asked = subtract_filters(self.scope.mutable if self.scope else False, "params")
+        operator = functools.partial(_pure, self.transform, mutable, asked, named)
         if number_of_paths(self.recurrence) == 1:
             return [operator("transform", 0)]
         prime = "transform_prime" if self.separate_paths else "transform"
@@ -108,11 +110,13 @@ def _is_real(array: Any) -> bool:
 
 
 def _pure(
-    transform: Any, mutable: list[str], inputs: Any, owner: str, path: int
+    transform: Any, mutable: list[str], asked: Any, inputs: Any, owner: str, path: int
 ) -> Any:
     """Return (params, constants, moving, fixed, x) ↦ (T(x), updated) of one layer.
 
     ``owner`` is the name of T's variables; each ``path`` draws other random numbers.
+    Collections that are ``asked`` for and not ``mutable`` have no variables so far: T
+    may sow nothing into them.
     """
     module = template.copy(transform)
 
@@ -128,7 +132,12 @@ def _pure(
         }
         if path:
             rngs = {name: jax.random.fold_in(key, path) for name, key in rngs.items()}
-        y, updated = module.apply(variables, x, **named, rngs=rngs, mutable=mutable)
+        y, updated = module.apply(variables, x, **named, rngs=rngs, mutable=asked)
+        if sown := sorted(updated.keys() - set(mutable)):
+            raise InputError(
+                f"{type(module).__name__} sows into {', '.join(sown)}, and reversible "
+                "keeps nothing of a layer: leave that out of mutable, or reversible"
+            )
         return y, {name: {owner: values} for name, values in updated.items()}
 
     return apply

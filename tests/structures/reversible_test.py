@@ -252,3 +252,18 @@ def test_what_is_wrong_with_an_undo_is_one_line(undo, message):
     network = ReversiblePropagation(method, jnp.sin, DEPTH)
     with pytest.raises(InputError, match=message):
         jax.grad(lambda x: network.apply({}, x).sum())(jnp.ones(X))
+
+
+def test_what_a_transform_sows_is_not_lost_without_a_word():
+    class Sowing(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.sow("intermediates", "size", jnp.linalg.norm(x))
+            return Unit()(x)
+
+    x = jnp.ones((2, 4))
+    network = ReversiblePropagation(HeavyBall(1, -1), Sowing(), depth=3)
+    variables = network.init(jax.random.key(0), x)
+    with pytest.raises(InputError, match="Sowing sows into intermediates, and revers"):
+        network.apply(variables, x, mutable=["intermediates", "batch_stats"])
+    network.apply(variables, x, mutable=["batch_stats"])
