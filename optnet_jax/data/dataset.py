@@ -94,11 +94,18 @@ class Dataset(abc.ABC):
             "split": self.split,
             "read_from": self.spec.read_from(),
             "class_names": self.class_names,
-            **dataclasses.asdict(self.preprocessing),
+            **self.treatment(),
             "num_train": self.num_train,
             "num_eval": self.num_eval,
         }
         return as_json(described)
+
+    def treatment(self) -> dict[str, Any]:
+        """Return what the Spec makes of the stored images, in JSON's types."""
+        fields = {
+            name: getattr(self.spec, name) for name in ("eval_split", "pad", "flip")
+        }
+        return as_json({**dataclasses.asdict(self.preprocessing), **fields})
 
     @abc.abstractmethod
     def train_batches(self, start_step: int = 0) -> Iterator[dict[str, Any]]:

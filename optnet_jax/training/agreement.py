@@ -96,9 +96,10 @@ def _seen(workdir: str | Path) -> dict[str, Any]:
 
 
 def check_found(experiment: Experiment) -> None:
-    """Compare the data that every process has found."""
+    """Compare the data that every process has found, and what is made of them."""
     dataset = experiment.dataset
-    compare({"data": f"{dataset.split} {dataset.fingerprint}"})
+    found = f"{dataset.split} {dataset.fingerprint}"
+    compare({"data": found, **dataset.treatment()})
 
 
 def check_variables(source: object, leaves: Leaves, step: int | None = None) -> None:

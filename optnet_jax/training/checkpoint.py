@@ -266,8 +266,8 @@ class Checkpoints:
         if differences:
             raise InputError(
                 f"the checkpoint of step {step} in {self.directory} belongs to another "
-                f"run ({listed(differences)}): use its config, data and settings of "
-                "JAX, or another --workdir"
+                f"run ({listed(differences)}): use its config, data, Spec and settings "
+                "of JAX, or another --workdir"
             )
         if origin.jax not in ("", self._origin.jax):
             logging.warning(

@@ -74,7 +74,11 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
                 claimed.checkpoints,
                 keep=config.checkpoint.keep,
                 sharding=experiment.state_sharding,
-                origin=Origin(as_json(config), experiment.dataset.fingerprint),
+                origin=Origin(
+                    as_json(config),
+                    experiment.dataset.fingerprint,
+                    experiment.dataset.treatment(),
+                ),
             )
         )
         state, history = _start(experiment, checkpoints)

@@ -48,12 +48,15 @@ class Origin:
     Attributes:
         config: Its config, as plain JSON types.
         data: ``Dataset.fingerprint``: what its images and labels are.
-        settings: JAX's, see :func:`settings`; empty of an older version's checkpoint.
+        treatment: ``Dataset.treatment``: what is made of them; empty of an older
+            version's checkpoint.
+        settings: JAX's, see :func:`settings`; likewise.
         jax: JAX's version; likewise.
     """
 
     config: dict[str, Any]
     data: str
+    treatment: dict[str, Any] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=settings)
     jax: str = jax.__version__
 
@@ -62,6 +65,8 @@ class Origin:
         found = config_differences(self.config, now.config)
         if self.data != now.data:
             found.append(f"its data was {self.data}, now {now.data}")
+        changed = settings_changed(self.treatment, now.treatment)
+        found += [f"its Spec's {change}" for change in changed]
         return found + settings_changed(self.settings, now.settings)
 
 

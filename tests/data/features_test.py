@@ -114,6 +114,7 @@ def test_the_description_of_a_set_is_json():
     assert found["fingerprint"] == hashlib.sha256(content).hexdigest()
     assert found["class_names"] == ["0", "1", "2"]
     assert (found["version"], found["image_shape"]) == ("7", [8, 8, 1])
+    assert (found["pad"], found["flip"], found["eval_split"]) == (1, False, "test")
 
 
 @pytest.mark.parametrize("change", ["pixel", "label", "order"])

@@ -1,4 +1,5 @@
 import concurrent.futures
+import dataclasses
 import itertools
 import json
 import os
@@ -183,6 +184,9 @@ def test_other_data_is_noticed(told, small, monkeypatch):
     monkeypatch.setattr(parts.dataset, "fingerprint", "other", raising=False)
     agreement.check_found(parts)
     assert told[0]["data"] != told[1]["data"]
+    parts.dataset.spec = dataclasses.replace(parts.dataset.spec, pad=7)
+    agreement.check_found(parts)
+    assert told[2] == told[1] | {"pad": 7}
 
 
 def test_other_variables_are_noticed(told, tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -6,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from optnet_jax import data
 from optnet_jax.errors import InputError
 from optnet_jax.runs import step_folders
 from optnet_jax.runs.program import Interrupted
@@ -151,6 +153,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, caplog):
     with pytest.raises(InputError, match=match):
         loop.train(other, tmp_path)
     assert not (tmp_path / "config.json").exists()
+    described = (tmp_path / "dataset.json").read_bytes()
+    spec = data.get_spec("optnet_digits")
+    for field, value in (("pad", 0), ("flip", True), ("mean", (0.5,)), ("std", (1.0,))):
+        with pytest.MonkeyPatch.context() as context:
+            edited = dataclasses.replace(spec, **{field: value})
+            context.setitem(data.SPECS, "optnet_digits", edited)
+            match = rf"another run \(its Spec's {field} was .*, now .*use its config, d"
+            with pytest.raises(InputError, match=match):
+                loop.train(config, tmp_path)
+    assert (tmp_path / "dataset.json").read_bytes() == described
 
     # Nothing is lost: with the data mended the run goes on from step 5.
     (tmp_path / "config.json").write_bytes(bytes(100))
