@@ -53,9 +53,11 @@ def load(source: str | Path | Image.Image, name: str = "") -> Image.Image:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     if not all(image.size):
         raise ValueError("it has no pixels")
+    # Asked now: what is turned has no format. A PGM is of 16 bits, however dark it is.
+    either = image.mode == "I" and image.format != "PPM"
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_eight_bits(np.asarray(image), either)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
@@ -63,10 +65,20 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(levels: np.ndarray) -> np.ndarray:
-    """Return 16 bits of grey as 8: Pillow's own conversion cuts them off at 255."""
+def _eight_bits(levels: np.ndarray, either: bool) -> np.ndarray:
+    """Return 16 bits of grey as 8: Pillow's own conversion cuts them off at 255.
+
+    Args:
+        levels: [H, W].
+        either: whether they may be 8 bits as well.
+
+    Raises:
+        ValueError: if they are neither, or if nothing tells which they are.
+    """
     if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
         raise ValueError("its numbers are not grey levels of 8 or 16 bits")
+    if either and 0 < levels.max() <= 255:
+        raise ValueError("its grey levels may be of 8 bits or of 16: save it as either")
     return np.rint(levels / 257).astype(np.uint8)
 
 

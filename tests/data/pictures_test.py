@@ -102,6 +102,22 @@ def test_sixteen_bits_are_read_also_where_another_program_wrote_them(tmp_path):
     np.testing.assert_array_equal(loaded(tmp_path / "grey.png"), expected)
 
 
+@pytest.mark.parametrize("level", [1, 200, 255])
+def test_whole_numbers_that_may_be_of_either_size_are_refused(tmp_path, level):
+    dark = Image.fromarray(np.full((HEIGHT, WIDTH), level, np.int32))
+    dark.save(tmp_path / "dark.tif")
+    for picture in (dark, tmp_path / "dark.tif"):
+        with pytest.raises(InputError, match=r"of 8 bits or of 16: save it as either"):
+            pictures.load(picture, "dark")
+    # A format may tell: that of a PGM whose white is not 255.
+    dark.save(tmp_path / "dark.pgm")
+    assert (loaded(tmp_path / "dark.pgm") == round(level / 257)).all()
+    for image in (Image.fromarray(SIXTEEN.astype(np.int32)), Image.new("I", (5, 7))):
+        image.save(tmp_path / "plain.tif")
+        expected = grey(np.rint(np.asarray(image) / 257))
+        np.testing.assert_array_equal(loaded(tmp_path / "plain.tif"), expected)
+
+
 TURNS = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
