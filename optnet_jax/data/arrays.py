@@ -56,7 +56,7 @@ def _read_with_tensorflow(builder: Any, split: str) -> Split:
     import tensorflow_datasets as tfds
 
     tf = quiet.import_tensorflow()
-    from optnet_jax.data import records
+    from optnet_jax.data import features, records
 
     images, labels = [], []
     try:
@@ -71,6 +71,9 @@ def _read_with_tensorflow(builder: Any, split: str) -> Split:
             for example in tfds.as_numpy(dataset):
                 images.append(example["image"])
                 labels.append(example["label"])
+    except (ImportError, NotImplementedError):
+        features.files_of(builder, split)  # says that their format is the cause
+        raise
     except tf.errors.OpError as error:
         file = records.damaged_file(builder, split)
         fault = records.describe(file) if file else error.message.splitlines()[0]

@@ -148,7 +148,7 @@ def files_of(builder: Any, split: str) -> tuple[list[str], list[int]]:
     if file_format != "tfrecord":
         raise InputError(
             f"{builder.name} in {builder.data_dir} is stored as {file_format}, which "
-            "cannot be streamed; prepare it as tfrecord, TFDS's default"
+            "cannot be read here; prepare it as tfrecord, TFDS's default"
         )
     parts = builder.info.splits[split].file_instructions
     return [part.filename for part in parts], [part.examples_in_shard for part in parts]

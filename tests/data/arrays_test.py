@@ -53,6 +53,18 @@ def test_what_pillow_may_decode_otherwise_is_left_to_tensorflow(own_set):
     assert arrays.read_split(builder, "train").images.shape == (3, 4, 4, 3)
 
 
+def test_a_format_that_tensorflow_does_not_read_is_named(own_set, tmp_path):
+    config = own_set()
+    options = {"data_dir": tmp_path, "file_format": "array_record"}
+    tfds.builder("optnet_own", **options).download_and_prepare()
+    with pytest.raises(InputError) as caught:
+        data.load(config, seed=0)
+    assert caught.match(
+        "^optnet_own in .* is stored as array_record, which cannot be read here; "
+        "prepare it as tfrecord, TFDS's default$"
+    )
+
+
 def any_size():
     return tfds.features.Image(shape=(None, None, 3))
 
