@@ -59,8 +59,17 @@ def check(spec: Spec, builder: Any) -> None:
     for split in ("train", spec.eval_split):
         cure = "delete that directory and prepare it from"
         if split not in builder.info.splits:
+            if spec.manual:
+                raise InputError(
+                    f"{where} was prepared without its {split} split; {cure} all "
+                    "archives"
+                )
+            need = "its builder must have one of that name"
+            if split != "train":
+                need = "set eval_split in its Spec to one of them, whole"
             raise InputError(
-                f"{where} was prepared without its {split} split; {cure} all archives"
+                f"{where} has the splits {', '.join(sorted(builder.info.splits))} and "
+                f"no {split}: {need}"
             )
         if not builder.info.splits[split].num_examples:
             raise InputError(f"the {split} split of {where} is empty; {cure} something")

@@ -144,10 +144,14 @@ def find_builder(spec: Spec, data_dir: str) -> Any:
     if spec.module:
         try:
             importlib.import_module(spec.module)
-        except ImportError as error:
+        except Exception as error:
+            # It is a person's own file.
+            cure = "mend it"
+            if isinstance(error, ImportError):
+                cure = "start where it lies, or set PYTHONPATH"
             raise InputError(
                 f"{spec.module}, the module of {spec.name} in its Spec, cannot be "
-                f"imported ({error}): start where it lies, or set PYTHONPATH"
+                f"imported ({type(error).__name__}: {one_line(error, 200)}): {cure}"
             ) from error
     for folder in (Path(data_dir), Path(data_dir).parent) if data_dir else ():
         # TFDS would prepare a second copy inside.

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
 from optnet_jax import data
-from optnet_jax.data import archives, arrays, source
+from optnet_jax.data import archives, arrays, features, source
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, program
 
@@ -141,6 +142,22 @@ def test_a_builder_that_is_not_found_is_asked_for(tmp_path, fields, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ("pad = ", r"SyntaxError: invalid syntax \(optnet_broken.py, line 1\)"),
+        ("pad = four", "NameError: name 'four' is not defined"),
+        ("raise ValueError('one\\ntwo')", "ValueError: one two"),
+    ],
+)
+def test_a_module_that_is_broken_is_one_line(tmp_path, monkeypatch, content, cause):
+    (tmp_path / "optnet_broken.py").write_text(content, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = dataclasses.replace(data.get_spec("mnist"), module="optnet_broken")
+    with pytest.raises(InputError, match=rf"imported \({cause}\): mend it$"):
+        source.find_builder(spec, str(tmp_path))
+
+
 @pytest.fixture
 def several(monkeypatch):
     """The Spec of a builder with two configs, whose class may be broken."""
@@ -185,10 +202,30 @@ def test_data_dir_that_cannot_be_written(tmp_path):
         data.load(config, seed=0)
 
 
-def test_a_set_prepared_without_one_of_its_splits(prepared_digits):
-    spec = dataclasses.replace(data.get_spec("optnet_digits"), eval_split="validation")
-    with pytest.raises(InputError, match="without its validation split"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"manual": True, "eval_split": "validation"},
+            "was prepared without its validation split; delete that directory and",
+        ),
+        (
+            {"eval_split": "train[80%:]"},
+            "has the splits test, train and no train[80%:]: set eval_split in its Spec "
+            "to one of them, whole",
+        ),
+    ],
+)
+def test_a_set_without_a_split_that_is_asked_for(prepared_digits, fields, message):
+    spec = dataclasses.replace(data.get_spec("optnet_digits"), **fields)
+    with pytest.raises(InputError, match=re.escape(message)):
         source.prepared_builder(spec, str(prepared_digits.data_dir_root))
+
+
+def test_a_set_without_a_split_to_train_on(prepared_digits, monkeypatch):
+    monkeypatch.delitem(prepared_digits.info.splits, "train")
+    with pytest.raises(InputError, match="splits test and no train: its builder must"):
+        features.check(data.get_spec("optnet_digits"), prepared_digits)
 
 
 def test_on_a_disk_without_locks_the_others_wait_for_process_0(tmp_path, monkeypatch):
