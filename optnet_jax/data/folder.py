@@ -125,8 +125,9 @@ def scan(root: Path) -> Folder:
     trained = "train" if "train" in inside else ""
     if tested and not trained:
         raise InputError(
-            f"{named(root)} has a folder {tested} and none called train: the "
-            "classes to train on belong into it"
+            f"{named(root)} has a folder {tested} and none called train: the classes "
+            "to train on belong into it (for --mode=eval, make it a link to the run's);"
+            f" no class can be called {tested}"
         )
     beside = [
         name
@@ -211,17 +212,18 @@ def _classes(
             )
     if len(names) < least:
         what = f"one class folder only, {names[0]}" if names else "no class folders"
+        taken = f"; no class can be called {part}" if part and not names else ""
         raise InputError(
             f"{named(folder)} has {what}: pictures lie in a folder for each class, as "
-            f"{named(folder)}/CLASS/*.png, and there must be two classes"
+            f"{named(folder)}/CLASS/*.png, and there must be two classes{taken}"
         )
     return {name: _pictures(root, os.path.join(part, name), left_out) for name in names}
 
 
 def _pictures(root: Path, folder: str, left_out: list[str]) -> Files:
     found: Files = {}
-    others = len(left_out)
-    for name, file in _entries(root / folder).items():
+    others, entries = len(left_out), _entries(root / folder)
+    for name, file in entries.items():
         path = os.path.join(folder, name)
         if _is_picture(name, file):
             found[path] = (file.st_size, file.st_mtime_ns)
@@ -229,9 +231,12 @@ def _pictures(root: Path, folder: str, left_out: list[str]) -> Files:
             left_out.append(named(path))
     if not found:
         but = "".join(f", but {named(other)}" for other in left_out[others:][:1])
+        cure = "delete it"
+        deeper = any(stat.S_ISDIR(file.st_mode) for file in entries.values())
+        if deeper and os.sep not in folder:
+            cure = "call it train or test if its folders are the classes"
         raise InputError(
-            f"{named(root / folder)} has no pictures{but}: put some into it, or delete "
-            "it"
+            f"{named(root / folder)} has no pictures{but}: put some into it, or {cure}"
         )
     return found
 

@@ -58,6 +58,14 @@ def test_what_is_no_picture_is_left_out_and_said(tmp_path):
     assert found.note.endswith("left out: 3, such as a/notes.txt")
 
 
+def test_all_of_a_folder_is_tested_on_where_train_is_a_link_to_another(tmp_path):
+    fill(tmp_path / "run", train__a=6, train__b=6)
+    held = fill(tmp_path / "held", test__a=2, test__b=3)
+    (held / "train").symlink_to(tmp_path / "run" / "train")
+    found = folder.scan(held)
+    assert (len(found.train), len(found.test), found.note) == (12, 5, "tested on test")
+
+
 def test_a_second_folder_to_test_on_is_left_out_and_said(tmp_path):
     fill(tmp_path, train__a=2, train__b=2, test__a=1, val__a=1)
     found = folder.scan(tmp_path)
@@ -122,6 +130,13 @@ WRONG = {
     "train has one class folder only, a": {"train__a": 3, "a": 3, "b": 3},
     "b has no pictures": {"a": 3, "b": 0},
     "b has no pictures, but b/deep: put": {"a": 3, "b__deep": 3},
+    "Testing has no pictures, .* call it train or test if its folders are": {
+        **{"Training__a": 3, "Training__b": 3, "Testing__a": 3, "Testing__b": 3}
+    },
+    "train/b has no pictures, but train/b/deep: put some into it, or delete it$": {
+        "train__a": 3,
+        "train__b__deep": 3,
+    },
     "has a folder 'Test' beside train: call it test": {
         "train__a": 3,
         "train__b": 3,
@@ -134,6 +149,11 @@ WRONG = {
         "test__b": 1,
     },
     "test has no class folders": {"train__a": 3, "train__b": 3, "test": 3},
+    "train has no class folders: .*; no class can be called train$": {
+        "bus": 3,
+        "car": 3,
+        "train": 3,
+    },
     "has the class 'c', which": {
         "train__a": 3,
         "train__b": 1,
@@ -141,7 +161,11 @@ WRONG = {
         "test__c": 1,
     },
     "of the class b one picture only": {"a": 2, "b": 1},
-    "has a folder val and none called train": {"val__a": 3, "val__b": 3},
+    r"has a folder val and none called train: .* \(for --mode=eval, make it a link": {
+        "val__a": 3,
+        "val__b": 3,
+    },
+    "no class can be called test$": {"quiz": 3, "test": 3},
     "has a class folder called 'b ': rename it": {"a": 3, "b ": 3},
     r"called 'b\\nc': rename it": {"a": 3, "b\nc": 3},
     "two class folders that look alike, 'A' and 'a'": {"a": 3, "A": 3},
