@@ -52,12 +52,11 @@ def split(size: int, seed: int) -> memory.Split:
     return memory.Split((patterns[labels] + noise).astype(np.uint8), labels)
 
 
-def load(config, *, seed: int):
+def load(config, *, seed: int, spec: data.Spec | None = None):
     """Stands in for ``data.load``: the real pipeline on generated images."""
     options = data.Options.of(config)
-    spec = data.get_spec(options.dataset)
     return memory.MemoryDataset(
-        spec,
+        spec or data.get_spec(options.dataset),
         options,
         split(NUM_TRAIN, 1),
         split(NUM_EVAL, 2),

@@ -67,12 +67,16 @@ def spec_of(options: Options) -> Spec:
     return spec.with_image_size(options.image_size)
 
 
-def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
+def load(
+    config: Options | Mapping[str, Any], *, seed: int, spec: Spec | None = None
+) -> Dataset:
     """Load a dataset and prepare it where that needs nobody's help.
 
     Args:
         config: ``config.data``; see :class:`Options` for its fields.
         seed: of the shuffling and the augmentation.
+        spec: what :func:`spec_of` has said of it, if it has been asked: a folder is
+            looked through once, and may change meanwhile.
 
     Returns:
         The dataset with its batches.
@@ -83,7 +87,7 @@ def load(config: Options | Mapping[str, Any], *, seed: int) -> Dataset:
     """
     options = Options.of(config)
     convert(seed, Seed, "seed")
-    spec = spec_of(options)
+    spec = spec or spec_of(options)
 
     from optnet_jax.data import features, source
 

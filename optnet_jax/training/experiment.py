@@ -189,7 +189,7 @@ def build(
     create_optimizer(config.optimizer, lambda _: config.optimizer.learning_rate)
     if load is None:
         say(f"reading {spec.name}")
-    dataset = (load or data.load)(config.data, seed=config.seed)
+    dataset = (load or data.load)(config.data, seed=config.seed, spec=spec)
     options = StepOptions(
         label_smoothing=config.loss.label_smoothing,
         accumulate=count,

@@ -211,6 +211,13 @@ def test_each_config_is_of_a_folder(family, options):
     assert logits.shape == (1, 3)
 
 
+def test_a_folder_is_looked_through_once(root, options, monkeypatch):
+    seen, scan = [], folder.scan
+    monkeypatch.setattr(folder, "scan", lambda root: seen.append(root) or scan(root))
+    experiment.build(TrainConfig.of(config("folder_hb", root, options)))
+    assert seen == [root]
+
+
 SMALL = {
     "model.stage_sizes": (1, 1),
     "model.widths": (4, 8),
