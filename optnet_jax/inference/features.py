@@ -27,11 +27,13 @@ def iterates_and_layers(
 
     Returns:
         Arrays [B, ...] by name: the iterates x_0..x_K of each stage, ``stage_0/x_0``
-        and so on (of a two-path method its read-out), the outputs of the other parts
-        under their own names, and ``penultimate``, the input of the head.
+        and so on (of a two-path method its read-out), those of a further recurrence in
+        the same part under its whole path, the outputs of the other parts under their
+        own names, and ``penultimate``, the input of the head.
     """
     found: dict[str, jax.Array] = {}
     inside: list[Propagation] = []
+    owners: dict[str, tuple[str, ...]] = {}
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module: Any = context.module
@@ -40,7 +42,10 @@ def iterates_and_layers(
         if isinstance(module, Propagation):
             inside.append(module)
             output = call(*args, **kwargs)
-            found.update(_iterates(module, args, kwargs, output))
+            first = owners.setdefault(module.path[0], module.path) == module.path
+            name = module.path[0] if first else "/".join(module.path)
+            iterates = _iterates(module, args, kwargs, output)
+            found.update({f"{name}/x_{k}": x for k, x in enumerate(iterates)})
             inside.pop()
             return output
         if len(module.path) > 1:
@@ -62,13 +67,10 @@ def iterates_and_layers(
     return found
 
 
-def _iterates(
-    module: Propagation, args: Any, kwargs: Any, output: Any
-) -> dict[str, jax.Array]:
-    """Return x_0..x_K by name; the second run is merged with the first under jit."""
-    iterates: Any = output
-    if not takes_history(module.recurrence):
-        unbound, variables = module.unbind()
-        asked = {**kwargs, "trajectory": True, "both_paths": False}
-        iterates = unbound.apply(variables, *args, **asked)
-    return {f"{module.path[0]}/x_{k}": x for k, x in enumerate(iterates)}
+def _iterates(module: Propagation, args: Any, kwargs: Any, output: Any) -> Any:
+    """Return x_0..x_K; the second run is merged with the first under jit."""
+    if takes_history(module.recurrence):
+        return output
+    unbound, variables = module.unbind()
+    asked = {**kwargs, "trajectory": True, "both_paths": False}
+    return unbound.apply(variables, *args, **asked)

@@ -2,10 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from optnet_jax import networks
 from optnet_jax.inference.features import iterates_and_layers
-from optnet_jax.structures import unroll_layers
+from optnet_jax.recurrences import GradientDescent, HeavyBall
+from optnet_jax.structures import Propagation, unroll_layers
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
 SMALL = {"stage_sizes": (3, 2), "widths": (4, 8)}
@@ -89,6 +91,31 @@ def test_a_transformer_gives_its_tokens_after_each_layer_in_every_form():
     plain = networks.create("vit", **fields, splitting="in_turn")
     split = features(plain, plain.init(jax.random.key(0), IMAGES))
     assert split.keys() == found.keys()
+
+
+class Trunk(nn.Module):
+    """One part of a network, with two recurrences."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = Propagation(HeavyBall(1.0, 0.0), jnp.tanh, 3, name="first")(x)
+        return Propagation(GradientDescent(), jnp.tanh, 1, name="second")(10 * x)
+
+
+def test_two_recurrences_in_one_part_keep_their_own_iterates():
+    network = nn.Sequential([Trunk(name="trunk"), Trunk(name="other")])
+    found = features(network, {})
+    iterates = (*(f"x_{k}" for k in range(4)), "second/x_0", "second/x_1")
+    parts = ("layers_0", "layers_1")
+    assert found.keys() == {*parts, *(f"{p}/{x}" for p in parts for x in iterates)}
+    x = IMAGES
+    for part in parts:
+        for k in range(4):
+            np.testing.assert_allclose(found[f"{part}/x_{k}"], x, rtol=1e-5)
+            last, x = x, x + jnp.tanh(x)
+        np.testing.assert_allclose(found[f"{part}/second/x_0"], 10 * last, rtol=1e-5)
+        x = jnp.tanh(10 * last)
+        np.testing.assert_allclose(found[f"{part}/second/x_1"], x, rtol=1e-5)
 
 
 def test_a_network_without_stages_gives_its_parts():
