@@ -225,7 +225,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 def _content(path: pathlib.Path, state: Any) -> bytes | Callable[[Any], None]:
     if path.suffix == ".npz":
-        return lambda file: np.savez(file, allow_pickle=False, **state)
+        return lambda file: np.savez(file, **state)
     if path.suffix == ".safetensors":
         return safetensors.save(state)
     torch = _torch(path)

@@ -115,6 +115,14 @@ def test_a_shorter_type_in_the_header_is_seen(tmp_path):
     assert one_line(path) is None
 
 
+def test_an_npz_has_the_weights_alone(tmp_path, monkeypatch):
+    """NumPy 2.0 and 2.1 store whatever savez is given by name."""
+    stored = {}
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: stored.update(arrays))
+    state_dict.write_state_dict(tmp_path / "w.npz", STATE)
+    assert same(stored, STATE)
+
+
 def _npy():
     file = io.BytesIO()
     np.save(file, np.zeros(3))
