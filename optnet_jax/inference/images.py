@@ -28,26 +28,29 @@ class Source(NamedTuple):
     image: Any
 
 
-def sources(images: Any) -> list[Source]:
+def sources(images: Any, channels: int) -> list[Source]:
     """Tell images apart, before any is read.
 
     Args:
         images: As of :meth:`.Trained.predict`; a folder has files at any depth. Of
-            three axes the last is that of the channels if its length is at most 4.
+            three axes the last is that of the channels if its length is at most 4, or
+            that of the data set's.
+        channels: Those of the data set.
 
     Returns:
-        The images one by one; the files of a folder in the order of their names.
+        The images one by one; the files of a folder in the order of their names. What
+        is no file is called by its place among all of them.
 
     Raises:
         InputError: if there is none, or if something is no image.
     """
-    found = _sources(images, "image")
+    found = _sources(images, channels, "image", 0)
     if not found:
         raise InputError("there are no images: give one at least")
     return found
 
 
-def _sources(images: Any, name: str) -> list[Source]:
+def _sources(images: Any, channels: int, name: str, place: int) -> list[Source]:
     if isinstance(images, str | os.PathLike):
         return [Source(str(file), file) for file in _files(local_path(images, name))]
     if isinstance(images, Image.Image):
@@ -55,24 +58,25 @@ def _sources(images: Any, name: str) -> list[Source]:
     if isinstance(images, io.IOBase):
         raise InputError(f"{name} is an open file: give its path, or PIL.Image.open it")
     if isinstance(images, Iterator):
-        with readable(": give read permission"):
+        with readable(": give read permission, or leave it out"):
             images = list(images)
     if isinstance(images, Sequence) and not isinstance(images, bytes):
         if images and all(isinstance(item, int | float) for item in images):
             raise InputError(f"{name} is a row of numbers, and no image [H, W]")
-        return [
-            source
-            for index, item in enumerate(images)
-            for source in _sources(item, f"image {index}")
-        ]
+        found = []
+        for item in images:
+            at = place + len(found)
+            found += _sources(item, channels, f"image {at}", at)
+        return found
     array = _array(images, name)
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in pictures.MODES):
+    known = (*pictures.MODES, channels)
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in known):
         return [Source(name, array)]
     if array.ndim not in (3, 4):
         raise InputError(
             f"{name} has shape {array.shape}: give [H, W], [H, W, C] or a batch"
         )
-    return [Source(f"image {index}", one) for index, one in enumerate(array)]
+    return [Source(f"image {at}", one) for at, one in enumerate(array, place)]
 
 
 def _array(image: Any, name: str) -> np.ndarray:

@@ -159,7 +159,8 @@ class Trained:
         Raises:
             InputError: likewise.
         """
-        sources = images_lib.sources(images)
+        channels = self.preprocessing.image_shape[2]
+        sources = images_lib.sources(images, channels)
         rows = [images_lib.read(source, self.preprocessing) for source in sources]
         return tuple(source.name for source in sources), np.stack(rows)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from optnet_jax.errors import InputError, named
+from optnet_jax.errors import InputError, named, one_line
 
 
 def write_durably(path: Path, write: bytes | Callable[[BinaryIO], object]) -> None:
@@ -58,13 +58,15 @@ def readable(cure: str = "", path: object = None) -> Iterator[None]:
     """Say in one line what cannot be read, and the cure, which follows as it stands.
 
     Raises:
-        InputError: naming the path, by default that of the OSError.
+        InputError: naming the path, by default that of the OSError; an error without
+            one says itself what it is about.
     """
     try:
         yield
     except OSError as error:
-        place = named(path or error.filename)
-        raise InputError(f"{place} cannot be read ({error.strerror}){cure}") from error
+        place, cause = path or error.filename, error.strerror or one_line(error)
+        fault = f"{named(place)} cannot be read ({cause})" if place else cause
+        raise InputError(f"{fault}{cure}") from error
 
 
 def exists(path: str | Path) -> bool:

@@ -242,7 +242,7 @@ def test_a_folder_is_looked_through_as_one_that_is_trained_on(tmp_path):
         (tmp_path / name).write_bytes(b"")
     (folder / "b").symlink_to(other)
     (other / "back").symlink_to(folder)
-    found = [source.name for source in images_lib.sources(folder)]
+    found = [source.name for source in images_lib.sources(folder, 3)]
     assert found == [str(folder / "a" / "1.png"), str(folder / "b" / "2.png")]
 
 
@@ -267,11 +267,37 @@ def test_an_iterator_of_pictures_is_taken_and_an_open_file_is_not(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
     (source,) = run.predict(tmp_path.glob("*.png")).sources
     assert source == str(tmp_path / "black.png")
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(
+        InputError, match=r"^cannot identify .*notes\.png.*, or leave it"
+    ):
+        run.predict(Image.open(path) for path in tmp_path.glob("notes.png"))
     with (
         (tmp_path / "black.png").open("rb") as file,
         pytest.raises(InputError, match="image is an open file: give its path"),
     ):
         run.predict(file)
+
+
+def test_images_are_numbered_through_and_files_have_their_names(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
+    batch = np.zeros((2, 8, 8, 1))
+    run = optnet_jax.load_run("digits_agd")
+    found = run.predict([batch, tmp_path, [batch[0], batch], batch[0]]).sources
+    expected = [f"image {place}" for place in range(7)]
+    expected[2] = str(tmp_path / "black.png")
+    assert found == tuple(expected)
+    with pytest.raises(InputError, match="^image 3 has floats from 2"):
+        run.predict([batch, tmp_path, [batch[0] + 2]])
+
+
+def test_three_axes_are_one_image_if_the_last_has_the_channels_of_the_set():
+    run = optnet_jax.load_run("digits_agd")
+    bands = np.random.default_rng(0).integers(0, 256, (8, 8, 6), np.uint8)
+    shape = {"image_shape": (8, 8, 6), "mean": (0.0,) * 6, "std": (1.0,) * 6}
+    run.preprocessing = dataclasses.replace(run.preprocessing, **shape)
+    for given in (bands, [bands], bands[None]):
+        np.testing.assert_array_equal(run.read(given)[1], bands[None])
 
 
 def test_a_copy_and_a_pickle_predict_the_same():
