@@ -1,7 +1,8 @@
-"""What the fields of networks may hold: kinds, which their annotations name."""
+"""What the fields of networks may hold, by kind, and what they declare as learned."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -98,6 +99,39 @@ Recurrences = Annotated[
 def method(value: Any) -> Any:
     """Return the recurrence that a field holds, by its key or itself."""
     return methods.find(value).recurrence() if isinstance(value, str) else value
+
+
+@contextlib.contextmanager
+def declared() -> Iterator[set[str]]:
+    """Collect what the modules that run inside the context declare as learned.
+
+    A module declares its learned coefficients by a field ``learned``, the names of
+    its parameters that are such: that a recurrence may call them what it likes is why
+    no list of names can stand for it.
+
+    >>> from optnet_jax.recurrences import heavy_ball
+    >>> from optnet_jax.structures import Propagation
+    >>> network = Propagation(heavy_ball(0.3), jnp.tanh, depth=2, learned=("beta1",))
+    >>> with declared() as paths:
+    ...     _ = network.init(jax.random.key(0), jnp.ones(4))
+    >>> paths
+    {'beta1'}
+
+    Yields:
+        The paths in ``params``, such as ``stage_0.alpha``; filled as modules run. A
+        module that only hands the field on adds paths that no parameter has.
+    """
+    paths: set[str] = set()
+
+    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if module.scope is not None:
+            names = getattr(module, "learned", ())
+            paths.update(".".join((*module.path, name)) for name in names)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        yield paths
 
 
 def with_fields_of(

@@ -1,50 +1,14 @@
 """The coefficients that a network learns: α and β of (16)-(18) and (20), and others."""
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from optnet_jax.runs import files, json_lines
 from optnet_jax.training.leaves import flatten
-
-
-@contextlib.contextmanager
-def declared() -> Iterator[set[str]]:
-    """Collect what the modules that run inside the context declare as learned.
-
-    A module declares its learned coefficients by a field ``learned``, the names of
-    its parameters that are such: that a recurrence may call them what it likes is why
-    no list of names can stand for it.
-
-    >>> import jax.numpy as jnp
-    >>> from optnet_jax.recurrences import heavy_ball
-    >>> from optnet_jax.structures import Propagation
-    >>> network = Propagation(heavy_ball(0.3), jnp.tanh, depth=2, learned=("beta1",))
-    >>> with declared() as paths:
-    ...     _ = network.init(jax.random.key(0), jnp.ones(4))
-    >>> paths
-    {'beta1'}
-
-    Yields:
-        The paths in ``params``, such as ``stage_0.alpha``; filled as modules run. A
-        module that only hands the field on adds paths that no parameter has.
-    """
-    paths: set[str] = set()
-
-    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        module = context.module
-        if module.scope is not None:
-            names = getattr(module, "learned", ())
-            paths.update(".".join((*module.path, name)) for name in names)
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(note):
-        yield paths
 
 
 def learned_coefficients(params: Any, paths: Iterable[str]) -> dict[str, np.ndarray]:

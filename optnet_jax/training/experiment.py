@@ -14,8 +14,9 @@ import optax
 from optnet_jax import data, networks
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
+from optnet_jax.networks.fields import declared
 from optnet_jax.runs.progress import say
-from optnet_jax.training import coefficients, sharding
+from optnet_jax.training import sharding
 from optnet_jax.training.leaves import flatten
 from optnet_jax.training.optimizer import check_excluded, create_optimizer
 from optnet_jax.training.schedule import learning_rate_schedule, steps_in_run
@@ -96,7 +97,7 @@ class Experiment:
 
     @functools.cached_property
     def _traced(self) -> tuple[TrainState, frozenset[str]]:
-        with coefficients.declared() as learned:
+        with declared() as learned:
             shapes = jax.eval_shape(self._create, jax.random.key(0))
         return shapes, frozenset(learned & flatten(shapes.params).keys())
 

@@ -143,7 +143,9 @@ def _start(
     if source:
         agreement.check_workdir(source)
         # Before anything is drawn: a source that does not fit is said at once.
-        leaves = read_source(source, experiment.module, shapes, where, config)
+        leaves = read_source(
+            source, experiment.module, shapes, experiment.learned, where, config
+        )
         agreement.check_variables(source, leaves)
         say(f"starting from the variables of {source}")
     name, devices = config.model.name, result_lib.describe_devices()

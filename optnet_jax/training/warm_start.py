@@ -8,7 +8,7 @@ drawn anew then.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from optnet_jax.training.leaves import Leaves, check_same_network, flatten, unfl
 from optnet_jax.training.steps import TrainState
 from optnet_jax.training.workdir import read_json
 from optnet_jax.weights import state_dict, torchvision
-from optnet_jax.weights.torchvision_names import HEAD_BIASES, WEIGHT_LEAVES
+from optnet_jax.weights.torchvision_names import HEAD_BIASES, is_coefficient
 
 _SHOWN = 3
 
@@ -35,13 +35,15 @@ def read_source(
     source: str,
     module: nn.Module,
     shapes: TrainState,
+    learned: Collection[str],
     sharding: jax.sharding.Sharding,
     config: TrainConfig | None = None,
 ) -> Leaves:
     """Read the variables that a run starts from.
 
     It is said which coefficients the source lacks, if its layer of logits is of another
-    number of classes, and in what its config differs where no shape tells.
+    number of classes, and in what its config differs where no shape tells: a workdir's,
+    or that of the card beside a network that was exported.
 
     Args:
         source: ``DIR`` or ``DIR@STEP``: the workdir of another run and, unless its last
@@ -50,6 +52,7 @@ def read_source(
             there is taken as it is, with any ``@`` in it.
         module: The network.
         shapes: Its state, or the shapes of it.
+        learned: The paths in ``params`` of the coefficients that it learns.
         sharding: Where the leaves of a checkpoint go.
         config: The config of the run that begins.
 
@@ -62,12 +65,9 @@ def read_source(
             is of another network.
     """
     path, which = _locate(source)
+    trained: Any = None
     if files.is_folder(path):
         _, leaves, trained = read_variables(path, which or "last", sharding)
-        if config is not None and trained is not None:
-            now = as_json(config)
-            if found := config_differences(trained, now, only=FUNCTION_FIELDS):
-                say(f"{path} was trained with other options: {listed(found)}")
     elif which:
         raise InputError(
             f"there is no workdir {path} to take {which!r} from, nor a path {source}"
@@ -76,9 +76,15 @@ def read_source(
         raise InputError(f"there is no workdir or weight file {path}")
     else:
         leaves = _from_file(path, module)
+        if path.suffix == ".safetensors":
+            trained = (read_json(path.with_suffix(".json")) or {}).get("config")
+    if config is not None and isinstance(trained, Mapping):
+        now = as_json(config)
+        if found := config_differences(trained, now, only=FUNCTION_FIELDS):
+            say(f"{path} was trained with other options: {listed(found)}")
     expected = flatten(shapes.variables)
     missing = [name for name in expected if name not in leaves]
-    fresh = [n for n in missing if n.rpartition(".")[2] not in WEIGHT_LEAVES]
+    fresh = [name for name in missing if is_coefficient(name, learned)]
     head = _head_of_other_classes(leaves, expected)
     kept = {name: leaf for name, leaf in leaves.items() if name not in head}
     check_same_network(

@@ -26,12 +26,13 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from optnet_jax.errors import InputError
+from optnet_jax.networks.fields import declared
 from optnet_jax.weights import state_dict
 from optnet_jax.weights.torchvision_names import (
     PROJECTIONS,
-    WEIGHT_LEAVES,
     in_one,
     in_parts,
+    is_coefficient,
     modern_name,
     torchvision_name,
 )
@@ -243,17 +244,18 @@ def _leaves(network: nn.Module, images: Any) -> tuple[list[_Leaf], list[tuple]]:
                 f'torchvision has no weights for {field}="{value}": use {field}={names}'
             )
     key = jax.random.key(0)
-    shapes: Any = flatten_dict(jax.eval_shape(network.init, key, images))
+    with declared() as learned:
+        shapes: Any = flatten_dict(jax.eval_shape(network.init, key, images))
     leaves, coefficients, unknown = [], [], []
     for path, value in shapes.items():
         keys = _keys(path, value.shape, shapes, family)
         if keys:
             stacked = _SCANNED in "/".join(path)
             leaves.append(_Leaf(path, value.shape, keys, stacked))
-        elif path[-1] in WEIGHT_LEAVES:
-            unknown.append("/".join(path[1:]))
-        else:
+        elif is_coefficient(".".join(path), learned):
             coefficients.append(path)
+        else:
+            unknown.append("/".join(path[1:]))
     if unknown:
         raise InputError(
             f"torchvision has no weights for {', '.join(sorted(set(unknown)))}"

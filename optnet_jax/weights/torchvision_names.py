@@ -1,7 +1,7 @@
 """What torchvision calls the weights of ResNet, DenseNet and VisionTransformer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,7 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-WEIGHT_LEAVES = (*_LEAVES, "class_token", "position")
-"""Names of the leaves that are weights; what has another name is a coefficient."""
+_WEIGHT_LEAVES = (*_LEAVES, "class_token", "position")
 
 # Paths of modules in DenseNet, and the names as functions of the indices in them.
 _DENSE: Any = (
@@ -80,6 +79,23 @@ _WHOLE = {"stem/class_token": "class_token", "stem/position": "encoder.pos_embed
 
 PROJECTIONS = ("query", "key", "value")
 """In the order in which torch keeps them in one array, ``in_proj_weight``."""
+
+
+def is_coefficient(path: str, learned: Collection[str]) -> bool:
+    """Return whether a leaf is a coefficient, which the weights of others can lack.
+
+    >>> paths = ("params.stage_0.alpha", "params.encoder.scale", "params.norm.scale")
+    >>> [is_coefficient(path, {"encoder.scale"}) for path in paths]
+    [True, True, False]
+
+    Args:
+        path: of a leaf of the variables, joined by ".".
+        learned: the paths in ``params`` that the network declares as learned, whatever
+            their names; others are coefficients if no weight has their name.
+    """
+    if path.removeprefix("params.") in learned:
+        return True
+    return path.rpartition(".")[2] not in _WEIGHT_LEAVES
 
 
 def torchvision_name(path: str, *, family: str, has_transition: bool) -> str | None:

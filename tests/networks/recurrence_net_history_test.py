@@ -11,11 +11,11 @@ from optnet_jax.inspect.figure import draw_network, network_structures
 from optnet_jax.inspect.graph import Edge
 from optnet_jax.inspect.summary import summarize
 from optnet_jax.networks import create
+from optnet_jax.networks.fields import declared
 from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.networks.units import BasicUnit
 from optnet_jax.networks.zoo import agd_net, densenet
 from optnet_jax.recurrences import HeavyBall, HistorySum
-from optnet_jax.training import coefficients
 from optnet_jax.weights import torchvision
 
 SIZES, GROWTH, CLASSES = (2, 2), 4, 3
@@ -235,7 +235,7 @@ def test_it_is_summarised_drawn_and_recorded(tmp_path):
     )
     plain = {e for e in structures["stage 0"].edges if not e.through_transform}
     assert plain == {Edge(1, 3, -2.0), Edge(2, 3, 2.0)}
-    with coefficients.declared() as paths:
+    with declared() as paths:
         images = jnp.ones((1, 8, 8, 3))
         shapes = jax.eval_shape(network.init, jax.random.key(0), images)
     assert {"stage_0.gamma", "stage_1.gamma"} <= paths

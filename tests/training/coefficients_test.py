@@ -1,73 +1,9 @@
 import json
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optnet_jax.recurrences import HistorySum, TwoPath
-from optnet_jax.structures import Propagation
 from optnet_jax.training import coefficients
-
-
-class Relaxed:
-    """A user's recurrence, whose coefficient has a name of its own."""
-
-    paths = 1
-
-    def coefficients(self, depth):
-        return {"memory": jnp.full(depth, 0.25)}
-
-    def init(self, x0):
-        return x0
-
-    def step(self, transform, state, c):
-        return (1 - c["memory"]) * transform(state) + c["memory"] * state
-
-    def output(self, state):
-        return state
-
-
-class Sum(nn.Module):
-    """A combination of a history."""
-
-    @nn.compact
-    def __call__(self, sources, alpha=None):
-        return nn.Dense(3)(sum(sources) if alpha is None else sources[0] * alpha[0])
-
-
-def declared_by(module, x):
-    with coefficients.declared() as paths:
-        variables = jax.eval_shape(lambda: module.init(jax.random.key(0), x))
-    return {n for n in coefficients.flatten(variables["params"]) if n in paths}
-
-
-@pytest.mark.parametrize(
-    "form", [{}, {"unroll": True}, {"tied": True}, {"remat": True}]
-)
-@pytest.mark.parametrize("recurrence", [Relaxed(), TwoPath()])
-def test_coefficients_are_known_in_every_form(recurrence, form):
-    """A user's own too, and those of two paths."""
-    second = Propagation(recurrence, nn.Dense(3), 2, learned=("memory",), **form)
-    network = nn.Sequential([nn.Dense(3), second])
-    assert declared_by(network, jnp.ones((1, 2))) == {"layers_1.memory"}
-
-
-@pytest.mark.parametrize(
-    ("module", "expected"),
-    [
-        (Propagation(Relaxed(), nn.Dense(3), 2), set()),
-        (Propagation(Relaxed(), jnp.tanh, 2, learned=("memory",)), {"memory"}),
-        (
-            Propagation(HistorySum(), Sum(), 2, learned=("alpha", "beta")),
-            {"alpha", "beta"},
-        ),
-        (Propagation(HistorySum(), Sum(), 2, learned=("beta",), remat=True), {"beta"}),
-    ],
-)
-def test_no_more_and_no_less_than_what_is_learned(module, expected):
-    assert declared_by(module, jnp.ones((1, 3))) == expected
 
 
 def write(workdir, rows):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import jax
@@ -25,8 +26,9 @@ def make_state(small, seed, momentum=0.9, average=False, **fields):
     return create_state(module, optimizer, key, (8, 8, 1), average=average)
 
 
-def warm_start(state, module, source):
-    return take_over(state, read_source(source, module, state, SHARDING), SHARDING)
+def warm_start(state, module, source, learned=()):
+    leaves = read_source(source, module, state, learned, SHARDING)
+    return take_over(state, leaves, SHARDING)
 
 
 @pytest.fixture
@@ -138,6 +140,25 @@ def test_agd_net_starts_from_a_run_and_from_a_file_of_densenet(tmp_path, capsys)
         warm_start(other, densenet, str(tmp_path / "agd.npz"))
 
 
+def test_a_coefficient_that_has_a_weights_name_is_one_all_the_same(tmp_path, capsys):
+    shape = (32, 32, 3)
+    fields = {"depth": 2, "width": 4, "heads": 2, "mlp_width": 8, "num_classes": 3}
+    momentum = {"recurrence": "momentum_resnet", "learned": ("scale",)}
+    vit, source = drawn("vit", 1, shape, **fields)
+    module, fresh = drawn("vit", 2, shape, **fields, **momentum)
+    state_dict.save_variables(tmp_path / "own.npz", source.eval_variables)
+    torchvision.save(vit, source.eval_variables, tmp_path / "torchvision.npz")
+    for name in ("own", "torchvision"):
+        warm = warm_start(
+            fresh, module, str(tmp_path / f"{name}.npz"), learned={"encoder.scale"}
+        )
+        expected = flatten(fresh.params) | flatten(source.params)
+        assert expected.keys() - flatten(source.params).keys() == {"encoder.scale"}
+        jax.tree.map(np.testing.assert_array_equal, flatten(warm.params), expected)
+        said = capsys.readouterr().out
+        assert "has no coefficients params.encoder.scale: they start" in said
+
+
 @pytest.mark.parametrize(
     "fields", [{"learned": ("beta1", "beta2"), "unroll": False}, {"tied": True}]
 )
@@ -225,9 +246,13 @@ def test_other_options_of_the_source_are_said(small, tmp_path, capsys):
     state = make_state(small, 1)
     place = save_run(tmp_path, state, as_json(config))
     ours = TrainConfig.of(small.small_config(**{"optimizer.learning_rate": 0.5}))
-    read_source(place, small.SmallNet(), state, SHARDING, ours)
-    said = capsys.readouterr().out
-    assert "other options: precision was bfloat16, now float32\n" in said
+    state_dict.save_variables(tmp_path / "w.safetensors", state.eval_variables)
+    card = json.dumps({"config": as_json(config)})
+    (tmp_path / "w.json").write_text(card)
+    for source in (place, str(tmp_path / "w.safetensors")):
+        read_source(source, small.SmallNet(), state, (), SHARDING, ours)
+        said = capsys.readouterr().out
+        assert "other options: precision was bfloat16, now float32\n" in said
 
 
 def test_a_best_step_that_is_gone_is_named(small, tmp_path):
