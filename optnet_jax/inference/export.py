@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +13,26 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from optnet_jax.configuration import TrainConfig, as_json, load
-from optnet_jax.errors import InputError, one_line
-from optnet_jax.inference.trained import Trained, load_run
+from optnet_jax.errors import InputError, one_line, shown
+from optnet_jax.inference.trained import CURE, Trained, load_run
+from optnet_jax.networks.zoo import densenet, resnet
+from optnet_jax.recurrences import GradientDescent, HeavyBall, HistorySum
 from optnet_jax.runs import program
 from optnet_jax.runs.files import write_output
+from optnet_jax.runs.progress import say
 from optnet_jax.training import result as result_lib
 from optnet_jax.training.differences import NOT_SET, differing, settled, within
 from optnet_jax.weights import state_dict, torchvision
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-CURE = "make room, or choose another --workdir"
 CARD = ("final", "best", "parameters", "epochs", "date", "versions", "device", "commit")
 """What a card says of the run, as its ``result.json`` has it ..."""
 NOT_RECORDED = "not recorded"
 """... or this."""
+# What makes torchvision's networks of their weights; in a transformer by ``skip``.
+_CONVOLUTIONAL = (resnet().recurrence, densenet().recurrence, HistorySum())
+_BRANCHES, _SUMS = (HeavyBall(1.0, 0.0),), (GradientDescent(),)
+_ATTENTIVE = {None: _BRANCHES + _SUMS, False: _BRANCHES, True: _SUMS}
 
 
 def export_run(workdir: Path, checkpoint: str = "last") -> list[Path]:
@@ -58,13 +65,15 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     * ``.stablehlo``: the program from images, uint8 [B, H, W, C] for any B of the data
       set's shape, to probabilities, with preprocessing and weights, as
       ``jax.export.deserialize`` reads it; for CPUs, CUDA and TPUs;
-    * ``.torchvision.safetensors``: torchvision's state dict, for networks that it has.
+    * ``.torchvision.safetensors``: torchvision's state dict, for networks that it has;
+      of others it is said why there is none.
 
     Args:
         run: The network.
         base: The files' path without their endings.
         result: ``result.json`` of its run; by default what its card says, if it has
-            been exported before.
+            been exported before. Its last error is the card's ``final`` if that is of
+            these variables, its best one likewise.
 
     Returns:
         The files.
@@ -75,7 +84,10 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
     """
     config = as_json(run.config)
     config["data"] |= {"data_dir": "", "folder": ""}  # places on this machine
-    recorded = result or run.card or {}
+    recorded = dict(result or run.card or {})
+    evaluations = [recorded.get(name) for name in ("final", "best")]
+    known = (e for e in evaluations if isinstance(e, Mapping))
+    recorded["final"] = next((e for e in known if e.get("step") == run.step), None)
     card = {
         "config": config,
         "command": command(run.config) or NOT_RECORDED,
@@ -99,13 +111,35 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
         ) from error
     write_output(program_file, program_bytes, CURE)
     files = [weights, described, program_file]
+    theirs = base.with_name(base.name + ".torchvision.safetensors")
     try:
         state = torchvision.export_state_dict(run.network, run.variables)
-    except InputError:  # torchvision has no such network
+        _check_function(run.network)
+    except InputError as error:
+        say(f"not written: {theirs}: {error}")
         return files
-    files.append(base.with_name(base.name + ".torchvision.safetensors"))
-    state_dict.write_state_dict(files[-1], state)
-    return files
+    state_dict.write_state_dict(theirs, state)
+    return [*files, theirs]
+
+
+def _check_function(network: Any) -> None:
+    """Refuse a network of which torchvision has the weights, and not the function."""
+    methods = getattr(network, "recurrence", ())
+    methods = methods if isinstance(methods, tuple) else (methods,)
+    own = _CONVOLUTIONAL
+    if hasattr(network, "patch_size"):
+        own = _ATTENTIVE[getattr(network, "skip", None)]
+    other = [f"recurrence={shown(method)}" for method in methods if method not in own]
+    other += [
+        f"{name}={shown(value)}"
+        for name in ("learned", "unit_relu")
+        if (value := getattr(network, name, None))
+    ]
+    if other:
+        raise InputError(
+            f"torchvision's network has not {other[0]}, and computes something else of "
+            "these weights; optnet_jax.weights.torchvision.save writes them even so"
+        )
 
 
 def command(config: TrainConfig) -> str | None:
@@ -119,7 +153,7 @@ def command(config: TrainConfig) -> str | None:
     Returns:
         The command; ``None`` if the config comes from no file of the package.
     """
-    stem, *arguments = config.name.split("-")
+    stem, *arguments = re.split(r"-(?=\w+=)", config.name)  # as the recipes join them
     flag = ":".join(filter(None, (f"configs/{stem}.py", ",".join(arguments))))
     try:
         given = TrainConfig.of(load(flag))

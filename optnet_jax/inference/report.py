@@ -10,13 +10,12 @@ import numpy as np
 
 from optnet_jax.errors import InputError
 from optnet_jax.inference.predictions import Predictions
-from optnet_jax.inference.trained import load_run
+from optnet_jax.inference.trained import CURE, load_run
 from optnet_jax.runs import picture, program
 from optnet_jax.runs.files import write_output
 
 MOST_DRAWN = 48
 """Images that the picture shows at most."""
-CURE = "make room, or choose another --workdir"
 
 
 def predict_files(
@@ -39,8 +38,9 @@ def predict_files(
     found = run.classified(names, pixels)
     program.tell(str(found))
     # A file's name need not be text, and stands there as it is on the disk.
+    cure = f"the result stands above; {CURE}"
     content = _csv(found).encode(errors="surrogateescape")
-    file = write_output(workdir / "predictions.csv", content, CURE)
+    file = write_output(workdir / "predictions.csv", content, cure)
     program.tell(f"written: {file}")
     program.tell(f"drawn: {draw(found, pixels, workdir / 'plots' / 'predictions.png')}")
     return found

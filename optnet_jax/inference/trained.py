@@ -37,6 +37,8 @@ RELEASED = Path(__file__).parent / "released"
 
 BATCH = 64
 """Images that are run at a time at most."""
+CURE = "give write permission or make room, or use a copy of the workdir"
+"""What helps where nothing can be written into the workdir of a run."""
 
 
 class Trained:

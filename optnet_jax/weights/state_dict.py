@@ -171,7 +171,8 @@ def write_state_dict(path: str | pathlib.Path, state: Mapping[str, Any]) -> None
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise InputError(f"{name} is no array of numbers but {shown(state[name])}")
-    write_output(path, _content(path, arrays), "choose another place")
+    cure = "make room or give write permission, or choose another place"
+    write_output(path, _content(path, arrays), cure)
 
 
 def _check_suffix(path: pathlib.Path) -> None:

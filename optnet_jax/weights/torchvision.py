@@ -166,7 +166,8 @@ def import_state_dict(
 def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDict:
     """Return a network's variables under torchvision's names.
 
-    What torchvision's network has no place for, the learned coefficients, is left out.
+    What torchvision's network has no place for, the learned coefficients, is left out:
+    of HB-Net's and AGD-Net's weights it makes ResNet and DenseNet.
 
     Returns:
         Name -> float32 array, complete for ``load_state_dict(strict=True)`` of
@@ -174,11 +175,13 @@ def export_state_dict(network: nn.Module, variables: Any) -> state_dict.StateDic
         are there and 0.
 
     Raises:
-        InputError: a network that torchvision has no names for, or variables that are
-            not the network's.
+        InputError: a network that torchvision has no names for or that has another
+            activation, or variables that are not the network's.
     """
     flat: Any = flatten_dict(dict(variables))
     leaves, coefficients = _leaves(network, _images(network, *_stem(flat)))
+    own = "gelu" if hasattr(network, "patch_size") else "relu"
+    _check_fields(network, {"activation": (own,)})
     collections = {leaf.path[0] for leaf in leaves}  # what is sown is not looked at
     _check(
         "the variables do not fit",
@@ -236,13 +239,7 @@ def _leaves(network: nn.Module, images: Any) -> tuple[list[_Leaf], list[tuple]]:
             "torchvision has no weights for stages whose units share theirs: use "
             "tied=False"
         )
-    for field, choices in _CHOICES[family].items():
-        value = getattr(network, field, None)
-        if isinstance(value, str) and value not in choices:
-            names = " or ".join(f'"{choice}"' for choice in choices)
-            raise InputError(
-                f'torchvision has no weights for {field}="{value}": use {field}={names}'
-            )
+    _check_fields(network, _CHOICES[family])
     key = jax.random.key(0)
     with declared() as learned:
         shapes: Any = flatten_dict(jax.eval_shape(network.init, key, images))
@@ -261,6 +258,18 @@ def _leaves(network: nn.Module, images: Any) -> tuple[list[_Leaf], list[tuple]]:
             f"torchvision has no weights for {', '.join(sorted(set(unknown)))}"
         )
     return leaves, coefficients
+
+
+def _check_fields(network: nn.Module, known: Mapping[str, tuple[str, ...]]) -> None:
+    for field, choices in known.items():
+        value = getattr(network, field, None)
+        for name in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(name, str) and name not in choices:
+                names = " or ".join(f'"{choice}"' for choice in choices)
+                raise InputError(
+                    f'torchvision has no weights for {field}="{name}": use '
+                    f"{field}={names}"
+                )
 
 
 def _keys(path: tuple, shape: tuple, shapes: Any, family: str) -> tuple[str, ...]:

@@ -116,6 +116,82 @@ def test_what_a_released_network_leaves_in_its_folder_is_no_run(tmp_path):
         optnet_jax.load_run("digits_agd")
 
 
+def test_where_nothing_can_be_written_the_cure_is_none_that_changes_the_run(
+    tmp_path, capsys
+):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
+    here = Path("digits_agd")
+    here.touch()
+    with pytest.raises(
+        InputError, match=r"\(File exists\): the result stands above; .* use a copy"
+    ):
+        report.predict_files(here, [str(tmp_path / "black.png")])
+    assert "black.png" in capsys.readouterr().out
+    here.unlink()
+    here.mkdir()
+    (here / "exported").touch()
+    with pytest.raises(
+        InputError, match=r"\(File .*\): make room or give write permission"
+    ):
+        export.export_run(here)
+
+
+@pytest.fixture
+def to_export(monkeypatch):
+    """A network whose program is not traced."""
+    program = types.SimpleNamespace(serialize=bytes)
+    monkeypatch.setattr(export, "stablehlo", lambda run: program)
+    return optnet_jax.load_run("digits_agd")
+
+
+def test_the_final_error_of_a_card_is_that_of_its_weights(to_export, tmp_path):
+    released_card = to_export.card
+    assert released_card["best"]["step"] != to_export.step
+    for step, of in ((to_export.step, "final"), (374, "best"), (5, None)):
+        to_export.step = step
+        card = json.loads(export.export(to_export, tmp_path / "x")[1].read_text())
+        assert card["final"] == released_card.get(of, export.NOT_RECORDED)
+        assert card["best"] == released_card["best"]
+
+
+RESIDUAL = {"stage_sizes": (1, 2), "widths": (4, 8), "num_classes": 3}
+DENSE = {"stage_sizes": (1, 1), "growth_rate": 4, "num_classes": 3}
+VIT = {"depth": 2, "width": 8, "heads": 2, "patch_size": 4, "num_classes": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "lacking"),
+    [
+        ("resnet34", RESIDUAL, None),
+        ("resnet34", {**RESIDUAL, "activation": "tanh"}, "activation="),
+        ("resnet34", {**RESIDUAL, "unit_relu": True}, "has not unit_relu=True"),
+        ("resnet34", {**RESIDUAL, "learned": ("beta1",)}, "has not learned="),
+        ("hb_net34", RESIDUAL, "has not recurrence=HeavyBall"),
+        ("densenet121", DENSE, None),
+        ("agd_net121", DENSE, "has not recurrence=HistorySum"),
+        ("vit", VIT, None),
+        ("vit", {**VIT, "recurrence": "gd", "splitting": "in_turn"}, None),
+        ("vit", {**VIT, "skip": True}, "has not recurrence=HeavyBall"),
+        ("vit", {**VIT, "recurrence": "leapfrog"}, "has not recurrence=HeavyBall"),
+        ("resnet20", {}, "ImageNet's stem"),
+    ],
+)
+def test_torchvisions_file_is_of_torchvisions_functions_alone(
+    to_export, tmp_path, capsys, name, fields, lacking
+):
+    to_export.network = networks.create(name, **fields)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(to_export.network.init, jax.random.key(0), images)
+    to_export.variables = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    *_, last = export.export(to_export, tmp_path / "x")
+    said, file = capsys.readouterr().out, tmp_path / "x.torchvision.safetensors"
+    assert file.exists() is (last == file) is (lacking is None)
+    if lacking:
+        assert re.search(f"^not written: {file}: .*{lacking}.*\n$", said)
+    else:
+        assert not said
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -337,6 +413,9 @@ def test_the_command_of_a_card_has_what_was_changed():
     config["data"]["data_dir"] = ""
     assert given(command) == config
     assert export.command(TrainConfig.of({**config, "name": "my_own"})) is None
+    flag = "configs/folder_hb.py:path=my-flowers,size=32"
+    command = export.command(TrainConfig.of(configuration.load(flag)))
+    assert command.endswith(f"--config={flag}")
 
 
 def given(command):

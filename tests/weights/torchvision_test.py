@@ -224,6 +224,21 @@ def test_networks_that_torchvision_has_not(network, message):
         torchvision.export_state_dict(network, {})
 
 
+@pytest.mark.parametrize(
+    ("network", "own"),
+    [
+        (resnet(**RES_FIELDS, activation="tanh"), "relu"),
+        (DENSE.clone(activation=("relu", "relu", "elu", "relu", "relu")), "relu"),
+        (create("vit", activation="relu"), "gelu"),
+    ],
+)
+def test_another_activation_starts_from_weights_and_does_not_give_them(network, own):
+    with pytest.raises(InputError, match=f'for activation="[a-z]*": use .*="{own}"$'):
+        torchvision.export_state_dict(network, {})
+    with pytest.raises(InputError, match="does not fit: missing"):
+        torchvision.import_state_dict(network, {})
+
+
 class Unit(BasicUnit):
     """One of one's own, with the same leaves."""
 
