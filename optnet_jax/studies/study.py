@@ -146,8 +146,13 @@ class Study(Generic[AnyConfig, AnyCell]):
             return self._write(self.report(config, rows), folder)
 
     def left(self, config: Config | AnyConfig, workdir: Path) -> list[str]:
-        """Return what is left to be done: a line for each cell without a row."""
+        """Return what is left to be done: a line for each cell without a row.
+
+        Raises:
+            InputError: the workdir belongs to another config, or is damaged.
+        """
         config = self.config.of(config)
+        self._earlier(workdir / f"{self.name}.json", config)
         store = self._store(config, self.plan(config), workdir)
         return [store.left(cell) for cell in store.places if store.read(cell) is None]
 

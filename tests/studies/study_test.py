@@ -165,6 +165,14 @@ def test_another_config_is_refused_and_the_difference_named(run, lost):
         run(power=3)
 
 
+def test_a_summary_is_of_the_studys_own_workdir(run, toy, measured):
+    folder, config = run(), {"experiment": "squares", "name": "squares", "power": 2}
+    assert toy.left(config, folder) == []
+    with pytest.raises(InputError, match="power was 2, now 3"):
+        toy.left({**config, "power": 3}, folder)
+    assert len(toy.left({**config, "power": 3}, folder / "new")) == 2
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"sum": 9}', "\0\0", '{"config": {"data": 3}}']
 )
