@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from optnet_jax import networks
+from optnet_jax import data, networks
 from optnet_jax.configuration import as_json
 from optnet_jax.configuration.overrides import override
 from optnet_jax.errors import InputError, shown
@@ -47,6 +47,7 @@ from optnet_jax.studies.verdict import together
 from optnet_jax.training import result as results
 from optnet_jax.training.differences import differing, settled, within
 from optnet_jax.training.summary import network
+from optnet_jax.training.workdir import read_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,12 @@ class Cell:
         network(config)  # refuses what none could be made of
         return as_json(config)
 
+    @functools.cached_property
+    def read_from(self) -> dict[str, Any]:
+        """The state of the folder of pictures that it is of; empty for other sets."""
+        options = data.Options.of(self.config["data"])
+        return data.spec_of(options).read_from() if options.folder else {}
+
 
 def plan(config: Config) -> list[Cell]:
     """List the runs seed by seed, so that a part of them is a whole table."""
@@ -145,12 +152,13 @@ class Runs(Store[Cell]):
         if found is None:
             return None
         strange = differences(found["config"], cell.config)
+        strange += _other_pictures(folder, found["config"], cell)
         if found["seed"] != cell.seed:
             strange.insert(0, f"seed = {found['seed']}, not {cell.seed}")
         if strange:
             raise InputError(
-                f"{folder} holds another run ({'; '.join(strange)}): move it away or "
-                "choose another --workdir"
+                f"{folder} holds another run ({'; '.join(strange)}): move it away, "
+                "choose another --workdir, or give the --config.overrides of that run"
             )
         return {
             "model": cell.entry.row.label,
@@ -217,6 +225,18 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         if (field in ours and field in theirs) or field.startswith("model.")
         if not within(field, IGNORED)
     ]
+
+
+def _other_pictures(run: Path, config: Mapping[str, Any], cell: Cell) -> Iterator[str]:
+    """Say if a run was trained on other pictures than its cell's, wherever they lie.
+
+    Where the run does not say what they were, their folder counts.
+    """
+    was, asked = (each.get("data", {}).get("folder") for each in (config, cell.config))
+    if asked:
+        before = (read_json(run / "dataset.json") or {}).get("read_from")
+        if before != cell.read_from if before else was != asked:
+            yield f"data.folder = {was}, not {asked} as it is now"
 
 
 def conclude(config: Config, rows: list[Row]) -> Report:

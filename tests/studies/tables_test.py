@@ -1,6 +1,7 @@
 """Tables of runs that are made by hand, a ``result.json`` each, through the study."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -169,6 +170,36 @@ def test_another_run_is_not_taken_for_the_tables(made, tmp_path, use, change, sa
         getattr(STUDY, use)(config_of("digits,seeds=0"), tmp_path)
 
 
+def test_a_run_on_other_pictures_is_not_taken_for_the_tables(made, tmp_path):
+    def pictures(name, *sizes):
+        for kind, (i, size) in itertools.product("xy", enumerate(sizes)):
+            file = tmp_path / name / kind / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"0" * size)
+            os.utime(file, (0, 0))
+        changes = "dataset=optnet_folder", f"folder={tmp_path / name}", "image_size=8"
+        return tuple(f"data.{change}" for change in changes)
+
+    def left(overrides):
+        config = config_of("digits,seeds=0", overrides=overrides)
+        return len(STUDY.left(config, tmp_path))
+
+    cats, flowers = pictures("cats", 1, 2, 3), pictures("flowers", 1, 2, 4)
+    cell = cell_of("digits", "hb_net", overrides=cats)
+    run = made(cell)
+    # An older version's, which does not say what the pictures were.
+    assert left(cats) == 4
+    other = r"holds another run \(data.folder = .*cats, not .*flowers as it is now\)"
+    with pytest.raises(InputError, match=other):
+        left(flowers)
+    (run / "dataset.json").write_text(json.dumps({"read_from": cell.read_from}))
+    assert left(cats) == left(pictures("moved", 1, 2, 3)) == 4
+    with pytest.raises(InputError, match=other):
+        left(flowers)
+    with pytest.raises(InputError, match=r"cats, not .*cats as it is now"):
+        left(pictures("cats", 1, 2, 3, 4))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -207,7 +238,8 @@ def test_overrides_say_what_the_runs_are(made, tmp_path, capsys):
     STUDY.report_so_far(config, tmp_path)
     said = "Every run with schedule.epochs=1.0, model.remat=True."
     assert said in capsys.readouterr().out
-    with pytest.raises(InputError, match="model.remat = True, not False"):
+    cure = r"model.remat = True, not False.* or give the --config.overrides of that"
+    with pytest.raises(InputError, match=cure):
         STUDY.left(config_of("digits,seeds=0"), tmp_path)
 
 
@@ -424,7 +456,7 @@ def test_runs_of_another_table_are_not_counted_and_said(made, tmp_path, capsys):
     assert report["cells"] == []
 
 
-@pytest.mark.parametrize("use", ["run", "report_so_far"])
+@pytest.mark.parametrize("use", ["run", "left", "report_so_far"])
 def test_a_workdir_belongs_to_one_table_before_it_has_a_report(
     tmp_path, use, starting_none
 ):
@@ -436,7 +468,7 @@ def test_a_workdir_belongs_to_one_table_before_it_has_a_report(
         getattr(starting_none, use)(config_of("table5"), tmp_path)
 
 
-@pytest.mark.parametrize("use", ["run", "report_so_far"])
+@pytest.mark.parametrize("use", ["run", "left", "report_so_far"])
 def test_a_workdir_belongs_to_one_table(tmp_path, use, starting_none):
     """Another one would replace its report; another part of it may."""
     STUDY.report_so_far(config_of("digits"), tmp_path)
