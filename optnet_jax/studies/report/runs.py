@@ -15,7 +15,7 @@ from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files, json_lines
 from optnet_jax.studies.cells import read_json
-from optnet_jax.training import coefficients, result
+from optnet_jax.training import coefficients, result, workdir
 from optnet_jax.training.differences import NOT_SET, within
 
 # What sets no runs apart but their seeds: where and how often something is written.
@@ -51,6 +51,18 @@ class Run:
     def seed(self) -> int:
         """Its seed."""
         return self.config.get("seed", 0)
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Any]:
+        """Its config by dotted names, and ``data.images``: a digest of its images.
+
+        That is the same wherever they lie. Where it is not known their folder counts.
+        """
+        flat = flatten_dict(self.config, sep=".")
+        described = workdir.read_json(self.path / "dataset.json") or {}
+        digest = str(described.get("fingerprint") or "")[:12]
+        images = digest or flat.get("data.folder")
+        return {**flat, "data.images": images} if images else flat
 
     @functools.cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -153,7 +165,7 @@ class Group:
     Attributes:
         label: Name of the config without its seed.
         runs: By ascending seed, one of each.
-        config: The first one's config by dotted names.
+        config: The first one's config by dotted names, see :attr:`Run.fields`.
         repeats: What is left out, copies as a rule: each with the run of its seed.
     """
 
@@ -164,15 +176,15 @@ class Group:
 
 
 def group(runs: Iterable[Run]) -> list[Group]:
-    """Put runs together whose configs differ in nothing but the seed.
+    """Put runs together whose configs and images differ in nothing but the seed.
 
     A seed counts once: of several runs of it that which is finished, or the furthest.
     Labels that would be equal say in which fields their configs differ.
     """
     alike: dict[str, list[Run]] = {}
     for run in runs:
-        flat = flatten_dict(run.config, sep=".").items()
-        kept = {name: value for name, value in flat if not within(name, IGNORED)}
+        fields = run.fields.items()
+        kept = {name: value for name, value in fields if not within(name, IGNORED)}
         alike.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
     members, repeats = [], []
     for found in alike.values():
@@ -183,7 +195,7 @@ def group(runs: Iterable[Run]) -> list[Group]:
         members.append(list(first.values()))
         pairs = [(run, first[run.seed]) for run in found]
         repeats.append([(run, kept) for run, kept in pairs if run is not kept])
-    configs = [flatten_dict(found[0].config, sep=".") for found in members]
+    configs = [found[0].fields for found in members]
     names = [re.sub(r"-?seed=\d+", "", found[0].name) for found in members]
     fields = differing_fields(configs)
     labels = [

@@ -71,6 +71,34 @@ def test_equal_names_are_told_apart_by_what_differs(make_run, tmp_path):
     ]
 
 
+def test_runs_on_other_pictures_are_no_copies_and_no_seeds_of_one(make_run, tmp_path):
+    """Wherever the pictures lie: their digest counts, and only without it the folder.
+
+    Two states of one set, whose configs are the same, are told apart by it.
+    """
+    for name, folder, digest in (
+        ("a", "cats", "cats" * 16),
+        ("a", "moved/cats", "cats" * 16),
+        ("b", "flowers", "flowers" * 9),
+        ("c", "cats", None),
+        ("c", "flowers", None),
+    ):
+        data = {"dataset": "optnet_folder", "folder": folder}
+        run = make_run(tmp_path / folder / name, "x", data=data)
+        if digest:
+            text = json.dumps({"fingerprint": digest})
+            (run / "dataset.json").write_text(text)
+    found = {
+        g.label: [r.path for r in g.runs] for g in runs.group(runs.find([tmp_path]))
+    }
+    assert found == {
+        "x (data.images=catscatscats)": [tmp_path / "cats" / "a" / "x"],
+        "x (data.images=cats)": [tmp_path / "cats" / "c" / "x"],
+        "x (data.images=flowersflowe)": [tmp_path / "flowers" / "b" / "x"],
+        "x (data.images=flowers)": [tmp_path / "flowers" / "c" / "x"],
+    }
+
+
 def test_damaged_lines_are_left_out_and_said(make_run, tmp_path, caplog):
     run = make_run(tmp_path, "a")
     with (run / "metrics.jsonl").open("ab") as file:
