@@ -107,7 +107,8 @@ class Files(Store[AnyCell]):
         cells: all cells of the study.
         folder: where each leaves its file; made where it is missing.
         begin: makes what all cells share and returns the function that measures one: a
-            cell -> numbers, texts, and lists and dicts of them.
+            cell -> numbers, texts, and lists and dicts of them. Its ``fingerprint``, if
+            it has one, says on what data; cells of other data are refused then.
         config: what all cells depend on, in JSON types.
     """
 
@@ -119,6 +120,7 @@ class Files(Store[AnyCell]):
         config: Mapping[str, Any],
     ):
         self._folder, self._begin = folder, begin
+        self._fingerprint = ""  # which is known once the data are loaded
         self._definitions = {
             cell: {"cell": described(cell), "config": config} for cell in cells
         }
@@ -142,11 +144,19 @@ class Files(Store[AnyCell]):
                 f"{file} was measured with other settings of JAX ({listed(changed)}): "
                 "use those, or another --workdir"
             )
+        data = row.pop("fingerprint", "")
+        if data and self._fingerprint and data != self._fingerprint:
+            raise InputError(
+                f"{file} was measured on other images (their digest was {data[:12]}, "
+                f"now {self._fingerprint[:12]}): use those, or another --workdir"
+            )
         return row
 
     def begin(self) -> Callable[[AnyCell], Row]:
         """Return what measures a cell and writes its file."""
         measure = self._begin()
+        self._fingerprint = getattr(measure, "fingerprint", "")
+        self.rows()  # refuses those of other data, before anything slow
         self._folder.mkdir(exist_ok=True)
 
         def measure_and_keep(cell: AnyCell) -> Row:
@@ -165,7 +175,9 @@ class Files(Store[AnyCell]):
             )
             # In the worker, so that a cell that ends after Ctrl-C is not lost.
             definition = self._definitions[cell]
-            made_from = {"settings": settings(), "definition": definition}
+            made_from: Row = {"settings": settings(), "definition": definition}
+            if self._fingerprint:
+                made_from["fingerprint"] = self._fingerprint
             write_json(self.places[cell], {**row, **made_from})
             return row
 

@@ -35,7 +35,7 @@ from optnet_jax.studies import kinds, verdict
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.convergence import first_for_good, fit_exponent
 from optnet_jax.studies.fit import fit
-from optnet_jax.studies.images import Images, load
+from optnet_jax.studies.images import Images, OnImages, load
 from optnet_jax.studies.markdown import bullets, number, pivot, select, with_sd
 from optnet_jax.studies.panels import legend, panels
 from optnet_jax.studies.study import Report, Study, StudyConfig
@@ -227,7 +227,9 @@ class Network(nn.Module):
 def measurement(config: EquilibriumConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; the images are loaded once."""
     images = load(config.data, config.seed, config.equilibrium.steps)
-    return functools.partial(measure, config=config, images=images)
+    return OnImages(
+        functools.partial(measure, config=config, images=images), images.fingerprint
+    )
 
 
 def measure(cell: Cell, config: EquilibriumConfig, images: Images) -> Row:

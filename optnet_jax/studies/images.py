@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,11 +22,30 @@ class Images:
         batches: images [steps, B, pixels] and labels [steps, B].
         test: images [N, pixels] and labels [N].
         classes: how many.
+        fingerprint: of the data set.
     """
 
     batches: tuple[jax.Array, jax.Array]
     test: tuple[jax.Array, jax.Array]
     classes: int
+    fingerprint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnImages:
+    """The function that measures a cell on images, and what these are.
+
+    Attributes:
+        measure: a cell -> its row.
+        fingerprint: of the data set.
+    """
+
+    measure: Callable[[Any], dict[str, Any]]
+    fingerprint: str
+
+    def __call__(self, cell: Any) -> dict[str, Any]:
+        """Measure a cell."""
+        return self.measure(cell)
 
 
 def load(config: Data, seed: int, steps: int) -> Images:
@@ -47,7 +67,9 @@ def load(config: Data, seed: int, steps: int) -> Images:
     test = [(_flat(b["image"])[m], np.asarray(b["label"])[m]) for b, m in kept]
     images, labels = (jnp.asarray(np.stack(e)) for e in zip(*batches, strict=True))
     last, of_last = (jnp.asarray(np.concatenate(e)) for e in zip(*test, strict=True))
-    return Images((images, labels), (last, of_last), dataset.num_classes)
+    return Images(
+        (images, labels), (last, of_last), dataset.num_classes, dataset.fingerprint
+    )
 
 
 def _flat(images: Any) -> np.ndarray:

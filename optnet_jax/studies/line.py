@@ -30,7 +30,7 @@ from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import in_parts, tune
-from optnet_jax.studies.images import Images, load
+from optnet_jax.studies.images import Images, OnImages, load
 from optnet_jax.studies.markdown import (
     bullets,
     number,
@@ -127,7 +127,10 @@ def measurement(config: LineConfig) -> Callable[[Cell], Row]:
     """Return the function that measures a cell; images and programs are made once."""
     images = load(config.data, config.seed, config.line.steps)
     programs = functools.cache(functools.partial(make_programs, config.line, images))
-    return lambda cell: measure(cell, config, *programs(cell.depth, cell.normalize))
+    return OnImages(
+        lambda cell: measure(cell, config, *programs(cell.depth, cell.normalize)),
+        images.fingerprint,
+    )
 
 
 def measure(cell: Cell, config: LineConfig, train: Callable, norms: Callable) -> Row:

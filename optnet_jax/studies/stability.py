@@ -26,7 +26,7 @@ from optnet_jax.studies import kinds
 from optnet_jax.studies import trial as trials
 from optnet_jax.studies.cells import Row
 from optnet_jax.studies.fit import members
-from optnet_jax.studies.images import Images, load
+from optnet_jax.studies.images import Images, OnImages, load
 from optnet_jax.studies.markdown import bullets, number, ratio, select, table
 from optnet_jax.studies.norms import measure
 from optnet_jax.studies.panels import legend, panels
@@ -143,7 +143,7 @@ def measurement(config: StabilityConfig) -> Callable[[Cell], Row]:
         "norms": functools.partial(measure_norms, config=config),
         "trial": functools.partial(run_trial, config=config, images=images),
     }
-    return lambda cell: parts[cell.part](cell)
+    return OnImages(lambda cell: parts[cell.part](cell), images.fingerprint)
 
 
 def measure_roots(cell: Cell) -> Row:

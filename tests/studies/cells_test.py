@@ -9,6 +9,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.recurrences import HeavyBall, heavy_ball
 from optnet_jax.runs import program
 from optnet_jax.studies import cells
+from optnet_jax.studies.images import OnImages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +204,24 @@ def test_a_cell_that_was_measured_with_other_settings_of_jax_is_refused(tmp_path
         pytest.raises(InputError, match="prng_impl was threefry2x32, now rbg"),
     ):
         complete(tmp_path, [1, 2])
+
+
+def test_cells_that_were_measured_on_other_images_are_refused(tmp_path):
+    """As soon as those of now are loaded; what says nothing of its images goes on."""
+
+    def on(fingerprint, measure=work_out):
+        return lambda: OnImages(measure, fingerprint)
+
+    complete(tmp_path, [1])
+    complete(tmp_path, [1, 2], begin=on("old"))
+    complete(tmp_path, [1, 2, 3], begin=on("old"))
+    new = on("new", lambda cell: pytest.fail("a cell is measured"))
+    fault = r"square2-.* was measured on other images \(their digest was old, now new"
+    with pytest.raises(InputError, match=fault):
+        complete(tmp_path, [1, 2, 3, 4], begin=new)
+    found = complete(tmp_path, [1, 2, 3], begin=new)
+    assert [row["value"] for row in found] == [1, 4, 9]
+    assert all("fingerprint" not in row for row in found)
 
 
 def test_a_file_that_was_renamed_is_not_believed(tmp_path):

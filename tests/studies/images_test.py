@@ -6,6 +6,7 @@ from optnet_jax.configs import equilibrium as config_file
 
 from optnet_jax import configuration, data
 from optnet_jax.errors import InputError
+from optnet_jax.studies import equilibrium, line, stability
 from optnet_jax.studies.equilibrium import EquilibriumConfig
 from optnet_jax.studies.images import load
 
@@ -16,7 +17,9 @@ def test_the_images_are_those_of_a_training_run():
     assert found.batches[0].shape == (2, 128, 64)
     assert found.test[0].shape == (360, 64)
     assert found.classes == 10
-    run = data.load(config, seed=0).train_batches()
+    dataset = data.load(config, seed=0)
+    assert found.fingerprint == dataset.fingerprint
+    run = dataset.train_batches()
     for images, labels, batch in zip(*found.batches, run, strict=False):
         np.testing.assert_array_equal(images, np.reshape(batch["image"], (128, 64)))
         np.testing.assert_array_equal(labels, batch["label"])
@@ -28,6 +31,14 @@ def test_every_field_that_a_message_about_images_names_is_there(name):
     assert {*found} == {*data.Options.defaults()}
     # What it was before the command line could set the others.
     assert data.Options.of(found) == data.Options(batch_size=found.batch_size)
+
+
+@pytest.mark.parametrize("study", [equilibrium, line, stability])
+def test_cells_say_of_what_images_they_are(study, images, monkeypatch):
+    of = dataclasses.replace(images, fingerprint="digest")
+    monkeypatch.setattr(study, "load", lambda *_: of)
+    config = configuration.load(f"configs/{study.STUDY.name}.py")
+    assert study.measurement(study.STUDY.config.of(config)).fingerprint == "digest"
 
 
 @pytest.mark.parametrize("field", ["trivial_augment", "erase", "mixup", "cutmix"])
