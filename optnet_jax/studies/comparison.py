@@ -59,14 +59,17 @@ def compare(
     }
 
 
-def verdict(found: Mapping[str, Any], p_value: float, tests: int = 1) -> str:
+def verdict(
+    found: Mapping[str, Any], p_value: float, least: float, tests: int = 1
+) -> str:
     """Return the verdict at a p-value that is corrected for a number of tests.
 
-    Where that is above 5 % whatever the errors are, it says how many seeds could tell.
+    Where the least that it could be with so many seeds is above 5 %, too, the verdict
+    says how many could tell, whatever the other tests find.
     """
     if p_value <= 1 - CONFIDENCE:
         return "better" if found["mean"] < 0 else "worse"
-    if tests * found["least_p_value"] > 1 - CONFIDENCE:
+    if least > 1 - CONFIDENCE:
         among = f" and {tests} tests" if tests > 1 else ""
         enough = math.ceil(math.log2(2 * tests / (1 - CONFIDENCE)))
         return (

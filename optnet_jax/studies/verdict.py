@@ -99,16 +99,15 @@ def together(found: Sequence[tuple[Row, Row]]) -> list[Row]:
     Returns:
         The fields of both, ``p_corrected`` and the ``verdict``.
     """
-    corrected = holm([each["p_value"] for _, each in found])
-    return [
-        {
-            **place,
-            **each,
-            "p_corrected": p_value,
-            "verdict": comparison.verdict(each, p_value, len(found)),
-        }
-        for (place, each), p_value in zip(found, corrected, strict=True)
-    ]
+    p_values = [each["p_value"] for _, each in found]
+    corrected, judged = holm(p_values), []
+    for i, (place, each) in enumerate(found):
+        # What so many seeds could have shown beside the others as they are.
+        best = holm([*p_values[:i], each["least_p_value"], *p_values[i + 1 :]])[i]
+        verdict = comparison.verdict(each, corrected[i], best, len(found))
+        made = {"p_corrected": corrected[i], "verdict": verdict}
+        judged.append({**place, **each, **made})
+    return judged
 
 
 def against(baseline: Row, values: Sequence[tuple[Row, Sequence[float]]]) -> list[Row]:

@@ -79,7 +79,7 @@ def test_five_seeds_cannot_reach_five_percent_and_six_can(number, verdict):
         dict.fromkeys(range(number), 1.0), dict.fromkeys(range(number), 2.0)
     )
     assert found["p_value"] == found["least_p_value"] == 2 / 2**number
-    assert comparison.verdict(found, found["p_value"]) == verdict
+    assert comparison.verdict(found, found["p_value"], 2 / 2**number) == verdict
 
 
 def test_false_alarms_are_as_rare_as_promised():
@@ -117,11 +117,12 @@ def test_without_a_common_seed_there_is_nothing_to_compare():
 def test_a_verdict_among_other_tests_needs_more_seeds():
     errors = {seed: 1.0 + 0.01 * seed for seed in range(7)}
     found = comparison.compare(errors, dict.fromkeys(range(7), 2.0))
-    assert comparison.verdict(found, found["p_value"]) == "better"
-    assert comparison.verdict(found, 2 * found["p_value"], tests=2) == "better"
-    assert comparison.verdict(found, 1.0, tests=2) == "no more than chance"
+    least = found["least_p_value"]
+    assert comparison.verdict(found, least, least) == "better"
+    assert comparison.verdict(found, 2 * least, 2 * least, tests=2) == "better"
+    assert comparison.verdict(found, 1.0, 2 * least, tests=2) == "no more than chance"
     assert (
-        comparison.verdict(found, 4 * found["p_value"], 4)
+        comparison.verdict(found, 4 * least, 4 * least, 4)
         == "cannot tell with n = 7 and 4 tests, 8 seeds could"
     )
 

@@ -51,7 +51,8 @@ def test_layers_are_compared_by_seed(ours, theirs, expected, mean):
         for seeds in (ours, theirs)
     )
     found = compare(*layers)
-    assert verdict.direction(judged(found, found["p_value"])) == expected
+    p_values = found["p_value"], found["least_p_value"]
+    assert verdict.direction(judged(found, *p_values)) == expected
     assert found["mean"] == mean
 
 
@@ -150,6 +151,24 @@ def test_the_sentence_names_who_needs_what():
         "supported: 3 method(s) need fewer iterations than GD with the true W; once "
         "trained, HB and AGD need fewer layers than GD; for AGD2 no difference is found"
     )
+
+
+@pytest.mark.parametrize(
+    ("better", "expected"), [(7, "better"), (6, "no more than chance")]
+)
+def test_a_verdict_that_other_tests_leave_open_is_not_out_of_reach(better, expected):
+    """Holm multiplies by the tests that are left: seven seeds suffice as one of 3."""
+
+    def found(n, better):
+        ours = {seed: -1.0 if seed < better else 0.1 for seed in range(n)}
+        return {}, compare(ours, dict.fromkeys(range(n), 0.0))
+
+    rows = verdict.together([found(8, 8), found(7, better), found(8, 1), found(8, 1)])
+    assert rows[1]["verdict"] == expected
+    # Beside tests that find nothing it is one of 4.
+    beside = [({}, compare({0: 1.0}, {0: 0.0}))] * 3
+    alone = verdict.together([found(7, better), *beside])[0]
+    assert alone["verdict"] == "cannot tell with n = 7 and 4 tests, 8 seeds could"
 
 
 def test_tests_with_other_numbers_of_seeds_take_nothing_from_a_p_value():
