@@ -24,6 +24,7 @@ from optnet_jax.configs import recipes
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.inspect import tpu
+from optnet_jax.networks import create
 from optnet_jax.runs.program import tell
 from optnet_jax.training.summary import experiment_on
 
@@ -142,7 +143,17 @@ def _measure(case: Case, options: argparse.Namespace) -> list[Row]:
     fields.precision = "bfloat16"
     fields.data.batch_size = case.batch
     ours = "resnet34" if case.network in PLAIN else case.network
-    fields.model = {"name": ours, "batch_norm_group": options.group}
+    network = create(ours)
+    model: dict[str, Any] = {"name": ours}
+    normalises = getattr(network, "batch_norm", hasattr(network, "batch_norm_group"))
+    if normalises and case.network not in PLAIN:
+        if case.batch % options.group:
+            raise InputError(
+                f"{case.network}:{case.batch} has no whole BatchNorm groups of "
+                f"--group={options.group} images: give a --group that divides it"
+            )
+        model["batch_norm_group"] = options.group
+    fields.model = model
     experiment = experiment_on(TrainConfig.of(fields), place)
     if case.network in PLAIN:
         module = PLAIN[case.network](dtype=jnp.bfloat16)

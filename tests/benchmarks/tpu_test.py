@@ -2,6 +2,7 @@ import jax
 import pytest
 
 from optnet_jax.benchmarks import tpu
+from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 
 
@@ -17,8 +18,12 @@ def test_plain_networks_are_ours_in_other_layers(name):
     assert shapes(theirs) == shapes(ours)
 
 
-def test_a_row_is_of_the_recipes_step(monkeypatch, options):
-    """The compiler is the one part that is not asked here: inspect/tpu_test.py does."""
+@pytest.fixture
+def experiments(monkeypatch):
+    """The runs whose steps are compiled, by what stands in for the compiler.
+
+    It is the one part that is not asked here: inspect/tpu_test.py does.
+    """
     place = tpu.tpu.Topology(
         "v5e:2x2", tpu.tpu.CHIPS["v5e"], tuple(jax.devices()[:4]), 4
     )
@@ -35,6 +40,25 @@ def test_a_row_is_of_the_recipes_step(monkeypatch, options):
     monkeypatch.setattr(tpu.tpu, "compile_for", lambda *_: program)
     experiment = tpu.experiment_on.__globals__["experiment_lib"].Experiment
     monkeypatch.setattr(experiment, "lowered_train_step", lowered)
+    return experiments
+
+
+def test_networks_without_batch_norm_have_no_groups(options, experiments):
+    cases = ",".join(f"{name}:8@v5e:2x2" for name in ("vit_tiny16", "lenet5", "vgg16"))
+    rows = tpu.SUITE.run(options(tpu.SUITE, f"--cases={cases}"))
+    assert [row["case"] for row in rows] == ["vit_tiny16", "lenet5", "vgg16"]
+
+
+def test_groups_that_do_not_divide_a_batch_are_refused(options, experiments):
+    cases = "plain_resnet34:96@v5e:2x2,resnet34:96@v5e:2x2"
+    fault = "resnet34:96 has no whole BatchNorm groups of --group=64 images: give a"
+    with pytest.raises(InputError, match=f"^{fault}"):
+        tpu.SUITE.run(options(tpu.SUITE, f"--cases={cases}"))
+    assert len(experiments) == 1  # linen's own takes the whole batch
+    tpu.SUITE.run(options(tpu.SUITE, f"--cases={cases}", "--group=48"))
+
+
+def test_a_row_is_of_the_recipes_step(options, experiments):
     cases = "plain_resnet34:256@v5e:2x2,hb_net34:256@v5e:2x2"
     rows = tpu.SUITE.run(options(tpu.SUITE, f"--cases={cases}", "--group=32"))
     assert [row["case"] for row in rows] == ["plain_resnet34", "hb_net34"]
