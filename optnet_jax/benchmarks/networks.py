@@ -67,8 +67,7 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
     name, count = case[0], options.batch or case[1]
     tell(f"{name}: draw the parameters")
     network: Any = create(name)
-    imagenet = getattr(network, "stem", "") == "imagenet"
-    size = options.image_size or (224 if imagenet else 32)
+    size = options.image_size or (224 if network.num_classes == 1000 else 32)
     shape = (size, size, 3)
     state, batch = programs.start(network, shape, count)
 
@@ -95,26 +94,28 @@ def _measure(case: tuple[str, int], options: argparse.Namespace) -> list[Row]:
             flops = 2 * multiply_adds * (3 if kind == "train" else 1)
             if torch:
                 row["torch_form"] = "compiled" if options.compiled else "eager"
-            rows.append({"case": f"{kind}/{suffix}", **row, **shares(row, flops)})
+            row |= shares(row, flops if options.bfloat16 else None)
+            rows.append({"case": f"{kind}/{suffix}", **row})
     return rows
 
 
-def shares(row: Row, flops: float) -> dict[str, float]:
+def shares(row: Row, flops: float | None) -> dict[str, float]:
     """Return the shares of the device's peaks, nothing for a device without an entry.
 
     Args:
         row: of a program. Its bytes are those that the compiler counts for its
             operations, an upper bound of what goes to memory.
-        flops: 2 for each multiply-add of its convolutions and products.
+        flops: 2 for each multiply-add of its convolutions and products; None where
+            they are not in bfloat16, of which the peak is.
     """
     kind, seconds = jax.devices()[0].device_kind, row["ours"]["median"]
     if kind not in PEAKS:
         return {}
     peak_flops, peak_bandwidth = PEAKS[kind]
-    return {
-        "flops_share": flops / seconds / peak_flops,
-        "bandwidth_share": row["bytes_accessed"] / seconds / peak_bandwidth,
-    }
+    found = {"bandwidth_share": row["bytes_accessed"] / seconds / peak_bandwidth}
+    if flops is not None:
+        found["flops_share"] = flops / seconds / peak_flops
+    return found
 
 
 def _options(cases: str, accelerator: bool) -> dict[str, dict[str, Any]]:

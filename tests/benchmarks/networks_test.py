@@ -1,3 +1,5 @@
+import types
+
 import jax
 import pytest
 
@@ -64,3 +66,36 @@ def test_shares_of_the_peak(monkeypatch):
     monkeypatch.setitem(networks.PEAKS, kind, (1e12, 4e9))
     found = networks.shares(row, 1e11)
     assert found == {"flops_share": 0.2, "bandwidth_share": 0.5}
+    # The peak is bfloat16's.
+    assert networks.shares(row, None) == {"bandwidth_share": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "side", "share"),
+    [("vgg16", "no-bfloat16", 224, False), ("vit_base16", "bfloat16", 224, True)]
+    + [("resnet34", "bfloat16", 224, True), ("lenet5", "bfloat16", 32, True)],
+)
+def test_a_network_has_the_images_and_the_shares_of_its_kind(
+    name, kind, side, share, options, monkeypatch
+):
+    """Nothing is drawn, compiled or timed: of what shape it would be is asked."""
+    shapes = []
+    monkeypatch.setattr(timing, "has_torch", lambda: False)
+    monkeypatch.setitem(networks.PEAKS, jax.devices()[0].device_kind, (1e12, 4e9))
+    begun = types.SimpleNamespace(eval_variables={})
+
+    def start(network, shape, count):
+        shapes.append(shape)
+        return begun, {"image": None}
+
+    row = {"ours": {"median": 0.5}, "bytes_accessed": 1e9}
+    monkeypatch.setattr(networks.programs, "start", start)
+    for program in ("training_program", "inference_program"):
+        monkeypatch.setattr(networks.programs, program, lambda *_: None)
+    monkeypatch.setattr(
+        timing, "time_programs", lambda made, *_: dict.fromkeys(made, row)
+    )
+    rows = GPU.run(options(GPU, f"--networks={name}:2", f"--{kind}"))
+    assert shapes == [(side, side, 3)]
+    assert all(("flops_share" in row) == share for row in rows)
+    assert all("bandwidth_share" in row for row in rows)
