@@ -22,14 +22,15 @@ from optnet_jax.benchmarks import depth, networks, tpu
 from optnet_jax.benchmarks.suite import Suite
 from optnet_jax.benchmarks.timing import has_torch
 from optnet_jax.configuration import local_path
+from optnet_jax.errors import InputError
 from optnet_jax.runs import devices, program
-from optnet_jax.runs.files import write_output
+from optnet_jax.runs.files import is_folder, write_output
 from optnet_jax.training.result import describe_devices, versions
 
 SUITES: dict[str, Suite] = {
     suite.name: suite for suite in (*networks.SUITES, *depth.SUITES, tpu.SUITE)
 }
-CURE = "give the file another place; the table above is what it would hold"
+CURE = "give the file another place"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,8 +66,13 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
     """Run a suite; print and write what it measured.
 
     Raises:
-        InputError: options that cannot be run.
+        InputError: options that cannot be run, or a file that cannot be written.
     """
+    places = {
+        name: _writable(text, f"--{name}")
+        for name in ("json", "markdown")
+        if (text := getattr(options, name))
+    }
     if suite.beside_torch and not has_torch():
         print("PyTorch is not installed: only ours is measured")
     if suite.one_core and hasattr(os, "sched_setaffinity"):
@@ -83,11 +89,19 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
     head = ", ".join(f"{key} {value}" for key, value in result["environment"].items())
     text = f"{head}\n\n{suite.markdown(rows)}\n"
     print(text)
-    if options.json:
-        data = f"{json.dumps(result, indent=2)}\n"
-        write_output(local_path(options.json, "--json"), data.encode(), CURE)
-    if options.markdown:
-        write_output(local_path(options.markdown, "--markdown"), text.encode(), CURE)
+    contents = {"json": f"{json.dumps(result, indent=2)}\n", "markdown": text}
+    for name, place in places.items():
+        write_output(place, contents[name].encode(), CURE)
+
+
+def _writable(text: str, option: str) -> Path:
+    """Return where a file is to be, found out before hours of measurement."""
+    place = local_path(text, option)
+    if is_folder(place):
+        raise InputError(f"{option}={place} is a folder: {CURE}")
+    # Beside it: what lies there stays if nothing is measured.
+    write_output(place.with_name(f"{place.name}.{os.getpid()}"), b"", CURE).unlink()
+    return place
 
 
 def environment() -> dict[str, str]:

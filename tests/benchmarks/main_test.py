@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -62,6 +63,31 @@ def test_measurements_are_written(tmp_path, capsys):
         "GD, remat, 2 layers: compile",
         "2 layers: 1 rounds",
     ]
+
+
+@pytest.mark.parametrize("option", ["json", "markdown"])
+@pytest.mark.parametrize(
+    ("place", "message"), [("file/a", "cannot be written"), ("", "is a folder")]
+)
+def test_a_place_for_no_file_is_found_before_the_measurement(
+    tmp_path, monkeypatch, option, place, message
+):
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(benchmarks, "environment", lambda: pytest.fail("measured"))
+    said = f"{message}.*: give the file another place$"
+    with pytest.raises(InputError, match=said):
+        benchmarks.main([*SMALL, f"--{option}={tmp_path / place}"])
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_measurement_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("kept")
+    failing = dataclasses.replace(depth.SIMULATION, measure=lambda *_: 1 / 0)
+    monkeypatch.setitem(benchmarks.SUITES, "simulation", failing)
+    with pytest.raises(ZeroDivisionError):
+        benchmarks.main([*SMALL, f"--json={tmp_path / 'a.json'}"])
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "kept"
 
 
 @pytest.mark.parametrize(
