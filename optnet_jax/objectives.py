@@ -247,6 +247,8 @@ def square_root(w: Any) -> jax.Array:
     if isinstance(_symmetric("W", w, 1e-6), Tracer):
         raise InputError("W is traced, and its root needs its numbers: take it before")
     matrix = np.asarray(w)  # double precision stays double without JAX's x64
+    if matrix.dtype == np.float16:  # which LAPACK does not have
+        matrix = matrix.astype(np.float32)
     eigenvalues, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     # Below this eigh cannot tell an eigenvalue from 0.
     rounding = len(matrix) * np.finfo(eigenvalues.dtype).eps * eigenvalues[-1]

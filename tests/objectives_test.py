@@ -104,6 +104,15 @@ def test_unknown_activation_lists_the_known():
         objectives.objective("gelu", np.eye(2))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_root_of_half_precision_is_single(dtype):
+    w = jnp.array([[2.0, 0.5], [0.5, 1.0]], dtype)
+    u = objectives.square_root(w)
+    assert u.dtype == "float32"
+    np.testing.assert_allclose(u @ u, w.astype("float32"), rtol=1e-6)
+    assert objectives.network_objective("relu", w)(jnp.ones(2)).shape == ()
+
+
 @pytest.mark.parametrize(
     ("w", "cause"),
     [
