@@ -35,7 +35,7 @@ def get_config(args: str = "") -> ConfigDict:
     structure, depth = given["structure"], given["depth"]
     units = recipes.choose("depth", depth, DEPTHS)
     name = recipes.choose("structure", structure, NETWORKS)
-    # A third of configs/digits_*.py: ninety runs are to fit into an hour.
+    # A third of configs/digits_*.py, as the table has 180 runs.
     config.schedule.epochs = 10.0
     if structure == "agd":
         growth_rate, stem_features = DENSE[depth]

@@ -191,7 +191,7 @@ def run_trial(cell: Cell, config: StabilityConfig, images: Images) -> Row:
 
     Returns:
         The final loss (the mean of the last tenth of the steps), whether it failed, and
-        the gradient's norm at the first step and at its largest, each [rates][seeds].
+        the gradient's norm at the first step, each [rates][seeds].
     """
     settings = config.trial
     trial = trials.Trial(cell.recurrence, cell.depth, settings.width, cell.normalize)
@@ -207,7 +207,6 @@ def run_trial(cell: Cell, config: StabilityConfig, images: Images) -> Row:
         "failed": (~(final <= settings.failed_above)).tolist(),
         "diverged": (~np.isfinite(loss).all(-1)).tolist(),
         "first_gradient_norm": norm[..., 0].tolist(),
-        "largest_gradient_norm": norm.max(-1).tolist(),
     }
 
 

@@ -2,8 +2,8 @@
 
     python -m optnet_jax.studies.report runs/digits_agd --html
 
-writes ``report.html`` in the directory, or in the current one for several;
-``--html=FILE`` elsewhere.
+writes ``report.html`` in the directory, or in the current one for several, as it does
+without ``--html``; ``--html=FILE`` elsewhere.
 """
 
 import sys
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("directories", nargs="+", help="searched for runs")
     parser.add_argument(
-        "--html", nargs="?", default="", const="", metavar="FILE", help="the page"
+        "--html", nargs="?", metavar="FILE", help="the page, else report.html"
     )
     options = parser.parse_args(argv)
     directories = [local_path(place, "directory") for place in options.directories]
