@@ -9,6 +9,9 @@ newest step that matches.
 
 import concurrent.futures
 import contextlib
+import errno
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,11 @@ from optnet_jax.training.steps import TrainState
 # A folder that cannot be made must fail at once, in the thread that asked for it:
 # made in the background, Orbax's other threads wait 20 minutes for it.
 _NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
+
+# What keeps from reading and says nothing of what is there: a disk or server that
+# fails, no memory, too many open files. By the text, which is all that TensorStore has.
+_LACKS = errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE
+_PASSING = re.compile("|".join(["RESOURCE_EXHAUSTED", *map(os.strerror, _LACKS)]))
 
 
 class DamagedCheckpointError(Exception):
@@ -217,8 +225,9 @@ class Checkpoints:
             The state and the history saved with it; ``None`` if there is none.
 
         Raises:
-            InputError: if the checkpoint belongs to another run or network, or if there
-                are checkpoints but none is sound.
+            InputError: if the checkpoint belongs to another run or network, if it may
+                not be read, or if there are checkpoints but none is sound.
+            RuntimeError: as :meth:`read` says; nothing is set aside.
         """
         damaged = []
         for step in reversed(self.steps()):
@@ -283,13 +292,14 @@ class Checkpoints:
 
         Raises:
             DamagedCheckpointError: if it cannot be read back as it was written.
-            InputError: if a link, a FIFO or the like is in it.
+            InputError: if a link, a FIFO or the like is in it, or it may not be read.
+            RuntimeError: if it may be read another time: there is no memory, or the
+                disk fails.
         """
         meta = self.read_meta(step)
         with self._reading(step) as folder:
-            items: Any = self._reader.metadata(folder / "state").item_metadata
-            if items is None:
-                raise ValueError("its arrays are not there")
+            # Not the reader's own method, which turns all errors into None.
+            items: Any = self._reader.handler.metadata(folder / "state")
             shapes = {
                 name: jax.ShapeDtypeStruct(
                     leaf.shape, leaf.dtype, sharding=self._sharding
@@ -313,14 +323,23 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[Path]:
-        """Yield the folder of a step; what goes wrong with it is damage."""
+        """Yield the folder of a step; what goes wrong is damage, or a lack of means."""
         step_folders.check_kinds(self.directory, step)
         try:
             yield self.directory / str(step)
         except Exception as error:
+            what = f"the checkpoint of step {step} in {self.directory}"
+            cause = one_line(error, 160)
+            if os.strerror(errno.EACCES) in str(error):
+                raise InputError(
+                    f"{what} cannot be read ({cause}): give read permission"
+                ) from error
+            if isinstance(error, MemoryError) or _PASSING.search(str(error)):
+                raise RuntimeError(
+                    f"{what} cannot be read now ({cause}): it is left as it is; run "
+                    "the same command again"
+                ) from error
             # Orbax and TensorStore raise whatever the damaged byte leads to.
             raise DamagedCheckpointError(
-                f"the checkpoint of step {step} in {self.directory} is damaged "
-                f"({one_line(error, 160)})",
-                step,
+                f"{what} is damaged ({cause})", step
             ) from error

@@ -190,6 +190,11 @@ def read_variables(
                 )
             leaves, meta = checkpoints.read(step)
         except DamagedCheckpointError as error:
+            if error.step not in checkpoints.steps():
+                raise InputError(
+                    f"the checkpoint of step {error.step} in {directory} was deleted "
+                    "while it was read, as a run deletes older ones: read it again"
+                ) from error
             others = [step for step in steps if step != error.step]
             cure = (
                 f"choose another step of {others}" if others else "copy the run again"

@@ -1,9 +1,11 @@
 import dataclasses
+import errno
 import json
 import os
 import resource
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import jax
@@ -137,6 +139,61 @@ def test_bytes_that_restore_silently_wrong_are_found(small, tmp_path, monkeypatc
             DamagedCheckpointError, match=r"params.Conv_0.kernel.*checksum"
         ):
             checkpoints.read(1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 B"),
+        MemoryError(),
+        *(OSError(n, os.strerror(n)) for n in (errno.EIO, errno.ESTALE, errno.EMFILE)),
+        ValueError('ABORTED: Failed to open: "/a": Stale file handle [source=...]'),
+        ValueError('UNKNOWN: Error reading "step": Input/output error [source=...]'),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("part", ["metadata", "arrays"])
+def test_what_cannot_be_read_now_is_not_called_damaged(
+    small, tmp_path, monkeypatch, error, part
+):
+    save_all(small, tmp_path, [1, 2])
+
+    def fail(*args, **options):
+        raise error
+
+    with open_at(tmp_path) as checkpoints:
+        with monkeypatch.context() as context:
+            if part == "arrays":
+                context.setattr(checkpoints._reader, "restore", fail)
+            else:
+                context.setattr(type(checkpoints._reader.handler), "metadata", fail)
+            with pytest.raises(RuntimeError, match=r"step 2 in .* be read now \(") as e:
+                checkpoints.restore_newest(make_state(small, 0))
+        assert "\n" not in str(e.value)
+        assert checkpoints.steps() == [1, 2]
+        _, history = restore_newest(checkpoints, make_state(small, 0))
+    assert history == {"note": 2}
+    assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+@pytest.mark.parametrize("locked", ["", "meta/metadata", "state", "state/d/*"])
+def test_what_may_not_be_read_is_not_called_damaged(small, as_nobody, locked):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        save_all(small, Path(folder), [1])
+        step = Path(folder, "checkpoints", "1")
+        paths = list(step.glob(locked)) if locked else [step]
+        for path in paths:
+            path.chmod(0)
+        denied = r"step 1 .* be read \(.*(Perm|PERM).*\): give read permission"
+        with (
+            open_at(Path(folder), read_only=True) as checkpoints,
+            as_nobody(),
+            pytest.raises(InputError, match=denied),
+        ):
+            checkpoints.read(1)
+        for path in paths:
+            path.chmod(0o755)
 
 
 def test_when_every_step_is_damaged_the_run_does_not_start_over(small, tmp_path):

@@ -255,6 +255,20 @@ def test_other_options_of_the_source_are_said(small, tmp_path, capsys):
         assert "other options: precision was bfloat16, now float32\n" in said
 
 
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_a_step_that_is_deleted_while_it_is_read(saved, monkeypatch, which):
+    """A run that goes on deletes its older steps; none of them is damaged."""
+    read_meta = Checkpoints.read_meta
+
+    def late(checkpoints, step):
+        (checkpoints.directory / str(step)).rename(saved / "gone")
+        return read_meta(checkpoints, step)
+
+    monkeypatch.setattr(Checkpoints, "read_meta", late)
+    with pytest.raises(InputError, match="step 3 in .* was deleted while it was read"):
+        read_variables(saved, which, SHARDING)
+
+
 def test_a_best_step_that_is_gone_is_named(small, tmp_path):
     with Checkpoints(tmp_path / "checkpoints", sharding=SHARDING) as store:
         state = make_state(small, 0).replace(step=np.int32(4))
