@@ -24,7 +24,7 @@ from optnet_jax.training.metrics import History, describe
 from optnet_jax.training.origin import Origin
 from optnet_jax.training.run import Run
 from optnet_jax.training.steps import TrainState
-from optnet_jax.training.warm_start import read_source, take_over
+from optnet_jax.training.warm_start import locate, read_source, take_over
 from optnet_jax.training.workdir import Workdir, named_write_errors, read_json
 
 
@@ -141,7 +141,7 @@ def _start(
     source, where = config.checkpoint.warm_start, experiment.state_sharding
     leaves = None
     if source:
-        agreement.check_workdir(source)
+        agreement.check_workdir(locate(source)[0])
         # Before anything is drawn: a source that does not fit is said at once.
         leaves = read_source(
             source, experiment.module, shapes, experiment.learned, where, config

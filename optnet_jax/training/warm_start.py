@@ -64,7 +64,7 @@ def read_source(
         InputError: if there is no such checkpoint or file, if it is damaged, or if it
             is of another network.
     """
-    path, which = _locate(source)
+    path, which = locate(source)
     trained: Any = None
     if files.is_folder(path):
         _, leaves, trained = read_variables(path, which or "last", sharding)
@@ -129,7 +129,7 @@ def take_over(
     return state.replace(**variables, average=average)
 
 
-def _locate(source: str) -> tuple[Path, str]:
+def locate(source: str) -> tuple[Path, str]:
     """Split ``PATH@WHICH``, unless all of it is a path that is there."""
     path, at, which = source.rpartition("@")
     if not at or os.path.lexists(source):

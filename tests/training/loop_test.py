@@ -262,19 +262,23 @@ def test_a_config_that_cannot_run_leaves_no_workdir(small, tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
-def test_warm_start_takes_the_variables_and_nothing_else(small, tmp_path):
+def test_warm_start_takes_the_variables_and_nothing_else(small, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(loop.agreement, "check_workdir", looked.append)
     one_epoch = {"schedule.epochs": 1.0}
     loop.train(small.small_config(**one_epoch), tmp_path / "first")
     config = small.small_config(
         **one_epoch,
         **{
-            "checkpoint.warm_start": str(tmp_path / "first"),
+            "checkpoint.warm_start": f"{tmp_path / 'first'}@4",
             "optimizer.learning_rate": 1e-30,
             "optimizer.weight_decay": 0.0,
         },
     )
     second = loop.train(config, tmp_path / "second")
     assert second["steps"] == 4
+    # Other hosts wait for the files of the source, whichever step of it is meant.
+    assert looked[1:] == [tmp_path / "second", tmp_path / "first"]
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     leaves = []
     for name in ("first", "second"):
