@@ -61,10 +61,15 @@ def check_kinds(directory: Path, step: int) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """Return the steps that are there, oldest first."""
+    """Return the steps that are there, oldest first.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
     if not files.is_folder(directory):
         return []
-    names = [entry.name for entry in directory.iterdir()]
+    with files.readable(": give read permission", directory):
+        names = os.listdir(directory)
     return sorted(int(n) for n in names if n.isascii() and n.isdigit())
 
 

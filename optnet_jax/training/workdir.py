@@ -27,11 +27,10 @@ FILES = (
     "result.json",
 )
 FOLDERS = ("checkpoints", "damaged_checkpoints", "plots", "profile")
-# What a workdir that cannot be written raises: full, over quota, read-only, not ours.
-WRITE_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
-    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
-)
+# What only writing raises: full, over quota, read-only.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What a workdir that cannot be written raises: also that it is not ours.
+WRITE_ERRORS = (*FULL, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 # What a new run would overwrite.
 OURS = ("metrics.jsonl", "coefficients.*", "result.json", "events.out.tfevents.*")
 
@@ -185,11 +184,13 @@ def named_write_errors(workdir: Path, kept: Callable[[], str]) -> Iterator[None]
     try:
         yield
     except OSError as error:
-        inside = str(error.filename).startswith(f"{workdir}/")
-        if not inside and error.errno not in WRITE_ERRORS:
+        inside = f"{error.filename}/".startswith(f"{workdir}/")
+        elsewhere = error.filename is not None and not inside
+        if not inside and error.errno not in (FULL if elsewhere else WRITE_ERRORS):
             raise  # nothing that is written
+        place = error.filename if elsewhere else workdir
         raise files.not_written(
-            f"{workdir} could not be written", error.strerror, kept()
+            f"{place} could not be written", error.strerror, kept()
         ) from error
 
 

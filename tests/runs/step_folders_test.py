@@ -1,6 +1,8 @@
 import errno
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,15 @@ def test_only_whole_steps_are_listed(tmp_path):
     make(tmp_path, "2", "10", "4.tmp", "6.orbax-checkpoint-tmp", "5.deleted.tmp", "²")
     assert step_folders.steps(tmp_path) == [2, 10]
     assert step_folders.steps(tmp_path / "missing") == []
+
+
+def test_a_folder_that_may_not_be_listed_is_named(as_nobody):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o311)
+        denied = rf"^{folder} cannot be read \(Permission denied\): give read permiss"
+        with as_nobody(), pytest.raises(InputError, match=denied):
+            step_folders.steps(Path(folder))
+        os.chmod(folder, 0o755)
 
 
 def test_a_start_removes_what_a_kill_left_and_nothing_else(tmp_path):

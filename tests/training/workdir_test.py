@@ -10,7 +10,15 @@ import pytest
 
 from optnet_jax.errors import InputError
 from optnet_jax.runs import files
-from optnet_jax.training.workdir import FILES, FOLDERS, Workdir, read_json
+from optnet_jax.training.workdir import (
+    FILES,
+    FOLDERS,
+    FULL,
+    WRITE_ERRORS,
+    Workdir,
+    named_write_errors,
+    read_json,
+)
 
 
 def make_config(**changes):
@@ -97,6 +105,23 @@ def test_another_config_is_refused_unless_only_free_fields_differ(tmp_path):
 
 
 def test_a_directory_without_results_takes_any_config(tmp_path):
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.ENOENT])
+def test_what_is_not_of_the_workdir_is_no_failed_write_of_it(tmp_path, number):
+    def ending(*names):
+        with named_write_errors(tmp_path / "run", lambda: "kept"):
+            raise OSError(number, os.strerror(number), *names)
+
+    for inside in ("run", "run/metrics.jsonl"):
+        with pytest.raises(InputError, match="run could not be written"):
+            ending(str(tmp_path / inside))
+    for outside in ("runs", "other/metrics.jsonl"):
+        with pytest.raises(InputError if number in FULL else OSError, match=outside):
+            ending(str(tmp_path / outside))
+    unnamed = InputError if number in WRITE_ERRORS else OSError
+    with pytest.raises(unnamed):
+        ending()
+
+
     with Workdir(tmp_path, make_config()) as workdir:
         workdir.write_config()
     with Workdir(tmp_path, make_config(seed=1)) as workdir:
