@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig
+from optnet_jax.data.preprocessing import Preprocessing
 from optnet_jax.errors import InputError
 from optnet_jax.inspect import figure, summary, tpu
 from optnet_jax.inspect.graph import NoGraphError
@@ -75,9 +76,16 @@ def experiment_on(
 ) -> experiment_lib.Experiment:
     """Return the parts of a run on a slice, to be compiled: the data has no batches."""
     spec, size = data.spec_of(config.data), config.data.batch_size
-    # What is asked of a dataset by a step that is compiled and not run.
+    channels = spec.image_shape[2]
+    # What is asked of a dataset by a step that is compiled and not run. A folder's
+    # mean and deviation are known once it is prepared: any numbers compile alike.
     described = SimpleNamespace(
         image_shape=spec.image_shape,
+        preprocessing=Preprocessing(
+            spec.image_shape,
+            spec.mean or (0.0,) * channels,
+            spec.std or (1.0,) * channels,
+        ),
         steps_per_epoch=max(1, spec.num_train // size),
     )
     return experiment_lib.build(config, place.devices, lambda *_, **__: described)

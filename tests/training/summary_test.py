@@ -1,11 +1,14 @@
+import dataclasses
 import functools
 import importlib.util
 import re
 
+import jax
 import pytest
 from optnet_jax.configs import digits_hb, imagenet_agd, table2
 
-from optnet_jax import networks
+from optnet_jax import data, networks
+from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.inspect import tpu
 from optnet_jax.networks.recurrence_net import RecurrenceNet
@@ -65,6 +68,19 @@ def test_the_training_step_is_compiled_for_a_pod():
         assert "the run's 42,240 images take 0:00 or more" in text
     flops = [float(re.findall(r"([\d.e-]+) GFLOP", text)[0]) for text in texts]
     assert flops[1] == pytest.approx(flops[0], rel=0.2)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["set", "folder"])
+def test_a_step_that_augments_is_traced_without_data(monkeypatch, known):
+    """A folder's mean and deviation are not known before it is prepared."""
+    if not known:
+        bare = dataclasses.replace(data.get_spec("optnet_digits"), mean=(), std=())
+        monkeypatch.setitem(data.SPECS, "optnet_digits", bare)
+    config = tiny()
+    config.data.trivial_augment = True
+    place = tpu.Topology("two", tpu.CHIPS["v5e"], tuple(jax.devices()[:2]), 2)
+    experiment = summary.experiment_on(TrainConfig.of(config), place)
+    assert "stablehlo" in experiment.lowered_train_step().as_text()
 
 
 def test_a_batch_that_the_chips_do_not_divide():
