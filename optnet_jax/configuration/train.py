@@ -280,6 +280,7 @@ class TrainConfig(Block):
         experiment: What is done with the config: it is trained.
         seed: Of the parameters, the data order, the augmentation and dropout.
         deterministic: Repeatable on a GPU too, at some cost in speed; a CPU always is.
+            From Python, call ``optnet_jax.runs.devices.make_repeatable`` first.
         compilation_cache: Whether compiled programs are kept for later starts, in
             ``$JAX_COMPILATION_CACHE_DIR``, or the user's cache folder without.
         onednn: Whether convolutions on a CPU are oneDNN's, where jaxlib has them. Its

@@ -46,9 +46,10 @@ def create(name: str, **overrides: Any) -> nn.Module:
     parameters = {field: p for field, p in parameters.items() if not _is_variadic(p)}
     for field in overrides:
         if field not in parameters and not takes_all:
+            set_by = ", which config.precision sets" if field == "dtype" else ""
             raise InputError(
                 f"network {name!r} has no field {shown(field)}"
-                f"{did_you_mean(field, parameters)}; it has "
+                f"{set_by or did_you_mean(field, parameters)}; it has "
                 f"{', '.join(parameters) or 'none'}"
             )
     for field, parameter in parameters.items():

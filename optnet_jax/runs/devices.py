@@ -41,11 +41,35 @@ def stay_on_the_cpu() -> None:
 def make_repeatable() -> None:
     """Set ``XLA_FLAGS`` so that a GPU gives the same bits in every run.
 
-    It costs speed; a CPU is repeatable without. What a user has set stays.
+    It costs speed; a CPU is repeatable without. What a user has set stays, but these
+    two flags come after it: of a flag that is given twice XLA takes the last.
+
+    Raises:
+        InputError: JAX has started a GPU without them, or ``XLA_FLAGS`` is no flags.
     """
-    given = _flags()
-    added = (flag for flag in REPEATABLE if flag not in given)
-    os.environ["XLA_FLAGS"] = " ".join([*given, *added])
+    if xla_bridge.backends_are_initialized():
+        check_repeatable()
+    os.environ["XLA_FLAGS"] = " ".join([*_flags(), *_not_repeatable()])
+
+
+def check_repeatable() -> None:
+    """Refuse a GPU that gives other bits in every run.
+
+    Raises:
+        InputError: it is started without the flags of :func:`make_repeatable`.
+    """
+    if backend() == "gpu" and _not_repeatable():
+        raise InputError(
+            "the GPU is started without what makes it repeatable (config.deterministic)"
+            ": call optnet_jax.runs.devices.make_repeatable() before the first "
+            "computation"
+        )
+
+
+def _not_repeatable() -> list[str]:
+    """Return the flags of a repeatable GPU that ``XLA_FLAGS`` does not end with."""
+    last = {_name(flag): flag for flag in _flags()}
+    return [flag for flag in REPEATABLE if last.get(_name(flag)) != flag]
 
 
 def use_onednn() -> bool:

@@ -117,8 +117,9 @@ def test_elsewhere_nothing_is_done(monkeypatch, settings):
     assert not library.told
 
 
-def test_what_a_user_has_told_xla_stays(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=2 --xla_dump_to=/tmp/x")
+def test_what_a_user_has_told_xla_stays_but_what_is_asked_for_comes_last(monkeypatch):
+    """Of a flag that is given twice XLA takes the last."""
+    pretend(monkeypatch, "--xla_gpu_autotune_level=2 --xla_dump_to=/tmp/x")
     devices.make_repeatable()
     devices.make_repeatable()
     assert devices.os.environ["XLA_FLAGS"].split() == [
@@ -127,6 +128,28 @@ def test_what_a_user_has_told_xla_stays(monkeypatch):
         "--xla_gpu_deterministic_ops=true",
         "--xla_gpu_autotune_level=0",
     ]
+    right, level = devices.REPEATABLE
+    pretend(monkeypatch, f"{right} {level} --xla_gpu_deterministic_ops=false")
+    devices.make_repeatable()
+    assert devices.os.environ["XLA_FLAGS"].endswith(f"=false {right}")
+
+
+@pytest.mark.parametrize(
+    "ask", [devices.make_repeatable, devices.check_repeatable], ids=lambda f: f.__name__
+)
+def test_a_gpu_that_is_started_is_made_repeatable_no_more(monkeypatch, ask):
+    kind = "gpu"
+    monkeypatch.setattr(devices.jax, "default_backend", lambda: kind)
+    right = " ".join(devices.REPEATABLE)
+    for flags in ("", f"{right} --xla_gpu_autotune_level=4"):
+        pretend(monkeypatch, flags, started=True)
+        with pytest.raises(InputError, match="call .*make_repeatable.* before the fir"):
+            ask()
+    pretend(monkeypatch, right, started=True)
+    ask()
+    kind = "cpu"
+    pretend(monkeypatch, "", started=True)
+    ask()
 
 
 FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"

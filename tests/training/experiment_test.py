@@ -25,6 +25,25 @@ def test_network_fields_classes_and_precision_can_be_given(small):
     assert module == small.SmallNet(7, features=8, dtype=jnp.bfloat16)
 
 
+def test_a_network_without_a_precision_is_named_with_what_sets_it(small, monkeypatch):
+    def noise(num_classes=10):
+        return small.SmallNet(num_classes)
+
+    monkeypatch.setitem(networks.NETWORKS, "noise", noise)
+    config = small.small_config(precision="bfloat16")
+    config.model = {"name": "noise"}
+    match = "'noise' has no field 'dtype', which config.precision sets; it has num_cl"
+    with pytest.raises(InputError, match=match):
+        experiment_lib.create_network(TrainConfig.of(config), 10)
+
+
+def test_a_gpu_that_is_not_repeatable_is_not_recorded_as_such(small, monkeypatch):
+    config = TrainConfig.of(small.small_config(deterministic=True))
+    monkeypatch.setattr(experiment_lib.jax, "default_backend", lambda: "gpu")
+    with pytest.raises(InputError, match=r"\(config.deterministic\): call optnet_jax"):
+        experiment_lib.build(config)
+
+
 def test_shapes_are_those_of_the_state(small):
     experiment = experiment_lib.build(
         TrainConfig.of(small.small_config(**{"average.decay": 0.9}))
