@@ -8,9 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import errors as flax_errors
 from flax import struct
 
 from optnet_jax.data.preprocessing import Preprocessing
+from optnet_jax.errors import InputError, one_line
 from optnet_jax.training import metrics as metrics_lib
 from optnet_jax.training.augmentation import augment
 
@@ -158,7 +160,11 @@ def train_step(
         new = {"params": params, "batch_stats": batch_stats}
         share = average_share(state.step, options.average_decay)
         # Not (1 - share) * old + share * new, whose rounding moves what stands still.
-        average = jax.tree.map(lambda old, new: old + share * (new - old), average, new)
+        average = jax.tree.map(
+            lambda old, new: old + share * (new - old) if _is_float(new) else new,
+            average,
+            new,
+        )
     # A gradient can overflow under a finite loss; the loop stops on either.
     sums["gradient_norm"] = (optax.tree.norm(gradients), jnp.ones(()))
     return (
@@ -171,6 +177,11 @@ def train_step(
         ),
         sums,
     )
+
+
+def _is_float(leaf: jax.Array) -> bool:
+    """Say whether means are taken of a leaf: a counter has its last value instead."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def average_share(step: jax.Array, decay: float) -> jax.Array:
@@ -195,7 +206,8 @@ def _loss(
     options: StepOptions,
 ) -> tuple[jax.Array, tuple[Any, Sums]]:
     """Mean (smoothed) cross-entropy, the new running statistics, the metrics."""
-    logits, updated = module.apply(
+    logits, updated = _apply(
+        module,
         {"params": params, "batch_stats": batch_stats},
         batch["image"],
         train=True,
@@ -214,15 +226,44 @@ def _loss(
     return loss, (updated.get("batch_stats", {}), sums)
 
 
+def _apply(module: nn.Module, variables: Any, images: jax.Array, **options: Any) -> Any:
+    """Run the network.
+
+    Raises:
+        InputError: it uses what a state does not hold, or no step gives it.
+    """
+    try:
+        return module.apply(variables, images, **options)
+    except (
+        flax_errors.ScopeCollectionNotFound,
+        flax_errors.InvalidRngError,
+        flax_errors.ModifyScopeVariableError,
+    ) as error:
+        raise InputError(
+            "a network has the collections params and batch_stats and, with train=True "
+            "only, may change batch_stats and draw from the random stream dropout: "
+            f"{one_line(error)}"
+        ) from error
+
+
 def _accumulate(
     gradients_of: Callable[..., tuple], batch: Batch, options: StepOptions
 ) -> tuple:
-    """Run the micro-batches one after the other; average all but the metrics' sums."""
+    """Run the micro-batches one after the other; average all but the metrics' sums.
+
+    Of what is no float, such as a counter, the last micro-batch's value is kept.
+    """
     count = options.accumulate
     micro_batches = {
         name: value.reshape(count, -1, *value.shape[1:])
         for name, value in batch.items()
     }
+
+    def add(total, new):
+        return jnp.add(total, new) if _is_float(new) else new
+
+    def mean(total):
+        return total / count if _is_float(total) else total
 
     def body(totals, indexed):
         index, micro_batch = indexed
@@ -232,14 +273,14 @@ def _accumulate(
             micro_batch = jax.lax.with_sharding_constraint(
                 micro_batch, options.batch_sharding
             )
-        return jax.tree.map(jnp.add, totals, gradients_of(index, micro_batch)), None
+        return jax.tree.map(add, totals, gradients_of(index, micro_batch)), None
 
     first = {name: value[0] for name, value in micro_batches.items()}
     shapes = jax.eval_shape(gradients_of, jnp.zeros((), jnp.int32), first)
     zeros = optax.tree.zeros_like(shapes)
     totals, _ = jax.lax.scan(body, zeros, (jnp.arange(count), micro_batches))
     *averaged, sums = totals
-    return *jax.tree.map(lambda leaf: leaf / count, averaged), sums
+    return *jax.tree.map(mean, averaged), sums
 
 
 def eval_step(variables: Any, batch: Batch, *, module: nn.Module) -> Sums:
@@ -253,5 +294,5 @@ def eval_step(variables: Any, batch: Batch, *, module: nn.Module) -> Sums:
     Returns:
         (sum, normaliser) pairs of ``loss``, ``top1_error`` and ``top5_error``.
     """
-    logits: Any = module.apply(variables, batch["image"], train=False)
+    logits = _apply(module, variables, batch["image"], train=False)
     return metrics_lib.classification_sums(logits, batch["label"], batch["mask"])

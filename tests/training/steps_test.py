@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from optnet_jax.errors import InputError
 from optnet_jax.training import sharding
 from optnet_jax.training.augmentation import augment
 from optnet_jax.training.steps import (
@@ -155,6 +156,61 @@ def test_accumulation_gives_the_step_of_the_whole_batch():
     parts, part_sums = first_step(GroupedNet(), accumulate=4)
     assert_close(parts, whole, rtol=1e-5, atol=1e-6)
     assert_close(part_sums, sums, rtol=1e-5)
+
+
+class CountingNet(nn.Module):
+    """Counts its steps, and remembers a word that no mean can be taken of."""
+
+    @nn.compact
+    def __call__(self, images, train: bool = False):
+        count = self.variable("batch_stats", "count", lambda: jnp.zeros((), jnp.int32))
+        trained = self.variable("batch_stats", "trained", lambda: jnp.zeros((), bool))
+        if train:
+            count.value = count.value + 1
+            trained.value = jnp.ones_like(trained.value)
+        return GroupedNet()(images, train)
+
+
+@pytest.mark.parametrize("options", [{"average_decay": 0.9}, {"accumulate": 4}])
+def test_statistics_that_are_no_floats_stay_what_they_are(options):
+    step = make_step(CountingNet(), StepOptions(**options), donate_argnums=0)
+    state = start(CountingNet(), average="average_decay" in options)
+    kinds = jax.tree.map(lambda leaf: leaf.dtype, state.eval_variables)
+    for _ in range(3):
+        state, _ = step(state, make_batch(), KEY)
+    assert jax.tree.map(lambda leaf: leaf.dtype, state.eval_variables) == kinds
+    assert int(state.eval_variables["batch_stats"]["count"]) == 3
+    assert bool(state.eval_variables["batch_stats"]["trained"])
+
+
+class DemandingNet(nn.Module):
+    """Wants what is not there, or what is not given to it."""
+
+    wish: str
+
+    @nn.compact
+    def __call__(self, images, train: bool = False):
+        x = images.mean((1, 2))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, 1)
+        if self.wish == "constants":
+            x = x * self.variable("constants", "scale", jnp.ones, (1, 1)).value
+        elif self.wish == "noise":
+            x = x + jax.random.normal(self.make_rng("noise"), x.shape)
+        elif not self.is_initializing():
+            mean.value = x.mean(0)
+        return nn.Dense(10)(x)
+
+
+@pytest.mark.parametrize("wish", ["constants", "noise", "mean"])
+def test_what_a_network_may_use_is_said(wish):
+    module, batch = DemandingNet(wish), {**make_batch(), "mask": jnp.ones(16)}
+    state = start(module)
+    train = functools.partial(make_step(module), state, batch, KEY)
+    evaluate = functools.partial(eval_step, state.variables, batch, module=module)
+    for run in (evaluate,) if wish == "mean" else (train, evaluate):
+        match = f"collections params and batch_stats and, with .* dropout: .*{wish}"
+        with pytest.raises(InputError, match=match):
+            jax.eval_shape(run)
 
 
 def test_the_devices_share_the_work_of_every_micro_batch(small):
