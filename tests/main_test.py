@@ -218,6 +218,14 @@ def test_a_table_of_runs_leaves_the_devices_to_its_runs():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_studys_config_is_checked_where_it_begins(name, tmp_path):
+@pytest.mark.parametrize("mode", ["evaluate", "test", "", None])
+def test_an_unknown_mode_trains_nothing(mode, tmp_path):
+    config = configuration.load("configs/digits_hb.py")
+    with pytest.raises(InputError, match=r"^mode=.* (unknown: use train or|be text)"):
+        main.run(config, str(tmp_path / "run"), mode)
+    assert not (tmp_path / "run").exists()
+
+
     config = configuration.load(f"configs/{name}.py")
     with config.unlocked():
         config.sede = 3

@@ -8,10 +8,11 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from optnet_jax.configuration import Block, Config, TrainConfig, local_path
 from optnet_jax.errors import InputError, shown
+from optnet_jax.kinds import OneOf, convert
 from optnet_jax.runs import program
 
 MODES = ("train", "eval", "summary", "predict", "export")
@@ -34,8 +35,9 @@ def run(
         images: Files and folders of them, to predict.
 
     Raises:
-        InputError: if there is no such experiment, or from the work itself.
+        InputError: if there is no such mode or experiment, or from the work itself.
     """
+    convert(mode, Annotated[str, OneOf(MODES)], "mode")
     workdir = str(local_path(workdir, "workdir"))
     if images and mode != "predict":
         raise InputError("--images is for --mode=predict: add it, or leave them out")
