@@ -37,22 +37,30 @@ def parse(args: str, defaults: Arguments) -> Arguments:
         One value per argument.
 
     Raises:
-        InputError: for an unknown argument or a value of another type.
+        InputError: for an unknown argument, one that comes twice or without a value,
+            or a value of another type.
 
     >>> parse("depth=52,augment=True", {"depth": 40, "augment": False, "seed": 0})
     {'depth': 52, 'augment': True, 'seed': 0}
     """
-    values = dict(defaults)
+    values: Arguments = {}
     for item in filter(None, args.split(",")):
         name, equals, text = (part.strip() for part in item.partition("="))
-        if name not in defaults or not equals:
+        if name not in defaults:
             hint = did_you_mean(name, defaults)
             known = ", ".join(f"{key}={value}" for key, value in defaults.items())
             raise InputError(
                 f"config argument {item!r} is unknown{hint}: the arguments are {known}"
             )
+        if not equals:
+            raise InputError(
+                f"config argument {name} has no value: write {name}=VALUE, such as "
+                f"{name}={defaults[name]}"
+            )
+        if name in values:
+            raise InputError(f"config argument {name} comes twice: write it once")
         values[name] = from_text(text, type(defaults[name]), f"config argument {name}")
-    return values
+    return defaults | values
 
 
 def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
@@ -63,7 +71,10 @@ def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     """
     if value not in choices:
         known = ", ".join(map(str, choices))
-        raise InputError(f"config argument {name}={value} is unknown: choose {known}")
+        hint = did_you_mean(value, map(str, choices))
+        raise InputError(
+            f"config argument {name}={value} is unknown{hint}: choose {known}"
+        )
     return choices[value]
 
 

@@ -128,7 +128,10 @@ def test_runs_of_different_arguments_have_different_names():
         ("depth=41", "depth=41 is unknown: choose 40, 52"),
         ("augment=perhaps", "augment='perhaps' must be True or False"),
         ("dataset=mnist", "choose cifar10, cifar100"),
-        ("depth", "'depth' is unknown"),
+        ("depth=400", r"depth=400 is unknown \(did you mean '40'\?\): choose 40, 52"),
+        ("depth", "argument depth has no value: write depth=VALUE, such as depth=40"),
+        ("dept", r"'dept' is unknown \(did you mean 'depth'\?\)"),
+        ("depth=40,depth=52", "argument depth comes twice"),
     ],
 )
 def test_bad_arguments_are_named(arguments, match):

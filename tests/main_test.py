@@ -70,6 +70,15 @@ def call(*arguments):
             "Unknown command line flag 'wrkdir'. Did you mean: workdir ?",
         ),
         (
+            [DIGITS, "--seed=3"],
+            "Unknown command line flag 'seed': did you mean --config.seed?",
+        ),
+        (
+            [DIGITS, "--learning_rate=1"],
+            "Unknown command line flag 'learning_rate': did you mean "
+            "--config.optimizer.learning_rate?",
+        ),
+        (
             [DIGITS, "--mode=evaluate"],
             "flag --mode=evaluate: value should be one of "
             "<train|eval|summary|predict|export>",
@@ -209,6 +218,14 @@ def test_what_a_mode_has_no_use_for_is_refused(name, mode, more, said, tmp_path)
         main.run(config, str(tmp_path), mode, **more)
 
 
+@pytest.mark.parametrize("mode", ["evaluate", "test", "", None])
+def test_an_unknown_mode_trains_nothing(mode, tmp_path):
+    config = configuration.load("configs/digits_hb.py")
+    with pytest.raises(InputError, match=r"^mode=.* (unknown: use train or|be text)"):
+        main.run(config, str(tmp_path / "run"), mode)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_table_of_runs_leaves_the_devices_to_its_runs():
     for name in ("digits_agd", *STUDIES):
         config = configuration.load(f"configs/{name}.py")
@@ -218,14 +235,6 @@ def test_a_table_of_runs_leaves_the_devices_to_its_runs():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_studys_config_is_checked_where_it_begins(name, tmp_path):
-@pytest.mark.parametrize("mode", ["evaluate", "test", "", None])
-def test_an_unknown_mode_trains_nothing(mode, tmp_path):
-    config = configuration.load("configs/digits_hb.py")
-    with pytest.raises(InputError, match=r"^mode=.* (unknown: use train or|be text)"):
-        main.run(config, str(tmp_path / "run"), mode)
-    assert not (tmp_path / "run").exists()
-
-
     config = configuration.load(f"configs/{name}.py")
     with config.unlocked():
         config.sede = 3

@@ -14,7 +14,7 @@ from optnet_jax.configuration import overrides
 from optnet_jax.configuration.files import load, packaged_configs
 from optnet_jax.configuration.overrides import NetworkKinds
 from optnet_jax.configuration.train import Name, TrainConfig
-from optnet_jax.errors import InputError, one_line
+from optnet_jax.errors import InputError, closest, one_line
 from optnet_jax.kinds import convert
 
 HELP = ("-h", "--h", "-help", "--help", "--helpshort", "-helpfull", "--helpfull", "-?")
@@ -53,6 +53,11 @@ def parse(
     rest = overrides.override(config, rest, kinds)
     try:
         leftover = known([*_settled(rest, known)])
+    except flags.UnrecognizedFlagError as error:
+        field = closest(error.flagname, overrides.fields(config))
+        hint = f": did you mean --config.{field}?" if field else ""
+        line = one_line(error)
+        raise InputError(line if "Did you mean" in line else line + hint) from error
     except flags.Error as error:
         raise InputError(one_line(error)) from error
     if len(leftover) > 1:

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from optnet_jax.configuration.block import add_missing, kinds_of
@@ -54,7 +55,8 @@ def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> li
         kinds: What a network's fields hold; asked if one of them is set.
 
     Returns:
-        The command line without these overrides.
+        The command line without these overrides. It is said which fields another
+        network takes over from the file.
 
     Raises:
         InputError: for a field that there is not, with the nearest one, for a field
@@ -89,6 +91,18 @@ def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> li
                 config.update_from_flattened_dict({field: value})
             except (KeyError, AttributeError, TypeError, ValueError) as error:
                 raise InputError(f"{argument}: {one_line(error)}") from error
+    set_here = {field for field, *_ in given}
+    if _NAME in set_here:
+        # Those that the new network lacks are refused where it is made.
+        name = str(config.get(_NAME))
+        known = kinds(name) or {}
+        kept = {f"model.{field}" for field in config.model if field in known} - set_here
+        if kept:
+            logging.warning(
+                "the config's file sets %s: they hold for %s, too",
+                ", ".join(sorted(kept)),
+                name,
+            )
     return rest
 
 
@@ -97,6 +111,8 @@ def _check_field(config: ConfigDict, field: str) -> None:
     known = list(fields(config))
     block, _, name = field.rpartition(".")
     inner = [other for other in known if other.startswith(f"{field}.")]
+    if field == "model" and field in known:
+        inner = inner or [_NAME]  # its file may leave the network to the command line
     if inner:
         raise InputError(
             f"--config.{field} is a block: set its fields, such as --config.{inner[0]}"

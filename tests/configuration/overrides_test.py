@@ -127,6 +127,30 @@ def test_a_training_config_of_few_fields_can_be_overridden_in_all():
         overrides.override(study, ["--config.model.x=1"], KINDS.get)
 
 
+def test_a_network_is_a_block_of_its_name_and_fields():
+    config = ConfigDict({"name": "mine"})
+    match = "--config.model is a block: set its fields, such as --config.model.name$"
+    with pytest.raises(InputError, match=match):
+        overrides.override(config, ["--config.model=agd_net"], KINDS.get)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config.model.name=other"], "sets model.tied: they hold for other, too"),
+        (["--config.model.name=other", "--config.model.tied=off"], ""),
+        (["--config.model.tied=off"], ""),
+        (["--config.model.name=unknown"], ""),
+    ],
+)
+def test_what_another_network_takes_over_is_said(config, caplog, arguments, said):
+    with config.unlocked():
+        config.model.tied = True
+    overrides.override(config, arguments, KINDS.get)
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+
+
 @pytest.mark.parametrize("block", [3, "x", None, (1,)])
 def test_a_block_of_the_file_that_is_none(block):
     config = ConfigDict({"name": "mine", "model": block, "data": block})
