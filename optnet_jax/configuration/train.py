@@ -224,7 +224,7 @@ class Profile(Block, path="profile."):
     """``config.profile``: a trace of a few steps in ``<workdir>/profile``.
 
     Attributes:
-        start_step: The first of them; past compilation, so at least 1.
+        start_step: The first of them, from 0; its compilation is not in the trace.
         steps: How many; 0 is off.
     """
 

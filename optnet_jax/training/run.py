@@ -146,12 +146,12 @@ class Run:
         events = (self._eval_every, self._save_every, self._log_every)
         pending = None
         for step in range(self._start_step, self._total):
-            if profile.steps and step == profile.start_step:
-                self._trace.enter_context(jax.profiler.trace(self._trace_folder))
             batch = sharding.put_batch(next(batches), experiment.mesh)
             if step == self._start_step:
                 self._train_step.compile(state, batch, key)
                 self._progress.resume()
+            if profile.steps and step == profile.start_step:
+                self._trace.enter_context(jax.profiler.trace(self._trace_folder))
             state, sums = self._train_step(state, batch, key)
             if profile.steps and step == profile.start_step + profile.steps - 1:
                 # The step was only dispatched: without this the trace would miss it.

@@ -45,6 +45,7 @@ def test_it_compiles_once_and_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("first", "steps", "expected"),
     [
+        (0, 1, ["begin", "end", 0, 1, 2, 3]),
         (1, 2, [0, "begin", 1, "end", 2, 3]),
         (2, 30, [0, 1, "begin", 2, 3, "end"]),
         (1, 0, [0, 1, 2, 3]),
@@ -63,7 +64,12 @@ def test_a_profile_covers_its_steps_or_it_is_said_that_there_is_none(
         yield
         happened.append("end")
 
-    record = run.Run._record
+    record, compile_ = run.Run._record, Compiled.compile
+
+    def compiling(self, *arguments):
+        if self.seconds == 0 and "training" in self._name:
+            happened.append("compile")
+        compile_(self, *arguments)
 
     def recording(self, step, sums):
         happened.append(step)
@@ -71,11 +77,12 @@ def test_a_profile_covers_its_steps_or_it_is_said_that_there_is_none(
 
     monkeypatch.setattr(run.jax.profiler, "trace", trace)
     monkeypatch.setattr(run.Run, "_record", recording)
+    monkeypatch.setattr(Compiled, "compile", compiling)
     # Each step is recorded before the next one, as on a CPU outside of tests.
     monkeypatch.setattr(run, "_is_ready", lambda sums: True)
     profile = {"profile.start_step": first, "profile.steps": steps}
     loop.train(small.small_config(**{"schedule.steps": 4}, **profile), tmp_path)
-    assert happened == expected
+    assert happened == ["compile", *expected]
     none = "no profile is written: this start runs the steps from 0 to 3" in (
         capsys.readouterr().out
     )
