@@ -98,13 +98,13 @@ def test_the_config_is_found_again_and_a_result_replaced_whole_or_not(tmp_path):
 
 def test_another_config_is_refused_unless_only_free_fields_differ(tmp_path):
     finish(tmp_path, make_config())
-    with Workdir(tmp_path, make_config(log={"every_steps": 5})):
+    often = {"every_epochs": 0.5, "keep": 9, "keep_best": False}
+    with Workdir(tmp_path, make_config(log={"every_steps": 5}, checkpoint=often)):
         pass
     match = r"drop_at was \[0.5, 0.75\], now \[0.5\]; seed was 0, now 3"
     refused(tmp_path, match, seed=3, drop_at=(0.5,))
 
 
-def test_a_directory_without_results_takes_any_config(tmp_path):
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.ENOENT])
 def test_what_is_not_of_the_workdir_is_no_failed_write_of_it(tmp_path, number):
     def ending(*names):
@@ -122,6 +122,7 @@ def test_what_is_not_of_the_workdir_is_no_failed_write_of_it(tmp_path, number):
         ending()
 
 
+def test_a_directory_without_results_takes_any_config(tmp_path):
     with Workdir(tmp_path, make_config()) as workdir:
         workdir.write_config()
     with Workdir(tmp_path, make_config(seed=1)) as workdir:

@@ -19,13 +19,7 @@ from optnet_jax.training import coefficients, result, workdir
 from optnet_jax.training.differences import NOT_SET, within
 
 # What sets no runs apart but their seeds: where and how often something is written.
-IGNORED = (
-    "name",
-    "seed",
-    "checkpoint.every_epochs",
-    "checkpoint.keep_best",
-    *TrainConfig.free,
-)
+IGNORED = ("name", "seed", *TrainConfig.free)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
