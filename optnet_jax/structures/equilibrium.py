@@ -44,9 +44,10 @@ class Equilibrium(nn.Module):
     [2.0, 2.0]
 
     The loop ends when ‖T(x) - x‖ ≤ tolerance ‖x‖ for every sample, an entry of axis 0
-    where x has more than one axis; one that has converged stays as it is. Each step
-    evaluates T at the iterate, and once more where the method evaluates it elsewhere:
-    Nesterov's does, its form as a sum does not.
+    where x has more than one axis; one that has converged stays as it is, unless T
+    mixes the samples and the others have moved it beyond twice the tolerance: T is
+    evaluated at x* again. Each step evaluates T at the iterate, and once more where the
+    method evaluates it elsewhere: Nesterov's does, its form as a sum does not.
 
     With J = ∂T/∂x at x*, a derivative solves v = J v + ∂T and the gradient
     u = Jᵀu + g: fixed points again, for the same recurrence, tolerance and number of
@@ -180,6 +181,17 @@ def _run(
         at_least = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return jnp.sqrt(jnp.sum(jnp.abs(at_least) ** 2, axes)).astype(jnp.float32)
 
+    def relative(x: jax.Array) -> jax.Array:
+        """Return ‖T(x) - x‖ / ‖x‖ of each sample."""
+        step = transform(x) - x
+        # In units of the largest entry, as squares would be 0 or infinite; of a quarter
+        # of it, as XLA multiplies by 1 / unit, and takes a subnormal number for 0.
+        largest = (jnp.abs(v).max(axes, keepdims=True, initial=0) for v in (x, step))
+        unit = jnp.maximum(*largest) / 4
+        unit = jnp.where(unit > 0, unit, 1)
+        moved, size = norm(step / unit), norm(x / unit)
+        return jnp.where(moved == 0, 0, moved / size)
+
     def unfinished(carry: tuple) -> jax.Array:
         k, _, _, residual, *_ = carry
         return (k <= max_steps) & jnp.any(residual > tolerance)
@@ -188,15 +200,7 @@ def _run(
         k, state, x, residual, steps, halfway = carry
         active = residual > tolerance  # False for NaN
         x_k = recurrence.output(state)
-        step = transform(x_k) - x_k
-        # In units of the largest entry, as squares would be 0 or infinite; of a quarter
-        # of it, as XLA multiplies by 1 / unit, and takes a subnormal number for 0.
-        largest = (jnp.abs(v).max(axes, keepdims=True, initial=0) for v in (x_k, step))
-        unit = jnp.maximum(*largest) / 4
-        unit = jnp.where(unit > 0, unit, 1)
-        moved, size = norm(step / unit), norm(x_k / unit)
-        new = jnp.where(moved == 0, 0, moved / size)
-        residual = jnp.where(active, new, residual)
+        residual = jnp.where(active, relative(x_k), residual)
         halfway = jnp.where(k == max_steps // 2, residual, halfway)
         steps = jnp.where(active, k, steps).astype(jnp.float32)
         x = jnp.where(jnp.expand_dims(active, axes), x_k, x)
@@ -205,10 +209,20 @@ def _run(
         state = step_in_dtype(recurrence, transform, state, c)
         return k + 1, state, x, residual, steps, halfway
 
+    def look_again(carry: tuple) -> tuple:
+        """Let those go on that others have moved since, where T mixes the samples."""
+        k, state, x, residual, *rest = jax.lax.while_loop(
+            unfinished, look_and_step, carry
+        )
+        again = relative(x)
+        # Another rounding alone moves none.
+        moved = (residual <= tolerance) & ~(again <= 2 * tolerance)
+        return k, state, x, jnp.where(moved, again, residual), *rest
+
     unknown = jnp.full_like(norm(x0), jnp.inf)
     state = first_state(recurrence, x0)
     start = (0, state, x0, unknown, jnp.zeros_like(unknown), unknown)
-    carry = jax.lax.while_loop(unfinished, look_and_step, start)
+    carry = jax.lax.while_loop(unfinished, look_again, start)
     _, _, x, residual, steps, halfway = carry
     # Where T is NaN at x_k, x_k itself may be finite.
     x = jnp.where(jnp.expand_dims(jnp.isnan(residual), axes), jnp.nan, x)

@@ -252,6 +252,22 @@ def test_a_sample_that_has_converged_stays():
     np.testing.assert_allclose(x[:, 0], 1 / (1 - slopes[:, 0]), rtol=2e-4)
 
 
+@pytest.mark.parametrize("name", ["gd", "hb", "admm"])
+def test_samples_that_t_mixes_are_found_together(name):
+    """Nodes of a path, the farther of which stand still until the others reach them."""
+    path = 0.4 * (np.eye(5, k=1) + np.eye(5, k=-1))
+    inverse = np.linalg.inv(np.eye(5) - path)
+    network = Equilibrium(find(name).recurrence(), lambda x, b: path @ x + b, 1e-6)
+
+    def solve(b):
+        return network.apply({}, jnp.zeros((5, 1)), b)[:, 0]
+
+    for b in (jnp.ones((5, 1)), jnp.zeros((5, 1)).at[0].set(1)):
+        np.testing.assert_allclose(solve(b), (inverse @ b)[:, 0], rtol=1e-4)
+        slope = jax.grad(lambda b: solve(b)[0])(b)
+        np.testing.assert_allclose(slope[:, 0], inverse[0], rtol=1e-4)
+
+
 def test_a_warm_start_takes_no_step_and_has_no_gradient():
     x, steps, _ = _solved(jnp.zeros(3), 0.5)
     assert steps.shape == ()
