@@ -292,6 +292,10 @@ def numbers(name: str, value: Any) -> np.ndarray:
             raise TypeError
         array = array.astype(float)
     except TracerArrayConversionError:
+        if not isinstance(value, Tracer):
+            raise InputError(
+                f"{name} holds traced numbers: make it one array, by jnp.stack"
+            ) from None
         raise InputError(
             f"{name} is traced, and this method needs its numbers: give them to "
             f"iterate(..., coefficients=...), or train them, learned=({name!r},)"

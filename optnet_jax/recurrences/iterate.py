@@ -224,15 +224,16 @@ def shape_preserving(transform: Callable) -> Callable:
 
 
 def _check_operators(recurrence: Recurrence, transform: Any) -> None:
-    operators = transform if isinstance(transform, tuple) else (transform,)
-    paths = number_of_paths(recurrence)
-    if len(operators) not in (1, paths):
-        cure = "a pair, or one for both" if paths == 2 else "one"
+    if not isinstance(transform, tuple):
+        return check_transforms(transform)
+    paths, count = number_of_paths(recurrence), len(transform)
+    if paths == 1 or count != 2:
+        cure = "a pair, or one for both" if paths == 2 else "one, no tuple"
         raise InputError(
             f"{type(recurrence).__name__} applies T to {paths} of its iterates, and "
-            f"there are {len(operators)} operators: give it {cure}"
+            f"there is a tuple of {count} operators: give it {cure}"
         )
-    check_transforms(*operators)
+    return check_transforms(*transform)
 
 
 def step_in_dtype(
@@ -266,6 +267,7 @@ def step_in_dtype(
         ) from None
     if takes_history(recurrence):  # the new iterate has no old one in its place
         dtype = jnp.result_type(*filter(_is_inexact, jax.tree.leaves(state)))
+        new = jax.tree.map(jnp.asarray, new)  # a count may be a Python number
         return jax.tree.map(lambda x: x.astype(dtype) if _is_inexact(x) else x, new)
     return _in_form(new, state, f"{name}.{method}")
 

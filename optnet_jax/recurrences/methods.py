@@ -78,7 +78,10 @@ class Method:
         if not callable(self.given):
             return self.given
         if mu is None:
-            raise InputError(f"{self.label} needs μ: its coefficients depend on it")
+            raise InputError(
+                f"{self.label} needs μ, on which its coefficients depend: give "
+                f"methods.find({self.key!r}).recurrence(mu)"
+            )
         return self.given(check_mu(mu))
 
 

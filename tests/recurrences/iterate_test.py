@@ -159,6 +159,8 @@ class TestOperator:
             (HeavyBall(), lambda x: x * 1j, "real numbers to complex ones"),
             (HeavyBall(), (jnp.tanh, jnp.tanh), "1 of its iterates.* 2 operators"),
             (recurrences.ADMM(), (jnp.tanh,) * 3, "2 of its iterates.* 3 operators"),
+            (HeavyBall(), (jnp.tanh,), "give it one, no tuple"),
+            (recurrences.ADMM(), (jnp.tanh,), "give it a pair, or one for both"),
         ],
     )
     def test_that_does_not_fit_is_refused(self, method, operator, cause):
@@ -203,6 +205,14 @@ def test_coefficients_may_be_of_less_than_32_bits():
 
 def test_a_state_may_hold_a_python_number():
     assert iterate(Own(), lambda x: 2 * x, jnp.ones(()), 3) == 8
+    growing = Own(
+        history=True,
+        step=lambda t, s, c: ((*s[0], t(s[0])), len(s[0])),
+        init=lambda x: ((x,), 0),
+        output=lambda s: s[0][-1],
+    )
+    # x_1 = 2, x_2 = 2 (1 + 2)
+    assert iterate(growing, lambda x: 2 * x, jnp.ones(()), 2) == 6
 
 
 @jax.tree_util.register_pytree_node_class
@@ -325,3 +335,13 @@ def test_a_traced_coefficient_has_a_gradient():
     # x_1 = ½, x_2 = ¼ + β (½ - 1)
     assert jax.grad(final)(0.3) == -0.5
     assert jax.jit(final)(0.5) == 0.0
+
+
+def test_a_list_of_traced_numbers_is_to_be_an_array():
+    def final(beta, make):
+        given = {"beta1": make([beta, beta]), "beta2": np.zeros(2)}
+        return iterate(HeavyBall(), jnp.sin, jnp.ones(()), 2, coefficients=given)
+
+    with pytest.raises(InputError, match="'beta1'. holds traced .* by jnp.stack"):
+        jax.grad(final)(0.5, list)
+    assert jax.grad(final)(0.5, jnp.stack) > 1

@@ -40,7 +40,7 @@ def test_coefficients_are_tuned_to_mu_or_the_same_for_all():
     assert tuned.recurrence(0.25) == heavy_ball(0.25)
     assert tuned.rate is not None
     assert tuned.rate(0.25) == 0.5
-    with pytest.raises(InputError, match="needs μ"):
+    with pytest.raises(InputError, match=r"needs μ, .*find\('hb_tuned'\).rec"):
         tuned.recurrence()
 
 
