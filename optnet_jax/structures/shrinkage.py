@@ -99,8 +99,9 @@ class Shrinkage(nn.Module):
 
 def _step(a: jax.Array, penalty: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Return A/L and λ/L."""
-    smoothness = jnp.linalg.norm(a, 2) ** 2
-    return a / smoothness, penalty / smoothness
+    at_least = a.astype(jnp.promote_types(a.dtype, jnp.float32))  # bfloat16 has no norm
+    smoothness = jnp.linalg.norm(at_least, 2) ** 2
+    return tuple((v / smoothness).astype(a.dtype) for v in (a, penalty))
 
 
 def _checked(matrix: ArrayLike) -> jax.Array:

@@ -132,3 +132,13 @@ def test_b_of_another_length_is_refused():
 def test_whole_numbers_are_a_matrix():
     step = shrinkage([[2, 0], [0, 1]], 1)
     assert step(jnp.zeros(2), jnp.array([3.0, 8.0])).tolist() == [1.25, 1.75]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_matrix_may_be_of_less_than_32_bits(dtype):
+    a, x, b = (jnp.asarray(v, dtype) for v in (A, np.zeros((3, 10)), B))
+    found = shrinkage(a, PENALTY)(x, b)
+    expected = shrinkage(A, PENALTY)(jnp.zeros((3, 10)), jnp.asarray(B))
+    np.testing.assert_allclose(found.astype(float), expected, atol=0.05)
+    variables = Shrinkage(a, PENALTY).init(jax.random.key(0), x, b)
+    assert variables["params"]["encode"].dtype == found.dtype == a.dtype
