@@ -50,14 +50,15 @@ def network_structures(
         InputError: a network without such stages, or params that lack one of its
             learned coefficients.
     """
-    if not hasattr(network, "propagations"):
+    propagations = getattr(network, "propagations", dict)()
+    if not propagations:
         raise InputError(
             f"{type(network).__name__} has no stages to draw: choose a network that "
             f"runs a recurrence, such as an HB-Net or an AGD-Net"
         )
     flat: Any = flatten_dict(dict(params or {}))
-    structures = {}
-    for path, (recurrence, depth) in network.propagations().items():
+    structures, tops = {}, [path[0] for path in propagations]
+    for path, (recurrence, depth) in propagations.items():
         learned = {}
         for name in () if params is None else network.learned:
             if (*path, name) not in flat:
@@ -66,7 +67,8 @@ def network_structures(
                     "variables['params'], of a network that learns the same"
                 )
             learned[name] = flat[*path, name]
-        structures[path[0].replace("_", " ")] = recurrence_structure(
+        title = path[0] if tops.count(path[0]) == 1 else "/".join(path)
+        structures[title.replace("_", " ")] = recurrence_structure(
             recurrence, depth, learned
         )
     return structures

@@ -129,3 +129,17 @@ def test_long_history_is_drawn_as_matrices(figures):
 def test_network_without_stages():
     with pytest.raises(InputError, match="has no stages to draw"):
         network_structures(create("lenet5"))
+    with pytest.raises(InputError, match="has no stages to draw"):
+        network_structures(
+            create("hb_net", stage_sizes=(1, 1), stem_features=4, widths=(8, 16))
+        )
+
+
+def test_recurrences_under_one_module_are_told_apart():
+    class Encoder:
+        def propagations(self):
+            paths = ("encoder", "part_a"), ("encoder", "part_b"), ("head_0", "layers")
+            return {path: (heavy_ball(0.3), i + 1) for i, path in enumerate(paths)}
+
+    found = network_structures(Encoder())
+    assert list(found) == ["encoder/part a", "encoder/part b", "head 0"]
