@@ -63,9 +63,18 @@ class Stage(nn.Module):
 
         Returns:
             (x_K,), or (x'_K, x_K) of a two-path method.
+
+        Raises:
+            InputError: the iterates of another number of paths.
         """
-        paths = number_of_paths(self.propagation.recurrence)
+        method = self.propagation.recurrence
+        paths = number_of_paths(method)
         x = x if isinstance(x, tuple) else (x,) * paths
+        if len(x) != paths:
+            raise InputError(
+                f"a stage of {type(method).__name__} goes on from {paths} iterate(s), "
+                f"one of each path, got {len(x)}: give as many, or an array for all"
+            )
         previous = None
         if self.transition is not None:
             x, previous = self._change_shape(self.transition, x, inputs)

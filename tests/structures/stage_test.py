@@ -85,3 +85,12 @@ def test_bad_fields_are_named():
         _run(heavy_ball(0.5), previous="last")
     with pytest.raises(InputError, match="at least one unit"):
         _run(heavy_ball(0.5), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "x"), [(heavy_ball(0.5), (X, X)), (TwoPath(), (X,))]
+)
+@pytest.mark.parametrize("depth", [0, 1])
+def test_iterates_of_another_number_of_paths_are_refused(method, x, depth):
+    with pytest.raises(InputError, match=f"one of each path, got {len(x)}"):
+        _run(method, depth, x=x)
