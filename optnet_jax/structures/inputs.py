@@ -29,18 +29,22 @@ class Inputs(NamedTuple):
 
 
 def split(
-    transforms: Sequence[Callable], inputs: Mapping[str, Any], steps: int
+    transforms: Sequence[Callable],
+    inputs: Mapping[str, Any],
+    steps: int,
+    first: Sequence[str] = ("x",),
 ) -> Inputs:
     """Take the inputs of transforms apart, for as many steps as T is called.
 
-    A key is one that ``jax.random.key`` has made.
+    A key is one that ``jax.random.key`` has made. ``first`` are the names of what T
+    takes before them.
 
     Raises:
         InputError: inputs that T does not take, one that it needs and is not there, or
             a key of ``jax.random.PRNGKey``, which looks like data.
     """
     for transform in transforms:
-        _check(transform, inputs)
+        _check(transform, inputs, first)
     pairs, tree = jax.tree_util.tree_flatten_with_path(dict(inputs))
     leaves = [leaf for _, leaf in pairs]
     kinds = [_kind(leaf, path) for path, leaf in pairs]
@@ -74,10 +78,13 @@ def _kind(leaf: Any, path: tuple) -> str:
     return "moving" if jnp.issubdtype(dtype, jnp.inexact) else "fixed"
 
 
-def _check(transform: Callable, inputs: Mapping[str, Any]) -> None:
-    if wrong := misfit(transform, None, **inputs):
+def _check(
+    transform: Callable, inputs: Mapping[str, Any], first: Sequence[str]
+) -> None:
+    if wrong := misfit(transform, *first, **inputs):
         name = getattr(transform, "__name__", type(transform).__name__)
         given = ", ".join(inputs) or "nothing"
         raise InputError(
-            f"the transform {name} is called with x and, by name, {given}: {wrong}"
+            f"the transform {name} is called with {', '.join(first)} and, by name, "
+            f"{given}: {wrong}"
         )

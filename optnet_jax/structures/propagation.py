@@ -162,10 +162,8 @@ class Propagation(nn.Module):
             previous = jnp.asarray(previous, dtype)
         state = first_state(self.recurrence, x0, previous)
         first, history = self.recurrence.output(state), takes_history(self.recurrence)
-        transforms = in_turn(self.of_layer())
-        if history:  # of one more argument, α
-            transforms = (functools.partial(transforms[0], None),)
-        taken = split(transforms, inputs, self.steps)
+        arguments = ("sources", "alpha") if history else ("x",)
+        taken = split(in_turn(self.of_layer()), inputs, self.steps, arguments)
         if isinstance(self.of_layer(), tuple):
             coefficients, keys = jax.tree.map(
                 lambda a: a.reshape(self.depth, -1, *a.shape[1:]),

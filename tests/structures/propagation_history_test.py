@@ -250,3 +250,11 @@ def test_a_traced_beta_is_taken_and_a_traced_alpha_refused_with_the_cure():
     np.testing.assert_allclose(slope, -0.281754, rtol=1e-5)
     with pytest.raises(InputError, match=r"learned=\('alpha',\)"):
         jax.jit(lambda alpha: last(alpha=alpha))(1.0)
+
+
+def test_what_the_combination_does_not_take_is_said_of_it():
+    network = Propagation(HistorySum(), Combination(), 2)
+    with pytest.raises(
+        InputError, match=r"Combination is called with sources, alpha .* mask: it takes"
+    ):
+        network.init(jax.random.key(0), jnp.ones((2, 3)), mask=jnp.ones(3))
