@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.core.scope import subtract_filters
+from flax.core.lift import Out
+from flax.core.scope import intersect_filters, subtract_filters
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Coefficients, Recurrence, State
@@ -288,9 +289,8 @@ class Propagation(nn.Module):
                 metadata_params={nn.PARTITION_NAME: None},
             )
             return self._layer(scanned, "layers", inputs, trajectory)(state, *steps)
-        # Running statistics pass from layer to layer while they are updated.
         mutable = self.scope.mutable if self.scope else False
-        carried = subtract_filters(mutable, "params")
+        mutable = subtract_filters(mutable, "params")
         layer = self._layer(layer_class, "layers", inputs, trajectory)
         first = None
         if self.is_initializing():
@@ -300,10 +300,18 @@ class Propagation(nn.Module):
         scanned = nn.scan(
             lambda layer, state, *step: layer(state, *step),
             length=self.depth - self.is_initializing(),
-            variable_broadcast=subtract_filters(True, carried),
-            variable_carry=carried,
+            variable_broadcast=subtract_filters(True, mutable),
+            variable_carry=intersect_filters(mutable, carried),
+            variable_axes={nn.DenyList("params"): Out(0)},  # of the rest
             split_rngs={"params": False, nn.DenyList("params"): True},
         )
+        # Running statistics pass from layer to layer while they are updated; what T
+        # sows, in tuples that grow, is each layer's own.
+        carried = [
+            name
+            for name, variables in self.variables.items()
+            if "layers" in variables and not _is_sown(variables)
+        ]
         state, outputs = scanned(layer, state, *steps)
         if first is not None:
             outputs = jnp.concatenate([first[None], outputs])
@@ -324,3 +332,12 @@ def _range(values: Any) -> str:
     values = np.asarray(values, float) + 0.0  # no -0
     low, high = f"{values.min():.4g}", f"{values.max():.4g}"
     return low if low == high else f"{low}..{high}"
+def _is_sown(variables: Any) -> bool:
+    """Return whether a collection holds what linen's ``sow`` makes, tuples of one."""
+
+    def is_one(value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) == 1
+
+    return any(map(is_one, jax.tree.leaves(variables, is_leaf=is_one)))
+
+

@@ -214,6 +214,38 @@ def test_a_previous_iterate_can_be_given():
         module.apply({}, jnp.ones(2), jnp.ones(3))
 
 
+@pytest.mark.parametrize("asked", ["losses", "intermediates"])
+def test_what_tied_layers_sow_is_each_layers_own(asked):
+    class Sowing(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.BatchNorm(use_running_average=False)(nn.Dense(x.shape[-1])(x))
+            self.sow("losses", "size", (x**2).sum())
+            return jnp.tanh(x)
+
+    def run(variables, **options):
+        module = Propagation(HeavyBall(1, -1), Sowing(), DEPTH, tied=True, **options)
+        mutable = ["batch_stats", asked]
+        capture = asked == "intermediates"
+        y, updated = module.apply(
+            variables, X, mutable=mutable, capture_intermediates=capture
+        )
+        statistics = updated.pop("batch_stats")
+        return y, statistics, updated[asked]["layers"]["transform"]
+
+    variables = Propagation(HeavyBall(1, -1), Sowing(), DEPTH, tied=True).init(
+        jax.random.key(0), X
+    )
+    found = run(variables)
+    variables.pop("losses")
+    y, statistics, sown = run(variables, unroll=True)
+    name = "size" if asked == "losses" else "__call__"
+    expected = y, statistics, jnp.stack(sown[name])
+    found = *found[:2], *found[2][name]
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_compile_time_does_not_grow_with_depth():
     """The program of a scan is as long at depth 100 as at depth 10."""
 
