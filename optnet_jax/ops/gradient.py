@@ -45,8 +45,8 @@ def with_gradient(function: Callable, forward: Callable, backward: Callable) -> 
         axes = frozenset().union(*map(_varying, known))
         known = [_cast(value, axes) for value in known]
         tangents = jax.tree.map(lambda tangent: _cast(tangent, axes), tangents)
-        source, target = _Space(tangents), _Space(value)
-        zeros = [_Space(argument) for argument in tangents]
+        source, target = Space(tangents), Space(value)
+        zeros = [Space(argument) for argument in tangents]
 
         def forwards(known: Sequence[Any], vectors: Sequence[Any]) -> list:
             primals, _ = known_tree.unflatten(known)
@@ -77,7 +77,7 @@ def with_gradient(function: Callable, forward: Callable, backward: Callable) -> 
     return run
 
 
-class _Space:
+class Space:
     """The vector space of the tangents of a pytree: its leaves of real numbers.
 
     The tangents of the others, whole numbers, are float0 zeros.
@@ -95,14 +95,17 @@ class _Space:
         return [x for x, moves in zip(leaves, self._moves, strict=True) if moves]
 
     def vectors(self, tree: Any) -> list:
+        """Return the tangents of the leaves of real numbers."""
         vectors = self._moving(jax.tree.leaves(tree))
         return list(map(_cast, vectors, map(_varying, self.avals)))
 
     def zeros(self) -> list:
+        """Return those of the zero of the space."""
         zeros = [jnp.zeros(aval.shape, aval.dtype) for aval in self.avals]
         return list(map(_cast, zeros, map(_varying, self.avals)))
 
     def tree(self, vectors: Sequence[Any]) -> Any:
+        """Return the pytree of which these are the vectors."""
         rest = iter(vectors)
         leaves = [
             next(rest) if moves else np.zeros(shape, float0)

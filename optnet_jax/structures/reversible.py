@@ -12,12 +12,13 @@ from flax import linen as nn
 from flax.core.scope import subtract_filters
 
 from optnet_jax.errors import InputError
-from optnet_jax.ops.gradient import with_gradient
+from optnet_jax.ops.gradient import Space, with_gradient
 from optnet_jax.recurrences import Coefficients, State, number_of_paths
 from optnet_jax.recurrences.iterate import step_in_dtype
 from optnet_jax.structures import template
 from optnet_jax.structures.checks import check_reversible
 from optnet_jax.structures.inputs import Inputs
+from optnet_jax.structures.layer import part_of
 from optnet_jax.structures.propagation import Propagation
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,9 +46,10 @@ class ReversiblePropagation(Propagation):
     with the true one in every backward pass.
 
     Parameters, running statistics and values are those of :class:`Propagation`, the
-    statistics are updated in the forward pass only, and the iterates are kept in
-    float32 at least. What T draws it draws again in the backward pass, from the same
-    keys. A trajectory is stored, so its gradient is backpropagation's.
+    statistics are updated in the forward pass only and have no gradient, and the
+    iterates are kept in float32 at least. What T draws it draws again in the backward
+    pass, from the same keys. A trajectory is stored, so its gradient is
+    backpropagation's.
 
     Its attributes are those of :class:`Propagation`.
     """
@@ -60,7 +62,10 @@ class ReversiblePropagation(Propagation):
         self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
     ) -> tuple:
         state = jax.tree.map(
-            lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state
+            lambda x: (
+                x.astype(jnp.promote_types(x.dtype, jnp.float32)) if _is_real(x) else x
+            ),
+            state,
         )
         if self.is_initializing() or trajectory:
             return super()._scanned(state, coefficients, inputs, trajectory)
@@ -85,7 +90,11 @@ class ReversiblePropagation(Propagation):
             name: jax.random.split(self.make_rng(name), self.depth)
             for name in (self.scope.rngs if self.scope else ())
         }
-        operators = self._operators(mutable, inputs.join)
+        transform = self.transform
+        if not isinstance(transform, nn.Module):
+            x = jax.eval_shape(self.recurrence.output, state)
+            transform, inputs = _closed_over_nothing(transform, inputs, x)
+        operators = self._operators(transform, mutable, inputs.join)
         layers = _Run(self.recurrence, operators, mutable, self.depth)
         run = with_gradient(layers.run, layers.forward, layers.backward)
         constants = (collections, rngs, inputs.keys)
@@ -95,10 +104,12 @@ class ReversiblePropagation(Propagation):
             self.put_variable(name, "layers", updated[name])
         return state, None
 
-    def _operators(self, mutable: list[str], named: Callable) -> list[Callable]:
+    def _operators(
+        self, transform: Any, mutable: list[str], named: Callable
+    ) -> list[Callable]:
         """Return each path's T as a function of its variables, T' first."""
         asked = subtract_filters(self.scope.mutable if self.scope else False, "params")
-        operator = functools.partial(_pure, self.transform, mutable, asked, named)
+        operator = functools.partial(_pure, transform, mutable, asked, named)
         if number_of_paths(self.recurrence) == 1:
             return [operator("transform", 0)]
         prime = "transform_prime" if self.separate_paths else "transform"
@@ -110,6 +121,31 @@ def _is_real(array: Any) -> bool:
 
 
 def _pure(
+def _closed_over_nothing(transform: Callable, inputs: Inputs, x: Any) -> tuple:
+    """Return a T that is given by name what it closes over and may have a gradient.
+
+    A gradient by hand is one with respect to arguments.
+    """
+
+    def call(x: Any, *given: Any) -> Any:
+        return transform(x, **inputs.join(*given))
+
+    keys = jax.eval_shape(lambda: part_of(inputs.keys, 0))
+    converted, values = jax.closure_convert(call, x, inputs.moving, inputs.fixed, keys)
+    if not values:
+        return transform, inputs
+    count = len(inputs.moving)
+
+    def join(moving: Any, fixed: Any, keys: Any) -> dict[str, Any]:
+        return {"given": (moving[:count], fixed, keys), "values": moving[count:]}
+
+    moving = [*inputs.moving, *values]
+    return (
+        lambda x, given, values: converted(x, *given, *values),
+        inputs._replace(moving=moving, join=join),
+    )
+
+
     transform: Any, mutable: list[str], asked: Any, inputs: Any, owner: str, path: int
 ) -> Any:
     """Return (params, constants, moving, fixed, x) ↦ (T(x), updated) of one layer.
@@ -197,11 +233,22 @@ class _Run:
         return result, (*arguments, result[0])
 
     def backward(self, residuals: tuple, cotangents: tuple) -> tuple:
-        """Walk from the last state to the first; return the arguments' gradients."""
+        """Walk from the last state to the first; return the arguments' gradients.
+
+        Raises:
+            InputError: T writes to a collection that may be part of a loss.
+        """
         params, constants, moving, fixed, coefficients, first, last = residuals
         (recomputed, gradient, g_moving), (g_params, g_coefficients) = jax.lax.scan(
+        for name, written in cotangents[1].items():
+            if name != "batch_stats" and any(map(_is_real, jax.tree.leaves(written))):
+                raise InputError(
+                    f"T writes to {name}, of which reversible has no gradient: leave "
+                    f"reversible out, or write what needs none to batch_stats"
+                )
+        space = Space(last)
             functools.partial(self._layer_back, moving, fixed),
-            (last, cotangents[0], jax.tree.map(jnp.zeros_like, moving)),
+            (last, space.vectors(cotangents[0]), jax.tree.map(jnp.zeros_like, moving)),
             (params, constants, coefficients),
             self.depth,
             reverse=True,
@@ -210,7 +257,7 @@ class _Run:
         accurate = _is_accurate(
             output(recomputed), output(first), output(last), coefficients.get("beta2")
         )
-        gradient = jax.tree.map(lambda g: jnp.where(accurate, g, jnp.nan), gradient)
+        gradient = space.tree([jnp.where(accurate, g, jnp.nan) for g in gradient])
         return g_params, None, g_moving, None, g_coefficients, gradient
 
     def _layer_back(self, moving: Any, fixed: Any, carry: tuple, own: tuple) -> tuple:
@@ -218,6 +265,8 @@ class _Run:
         state, gradient, g_moving = carry
         params, constants, c = own
         state, values, pullbacks = self._undone(
+        space = Space(state)  # a scan carries no tangents of whole numbers
+        gradient = space.tree(vectors)
             state,
             c,
             lambda i, p, m, x: self.operators[i](p, constants, m, fixed, x)[0],

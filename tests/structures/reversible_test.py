@@ -267,3 +267,80 @@ def test_what_a_transform_sows_is_not_lost_without_a_word():
     with pytest.raises(InputError, match="Sowing sows into intermediates, and revers"):
         network.apply(variables, x, mutable=["intermediates", "batch_stats"])
     network.apply(variables, x, mutable=["batch_stats"])
+
+
+def test_what_a_transform_writes_has_no_gradient_without_a_word():
+    class Penalised(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            penalty = self.variable("losses", "penalty", jnp.zeros, ())
+            if self.is_mutable_collection("losses"):
+                penalty.value = (x**2).sum()
+            return Unit()(x)
+
+    x = jnp.ones((2, 4))
+    network = ReversiblePropagation(HeavyBall(1, -1), Penalised(), depth=3)
+    variables = network.init(jax.random.key(0), x)
+
+    def loss(x, mutable):
+        y, written = network.apply(variables, x, mutable=mutable)
+        return y.sum() + sum(map(jnp.sum, jax.tree.leaves(written.get("losses"))))
+
+    assert loss(x, ["losses", "batch_stats"]) > 1
+    with pytest.raises(InputError, match="T writes to losses, of which reversible has"):
+        jax.grad(loss)(x, ["losses", "batch_stats"])
+    jax.grad(loss)(x, ["batch_stats"])
+
+
+@pytest.mark.parametrize("recurrence", [HeavyBall(1, -1), Coupled()])
+def test_what_a_transform_closes_over_has_a_gradient(float64, recurrence):
+    x, w = _inputs()
+    w = w.T @ w / 8
+
+    def value(w, cls):
+        def transform(x, b, key):
+            return jnp.tanh(x @ w + b) + jax.random.normal(key, X)
+
+        network = cls(recurrence, transform, 3)
+        return network.apply({}, x, b=w[:1], key=jax.random.key(0)).sum()
+
+    expected = jax.grad(value)(w, Propagation)
+    assert np.abs(expected).min() > 0
+    for wrap in (
+        lambda f: jax.grad(f),
+        lambda f: jax.jit(jax.grad(f)),
+        lambda f: jax.grad(jax.jit(f)),
+    ):
+        found = wrap(lambda w: value(w, ReversiblePropagation))(w)
+        np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+class Counting(HeavyBall):
+    """HB-Net whose T is scaled by a table that the number of the step indexes."""
+
+    table = jnp.linspace(0.1, 1, DEPTH)
+
+    def init(self, x0):
+        return self.restart(x0, x0)
+
+    def restart(self, x0, previous):
+        return x0, previous, jnp.zeros((), int)
+
+    def step(self, transform, state, c):
+        *state, k = state
+        return *super().step(lambda x: self.table[k] * transform(x), state, c), k + 1
+
+    def undo(self, transform, state, c):
+        *state, k = state
+        scaled = lambda x: self.table[k - 1] * transform(x)  # noqa: E731
+        return *super().undo(scaled, state, c), k - 1
+
+
+def test_whole_numbers_of_a_state_stay_so(float64):
+    method = Counting(0.9, -0.9)
+    variables = _variables(method)
+    expected, found = (
+        _gradients(cls, method, variables)
+        for cls in (Propagation, ReversiblePropagation)
+    )
+    assert _largest_difference(found, expected) < 1e-10
