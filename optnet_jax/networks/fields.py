@@ -53,15 +53,19 @@ def _is_block(value: Any) -> bool:
     return value in known if isinstance(value, str) else is_class
 
 
-def _are_recurrences(value: Any) -> bool:
+def _is_recurrence(value: Any) -> bool:
     if isinstance(value, str):
         return value in (known.key for known in methods.METHODS)
-    each = value if isinstance(value, tuple) else (value,)
-    return all(
-        hasattr(one, name) and not inspect.isclass(one)
-        for one in each
-        for name in METHODS
-    )
+    return not inspect.isclass(value) and all(hasattr(value, n) for n in METHODS)
+
+
+def are_several(value: Any) -> bool:
+    """Return whether a field holds a tuple of recurrences, and not one that is one."""
+    return isinstance(value, tuple) and not _is_recurrence(value)
+
+
+def _are_recurrences(value: Any) -> bool:
+    return all(map(_is_recurrence, value if are_several(value) else (value,)))
 
 
 Channels = Annotated[int, Range(least=1, most=2**16)]
@@ -89,15 +93,17 @@ Weights = Annotated[
 Recurrences = Annotated[
     Any,
     Rule(
-        f"a recurrence, with the methods {', '.join(METHODS)}, one for each stage, or "
-        f"the key of a built-in one, such as agd",
+        f"a recurrence, with the methods {', '.join(METHODS)}, or the key of a "
+        f"built-in one, such as agd, or a tuple of these, one for each stage",
         _are_recurrences,
     ),
 ]
 
 
 def method(value: Any) -> Any:
-    """Return the recurrence that a field holds, by its key or itself."""
+    """Return the recurrence that a field holds, by its key or itself, or the tuple."""
+    if are_several(value):
+        return tuple(map(method, value))
     return methods.find(value).recurrence() if isinstance(value, str) else value
 
 

@@ -154,7 +154,7 @@ class RecurrenceNet(nn.Module):
                 f"stage_sizes and widths need one entry for each stage, "
                 f"got {tuple(self.stage_sizes)} and {tuple(self.widths)}"
             )
-        if isinstance(self.recurrence, tuple) and len(self.recurrence) != stages:
+        if fields.are_several(self.recurrence) and len(self.recurrence) != stages:
             raise InputError(
                 f"a tuple of recurrences needs one for each of the {stages} stages, "
                 f"got {len(self.recurrence)}"
@@ -262,7 +262,7 @@ class RecurrenceNet(nn.Module):
     def stage_recurrence(self, i: int) -> Recurrence:
         """Return the recurrence of stage i."""
         methods = self.recurrence
-        method = methods[i] if isinstance(methods, tuple) else methods
+        method = methods[i] if fields.are_several(methods) else methods
         (phi, *others) = set(self.activations[i])
         named = phi not in ("relu", LEARNED) and not others
         if named and getattr(method, "post_activation", None) is relu:

@@ -109,7 +109,7 @@ class VisionTransformer(nn.Module):
                 f"width={self.width} must be a multiple of heads={self.heads}"
             )
         method = self.recurrence
-        if isinstance(method, tuple) or takes_history(method):
+        if fields.are_several(method) or takes_history(method):
             raise InputError(
                 "a vision transformer runs one recurrence, over one iterate: give one "
                 "such as HeavyBall, Nesterov or TripleMomentum"

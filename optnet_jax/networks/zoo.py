@@ -156,7 +156,7 @@ def agd_net(
         learned = ("alpha",) if recurrence is None else ()
     if recurrence is None:
         recurrence = _history_sums(alpha, beta, len(stage_sizes))
-    elif not isinstance(recurrence, tuple) and not takes_history(recurrence):
+    elif not fields.are_several(recurrence) and not takes_history(recurrence):
         name = type(recurrence).__name__
         raise InputError(
             f"a dense network needs a recurrence over the whole history, history = "
@@ -187,7 +187,9 @@ def _history_sums(alpha: Any, beta: Any, stages: int) -> Any:
 
 
 def _of_stages(name: str, value: Any, stages: int) -> Any:
-    is_each = isinstance(value, tuple | list | np.ndarray) and np.ndim(value[0]) == 2
+    is_each = getattr(value, "ndim", 0) == 3 or (
+        isinstance(value, tuple | list) and np.ndim(value[0]) == 2
+    )
     if is_each and len(value) != stages:
         raise InputError(
             f"{name} needs a matrix for each of the {stages} stages, got {len(value)}"

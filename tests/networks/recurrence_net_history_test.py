@@ -270,6 +270,9 @@ def test_matrices_for_each_stage_and_coefficients_by_name(
     assert params["stage_1"]["alpha"].shape == (3,)
     starts = [method.coefficients(2)["alpha"][1] for method in network.recurrence]
     assert [row.tolist() for row in starts] == [[2.5, 2.5], [5.0, 5.0]]
+    same = jnp.stack([jnp.eye(2), 2 * jnp.eye(2)])
+    assert _small(alpha=same) == _small(alpha=np.asarray(same))
+    assert _small(alpha=np.asarray(2.0)) == _small(alpha=2.0)
     named, number = (_small(alpha="nesterov", beta=b) for b in ("nesterov", 1.0))
     variables = random_variables(number, images)
     assert_close(named.apply(variables, images), number.apply(variables, images))

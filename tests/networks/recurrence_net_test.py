@@ -1,7 +1,7 @@
 """Table 3 as identities: our networks against independently written ones."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
@@ -14,7 +14,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.networks import create
 from optnet_jax.networks.recurrence_net import RecurrenceNet
 from optnet_jax.networks.units import BasicUnit
-from optnet_jax.recurrences import HeavyBall, TwoPath, heavy_ball
+from optnet_jax.recurrences import GradientDescent, HeavyBall, TwoPath, heavy_ball
 from optnet_jax.structures import Propagation, stack_layers, unroll_layers
 
 CIFAR = {"stage_sizes": (2, 2), "widths": (4, 8), "num_classes": 3}
@@ -380,6 +380,38 @@ def test_a_path_can_be_dropped_where_there_is_a_skip(name, options):
     if options and name not in ("resnet", "hb_net"):
         options = {}
     assert create(name, drop_path=0.5, **options).drop_path == 0.5
+def test_recurrences_are_named_in_a_tuple():
+    network = RecurrenceNet(("gd", heavy_ball(0.3)), stage_sizes=(2, 2), widths=(4, 4))
+    assert network.recurrence == (GradientDescent(), heavy_ball(0.3))
+
+
+class Relaxed(NamedTuple):
+    """x ← x + a T(x): a method that is a tuple, and one for all stages."""
+
+    share: float = 1.0
+
+    def coefficients(self, depth):
+        return {"a": np.full(depth, self.share)}
+
+    def init(self, x0):
+        return x0
+
+    def step(self, transform, state, c):
+        return state + c["a"] * transform(state)
+
+    def output(self, state):
+        return state
+
+
+def test_a_recurrence_may_be_a_tuple_itself(random_variables):
+    fields = {"stage_sizes": (2, 2), "widths": (4, 4)}
+    own, same = (RecurrenceNet(m, **fields) for m in (Relaxed(), HeavyBall(1, 0)))
+    variables = random_variables(same, _images())
+    np.testing.assert_allclose(
+        own.apply(variables, _images()), same.apply(variables, _images()), atol=1e-5
+    )
+
+
 
 
 @pytest.mark.parametrize("order", [1, -1])
