@@ -57,6 +57,11 @@ class FeedForward(nn.Module):
                 f"stage_sizes and widths need one entry for each stage, got "
                 f"{self.stage_sizes} and {self.widths}"
             )
+        if self.batch_norm_group and not self.batch_norm:
+            raise InputError(
+                "batch_norm_group means nothing without BatchNorm: give "
+                "batch_norm=True, or leave it out"
+            )
         self._activations()
         super().__post_init__()
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from optnet_jax.errors import InputError
 from optnet_jax.recurrences import Recurrence
+from optnet_jax.recurrences.base import check_recurrence
 from optnet_jax.structures import EachLayer, Propagation, ReversiblePropagation
+from optnet_jax.structures.checks import check_reversible, check_shared
 
 UNROLLED_DEPTH = 18
 """Up to this many steps with weights of their own a stage is written out: it compiles
@@ -38,7 +40,8 @@ def propagation(
     if len(set(names)) > 1:
         transform = EachLayer(tuple(make(phi=name) for name in names))
     if unroll is None:
-        unroll = not network.tied and (depth <= deepest or len(set(names)) > 1)
+        shallow = depth <= deepest or len(set(names)) > 1
+        unroll = shallow and not (network.tied or network.reversible)
     return (ReversiblePropagation if network.reversible else Propagation)(
         recurrence,
         transform,
@@ -46,24 +49,37 @@ def propagation(
         tied=network.tied,
         learned=network.learned,
         shared=network.shared,
-        unroll=unroll and not network.reversible,
+        unroll=unroll,
         remat=network.remat,
         **fields,
     )
 
 
-def check_layers(network: Any, names: Sequence[str]) -> None:
-    """Check that layers of several Φ are written out.
+def check_layers(
+    network: Any, method: Recurrence, names: Sequence[str], several: bool = False
+) -> None:
+    """Check what the layers of a network are to be, before they are made.
+
+    Args:
+        network: has the fields that :func:`propagation` reads.
+        method: the recurrence.
+        names: of Φ in each layer: where they differ, layers are written out.
+        several: each layer goes through several transforms in turn.
 
     Raises:
-        InputError: a field of the network asks for another form.
+        InputError: the method is none, or a field of the network asks for a form that
+            its layers do not have.
     """
+    check_recurrence(method)
+    check_shared(network)
     scanned = network.tied or network.reversible or network.unroll is False
     if len(set(names)) > 1 and scanned:
         raise InputError(
             f"activation differs from layer to layer, {', '.join(names)}, so they are "
             f"neither tied, scanned nor reversible: leave these fields out"
         )
+    if network.reversible:
+        check_reversible(network, method, several)
 
 
 def flag(layers: Propagation, train: bool) -> dict[str, Any]:

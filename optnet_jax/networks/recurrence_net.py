@@ -379,15 +379,19 @@ def _check_kind(network: RecurrenceNet) -> None:
             "the recurrences of some stages have two paths and those of others one, "
             "and nothing says how a stage begins with the other's: give all as many"
         )
+    other = RESIDUAL_FIELDS if network.dense else DENSE_FIELDS
+    unread = dict.fromkeys(("start", "boundary"), "begins at x_0 alone")
+    if any(number_of_paths(m) == 1 and hasattr(m, "restart") for m in methods):
+        unread = {}
+    unread.update(dict.fromkeys(other, f"takes {takes}"))
     for field in dataclasses.fields(network):
-        other = RESIDUAL_FIELDS if network.dense else DENSE_FIELDS
-        if field.name in other and getattr(network, field.name) != field.default:
+        if field.name in unread and getattr(network, field.name) != field.default:
             raise InputError(
-                f"{field.name} means nothing in a network whose recurrence takes "
-                f"{takes}, as {name} does: leave it out"
+                f"{field.name} means nothing in a network whose recurrence "
+                f"{unread[field.name]}, as {name} does: leave it out"
             )
     for i, (method, names) in enumerate(zip(methods, network.activations, strict=True)):
-        check_layers(network, names[len(names) - network._steps(i) :])
+        check_layers(network, method, names[len(names) - network._steps(i) :])
         others = set(names) - {"relu"}
         if others and network.block == "pre_activation" and network.unit_relu:
             raise InputError(

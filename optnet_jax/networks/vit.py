@@ -23,9 +23,10 @@ from optnet_jax.networks.images import check_images
 from optnet_jax.networks.layers import check_layers, propagation
 from optnet_jax.ops.initializers import xavier_normal
 from optnet_jax.recurrences import HeavyBall, Recurrence, TripleMomentum, takes_history
-from optnet_jax.recurrences.base import at_step
+from optnet_jax.recurrences.iterate import first_state, prepared, step_in_dtype
 from optnet_jax.structures import Propagation
 from optnet_jax.structures.fields import AtLeastOne, Learned, Rate, check
+from optnet_jax.structures.layer import part_of
 
 Splitting = Literal["together", "in_turn"]
 
@@ -114,8 +115,9 @@ class VisionTransformer(nn.Module):
                 "a vision transformer runs one recurrence, over one iterate: give one "
                 "such as HeavyBall, Nesterov or TripleMomentum"
             )
+        names = each(self.activation, self.depth, "layers")
+        check_layers(self, method, names, self.splitting == "in_turn")
         self._takes_sum()
-        check_layers(self, each(self.activation, self.depth, "layers"))
         super().__post_init__()
 
     @nn.compact
@@ -193,16 +195,19 @@ def _takes_sum(recurrence: Recurrence, steps: int) -> bool:
     Raises:
         InputError: with neither does it keep x where G is 0.
     """
-    operators = ((False, np.zeros_like), (True, lambda x: x))
-    with jax.ensure_compile_time_eval():
-        coefficients = recurrence.coefficients(steps)
+    operators = ((False, jnp.zeros_like), (True, lambda x: x))
+    # In double precision, in which deep ones do not add up their rounding.
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        coefficients = prepared(recurrence, steps, np.float64)
         for skip, transform in operators:
-            state, kept = recurrence.init(np.ones(1)), []
+            state = first_state(recurrence, jnp.ones(1))
             for k in range(steps):
-                state = recurrence.step(transform, state, at_step(coefficients, k))
-                kept.append(recurrence.output(state))
-            traced = any(isinstance(x, Tracer) for x in kept)
-            if not traced and np.allclose(kept, 1, atol=1e-5):
+                c = part_of(coefficients, k)
+                state = step_in_dtype(recurrence, transform, state, c)
+                x = recurrence.output(state)
+                if isinstance(x, Tracer) or not np.allclose(x, 1, atol=1e-5):
+                    break
+            else:
                 return skip
     raise InputError(
         f"{type(recurrence).__name__} keeps x neither over the branch, T(x) = G(x), "

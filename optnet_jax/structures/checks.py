@@ -73,6 +73,19 @@ def check_constant(recurrence: Recurrence, depth: int, name: str) -> None:
         )
 
 
+def check_shared(module: Any) -> None:
+    """Refuse to share coefficients none of which is trained.
+
+    Raises:
+        InputError: if it is so.
+    """
+    if module.shared and not module.learned:
+        raise InputError(
+            "shared means nothing where no coefficient is learned: give their names "
+            "in learned, or leave it out"
+        )
+
+
 def check_operators(module: Any) -> None:
     """Check the transforms of a propagation, and how many it has for its layers.
 
@@ -127,35 +140,42 @@ def check_history(module: Any) -> None:
         )
 
 
-def check_reversible(module: Any) -> None:
-    """Check a propagation that is to be run backwards.
+def check_reversible(
+    module: Any, method: Recurrence, several: bool, drop_path: Any = 0.0
+) -> None:
+    """Check a propagation, or a network of them, that is to be run backwards.
+
+    Args:
+        module: has the fields ``tied``, ``unroll`` and ``remat``.
+        method: the recurrence.
+        several: its transforms are several in turn.
+        drop_path: of the propagation; a network has it in training alone.
 
     Raises:
         InputError: its method cannot be undone, or a field stores its iterates.
     """
-    method = module.recurrence
     if not hasattr(method, "undo"):
         raise InputError(
             f"reversible needs the heavy ball (16), RevNet's Coupled or another "
             f"method with an undo; {type(method).__name__} has no such form"
         )
-    if module.tied or module.unroll or module.remat or module.drop_path:
+    if module.tied or module.unroll or module.remat or drop_path:
         raise InputError(
             "reversible excludes tied, unroll, remat and drop_path: it scans "
             "layers with weights of their own, stores no iterate and drops none"
         )
-    if isinstance(module.transform, tuple):
+    if several:
         raise InputError(
             "reversible excludes transforms in turn: give one module of them"
-        )
-    if getattr(method, "post_activation", None) is not None:
-        raise InputError(
-            "reversible needs post_activation=None: an activation of the sum "
-            "cannot be undone"
         )
     beta2 = getattr(method, "beta2", -1.0)
     if not isinstance(beta2, Tracer) and not np.all(beta2):
         raise InputError(
             "reversible needs beta2 != 0 in every step: x_(k-1) is solved for by "
             "dividing by it. Use remat=True to save memory instead"
+        )
+    if getattr(method, "post_activation", None) is not None:
+        raise InputError(
+            "reversible needs post_activation=None: an activation of the sum "
+            "cannot be undone"
         )

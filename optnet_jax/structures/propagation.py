@@ -33,6 +33,7 @@ from optnet_jax.structures.checks import (
     check_constant,
     check_history,
     check_operators,
+    check_shared,
     check_skips,
 )
 from optnet_jax.structures.inputs import Inputs, split
@@ -107,6 +108,7 @@ class Propagation(nn.Module):
             )
         if takes_history(self.recurrence):
             check_history(self)
+        check_shared(self)
         if self.drop_path:
             check_skips(self.recurrence, self.depth * len(in_turn(self.of_layer())))
             if np.ndim(self.drop_path) and np.size(self.drop_path) != self.depth:
@@ -153,9 +155,14 @@ class Propagation(nn.Module):
 
         Raises:
             InputError: depth < 1, a learned name that is no coefficient, inputs that T
-                does not take, a key of ``jax.random.PRNGKey`` among them, or a
-                transform that changes the shape.
+                does not take, a key of ``jax.random.PRNGKey`` among them, a transform
+                that changes the shape, or a trajectory of both paths.
         """
+        if trajectory and both_paths:
+            raise InputError(
+                "a trajectory is of the output, and both_paths of the last iterates: "
+                "ask for one of them"
+            )
         x0 = as_start(self.recurrence, x0)
         dtype = jax.tree.leaves(x0)[0].dtype
         coefficients = self._coefficients(dtype)
@@ -297,6 +304,13 @@ class Propagation(nn.Module):
             # A scan cannot create the running statistics that it carries.
             state, first = layer(state, *part_of(steps, 0))
             steps = part_of(steps, slice(1, None))
+        # Running statistics pass from layer to layer while they are updated; what T
+        # sows, in tuples that grow, is each layer's own.
+        carried = [
+            name
+            for name, variables in self.variables.items()
+            if "layers" in variables and not _is_sown(variables)
+        ]
         scanned = nn.scan(
             lambda layer, state, *step: layer(state, *step),
             length=self.depth - self.is_initializing(),
@@ -305,13 +319,6 @@ class Propagation(nn.Module):
             variable_axes={nn.DenyList("params"): Out(0)},  # of the rest
             split_rngs={"params": False, nn.DenyList("params"): True},
         )
-        # Running statistics pass from layer to layer while they are updated; what T
-        # sows, in tuples that grow, is each layer's own.
-        carried = [
-            name
-            for name, variables in self.variables.items()
-            if "layers" in variables and not _is_sown(variables)
-        ]
         state, outputs = scanned(layer, state, *steps)
         if first is not None:
             outputs = jnp.concatenate([first[None], outputs])
@@ -328,10 +335,6 @@ class Propagation(nn.Module):
         return "; ".join(parts)
 
 
-def _range(values: Any) -> str:
-    values = np.asarray(values, float) + 0.0  # no -0
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return low if low == high else f"{low}..{high}"
 def _is_sown(variables: Any) -> bool:
     """Return whether a collection holds what linen's ``sow`` makes, tuples of one."""
 
@@ -341,3 +344,7 @@ def _is_sown(variables: Any) -> bool:
     return any(map(is_one, jax.tree.leaves(variables, is_leaf=is_one)))
 
 
+def _range(values: Any) -> str:
+    values = np.asarray(values, float) + 0.0  # no -0
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return low if low == high else f"{low}..{high}"

@@ -56,7 +56,8 @@ class ReversiblePropagation(Propagation):
 
     def __post_init__(self):
         super().__post_init__()
-        check_reversible(self)
+        several = isinstance(self.transform, tuple)
+        check_reversible(self, self.recurrence, several, self.drop_path)
 
     def _scanned(
         self, state: State, coefficients: Coefficients, inputs: Inputs, trajectory: bool
@@ -120,7 +121,6 @@ def _is_real(array: Any) -> bool:
     return jnp.issubdtype(array.dtype, jnp.inexact)
 
 
-def _pure(
 def _closed_over_nothing(transform: Callable, inputs: Inputs, x: Any) -> tuple:
     """Return a T that is given by name what it closes over and may have a gradient.
 
@@ -146,6 +146,7 @@ def _closed_over_nothing(transform: Callable, inputs: Inputs, x: Any) -> tuple:
     )
 
 
+def _pure(
     transform: Any, mutable: list[str], asked: Any, inputs: Any, owner: str, path: int
 ) -> Any:
     """Return (params, constants, moving, fixed, x) ↦ (T(x), updated) of one layer.
@@ -239,7 +240,6 @@ class _Run:
             InputError: T writes to a collection that may be part of a loss.
         """
         params, constants, moving, fixed, coefficients, first, last = residuals
-        (recomputed, gradient, g_moving), (g_params, g_coefficients) = jax.lax.scan(
         for name, written in cotangents[1].items():
             if name != "batch_stats" and any(map(_is_real, jax.tree.leaves(written))):
                 raise InputError(
@@ -247,6 +247,7 @@ class _Run:
                     f"reversible out, or write what needs none to batch_stats"
                 )
         space = Space(last)
+        (recomputed, gradient, g_moving), (g_params, g_coefficients) = jax.lax.scan(
             functools.partial(self._layer_back, moving, fixed),
             (last, space.vectors(cotangents[0]), jax.tree.map(jnp.zeros_like, moving)),
             (params, constants, coefficients),
@@ -262,11 +263,11 @@ class _Run:
 
     def _layer_back(self, moving: Any, fixed: Any, carry: tuple, own: tuple) -> tuple:
         """Undo one layer, and take the gradient from its end to its start."""
-        state, gradient, g_moving = carry
+        state, vectors, g_moving = carry
         params, constants, c = own
-        state, values, pullbacks = self._undone(
         space = Space(state)  # a scan carries no tangents of whole numbers
         gradient = space.tree(vectors)
+        state, values, pullbacks = self._undone(
             state,
             c,
             lambda i, p, m, x: self.operators[i](p, constants, m, fixed, x)[0],
@@ -299,7 +300,7 @@ class _Run:
         gradient, g_c, _ = pull((gradient, g_points))
         g_params, g_here = jax.tree.map(lambda *g: sum(g[1:], g[0]), *g_own)
         g_moving = jax.tree.map(jnp.add, g_moving, g_here)
-        return (state, gradient, g_moving), (g_params, g_c)
+        return (state, space.vectors(gradient), g_moving), (g_params, g_c)
 
     def _undone(
         self, state: State, c: Coefficients, apply: Callable, params: Any, moving: Any

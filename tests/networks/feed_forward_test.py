@@ -48,6 +48,7 @@ def test_vgg_dropout_acts_in_training_only(random_variables):
         ("vgg16", {}, (1, 31, 32, 3), "31x32 are smaller .* at least 32x32"),
         ("vgg16", {"widths": (4,)}, (1, 32, 32, 3), "one entry for each stage"),
         ("vgg16", {}, (32, 32, 3), "images must be"),
+        ("vgg16", {"batch_norm_group": 2}, (1, 32, 32, 3), "nothing without BatchNorm"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_error(name, fields, shape, message):

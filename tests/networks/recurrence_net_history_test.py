@@ -326,6 +326,33 @@ def test_matrices_for_each_stage_and_coefficients_by_name(
             "block=.*BasicUnit.* must take features, norm, dropout_rate, train, dtype",
         ),
         (lambda: create("hb_net56", widths=(16, 32)), "one entry for each stage"),
+        (
+            lambda: create("dmr_net", start="zero"),
+            "start means nothing .* begins at x_0 alone, as TwoPath does",
+        ),
+        (
+            lambda: RecurrenceNet("agd2", boundary="same"),
+            "boundary means nothing .* begins at x_0 alone, as NesterovSum does",
+        ),
+        (lambda: create("hb_net20", shared=True), "shared means nothing where no co"),
+        (lambda: create("resnet20", reversible=True), "beta2 != 0 in every step"),
+        (
+            lambda: create("hb_net20", reversible=True, post_activation=True),
+            "reversible needs post_activation=None",
+        ),
+        *(
+            (
+                lambda field=field: create(
+                    "hb_net20", reversible=True, **{field: True}
+                ),
+                "reversible excludes tied, unroll, remat",
+            )
+            for field in ("tied", "unroll", "remat")
+        ),
+        (
+            lambda: RecurrenceNet(("gd", "hgd", "agd")),
+            "must be a recurrence, .* or a tuple of these, one for each stage",
+        ),
     ],
 )
 def test_fields_that_do_not_fit(make, message):

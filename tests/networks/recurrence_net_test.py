@@ -262,8 +262,6 @@ def test_blocks_have_their_weight_layers(block):
         ({"widths": (16, 8, 8)}, (1, 8, 8, 3), 'use shortcut="projection"'),
         ({"block": "bottleneck", "widths": (6, 8, 8)}, (1, 8, 8, 3), "4 divides"),
         ({"learned": ("beta3",)}, (1, 8, 8, 3), "'beta3' is no coefficient"),
-        ({"reversible": True, "beta2": 0.0}, (1, 8, 8, 3), "beta2 != 0"),
-        ({"reversible": True, "post_activation": True}, (1, 8, 8, 3), "post_activ"),
     ],
 )
 def test_inputs_that_do_not_fit_are_one_clear_error(fields, shape, message):
@@ -380,6 +378,8 @@ def test_a_path_can_be_dropped_where_there_is_a_skip(name, options):
     if options and name not in ("resnet", "hb_net"):
         options = {}
     assert create(name, drop_path=0.5, **options).drop_path == 0.5
+
+
 def test_recurrences_are_named_in_a_tuple():
     network = RecurrenceNet(("gd", heavy_ball(0.3)), stage_sizes=(2, 2), widths=(4, 4))
     assert network.recurrence == (GradientDescent(), heavy_ball(0.3))
@@ -410,8 +410,6 @@ def test_a_recurrence_may_be_a_tuple_itself(random_variables):
     np.testing.assert_allclose(
         own.apply(variables, _images()), same.apply(variables, _images()), atol=1e-5
     )
-
-
 
 
 @pytest.mark.parametrize("order", [1, -1])

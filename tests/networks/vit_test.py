@@ -250,6 +250,42 @@ def test_its_table_and_its_picture_say_what_it_runs():
     assert sum(node.is_transform for node in structure.nodes) == 4
 
 
+class Own:
+    """A user's method, whose step asks for what arrays of JAX alone have."""
+
+    def __init__(self, name="a"):
+        self.name = name
+
+    def coefficients(self, depth):
+        return {"a": np.ones(depth)}
+
+    def init(self, x0):
+        return x0
+
+    def step(self, transform, state, c):
+        return state.at[...].add(c[self.name] * transform(state))
+
+    def output(self, state):
+        return state
+
+
+def test_a_users_own_method_is_run_as_the_network_runs_it(random_variables):
+    images = jnp.asarray(IMAGES, jnp.float32)
+    own, same = (
+        create("vit", **{**FIELDS, "recurrence": method})
+        for method in (Own(), HeavyBall(1.0, 0.0))
+    )
+    variables = random_variables(same, images)
+    np.testing.assert_allclose(
+        own.apply(variables, images), same.apply(variables, images), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("depth", [2, 1000])
+def test_deep_methods_keep_x_but_for_rounding(depth):
+    create("vit", **{**FIELDS, "depth": depth, "recurrence": Nesterov()})
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -258,6 +294,17 @@ def test_its_table_and_its_picture_say_what_it_runs():
         ({"recurrence": HeavyBall(0.5, 0.1)}, "HeavyBall keeps x .* say skip=False"),
         ({"recurrence": "agd_net"}, "recurrence='agd_net' must be a recurrence"),
         ({"recurrence": "hb_tuned"}, "needs μ"),
+        ({"recurrence": "agd", "reversible": True}, "Nesterov has no such form"),
+        (
+            {"recurrence": "leapfrog", "reversible": True, "splitting": "in_turn"},
+            "reversible excludes transforms in turn",
+        ),
+        ({"shared": True}, "shared means nothing where no coefficient is learned"),
+        ({"recurrence": Own("b")}, "Own.step looks up 'b', and Own.coefficients ret"),
+        (
+            {"recurrence": type("Bare", (Own,), {"coefficients": lambda self: {}})()},
+            r"Bare.coefficients is called with \(depth\)",
+        ),
         ({"pool": "max"}, "^pool="),
     ],
 )

@@ -268,6 +268,7 @@ def test_compile_time_does_not_grow_with_depth():
         ),
         ({"learned": ("beta1", "beta1")}, "learned=.* 'beta1' comes twice"),
         ({"separate_paths": True}, "HeavyBall has one path"),
+        ({"shared": True}, "shared means nothing where no coefficient is learned"),
         (
             {"transform": lambda x: x[:-1]},
             r"must preserve the shape.* \(3, 5\) to \(2, 5\)",
@@ -508,3 +509,9 @@ def test_weights_may_be_cut_over_devices(assert_close, cls, fields):
         for network, variables in zip(networks[::-1], (boxed, whole), strict=True)
     )
     assert_close(found, expected, 1e-5, 1e-5)
+
+
+def test_a_trajectory_is_not_of_both_paths():
+    net = Propagation(recurrences.ADMM(), jnp.tanh, DEPTH)
+    with pytest.raises(InputError, match="ask for one of them"):
+        net.apply({}, X, trajectory=True, both_paths=True)
