@@ -314,7 +314,8 @@ def test_mistaken_seeds_are_refused(text):
 
 def test_an_unknown_table_is_refused_with_those_that_there_are():
     known = ", ".join(entries.TABLES)
-    with pytest.raises(InputError, match=f"table=table9 is unknown: choose {known}$"):
+    said = rf"table=table9 is unknown \(did you mean 'table5'\?\): choose {known}$"
+    with pytest.raises(InputError, match=said):
         config_file.get_config("table9")
 
 
