@@ -54,7 +54,9 @@ def parse(
     try:
         leftover = known([*_settled(rest, known)])
     except flags.UnrecognizedFlagError as error:
-        field = closest(error.flagname, overrides.fields(config))
+        fields = [*overrides.fields(config)]
+        blocks = {name.rpartition(".")[0] for name in fields}
+        field = closest(error.flagname, [f for f in fields if f not in blocks])
         hint = f": did you mean --config.{field}?" if field else ""
         line = one_line(error)
         raise InputError(line if "Did you mean" in line else line + hint) from error

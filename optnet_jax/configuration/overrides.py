@@ -76,6 +76,8 @@ def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> li
         if text is None and not match[1] and arguments:
             text = None if _FLAG.match(arguments[0]) else arguments.pop(0)
         given.append((match[2], text, argument))
+    model = config.get("model")
+    before = model.get("name") if isinstance(model, ConfigDict) else None
     with config.unlocked(), config.ignore_type():
         # The network's name first: the others are fields of that one.
         for field, text, argument in sorted(given, key=lambda of: of[0] != _NAME):
@@ -92,16 +94,16 @@ def override(config: ConfigDict, argv: Sequence[str], kinds: NetworkKinds) -> li
             except (KeyError, AttributeError, TypeError, ValueError) as error:
                 raise InputError(f"{argument}: {one_line(error)}") from error
     set_here = {field for field, *_ in given}
-    if _NAME in set_here:
+    if _NAME in set_here and config.get(_NAME) != before:
         # Those that the new network lacks are refused where it is made.
         name = str(config.get(_NAME))
         known = kinds(name) or {}
         kept = {f"model.{field}" for field in config.model if field in known} - set_here
         if kept:
             logging.warning(
-                "the config's file sets %s: they hold for %s, too",
-                ", ".join(sorted(kept)),
+                "what the config's file sets holds for %s, too: %s",
                 name,
+                ", ".join(sorted(kept)),
             )
     return rest
 

@@ -64,12 +64,12 @@ def check(spec: Spec, builder: Any) -> None:
                     f"{where} was prepared without its {split} split; {cure} all "
                     "archives"
                 )
-            need = "its builder must have one of that name"
+            need = f"its builder must have a split {split}"
             if split != "train":
-                need = "set eval_split in its Spec to one of them, whole"
+                need += ", or its Spec another eval_split, whole"
             raise InputError(
                 f"{where} has the splits {', '.join(sorted(builder.info.splits))} and "
-                f"no {split}: {need}"
+                f"no {split}: delete that directory if it is in part, else {need}"
             )
         if not builder.info.splits[split].num_examples:
             raise InputError(f"the {split} split of {where} is empty; {cure} something")

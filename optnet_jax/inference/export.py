@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from optnet_jax.configuration import TrainConfig, as_json, load
 from optnet_jax.errors import InputError, one_line, shown
 from optnet_jax.inference.trained import CURE, Trained, load_run
+from optnet_jax.networks.fields import are_several
 from optnet_jax.networks.zoo import densenet, resnet
 from optnet_jax.recurrences import GradientDescent, HeavyBall, HistorySum
 from optnet_jax.runs import program
@@ -116,6 +117,7 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
         state = torchvision.export_state_dict(run.network, run.variables)
         _check_function(run.network)
     except InputError as error:
+        theirs.unlink(missing_ok=True)  # of an earlier version, which wrote it
         say(f"not written: {theirs}: {error}")
         return files
     state_dict.write_state_dict(theirs, state)
@@ -125,7 +127,7 @@ def export(run: Trained, base: Path, result: Mapping[str, Any] | None = None) ->
 def _check_function(network: Any) -> None:
     """Refuse a network of which torchvision has the weights, and not the function."""
     methods = getattr(network, "recurrence", ())
-    methods = methods if isinstance(methods, tuple) else (methods,)
+    methods = methods if are_several(methods) else (methods,)
     own = _CONVOLUTIONAL
     if hasattr(network, "patch_size"):
         own = _ATTENTIVE[getattr(network, "skip", None)]
@@ -137,8 +139,9 @@ def _check_function(network: Any) -> None:
     ]
     if other:
         raise InputError(
-            f"torchvision's network has not {other[0]}, and computes something else of "
-            "these weights; optnet_jax.weights.torchvision.save writes them even so"
+            f"torchvision's network does not have {other[0]}: with these weights it "
+            "computes something else. optnet_jax.weights.torchvision.save writes them "
+            "all the same"
         )
 
 

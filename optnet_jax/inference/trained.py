@@ -37,7 +37,7 @@ RELEASED = Path(__file__).parent / "released"
 
 BATCH = 64
 """Images that are run at a time at most."""
-CURE = "give write permission or make room, or use a copy of the workdir"
+CURE = "give write permission or make room, or use a copy in another place"
 """What helps where nothing can be written into the workdir of a run."""
 
 

@@ -69,7 +69,9 @@ def check_repeatable() -> None:
 def _not_repeatable() -> list[str]:
     """Return the flags of a repeatable GPU that ``XLA_FLAGS`` does not end with."""
     last = {_name(flag): flag for flag in _flags()}
-    return [flag for flag in REPEATABLE if last.get(_name(flag)) != flag]
+    # A switch may have no value, or 1, which are true as well.
+    on = {f"{name}=true" for name, flag in last.items() if flag in (name, f"{name}=1")}
+    return [flag for flag in REPEATABLE if flag not in {*last.values(), *on}]
 
 
 def use_onednn() -> bool:

@@ -171,6 +171,7 @@ class Study(Generic[AnyConfig, AnyCell]):
             )
         if not files.is_folder(workdir):
             raise InputError(f"there is no directory {workdir}: give --workdir=DIR")
+        workdir = workdir.absolute()
         self._earlier(workdir / f"{self.name}.json", config)
         rows = self._store(config, self.plan(config), workdir).rows()
         with named_write_errors(workdir, _kept):

@@ -40,7 +40,10 @@ _NOT_IN_BACKGROUND = ocp.AsyncOptions(create_directories_asynchronously=False)
 
 # What keeps from reading and says nothing of what is there: a disk or server that
 # fails, no memory, too many open files. By the text, which is all that TensorStore has.
-_LACKS = errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE
+_LACKS = (
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN),
+    *(errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+)
 _PASSING = re.compile("|".join(["RESOURCE_EXHAUSTED", *map(os.strerror, _LACKS)]))
 
 
@@ -337,7 +340,8 @@ class Checkpoints:
             if isinstance(error, MemoryError) or _PASSING.search(str(error)):
                 raise RuntimeError(
                     f"{what} cannot be read now ({cause}): it is left as it is; run "
-                    "the same command again"
+                    "the same command again or, if that does not help, move its folder "
+                    "away, for the step before it to be taken"
                 ) from error
             # Orbax and TensorStore raise whatever the damaged byte leads to.
             raise DamagedCheckpointError(

@@ -15,7 +15,6 @@ from optnet_jax import data, networks
 from optnet_jax.configuration import TrainConfig
 from optnet_jax.errors import InputError
 from optnet_jax.networks.fields import declared
-from optnet_jax.runs import devices as devices_lib
 from optnet_jax.runs.progress import say
 from optnet_jax.training import sharding
 from optnet_jax.training.leaves import flatten
@@ -173,8 +172,6 @@ def build(
     Raises:
         InputError: for whatever in the config cannot be run, before anything slow.
     """
-    if config.deterministic:
-        devices_lib.check_repeatable()
     module, spec = network_of(config)
     excluded = config.optimizer.decay_exclude
     if config.data.image_size or excluded:

@@ -12,7 +12,7 @@ from optnet_jax import data
 from optnet_jax.configuration import Config, TrainConfig, as_json, local_path
 from optnet_jax.errors import InputError
 from optnet_jax.inspect.cost import count_parameters
-from optnet_jax.runs import distributed, files, step_folders
+from optnet_jax.runs import devices, distributed, files, step_folders
 from optnet_jax.runs.interruption import Interruption
 from optnet_jax.runs.progress import say
 from optnet_jax.training import agreement
@@ -67,6 +67,8 @@ def train(config: Config | TrainConfig, workdir: str | Path) -> dict[str, Any]:
             _say_changed_data(config.data, workdir)
             return finished
         result_lib.commit()  # asked now: the code may change while this runs
+        if config.deterministic:
+            devices.check_repeatable()
         experiment = experiment_lib.build(config)
         agreement.check_found(experiment)
         checkpoints = stack.enter_context(

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from flax import linen as nn
 
@@ -75,20 +76,21 @@ def experiment_on(
     config: TrainConfig, place: tpu.Topology
 ) -> experiment_lib.Experiment:
     """Return the parts of a run on a slice, to be compiled: the data has no batches."""
-    spec, size = data.spec_of(config.data), config.data.batch_size
-    channels = spec.image_shape[2]
-    # What is asked of a dataset by a step that is compiled and not run. A folder's
-    # mean and deviation are known once it is prepared: any numbers compile alike.
-    described = SimpleNamespace(
-        image_shape=spec.image_shape,
-        preprocessing=Preprocessing(
-            spec.image_shape,
-            spec.mean or (0.0,) * channels,
-            spec.std or (1.0,) * channels,
-        ),
-        steps_per_epoch=max(1, spec.num_train // size),
-    )
-    return experiment_lib.build(config, place.devices, lambda *_, **__: described)
+
+    def describe(options: Any, *, seed: int, spec: data.Spec) -> SimpleNamespace:
+        """Return what a step asks of a dataset that is compiled and not run."""
+        del seed
+        # A folder's mean and deviation are known once it is prepared: any numbers
+        # compile alike.
+        channels = spec.image_shape[2]
+        mean, std = spec.mean or (0.0,) * channels, spec.std or (1.0,) * channels
+        return SimpleNamespace(
+            image_shape=spec.image_shape,
+            preprocessing=Preprocessing(spec.image_shape, mean, std),
+            steps_per_epoch=max(1, spec.num_train // options.batch_size),
+        )
+
+    return experiment_lib.build(config, place.devices, describe)
 
 
 def show(config: Config | TrainConfig, workdir: Path, topology: str = "") -> None:

@@ -7,6 +7,7 @@ number of classes: the layer of logits, which every network here calls ``head``,
 drawn anew then.
 """
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -77,7 +78,10 @@ def read_source(
     else:
         leaves = _from_file(path, module)
         if path.suffix == ".safetensors":
-            trained = (read_json(path.with_suffix(".json")) or {}).get("config")
+            # The card tells alone: one that is a link, or damaged, refuses no start.
+            card = Path(os.path.realpath(path.with_suffix(".json")))
+            with contextlib.suppress(InputError):
+                trained = (read_json(card) or {}).get("config")
     if config is not None and isinstance(trained, Mapping):
         now = as_json(config)
         if found := config_differences(trained, now, only=FUNCTION_FIELDS):

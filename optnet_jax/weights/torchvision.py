@@ -106,8 +106,8 @@ def save(network: nn.Module, variables: Any, path: str | pathlib.Path) -> None:
     """Write a network's variables with torchvision's names; see :func:`load`.
 
     Raises:
-        InputError: a network that torchvision has no names for, or a file ending that
-            is not known.
+        InputError: a network that torchvision has no names for or that has another
+            activation, or a file ending that is not known.
     """
     state_dict.write_state_dict(path, export_state_dict(network, variables))
 

@@ -137,9 +137,10 @@ def test_a_network_is_a_block_of_its_name_and_fields():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config.model.name=other"], "sets model.tied: they hold for other, too"),
+        (["--config.model.name=other"], "holds for other, too: model.tied"),
         (["--config.model.name=other", "--config.model.tied=off"], ""),
         (["--config.model.tied=off"], ""),
+        (["--config.model.name=mine"], ""),
         (["--config.model.name=unknown"], ""),
     ],
 )

@@ -211,8 +211,9 @@ def test_data_dir_that_cannot_be_written(tmp_path):
         ),
         (
             {"eval_split": "train[80%:]"},
-            "has the splits test, train and no train[80%:]: set eval_split in its Spec "
-            "to one of them, whole",
+            "has the splits test, train and no train[80%:]: delete that directory if "
+            "it is in part, else its builder must have a split train[80%:], or its "
+            "Spec another eval_split, whole",
         ),
     ],
 )
@@ -224,7 +225,7 @@ def test_a_set_without_a_split_that_is_asked_for(prepared_digits, fields, messag
 
 def test_a_set_without_a_split_to_train_on(prepared_digits, monkeypatch):
     monkeypatch.delitem(prepared_digits.info.splits, "train")
-    with pytest.raises(InputError, match="splits test and no train: its builder must"):
+    with pytest.raises(InputError, match="splits test and no train: delete that dire"):
         features.check(data.get_spec("optnet_digits"), prepared_digits)
 
 

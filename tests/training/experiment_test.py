@@ -37,13 +37,6 @@ def test_a_network_without_a_precision_is_named_with_what_sets_it(small, monkeyp
         experiment_lib.create_network(TrainConfig.of(config), 10)
 
 
-def test_a_gpu_that_is_not_repeatable_is_not_recorded_as_such(small, monkeypatch):
-    config = TrainConfig.of(small.small_config(deterministic=True))
-    monkeypatch.setattr(experiment_lib.jax, "default_backend", lambda: "gpu")
-    with pytest.raises(InputError, match=r"\(config.deterministic\): call optnet_jax"):
-        experiment_lib.build(config)
-
-
 def test_shapes_are_those_of_the_state(small):
     experiment = experiment_lib.build(
         TrainConfig.of(small.small_config(**{"average.decay": 0.9}))

@@ -171,6 +171,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, caplog):
     assert caplog.text.count("config.json is damaged") == 1
 
 
+def test_a_gpu_that_is_not_repeatable_is_not_recorded_as_such(
+    small, tmp_path, monkeypatch
+):
+    config = small.small_config(deterministic=True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(InputError, match=r"\(config.deterministic\): call optnet_jax"):
+        loop.train(config, tmp_path / "run")
+
+
 def test_a_last_step_that_diverges_is_no_result(small, tmp_path):
     """Its loss is that of the state before it, which is finite."""
     config = small.small_config(
