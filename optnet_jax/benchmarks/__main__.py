@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from optnet_jax.benchmarks.timing import has_torch
 from optnet_jax.configuration import local_path
 from optnet_jax.errors import InputError
 from optnet_jax.runs import devices, program
-from optnet_jax.runs.files import is_folder, write_output
+from optnet_jax.runs.files import is_folder, make_folder, write_output
 from optnet_jax.training.result import describe_devices, versions
 
 SUITES: dict[str, Suite] = {
@@ -99,8 +100,13 @@ def _writable(text: str, option: str) -> Path:
     place = local_path(text, option)
     if is_folder(place):
         raise InputError(f"{option}={place} is a folder: {CURE}")
-    # Beside it: what lies there stays if nothing is measured.
-    write_output(place.with_name(f"{place.name}.{os.getpid()}"), b"", CURE).unlink()
+    try:
+        make_folder(place.parent)
+        tempfile.TemporaryFile(dir=place.parent).close()
+    except OSError as error:
+        raise InputError(
+            f"{option}={place} cannot be written ({error.strerror}): {CURE}"
+        ) from error
     return place
 
 

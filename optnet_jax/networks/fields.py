@@ -133,7 +133,8 @@ def declared() -> Iterator[set[str]]:
         module = context.module
         if module.scope is not None:
             names = getattr(module, "learned", ())
-            paths.update(".".join((*module.path, name)) for name in names)
+            if isinstance(names, tuple):  # a user's may mean something else
+                paths.update(".".join((*module.path, name)) for name in names)
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):

@@ -187,9 +187,8 @@ def _history_sums(alpha: Any, beta: Any, stages: int) -> Any:
 
 
 def _of_stages(name: str, value: Any, stages: int) -> Any:
-    is_each = getattr(value, "ndim", 0) == 3 or (
-        isinstance(value, tuple | list) and np.ndim(value[0]) == 2
-    )
+    held = isinstance(value, tuple | list) or getattr(value, "ndim", 0)
+    is_each = held and np.ndim(value[0]) == 2
     if is_each and len(value) != stages:
         raise InputError(
             f"{name} needs a matrix for each of the {stages} stages, got {len(value)}"

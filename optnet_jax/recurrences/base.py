@@ -294,7 +294,7 @@ def numbers(name: str, value: Any) -> np.ndarray:
     except TracerArrayConversionError:
         if not isinstance(value, Tracer):
             raise InputError(
-                f"{name} holds traced numbers: make it one array, by jnp.stack"
+                f"{name} holds traced numbers: make it one array, by jnp.asarray"
             ) from None
         raise InputError(
             f"{name} is traced, and this method needs its numbers: give them to "

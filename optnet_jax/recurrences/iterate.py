@@ -224,16 +224,15 @@ def shape_preserving(transform: Callable) -> Callable:
 
 
 def _check_operators(recurrence: Recurrence, transform: Any) -> None:
-    if not isinstance(transform, tuple):
-        return check_transforms(transform)
-    paths, count = number_of_paths(recurrence), len(transform)
-    if paths == 1 or count != 2:
+    operators = transform if isinstance(transform, tuple) else (transform,)
+    paths, count = number_of_paths(recurrence), len(operators)
+    if isinstance(transform, tuple) and (paths == 1 or count != 2):
         cure = "a pair, or one for both" if paths == 2 else "one, no tuple"
         raise InputError(
             f"{type(recurrence).__name__} applies T to {paths} of its iterates, and "
             f"there is a tuple of {count} operators: give it {cure}"
         )
-    return check_transforms(*transform)
+    check_transforms(*operators)
 
 
 def step_in_dtype(

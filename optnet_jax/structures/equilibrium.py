@@ -44,10 +44,11 @@ class Equilibrium(nn.Module):
     [2.0, 2.0]
 
     The loop ends when ‖T(x) - x‖ ≤ tolerance ‖x‖ for every sample, an entry of axis 0
-    where x has more than one axis; one that has converged stays as it is, unless T
-    mixes the samples and the others have moved it beyond twice the tolerance: T is
-    evaluated at x* again. Each step evaluates T at the iterate, and once more where the
-    method evaluates it elsewhere: Nesterov's does, its form as a sum does not.
+    where x has more than one axis; one that has converged stays as it is. After the
+    last step T is evaluated once more, at x*: where T mixes the samples and one has
+    been moved beyond twice the tolerance since, all go on. Each step evaluates T at the
+    iterate, and once more where the method evaluates it elsewhere: Nesterov's does, its
+    form as a sum does not.
 
     With J = ∂T/∂x at x*, a derivative solves v = J v + ∂T and the gradient
     u = Jᵀu + g: fixed points again, for the same recurrence, tolerance and number of
@@ -210,14 +211,18 @@ def _run(
         return k + 1, state, x, residual, steps, halfway
 
     def look_again(carry: tuple) -> tuple:
-        """Let those go on that others have moved since, where T mixes the samples."""
-        k, state, x, residual, *rest = jax.lax.while_loop(
+        """Let all go on if some have moved others since, where T mixes the samples."""
+        k, state, x, residual, steps, halfway = jax.lax.while_loop(
             unfinished, look_and_step, carry
         )
-        again = relative(x)
+        again, converged = relative(x), residual <= tolerance
         # Another rounding alone moves none.
-        moved = (residual <= tolerance) & ~(again <= 2 * tolerance)
-        return k, state, x, jnp.where(moved, again, residual), *rest
+        moved = converged & ~(again <= 2 * tolerance)
+        # Then all go on: of different steps they are no iterate, and never settle.
+        others = converged & jnp.any(moved) & (k <= max_steps)
+        residual = jnp.where(others, 2 * tolerance, residual)
+        residual = jnp.where(moved, again, residual)
+        return k, state, x, residual, steps, jnp.where(moved, jnp.inf, halfway)
 
     unknown = jnp.full_like(norm(x0), jnp.inf)
     state = first_state(recurrence, x0)

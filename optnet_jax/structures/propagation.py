@@ -305,7 +305,8 @@ class Propagation(nn.Module):
             state, first = layer(state, *part_of(steps, 0))
             steps = part_of(steps, slice(1, None))
         # Running statistics pass from layer to layer while they are updated; what T
-        # sows, in tuples that grow, is each layer's own.
+        # sows, in tuples that grow, is each layer's own; of init those of all but the
+        # first are kept.
         carried = [
             name
             for name, variables in self.variables.items()

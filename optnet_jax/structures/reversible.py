@@ -49,7 +49,10 @@ class ReversiblePropagation(Propagation):
     statistics are updated in the forward pass only and have no gradient, and the
     iterates are kept in float32 at least. What T draws it draws again in the backward
     pass, from the same keys. A trajectory is stored, so its gradient is
-    backpropagation's.
+    backpropagation's. To collections other than ``batch_stats`` T may write no real
+    numbers where a gradient is taken. What a T that is a function closes over and is
+    traced must be real numbers; inside ``jax.shard_map`` it is given by name instead,
+    as an input.
 
     Its attributes are those of :class:`Propagation`.
     """
@@ -92,7 +95,7 @@ class ReversiblePropagation(Propagation):
             for name in (self.scope.rngs if self.scope else ())
         }
         transform = self.transform
-        if not isinstance(transform, nn.Module):
+        if not template.holds_module(transform):
             x = jax.eval_shape(self.recurrence.output, state)
             transform, inputs = _closed_over_nothing(transform, inputs, x)
         operators = self._operators(transform, mutable, inputs.join)

@@ -225,7 +225,7 @@ def complete(
     if measure is not None:
         failed = _run(missing, store, measure, outcome, workers)
         if failed:
-            names = [*list(failed)[:3], *(["more"] if len(failed) > 3 else [])]
+            names = [cell.name for cell in failed][:3] + ["more"] * (len(failed) > 3)
             text = (
                 f"{len(failed)} of {number} cells failed, {', '.join(names)}: mend "
                 "what is said of each above; what needs no other config is tried again "
@@ -251,11 +251,11 @@ def _run(
     measure: Callable[[AnyCell], Row],
     outcome: Callable[[Row], str],
     workers: int,
-) -> dict[str, bool]:
+) -> dict[AnyCell, bool]:
     """Measure a few cells at a time, with a line for each.
 
     Returns:
-        Those that failed, by name, and whether by a mistake.
+        Those that failed, and whether by a mistake.
     """
     number, failed = len(store.places), {}
     count = number - len(missing)
@@ -276,7 +276,7 @@ def _run(
                 done += cell.work
             except (InputError, Unfinished) as error:
                 told = f"failed: {error}"
-                failed[cell.name] = isinstance(error, InputError)
+                failed[cell] = isinstance(error, InputError)
             if done:
                 told += f", about {duration(seconds / done * left / at_once)} left"
             say(f"[{count:{len(str(number))}}/{number}] {cell.name}: {told}")

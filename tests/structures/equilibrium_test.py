@@ -268,6 +268,28 @@ def test_samples_that_t_mixes_are_found_together(name):
         np.testing.assert_allclose(slope[:, 0], inverse[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "slope", "steps", "said"),
+    [
+        (60, 0.48, 1000, ""),
+        (20, 0.45, 40, "raise max_steps"),
+    ],
+)
+def test_samples_that_t_mixes_settle_together(caplog, nodes, slope, steps, said):
+    """Fresh ones beside those of an earlier step would never be an iterate."""
+    path = slope * (np.eye(nodes, k=1) + np.eye(nodes, k=-1))
+    b = np.eye(nodes)[:, :1]
+    network = Equilibrium(GD, lambda x: path @ x + b, 1e-6, max_steps=steps)
+    x, sown = network.apply({}, jnp.zeros((nodes, 1)), mutable=["intermediates"])
+    jax.effects_barrier()
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+    if not said:
+        assert sown["intermediates"]["steps"][0].max() < steps
+        exact = np.linalg.solve(np.eye(nodes) - path, b)
+        np.testing.assert_allclose(x, exact, rtol=1e-3, atol=1e-5)
+
+
 def test_a_warm_start_takes_no_step_and_has_no_gradient():
     x, steps, _ = _solved(jnp.zeros(3), 0.5)
     assert steps.shape == ()

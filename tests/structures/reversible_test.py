@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -313,6 +314,16 @@ def test_what_a_transform_closes_over_has_a_gradient(float64, recurrence):
     ):
         found = wrap(lambda w: value(w, ReversiblePropagation))(w)
         np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("make", [lambda unit: unit.__call__, functools.partial])
+def test_a_method_or_a_partial_of_a_module_is_a_transform(float64, make):
+    found, (x, _) = [], _inputs()
+    for cls in (Propagation, ReversiblePropagation):
+        network = cls(HeavyBall(1, -1), make(Unit(train=False)), DEPTH)
+        variables = network.init(jax.random.key(0), x)
+        found.append(network.apply(variables, x))
+    np.testing.assert_allclose(*found, atol=1e-12)
 
 
 class Counting(HeavyBall):
