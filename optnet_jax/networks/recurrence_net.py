@@ -380,10 +380,9 @@ def _check_kind(network: RecurrenceNet) -> None:
             "and nothing says how a stage begins with the other's: give all as many"
         )
     other = RESIDUAL_FIELDS if network.dense else DENSE_FIELDS
-    unread = dict.fromkeys(("start", "boundary"), "begins at x_0 alone")
-    if any(number_of_paths(m) == 1 and hasattr(m, "restart") for m in methods):
-        unread = {}
-    unread.update(dict.fromkeys(other, f"takes {takes}"))
+    unread: dict[str, str] = dict.fromkeys(other, f"takes {takes}")
+    if not any(number_of_paths(m) == 1 and hasattr(m, "restart") for m in methods):
+        unread |= dict.fromkeys({"start", "boundary"} - {*other}, "begins at x_0 alone")
     for field in dataclasses.fields(network):
         if field.name in unread and getattr(network, field.name) != field.default:
             raise InputError(

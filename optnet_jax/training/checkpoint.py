@@ -302,7 +302,8 @@ class Checkpoints:
         meta = self.read_meta(step)
         with self._reading(step) as folder:
             # Not the reader's own method, which turns all errors into None.
-            items: Any = self._reader.handler.metadata(folder / "state")
+            handler: Any = self._reader.handler
+            items = handler.metadata(folder / "state")
             shapes = {
                 name: jax.ShapeDtypeStruct(
                     leaf.shape, leaf.dtype, sharding=self._sharding
