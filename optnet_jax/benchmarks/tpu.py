@@ -26,6 +26,7 @@ from optnet_jax.errors import InputError
 from optnet_jax.inspect import tpu
 from optnet_jax.networks import create
 from optnet_jax.runs.program import tell
+from optnet_jax.training.experiment import has_groups
 from optnet_jax.training.summary import experiment_on
 
 CASES = ",".join(
@@ -143,10 +144,8 @@ def _measure(case: Case, options: argparse.Namespace) -> list[Row]:
     fields.precision = "bfloat16"
     fields.data.batch_size = case.batch
     ours = "resnet34" if case.network in PLAIN else case.network
-    network = create(ours)
     model: dict[str, Any] = {"name": ours}
-    normalises = getattr(network, "batch_norm", hasattr(network, "batch_norm_group"))
-    if normalises and case.network not in PLAIN:
+    if case.network not in PLAIN and has_groups(create(ours)):
         if case.batch % options.group:
             raise InputError(
                 f"{case.network}:{case.batch} has no whole BatchNorm groups of "

@@ -14,7 +14,7 @@ from optnet_jax.configuration import overrides
 from optnet_jax.configuration.files import load, packaged_configs
 from optnet_jax.configuration.overrides import NetworkKinds
 from optnet_jax.configuration.train import Name, TrainConfig
-from optnet_jax.errors import InputError, closest, one_line
+from optnet_jax.errors import InputError, one_line
 from optnet_jax.kinds import convert
 
 HELP = ("-h", "--h", "-help", "--help", "--helpshort", "-helpfull", "--helpfull", "-?")
@@ -54,12 +54,10 @@ def parse(
     try:
         leftover = known([*_settled(rest, known)])
     except flags.UnrecognizedFlagError as error:
-        fields = [*overrides.fields(config)]
-        blocks = {name.rpartition(".")[0] for name in fields}
-        field = closest(error.flagname, [f for f in fields if f not in blocks])
-        hint = f": did you mean --config.{field}?" if field else ""
-        line = one_line(error)
-        raise InputError(line if "Did you mean" in line else line + hint) from error
+        line, hint = one_line(error), overrides.meant(config, error.flagname)
+        if hint and "Did you mean" not in line:
+            line = f"{line}: {hint}"
+        raise InputError(line) from error
     except flags.Error as error:
         raise InputError(one_line(error)) from error
     if len(leftover) > 1:

@@ -121,14 +121,19 @@ def _check_field(config: ConfigDict, field: str) -> None:
         )
     if field in known or (block == "model" and name and "model" in known):
         return
-    blocks = {other.rpartition(".")[0] for other in known}
-    close = closest(field, [other for other in known if other not in blocks])
-    if close:
-        hint = f"did you mean --config.{close}?"
-    else:
+    hint = meant(config, field)
+    if not hint:
         beside = [other for other in known if other.rpartition(".")[0] == block]
         hint = f"there are {', '.join(sorted(beside or known))}"
     raise InputError(f"--config.{field}: there is no such config field; {hint}")
+
+
+def meant(config: ConfigDict, name: str) -> str:
+    """Ask whether a name was meant as the nearest field that can be set, if any."""
+    known = list(fields(config))
+    blocks = {other.rpartition(".")[0] for other in known}
+    close = closest(name, [other for other in known if other not in blocks])
+    return f"did you mean --config.{close}?" if close else ""
 
 
 def _kind(config: ConfigDict, field: str, kinds: NetworkKinds) -> Any:

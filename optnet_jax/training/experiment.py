@@ -234,16 +234,20 @@ def network_of(config: TrainConfig) -> tuple[nn.Module, data.Spec]:
     return module, spec
 
 
+def has_groups(module: nn.Module) -> bool:
+    """Say whether a network has BatchNorm, whose groups a batch has to hold whole."""
+    return getattr(module, "batch_norm", hasattr(module, "batch_norm_group"))
+
+
 def check_micro_batches(module: nn.Module, batch_size: int, count: int) -> None:
     """Refuse micro-batches, ``count`` of them, smaller than BatchNorm's groups.
 
     Raises:
         InputError: the step would not be that of the whole batch.
     """
-    normalises = getattr(module, "batch_norm", hasattr(module, "batch_norm_group"))
     group = getattr(module, "batch_norm_group", None) or batch_size
     size = batch_size // count
-    if normalises and size % group:
+    if has_groups(module) and size % group:
         raise InputError(
             f"BatchNorm takes its statistics over {group} images, a micro-batch has "
             f"{size}: set --config.model.batch_norm_group={size} (then micro-batches "
